@@ -1,0 +1,28 @@
+/**
+ * Addresses without BigInt. A physical address has at most 52 bits and is an exact number; so is a page number. A
+ * 64-bit IOVA is a pair of 32-bit halves or a page and an offset, never one number.
+ */
+
+/** An IOVA, IPA or VA shifted right by 12: 52 bits, exact. */
+export type Page = number & { readonly __page: unique symbol }
+
+/** A physical address shifted right by 12. */
+export type Frame = number & { readonly __frame: unique symbol }
+
+/** log2 of the 4 KiB that pages and frames are counted in. */
+export const PAGE_LG2 = 12
+
+/** 2^32, the weight of the high half of a 64-bit value. */
+export const TWO32 = 4294967296
+
+/** The page that holds the address `hi:lo`. */
+export const pageOf = (lo: number, hi: number): Page => ((hi >>> 0) * 2 ** 20 + (lo >>> 12)) as Page
+
+/** A 64-bit value as one number, exact up to 2^53; callers check the width first. */
+export const joinWord = (lo: number, hi: number): number => (hi >>> 0) * TWO32 + (lo >>> 0)
+
+/** High half of an exact number, as an unsigned 32-bit value. */
+export const highWord = (value: number): number => Math.floor(value / TWO32) >>> 0
+
+/** Low half of an exact number, as an unsigned 32-bit value. */
+export const lowWord = (value: number): number => value >>> 0

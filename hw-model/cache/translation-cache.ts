@@ -1,0 +1,192 @@
+/**
+ * The translation cache of both units (IOTLB, IPA cache): parallel typed arrays, set-associative, all leaf sizes in
+ * one store. It behaves as hardware does: what software does not invalidate stays, however wrong it has become.
+ *
+ * An entry is found by a *tag* (who asks) and a page. It is dropped by its tag, by its *group* (what it was made
+ * from), or by address. The two differ: VT-d looks up by source-id and PASID and drops by domain-id. Tags and groups
+ * are small dense numbers handed out by a `TagTable`; forgetting all entries of one is a single increment.
+ */
+
+import type { Page } from '../bits/address.js'
+import type { TagTable } from './tag-table.js'
+
+/** Size and policy of a cache. */
+export interface CacheGeometry {
+  /** Entries, a power of two; 0 switches the cache off. */
+  readonly entries: number
+  /** Entries a page may choose from, a power of two. */
+  readonly ways: number
+}
+
+/** What hardware-like units have. */
+export const DEFAULT_GEOMETRY: CacheGeometry = { entries: 4096, ways: 4 }
+
+/** Answered by `find` when nothing matches. */
+export const MISS = -1
+
+/** Leaf sizes go from 2^12 up; one bit a size in `#sizes`. */
+const PAGE_LG2 = 12
+
+/** A set-associative store of translations. */
+export class TranslationCache {
+  hits = 0
+  misses = 0
+  evictions = 0
+
+  /** First byte of the leaf, exact. */
+  readonly address: Float64Array
+  /** log2 of the leaf's bytes. */
+  readonly leafLg2: Uint8Array
+  /** Rights and flags in the owner's own bits. */
+  readonly flags: Int32Array
+  /** One more number for the owner, such as the intermediate page. */
+  readonly extra: Float64Array
+
+  readonly #tags: TagTable
+  readonly #groups: TagTable
+  readonly #ways: number
+  readonly #setMask: number
+  readonly #page: Float64Array
+  readonly #tag: Int32Array
+  readonly #tagStamp: Int32Array
+  readonly #group: Int32Array
+  readonly #groupStamp: Int32Array
+  readonly #turn: Uint8Array
+  /** Leaf sizes ever filled since everything was dropped. */
+  #sizes = 0
+
+  constructor(geometry: CacheGeometry, tags: TagTable, groups: TagTable) {
+    const { entries, ways } = geometry
+    if (entries !== 0 && (entries & (entries - 1) || ways & (ways - 1) || ways > entries || ways < 1)) {
+      throw new RangeError('cache entries and ways are powers of two, and a set is not larger than the cache')
+    }
+    this.#tags = tags
+    this.#groups = groups
+    this.#ways = ways
+    this.#setMask = entries === 0 ? -1 : entries / ways - 1
+    this.address = new Float64Array(entries)
+    this.leafLg2 = new Uint8Array(entries)
+    this.flags = new Int32Array(entries)
+    this.extra = new Float64Array(entries)
+    this.#page = new Float64Array(entries)
+    this.#tag = new Int32Array(entries).fill(-1)
+    this.#tagStamp = new Int32Array(entries)
+    this.#group = new Int32Array(entries)
+    this.#groupStamp = new Int32Array(entries)
+    this.#turn = new Uint8Array(entries === 0 ? 0 : entries / ways)
+  }
+
+  /** The entry that covers `page` under `tag`, or MISS. Largest leaves first. Does not count. */
+  find(tag: number, page: Page): number {
+    let sizes = this.#sizes
+    while (sizes !== 0) {
+      const lg2 = 31 - Math.clz32(sizes)
+      sizes ^= 1 << lg2
+      const slot = this.#probe(tag, alignDown(page, lg2), lg2 + PAGE_LG2)
+      if (slot !== MISS) return slot
+    }
+    return MISS
+  }
+
+  /** Stores a translation; an older one for the same tag, page and size is replaced. Answers its slot, or MISS if off. */
+  fill(tag: number, group: number, page: Page, leafLg2: number, address: number, flags: number, extra: number): number {
+    if (this.#setMask < 0) return MISS
+    const lg2 = leafLg2 - PAGE_LG2
+    const first = alignDown(page, lg2)
+    let slot = this.#probe(tag, first, leafLg2)
+    if (slot === MISS) slot = this.#victim(this.#setOf(tag, first, lg2))
+    this.#page[slot] = first
+    this.leafLg2[slot] = leafLg2
+    this.#tag[slot] = tag
+    this.#tagStamp[slot] = this.#tags.stampOf(tag)
+    this.#group[slot] = group
+    this.#groupStamp[slot] = this.#groups.stampOf(group)
+    this.address[slot] = address
+    this.flags[slot] = flags
+    this.extra[slot] = extra
+    this.#sizes |= 1 << lg2
+    return slot
+  }
+
+  /** Changes the owner's bits of an entry that is there, such as a dirty flag. */
+  setFlags(slot: number, flags: number): void {
+    this.flags[slot] = flags
+  }
+
+  /** Drops one entry. */
+  dropSlot(slot: number): void {
+    this.#tag[slot] = -1
+  }
+
+  /** Drops every entry of `tag` that shares a page with `[first, last]`. */
+  dropTagPages(tag: number, first: Page, last: Page): void {
+    this.#dropWhere(this.#tag, tag, first, last)
+  }
+
+  /** Drops every entry of `group` that shares a page with `[first, last]`. */
+  dropGroupPages(group: number, first: Page, last: Page): void {
+    this.#dropWhere(this.#group, group, first, last)
+  }
+
+  /** Drops everything. */
+  dropAll(): void {
+    this.#tag.fill(-1)
+    this.#sizes = 0
+  }
+
+  /** Live entries; for statistics and tests, not for the data path. */
+  countLive(): number {
+    let live = 0
+    for (let slot = 0; slot < this.#tag.length; slot++) if (this.#isLive(slot)) live++
+    return live
+  }
+
+  #dropWhere(owner: Int32Array, key: number, first: Page, last: Page): void {
+    for (let slot = 0; slot < owner.length; slot++) {
+      if (owner[slot] !== key || this.#tag[slot] < 0) continue
+      const start = this.#page[slot]
+      const end = start + 2 ** (this.leafLg2[slot] - PAGE_LG2) - 1
+      if (start <= last && first <= end) this.#tag[slot] = -1
+    }
+  }
+
+  #probe(tag: number, first: number, leafLg2: number): number {
+    const from = this.#setOf(tag, first, leafLg2 - PAGE_LG2) * this.#ways
+    for (let slot = from; slot < from + this.#ways; slot++) {
+      if (
+        this.#page[slot] === first &&
+        this.#tag[slot] === tag &&
+        this.leafLg2[slot] === leafLg2 &&
+        this.#tagStamp[slot] === this.#tags.stampOf(tag) &&
+        this.#groupStamp[slot] === this.#groups.stampOf(this.#group[slot])
+      ) {
+        return slot
+      }
+    }
+    return MISS
+  }
+
+  #isLive(slot: number): boolean {
+    const tag = this.#tag[slot]
+    if (tag < 0 || this.#tagStamp[slot] !== this.#tags.stampOf(tag)) return false
+    return this.#groupStamp[slot] === this.#groups.stampOf(this.#group[slot])
+  }
+
+  /** A dead way of the set if there is one, else the next in turn. */
+  #victim(set: number): number {
+    const from = set * this.#ways
+    for (let slot = from; slot < from + this.#ways; slot++) if (!this.#isLive(slot)) return slot
+    this.evictions++
+    const turn = this.#turn[set]
+    this.#turn[set] = (turn + 1) & (this.#ways - 1)
+    return from + turn
+  }
+
+  #setOf(tag: number, first: number, lg2: number): number {
+    const number = first / 2 ** lg2
+    const mixed = Math.imul((number | 0) ^ Math.imul(tag + 1, 0x9e3779b1), 0x85ebca6b) ^ Math.floor(number / 4294967296)
+    return (mixed ^ (mixed >>> 15)) & this.#setMask
+  }
+}
+
+const alignDown = (page: number, lg2: number): number => page - (page % 2 ** lg2)

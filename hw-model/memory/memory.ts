@@ -1,0 +1,243 @@
+/**
+ * Emulated physical memory, as hardware reaches it. It belongs to running CPUs too: another process may store into it
+ * between any two loads made here. So an algorithm never indexes it; it goes through three readers, which keep the
+ * rules that make a racing guest harmless:
+ *
+ * - `loadWord`: one 64-bit descriptor, never half old and half new.
+ * - `loadRecord`: a copy of an entry, taken once and then used for the whole transaction.
+ * - `updateFlags`: an access or dirty flag, set only if the low word is still the one that was checked.
+ *
+ * Addresses are exact numbers below 2^52. Nothing here throws for what a guest can cause: it answers a code.
+ */
+
+import { type Backing, CHUNK_BYTES, CHUNK_LG2 } from './backing.js'
+
+/** What a memory operation answers. */
+export const MEMORY = {
+  /** Done. */
+  OK: 0,
+  /** Nothing is there, or it may not be written: an external abort. */
+  ABORT: 1,
+  /** The word changed under every attempt to read it whole; hardware reports its fetch error. */
+  TORN: 2,
+  /** The word is no longer the expected one; nothing was written, read that level again. */
+  LOST: 3,
+} as const
+
+/** Chunks by slot; null where nothing was written yet, undefined where nobody looked. */
+type Chunks = (Int32Array | null | undefined)[]
+
+/** log2 of the bytes one directory covers: 1 GiB. */
+const DIRECTORY_LG2 = 30
+const DIRECTORY_BYTES = 2 ** DIRECTORY_LG2
+const CHUNKS_PER_DIRECTORY = 1 << (DIRECTORY_LG2 - CHUNK_LG2)
+const WORD_MASK = (1 << (CHUNK_LG2 - 2)) - 1
+
+/** The directory of every gigabyte without memory. */
+const NOWHERE: Chunks = Object.freeze([]) as unknown as Chunks
+
+/** How often a torn word is read again. A writer that keeps pace with this many reads is not a CPU storing a PTE. */
+const TORN_LIMIT = 16
+
+/** A range of physical addresses and what stands behind it. */
+export interface Placement {
+  /** First address, a multiple of 64 KiB. */
+  readonly base: number
+  readonly backing: Backing
+}
+
+/** Physical memory: placements, and the three readers and plain stores over them. */
+export class Memory {
+  /** Low half of the last word loaded, as a signed 32-bit value. */
+  lo = 0
+  /** High half of the last word loaded, as a signed 32-bit value. */
+  hi = 0
+
+  readonly #directories = new Map<number, Chunks>()
+  readonly #placements: Placement[] = []
+  #directory: Chunks = NOWHERE
+  #directoryIndex = -1
+
+  /** Every placement, by ascending base. */
+  get placements(): readonly Placement[] {
+    return this.#placements
+  }
+
+  /** Puts a backing at `base`. Placements may not overlap. */
+  place(base: number, backing: Backing): void {
+    if (base % CHUNK_BYTES !== 0) throw new RangeError('a placement starts at a multiple of 64 KiB')
+    if (this.findOverlap(base, backing.lengthBytes) !== undefined) throw new RangeError('placements may not overlap')
+    this.#placements.push({ base, backing })
+    this.#placements.sort((a, b) => a.base - b.base)
+    this.#forget()
+  }
+
+  /** Takes away the placement at `base`; what is read there afterwards aborts. */
+  remove(base: number): void {
+    const at = this.#placements.findIndex((placement) => placement.base === base)
+    if (at < 0) throw new RangeError('no placement starts there')
+    this.#placements.splice(at, 1)
+    this.#forget()
+  }
+
+  /** The placement that shares an address with `[base, base + bytes)`, if any. */
+  findOverlap(base: number, bytes: number): Placement | undefined {
+    return this.#placements.find(
+      (p) => base < p.base + alignUp(p.backing.lengthBytes) && p.base < base + alignUp(bytes),
+    )
+  }
+
+  /** The placement that holds an address, if any. */
+  find(pa: number): Placement | undefined {
+    let low = 0
+    let high = this.#placements.length - 1
+    while (low <= high) {
+      const middle = (low + high) >>> 1
+      const placement = this.#placements[middle]
+      if (pa < placement.base) high = middle - 1
+      else if (pa >= placement.base + placement.backing.lengthBytes) low = middle + 1
+      else return placement
+    }
+    return undefined
+  }
+
+  /** Reads one aligned 64-bit word into `lo` and `hi`, whole: low, high, low again. */
+  loadWord(pa: number): number {
+    const chunk = this.#chunk(pa)
+    const at = (pa >>> 2) & WORD_MASK
+    if (chunk === undefined || (chunk !== null && at + 1 >= chunk.length)) return MEMORY.ABORT
+    if (chunk === null) {
+      this.lo = 0
+      this.hi = 0
+      return MEMORY.OK
+    }
+    for (let attempt = 0; attempt < TORN_LIMIT; attempt++) {
+      const lo = chunk[at]
+      const hi = chunk[at + 1]
+      if (chunk[at] === lo) {
+        this.lo = lo
+        this.hi = hi
+        return MEMORY.OK
+      }
+    }
+    return MEMORY.TORN
+  }
+
+  /**
+   * Copies an aligned record, each of its 64-bit words whole.
+   *
+   * @param words 32-bit words to copy, even
+   */
+  loadRecord(pa: number, into: Int32Array, at: number, words: number): number {
+    for (let i = 0; i < words; i += 2) {
+      const status = this.loadWord(pa + i * 4)
+      if (status !== MEMORY.OK) return status
+      into[at + i] = this.lo
+      into[at + i + 1] = this.hi
+    }
+    return MEMORY.OK
+  }
+
+  /** Replaces the low half of the word at `pa` if it still is `expected`; one atomic operation. */
+  updateFlags(pa: number, expected: number, next: number): number {
+    const chunk = this.#chunkForWrite(pa)
+    if (chunk === undefined) return MEMORY.ABORT
+    return Atomics.compareExchange(chunk, (pa >>> 2) & WORD_MASK, expected, next) === expected ? MEMORY.OK : MEMORY.LOST
+  }
+
+  /** Stores 32 bits at an address that is a multiple of 4. */
+  store32(pa: number, value: number): number {
+    const chunk = this.#chunkForWrite(pa)
+    if (chunk === undefined) return MEMORY.ABORT
+    Atomics.store(chunk, (pa >>> 2) & WORD_MASK, value | 0)
+    return MEMORY.OK
+  }
+
+  /** Stores an aligned 64-bit word. High half first: where bit 0 is the valid bit, a racing reader sees old or new. */
+  storeWord(pa: number, lo: number, hi: number): number {
+    const status = this.store32(pa + 4, hi)
+    return status === MEMORY.OK ? this.store32(pa, lo) : status
+  }
+
+  /** Stores an aligned record, one 64-bit word after the other. */
+  storeRecord(pa: number, words: Int32Array, at: number, count: number): number {
+    for (let i = 0; i < count; i += 2) {
+      const status = this.storeWord(pa + i * 4, words[at + i], words[at + i + 1])
+      if (status !== MEMORY.OK) return status
+    }
+    return MEMORY.OK
+  }
+
+  /** Copies bytes out; answers how many there were before nothing was there. */
+  readBytes(pa: number, into: Uint8Array): number {
+    return this.#eachPiece(pa, into.length, false, (bytes, done) => into.set(bytes, done))
+  }
+
+  /** Copies bytes in; answers how many fitted before nothing was there or it may not be written. */
+  writeBytes(pa: number, from: Uint8Array): number {
+    return this.#eachPiece(pa, from.length, true, (bytes, done) => bytes.set(from.subarray(done, done + bytes.length)))
+  }
+
+  #eachPiece(pa: number, length: number, write: boolean, visit: (bytes: Uint8Array, done: number) => void): number {
+    let done = 0
+    while (done < length) {
+      const at = pa + done
+      const chunk = write ? this.#chunkForWrite(at) : this.#chunk(at)
+      if (chunk === undefined) break
+      const inChunk = at % CHUNK_BYTES
+      const room = (chunk === null ? CHUNK_BYTES : chunk.byteLength) - inChunk
+      if (room <= 0) break
+      const take = Math.min(room, length - done)
+      const bytes =
+        chunk === null ? new Uint8Array(take) : new Uint8Array(chunk.buffer, chunk.byteOffset + inChunk, take)
+      visit(bytes, done)
+      done += take
+    }
+    return done
+  }
+
+  /** The chunk that holds `pa`: null where it was never written, undefined where no memory is. */
+  #chunk(pa: number): Int32Array | null | undefined {
+    const index = Math.floor(pa / DIRECTORY_BYTES)
+    if (index !== this.#directoryIndex) this.#enter(index)
+    const slot = (pa % DIRECTORY_BYTES) >>> CHUNK_LG2
+    const chunk = this.#directory[slot]
+    return chunk == null ? this.#look(pa, slot) : chunk
+  }
+
+  #chunkForWrite(pa: number): Int32Array | undefined {
+    const placement = this.find(pa)
+    if (placement === undefined || !placement.backing.writable) return undefined
+    const index = Math.floor((pa - placement.base) / CHUNK_BYTES)
+    const chunk = placement.backing.chunkForWrite(index)
+    return (pa >>> 2) % (CHUNK_BYTES / 4) < chunk.length ? chunk : undefined
+  }
+
+  #look(pa: number, slot: number): Int32Array | null | undefined {
+    const placement = this.find(pa)
+    if (placement === undefined) return undefined
+    const chunk = placement.backing.chunk(Math.floor((pa - placement.base) / CHUNK_BYTES))
+    this.#directory[slot] = chunk
+    return chunk
+  }
+
+  #enter(index: number): void {
+    let directory = this.#directories.get(index)
+    if (directory === undefined) {
+      // A guest may point anywhere: only a gigabyte that holds memory gets a directory of its own.
+      const isEmpty = this.findOverlap(index * DIRECTORY_BYTES, DIRECTORY_BYTES) === undefined
+      directory = isEmpty ? NOWHERE : new Array<Int32Array | null | undefined>(CHUNKS_PER_DIRECTORY)
+      if (!isEmpty) this.#directories.set(index, directory)
+    }
+    this.#directory = directory
+    this.#directoryIndex = index
+  }
+
+  #forget(): void {
+    this.#directories.clear()
+    this.#directory = NOWHERE
+    this.#directoryIndex = -1
+  }
+}
+
+const alignUp = (bytes: number): number => Math.ceil(bytes / CHUNK_BYTES) * CHUNK_BYTES

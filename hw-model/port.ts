@@ -1,0 +1,132 @@
+/**
+ * The requester port: what a device sends to a remapping unit and what comes back. Both are structs that the caller
+ * owns and reuses; a translation fills an outcome and allocates nothing.
+ */
+
+/** Bits of `Transaction.access`. */
+export const ACCESS = {
+  READ: 1,
+  WRITE: 2,
+  /** Instruction fetch; with READ. */
+  EXECUTE: 4,
+  /** Privileged mode was requested; else unprivileged (user). */
+  PRIVILEGED: 8,
+} as const
+
+/** What a device wants: `Transaction.type`. The numbers are PCIe's AT field. [VTD 4.2.1] */
+export const REQUEST = {
+  UNTRANSLATED: 0,
+  /** An ATS translation request. */
+  TRANSLATION: 1,
+  /** A DMA with an address that an earlier translation request obtained. */
+  TRANSLATED: 2,
+} as const
+
+/** How a transaction ended: `Outcome.status`. */
+export const STATUS = {
+  /** Translated; `address`, `leafLg2` and `rights` hold. */
+  OK: 1,
+  /** Blocked, and the unit's manual has a name for it: `fault` holds. */
+  FAULT: 2,
+  /** Blocked without any record. */
+  ABORTED: 3,
+  /** Reads as zero, writes ignored. [SMMU 3.12.1 Terminate model] */
+  RAZ_WI: 4,
+  /** Held by the unit; `tag` names it until it is answered. */
+  PENDING: 5,
+} as const
+
+/** `Transaction.pasid` of a request that carries none. */
+export const NO_PASID = -1
+
+/** One DMA request. Addresses are two signed or unsigned 32-bit halves. */
+export class Transaction {
+  /** StreamID or source-id; 32 bits. */
+  rid = 0
+  /** SubstreamID or PASID, 20 bits, or NO_PASID. */
+  pasid: number = NO_PASID
+  /** Low half of the input address. */
+  lo = 0
+  /** High half of the input address. */
+  hi = 0
+  /** Bits of ACCESS. */
+  access: number = ACCESS.READ
+  /** One of REQUEST. */
+  type: number = REQUEST.UNTRANSLATED
+}
+
+/** How one transaction ended. Fields without meaning for its status are left as they were. */
+export class Outcome {
+  /** One of STATUS. */
+  status: number = STATUS.ABORTED
+  /** Physical address of the byte asked for; exact. */
+  address = 0
+  /** log2 of the bytes around `address` that the same translation covers, 12 or more. */
+  leafLg2 = 12
+  /** Bits of ACCESS that the translation grants to this kind of request. */
+  rights = 0
+  /** SMMUv3: event number [SMMU 7.3]. VT-d: fault reason [VTD 7.1.3]. Holds when status is FAULT. */
+  fault = 0
+  /** 1 when the translation cache answered, 0 when tables were walked. */
+  hit = 0
+  /** STAG or page-request group of a PENDING transaction. */
+  tag = 0
+}
+
+/** One step of an explained walk, in the order in which hardware makes it. */
+export interface WalkStep {
+  /** What was read or decided: `STE`, `CD`, `stage 1 level 3`, `PASID entry`, `permission` … */
+  readonly what: string
+  /** Physical address it was read at; absent for a decision. */
+  readonly address?: number
+  /** The same place as the guest names it, when another stage translates it. */
+  readonly guestAddress?: number
+  /** The record's 32-bit words, low first. */
+  readonly words?: readonly number[]
+  /** Decoded fields by the manual's names. */
+  readonly fields?: Readonly<Record<string, number>>
+  /** What follows from it, in words. */
+  readonly verdict: string
+}
+
+/** Receives the steps of a dry walk. */
+export interface WalkTrace {
+  step(step: WalkStep): void
+}
+
+/** What a unit asks of whoever owns it. It never waits for an answer. */
+export interface UnitOwner {
+  /** A message-signalled interrupt: a 32-bit write that found no memory or that must be seen by its owner too. */
+  message(address: number, data: number): void
+  /** A wired interrupt pulse, by the manual's name: `eventq`, `gerror`, `cmdq-sync`, `fault`, `iq` … */
+  interrupt(source: string): void
+}
+
+/** Counters of a unit's caches, monotonic. */
+export interface UnitCounters {
+  readonly translations: number
+  readonly hits: number
+  readonly misses: number
+  readonly faults: number
+  readonly evictions: number
+}
+
+/** A remapping unit, as its requesters, its programmer and a debugger see it. Driven only by memory and registers. */
+export interface RemappingUnit {
+  readonly kind: 'smmuv3' | 'vtd'
+  /** Bytes of the register window. */
+  readonly registerBytes: number
+  /** Reads a register of 4 or 8 bytes at an aligned offset. Unknown offsets read 0. Halves are unsigned, low first. */
+  readRegister(offset: number, bytes: 4 | 8): readonly [lo: number, hi: number]
+  /** Writes a register of 4 or 8 bytes; what it starts has happened when this returns, unless the unit must wait. */
+  writeRegister(offset: number, bytes: 4 | 8, lo: number, hi: number): void
+  /** Ends a transaction in `outcome`: sets flags, fills caches, records faults. Never throws, never allocates. */
+  translate(transaction: Transaction, outcome: Outcome): void
+  /** The same walk, dry and from memory alone: no cache is read or filled, no flag set, nothing recorded. */
+  explain(transaction: Transaction, outcome: Outcome, trace: WalkTrace): void
+  /** The manual's name of a fault code, such as `F_TRANSLATION` or `0x71 SFS.2`. */
+  faultName(fault: number): string
+  readonly counters: UnitCounters
+  /** Back to power-on: registers at their reset values, caches empty. Memory is left alone. */
+  reset(): void
+}

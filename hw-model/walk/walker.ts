@@ -1,0 +1,134 @@
+/**
+ * Descends one stage of tables, entry by entry, in whatever format it is given. Where the tables stand behind another
+ * stage (nesting), each entry's own address is translated first, one entry at a time: a table may span several pages
+ * of the stage below it.
+ */
+
+import { MEMORY, type Memory } from '../memory/memory.js'
+import { ENTRY, type Format, type TableStage, WALK } from './format.js'
+
+/** Sees every entry of a traced walk. */
+export interface EntryTrace {
+  /** `address` as the table names it, `physical` where it was read. */
+  entry(level: number, address: number, physical: number, lo: number, hi: number, kind: number): void
+}
+
+/** How often a level is read again because a flag update lost its race. */
+const RACE_LIMIT = 64
+
+/** One walker per stage and unit; its fields hold the last walk's result. */
+export class Walker {
+  /** Address in the last entry: the leaf's first byte when the walk ended OK. */
+  address = 0
+  /** Level of the last entry; 0 holds the smallest leaves. */
+  level = 0
+  /** log2 of the bytes that the last entry's level maps. */
+  leafLg2 = 0
+  /** What is left of the rights, in the format's own bits. */
+  rights = 0
+  /** Address of the last entry read, as its table names it. */
+  entryAddress = 0
+  /** The last entry. */
+  lo = 0
+  hi = 0
+  /** Dry walks read and never write. */
+  dry = false
+  /** Where the entries are shown, if anybody looks. */
+  trace: EntryTrace | null = null
+
+  readonly #memory: Memory
+
+  constructor(memory: Memory) {
+    this.#memory = memory
+  }
+
+  /**
+   * Walks from a root table.
+   *
+   * @param format how to read an entry
+   * @param stage what the tables stand behind, or null when their addresses are physical
+   * @param table address of the root table
+   * @param top level of the root table
+   * @param granuleLg2 log2 of the smallest page, 12, 14 or 16; a table fills one such page
+   * @param topIndex index into the root table, which may be concatenated and so longer than a page
+   * @param inputLo low half of the input address
+   * @param inputHi high half of the input address
+   * @param access bits of ACCESS, for the flags
+   * @param rights the rights before the root, in the format's bits
+   * @returns one of WALK
+   */
+  walk(
+    format: Format,
+    stage: TableStage | null,
+    table: number,
+    top: number,
+    granuleLg2: number,
+    topIndex: number,
+    inputLo: number,
+    inputHi: number,
+    access: number,
+    rights: number,
+  ): number {
+    const stride = granuleLg2 - 3
+    let base = table
+    let level = top
+    let index = topIndex
+    this.rights = rights
+    for (;;) {
+      this.level = level
+      this.leafLg2 = granuleLg2 + stride * level
+      this.entryAddress = base + index * 8
+      const status = this.#read(format, stage, level, access)
+      if (status !== DESCEND) return status
+      base = this.address
+      level--
+      index = indexAt(inputLo, inputHi, granuleLg2 + stride * level, stride)
+    }
+  }
+
+  /** Reads, classifies and flags one entry. Answers DESCEND for a table, else the walk's end. */
+  #read(format: Format, stage: TableStage | null, level: number, access: number): number {
+    const memory = this.#memory
+    const above = this.rights
+    for (let attempt = 0; attempt < RACE_LIMIT; attempt++) {
+      if (stage !== null && !stage.translateTable(this.entryAddress, false)) return WALK.TABLE_STAGE
+      const physical = stage === null ? this.entryAddress : stage.tableAddress
+      if (memory.loadWord(physical) !== MEMORY.OK) return WALK.FETCH
+      const lo = memory.lo
+      const hi = memory.hi
+      this.lo = lo
+      this.hi = hi
+      const kind = format.classify(lo, hi, level)
+      if (this.trace !== null) this.trace.entry(level, this.entryAddress, physical, lo, hi, kind)
+      if (kind !== ENTRY.TABLE && kind !== ENTRY.LEAF) return ENDS[kind]
+      this.address = format.addressIn(lo, hi, level)
+      this.rights = format.narrow(above, lo, hi, level)
+      const next = format.flagged(lo, hi, level, access, this.rights)
+      if (next === lo || this.dry) return kind === ENTRY.LEAF ? WALK.OK : DESCEND
+      if (stage !== null && !stage.translateTable(this.entryAddress, true)) return WALK.TABLE_STAGE
+      const stored = memory.updateFlags(stage === null ? this.entryAddress : stage.tableAddress, lo, next)
+      if (stored === MEMORY.OK) return kind === ENTRY.LEAF ? WALK.OK : DESCEND
+      if (stored !== MEMORY.LOST) return WALK.FLAG
+    }
+    return WALK.FLAG
+  }
+}
+
+/** Not an end: go one level down. */
+const DESCEND = -1
+
+/** The walk's end for each kind of entry that ends it. */
+const ENDS: readonly number[] = [WALK.INVALID, DESCEND, WALK.OK, WALK.RESERVED, WALK.TOO_WIDE, WALK.UNACCESSED]
+
+/** Bits `[shift + width - 1 : shift]` of the input, width at most 13. */
+export function indexAt(lo: number, hi: number, shift: number, width: number): number {
+  const mask = (1 << width) - 1
+  if (shift >= 32) return (hi >>> (shift - 32)) & mask
+  if (shift + width <= 32) return (lo >>> shift) & mask
+  return ((lo >>> shift) | (hi << (32 - shift))) & mask
+}
+
+/** Bits `[top:shift]` of the input as one number; the root's index may have up to 17 bits. */
+export function topIndexAt(lo: number, hi: number, shift: number, inputBits: number): number {
+  return indexAt(lo, hi, shift, Math.max(1, inputBits - shift))
+}

@@ -1,0 +1,233 @@
+/**
+ * The door between the object model and the host drivers. Core checks objects, ids and rules; a driver turns what is
+ * left into entries, commands and registers of one emulated unit. Nothing else of core is for drivers, and core knows
+ * nothing else of them.
+ *
+ * Every method that refuses throws a `Refusal` and has changed nothing. Every method that ends in a SYNC or wait
+ * descriptor answers a `Completion`: undefined when all is done, else a promise that core awaits before it replies.
+ */
+
+import type { Refusal } from './refusal.js'
+
+export type { ErrnoName } from './errno.js'
+export { assert, Refusal } from './refusal.js'
+
+/** Done (undefined), or the moment when it will be. It never rejects for a reason of the caller's. */
+export type Completion = Promise<void> | undefined
+
+/** A closed range of addresses, `[start, last]`. */
+export interface Range {
+  readonly start: bigint
+  readonly last: bigint
+}
+
+/** A range that a device reserves in the IOAS it is attached to. */
+export interface ReservedRange extends Range {
+  /** `msi`, `direct`, `direct-relaxable`, `reserved`. */
+  readonly kind: string
+}
+
+/** Flags of a new paging domain. [uAPI IOMMU_HWPT_ALLOC] */
+export interface PagingFlags {
+  readonly nestParent: boolean
+  readonly dirtyTracking: boolean
+  /** The domain may be attached to PASIDs (IOMMU_HWPT_ALLOC_PASID). */
+  readonly pasid: boolean
+}
+
+/** What a device may do in its mapping. */
+export interface Protection {
+  readonly read: boolean
+  readonly write: boolean
+}
+
+/** A client's own tables, as the client describes them. */
+export type UserDomainData =
+  | { readonly kind: 'vtd_s1'; readonly flags: bigint; readonly pgtblAddr: bigint; readonly addrWidth: number }
+  | { readonly kind: 'smmuv3_ste'; readonly ste0: bigint; readonly ste1: bigint }
+
+/** One invalidation in the architecture's own terms. */
+export type InvalidateEntries =
+  | { readonly kind: 'vtd_s1'; readonly entries: readonly VtdInvalidation[] }
+  | { readonly kind: 'smmuv3'; readonly commands: readonly SmmuCommand[] }
+
+/** [uAPI struct iommu_hwpt_vtd_s1_invalidate] */
+export interface VtdInvalidation {
+  /** First byte of the range, a multiple of 4 KiB. */
+  readonly addr: bigint
+  /** Pages of 4 KiB; 2^64 - 1 with address 0 means everything. */
+  readonly npages: bigint
+  /** LEAF 1. */
+  readonly flags: number
+}
+
+/** A raw command of 16 bytes. [SMMU 4.1 Commands overview] */
+export interface SmmuCommand {
+  readonly dw0: bigint
+  readonly dw1: bigint
+}
+
+/** How far an array got. */
+export interface InvalidateResult {
+  /** Leading entries that were carried out. */
+  readonly done: number
+  /** Why the next one was not; absent when all were. */
+  readonly refusal?: Refusal
+  readonly completion: Completion
+}
+
+/** What the hardware says of itself, raw. [uAPI IOMMU_GET_HW_INFO] */
+export type HwInfo =
+  | { readonly kind: 'smmuv3'; readonly idr: readonly number[]; readonly iidr: number; readonly aidr: number }
+  | { readonly kind: 'vtd'; readonly flags: number; readonly cap: bigint; readonly ecap: bigint }
+
+/** A domain of any kind, as a driver made it. Core only carries it. */
+export interface DomainOps {
+  readonly kind: 'paging' | 'user'
+  /** The unit it was made for. */
+  readonly driver: IommuDriver
+  /** Frees what the driver holds for it. Core calls it once, when nothing is attached any more. Cannot fail. */
+  destroy(): void
+}
+
+/** A kernel-owned domain: core maps and unmaps it. */
+export interface PagingOps extends DomainOps {
+  readonly kind: 'paging'
+  readonly isNestParent: boolean
+  /** Page sizes it can map, one bit a size; the lowest is its alignment. */
+  readonly pageSizes: bigint
+  /** Addresses it can map. */
+  readonly aperture: Range
+  /** Bytes its tables hold now; counted against the context's quota. */
+  readonly tableBytes: number
+  /**
+   * Maps a physically contiguous run. All of it or, when it throws, none.
+   *
+   * @param iova first byte, aligned to the lowest page size
+   * @param address first physical byte, aligned alike
+   * @param length bytes, a multiple of the lowest page size
+   */
+  map(iova: bigint, address: number, length: bigint, protection: Protection): void
+  /** Takes the entries away; nothing is flushed yet. `[iova, iova + length)` was mapped by whole `map` calls. */
+  unmap(iova: bigint, length: bigint): void
+  /** Flushes what was unmapped, in every unit and device it is attached to, and then frees emptied tables. */
+  flush(): Completion
+}
+
+/** A domain whose tables are the client's. It has no map and no unmap: no call can reach one. */
+export interface UserOps extends DomainOps {
+  readonly kind: 'user'
+  /** Absent where the architecture invalidates through the vIOMMU. */
+  invalidate?(entries: InvalidateEntries): InvalidateResult
+}
+
+/** A slice of a unit given to one guest. [uAPI IOMMU_VIOMMU_ALLOC] */
+export interface ViommuOps {
+  readonly driver: IommuDriver
+  /** Makes a user domain from the guest's own words. Nothing is read from guest memory yet. */
+  createUserDomain(device: DeviceDriver, data: UserDomainData): UserOps
+  /** Makes the guest's name of a device known. Core has checked that both names are free. */
+  addVdevice(device: DeviceDriver, virtId: bigint): void
+  removeVdevice(device: DeviceDriver): void
+  invalidate(entries: InvalidateEntries): InvalidateResult
+  destroy(): void
+}
+
+/** Bits of a device's capabilities. [uAPI enum iommufd_hw_capabilities] */
+export const HW_CAPABILITY = {
+  DIRTY_TRACKING: 1,
+  PCI_PASID_EXEC: 2,
+  PCI_PASID_PRIV: 4,
+  PCI_ATS_NOT_SUPPORTED: 8,
+} as const
+
+/** A device's PASID slots are named by number; this one is the RID itself. */
+export const RID_SLOT = 0
+
+/** One device behind a unit, as its driver knows it. */
+export interface DeviceDriver {
+  readonly driver: IommuDriver
+  /** RID: bus << 8 | devfn; on SMMUv3 the StreamID. */
+  readonly rid: number
+  /** PASIDs it can use, PASID 0 included: min of device and unit; 0 without PASIDs. */
+  readonly maxPasids: number
+  /** Bits of HW_CAPABILITY. */
+  readonly capabilities: number
+  readonly reserved: readonly ReservedRange[]
+  readonly hwInfo: HwInfo
+  /**
+   * Puts a domain into a slot that holds `old` (null: nothing). What the architecture cannot put there is refused and
+   * `old` stays. Attach and replace are one operation: the driver updates the entry hitlessly where it can.
+   *
+   * @param slot RID_SLOT or a PASID
+   */
+  set(slot: number, domain: DomainOps, old: DomainOps | null): Completion
+  /** Empties a slot: its DMA is blocked from now on. Cannot fail. */
+  clear(slot: number, old: DomainOps): Completion
+  /** Function-level reset: its ATC and pending transactions go, attachments stay. */
+  reset(): Completion
+  readonly port: DmaPort
+}
+
+/** What core needs to know of a device before it asks a driver to take it. */
+export interface DeviceFacts {
+  readonly rid: number
+  /** log2 of the PASIDs the device itself can use; 0: none. */
+  readonly pasidLg2: number
+  readonly ats: boolean
+  readonly pri: boolean
+}
+
+/** One remapping unit and the host driver that programs it. */
+export interface IommuDriver {
+  /** The platform's name of the unit, such as `smmu0`. */
+  readonly name: string
+  readonly kind: 'smmuv3' | 'vtd'
+  /** M8: what one user domain binds. */
+  readonly userDomainBinds: 'rid-and-all-pasids' | 'rid-or-pasid'
+  /** Writes the entry that blocks the device and makes it known. */
+  probe(facts: DeviceFacts): DeviceDriver
+  createPaging(device: DeviceDriver, flags: PagingFlags): PagingOps
+  /** EOPNOTSUPP where user domains are made directly on the parent. */
+  createViommu(device: DeviceDriver, parent: PagingOps, type: number): ViommuOps
+  /** Makes a user domain directly on a nesting parent; EOPNOTSUPP where it takes a vIOMMU. */
+  createUserDomain(device: DeviceDriver, parent: PagingOps, data: UserDomainData): UserOps
+  /** The unit's counters, for metrics. */
+  counters(): Readonly<Record<string, number>>
+}
+
+/** Bits of an access; the numbers are the hardware model's. */
+export const DMA_ACCESS = { READ: 1, WRITE: 2, EXECUTE: 4, PRIVILEGED: 8 } as const
+
+/** How a DMA ended; the numbers are the hardware model's and the wire's. */
+export const DMA_STATUS = { OK: 1, FAULT: 2, ABORTED: 3, RAZ_WI: 4, PENDING: 5 } as const
+
+/** A struct that the caller reuses. Physical addresses in it never leave the server. */
+export interface DmaOutcome {
+  status: number
+  address: number
+  leafLg2: number
+  rights: number
+  fault: number
+  hit: number
+  tag: number
+}
+
+/** One step of an explained walk. */
+export interface ExplainStep {
+  readonly what: string
+  readonly address?: number
+  readonly guestAddress?: number
+  readonly words?: readonly number[]
+  readonly fields?: Readonly<Record<string, number>>
+  readonly verdict: string
+}
+
+/** Where a device's DMA enters its unit. Both halves of an address are 32 bits. */
+export interface DmaPort {
+  /** @param pasid the PASID on the request, or -1 for none */
+  translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
+  /** The same walk, dry and fresh: no cache, no flag, no record. */
+  explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]
+  faultName(fault: number): string
+}
