@@ -1,0 +1,107 @@
+/**
+ * The emulated machine as core sees it: memory that clients may register, the platform's devices, and private raw
+ * units. Implemented by `drivers/machine.ts`; core carries these and never looks inside.
+ */
+
+import type { DeviceDriver, DmaOutcome, ExplainStep, IommuDriver } from './driver.js'
+
+/** Bytes that a client registered; placed in physical memory by the machine. */
+export interface RegionMemory {
+  /** First physical byte on the platform's bus; never told to a client. */
+  readonly address: number
+  readonly lengthBytes: number
+  readonly writable: boolean
+  /** Bytes of this process that it occupies now. */
+  readonly residentBytes: number
+  /** Copies out; the range has been checked against `lengthBytes`. */
+  read(offset: number, into: Uint8Array): void
+  /** Copies in; the range and `writable` have been checked. */
+  write(offset: number, from: Uint8Array): void
+  /** Takes it off every bus and lets it go. Nothing maps it any more. */
+  release(): void
+}
+
+/** Where a region's bytes come from. */
+export type RegionSource =
+  | { readonly kind: 'anonymous'; readonly lengthBytes: number }
+  | {
+      readonly kind: 'file'
+      /** Absolute path under an allow-listed directory. */
+      readonly path: string
+      /** Byte offset, a multiple of 4096. */
+      readonly offset: number
+      readonly lengthBytes: number
+      readonly writable: boolean
+    }
+
+/** One device of the platform. */
+export interface PlatformDevice {
+  /** `segment:bus:dev.fn`, such as `0000:00:01.0`. */
+  readonly name: string
+  readonly driver: IommuDriver
+  readonly device: DeviceDriver
+  /** A mediated device is one PASID of its parent. */
+  readonly mediated?: { readonly parent: string; readonly pasid: number }
+}
+
+/** How a raw unit is made: a preset and single registers that differ from it. */
+export interface RawUnitSpec {
+  /** `smmuv3`, `vtd`, or another name that the server lists. */
+  readonly preset: string
+  /** ID registers by the manual's name (`IDR0`, `CAP` …). */
+  readonly overrides: ReadonlyMap<string, bigint>
+}
+
+/** A register access of a raw unit. */
+export interface RegisterAccess {
+  readonly offset: number
+  readonly bytes: 4 | 8
+}
+
+/** Something a raw unit told its owner: a message-signalled or wired interrupt. */
+export interface UnitEvent {
+  readonly kind: 'message' | 'interrupt'
+  readonly address: number
+  readonly data: number
+  readonly source: string
+}
+
+/** A private unit on a private bus, driven by its owner's registers and memory alone. */
+export interface RawUnit {
+  readonly kind: 'smmuv3' | 'vtd'
+  readonly registerBytes: number
+  /** Puts a region on the unit's bus. EEXIST where another stands, EINVAL where misaligned to 64 KiB. */
+  placeRegion(region: RegionMemory, address: number): void
+  removeRegion(region: RegionMemory): void
+  readRegister(access: RegisterAccess): bigint
+  writeRegister(access: RegisterAccess, value: bigint): void
+  /** @param pasid the PASID on the request, or -1 for none */
+  translate(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
+  explain(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]
+  faultName(fault: number): string
+  counters(): Readonly<Record<string, number>>
+  /** Events since the last call; at most `limit` are kept, then `lost` counts. */
+  takeEvents(): { readonly events: readonly UnitEvent[]; readonly lost: number }
+  /** Back to power-on; memory is left alone. */
+  reset(): void
+  destroy(): void
+}
+
+/** The machine. */
+export interface Machine {
+  readonly units: readonly IommuDriver[]
+  readonly devices: readonly PlatformDevice[]
+  /** Presets that `createRawUnit` knows. */
+  readonly presets: readonly string[]
+  /**
+   * @throws Refusal EACCES (path not allowed), ENOENT (no such file), EINVAL (range outside the file), ENOMEM
+   */
+  createRegion(source: RegionSource): RegionMemory
+  /** @throws Refusal EOPNOTSUPP (no such preset), EINVAL (an override the model cannot honour; names register and bit) */
+  createRawUnit(spec: RawUnitSpec): RawUnit
+  /** Reads physical memory that a DMA was translated to; answers the bytes there were. */
+  readPhysical(address: number, into: Uint8Array): number
+  writePhysical(address: number, from: Uint8Array): number
+  /** The region that holds a physical address, if it is a client's. */
+  regionAt(address: number): { readonly region: RegionMemory; readonly offset: number } | undefined
+}

@@ -1,0 +1,77 @@
+/**
+ * Host RAM: the part of emulated physical memory in which the host drivers keep their own tables and queues. Freed
+ * blocks are reused by size, and every block is handed out zeroed, as a kernel's table allocator does.
+ */
+
+import { type Memory, SparseBacking } from '../../hw-model/memory/index.js'
+import { Refusal } from '../core/driver.js'
+
+/** Smallest block, one 4 KiB page; smaller requests are rounded up to it. */
+const BLOCK_BYTES = 4096
+
+/** A power-of-two block allocator over one placement of physical memory. */
+export class HostRam {
+  readonly base: number
+  readonly lengthBytes: number
+  readonly #memory: Memory
+  readonly #zero = new Uint8Array(BLOCK_BYTES)
+  readonly #free = new Map<number, number[]>()
+  #next: number
+  #used = 0
+
+  constructor(memory: Memory, base: number, lengthBytes: number) {
+    this.#memory = memory
+    this.base = base
+    this.lengthBytes = lengthBytes
+    this.#next = base
+    memory.place(base, new SparseBacking(lengthBytes))
+  }
+
+  /** Bytes in use. */
+  get usedBytes(): number {
+    return this.#used
+  }
+
+  /**
+   * A zeroed block, aligned to its own size.
+   *
+   * @param bytes rounded up to a power of two, at least 4 KiB
+   * @throws Refusal ENOMEM when the drivers' memory is used up
+   */
+  alloc(bytes: number): number {
+    const size = blockSize(bytes)
+    const free = this.#free.get(size)
+    const address = free?.pop() ?? this.#carve(size)
+    this.#used += size
+    return address
+  }
+
+  /** Gives a block back; the same `bytes` as it was asked for. */
+  free(address: number, bytes: number): void {
+    const size = blockSize(bytes)
+    for (let at = 0; at < size; at += BLOCK_BYTES) this.#memory.writeBytes(address + at, this.#zero)
+    this.#used -= size
+    const free = this.#free.get(size)
+    if (free === undefined) this.#free.set(size, [address])
+    else free.push(address)
+  }
+
+  #carve(size: number): number {
+    const address = Math.ceil(this.#next / size) * size
+    if (address + size > this.base + this.lengthBytes) {
+      throw new Refusal('ENOMEM', 'the host drivers have no memory left for tables', { bytes: size, used: this.#used })
+    }
+    // What alignment skips stays useful for smaller blocks.
+    for (let at = this.#next; at < address; at += BLOCK_BYTES) this.#keepPage(at)
+    this.#next = address + size
+    return address
+  }
+
+  #keepPage(address: number): void {
+    const free = this.#free.get(BLOCK_BYTES)
+    if (free === undefined) this.#free.set(BLOCK_BYTES, [address])
+    else free.push(address)
+  }
+}
+
+const blockSize = (bytes: number): number => Math.max(BLOCK_BYTES, 2 ** Math.ceil(Math.log2(bytes)))

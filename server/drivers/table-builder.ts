@@ -1,0 +1,198 @@
+/**
+ * Writes kernel-owned page tables into emulated memory, for any format with 4 KiB tables of 512 entries. It uses the
+ * largest leaf that fits, keeps count of what lives in each table, and takes emptied tables out at once but frees them
+ * only when told that no unit can still be walking them.
+ */
+
+import { MEMORY, type Memory } from '../../hw-model/memory/index.js'
+import { assert, type Protection } from '../core/driver.js'
+import type { HostRam } from './host-ram.js'
+
+/** One entry as two 32-bit halves. */
+export interface EntryWords {
+  lo: number
+  hi: number
+}
+
+/** How a format spells its entries. Level 0 holds 4 KiB leaves, level 1 2 MiB, level 2 1 GiB. */
+export interface EntryEncoder {
+  /** Fills `out` with a pointer to the table at `address`. */
+  table(address: number, out: EntryWords): void
+  /** Fills `out` with a leaf. */
+  leaf(address: number, level: number, protection: Protection, out: EntryWords): void
+  /** Highest level that may hold a leaf. */
+  readonly topLeafLevel: number
+}
+
+const TABLE_BYTES = 4096
+const ENTRIES = 512
+
+/** A tree of tables with one root. Pages and frames are counted in 4 KiB. */
+export class TableBuilder {
+  /** Physical address of the root table. */
+  readonly root: number
+  /** Level of the root table. */
+  readonly topLevel: number
+  readonly #memory: Memory
+  readonly #ram: HostRam
+  readonly #encoder: EntryEncoder
+  readonly #rootBytes: number
+  /** Live entries of every table, by its address. */
+  readonly #live = new Map<number, number>()
+  /** The table below each table entry, by the entry's address. */
+  readonly #below = new Map<number, number>()
+  readonly #words: EntryWords = { lo: 0, hi: 0 }
+  #emptied: number[] = []
+
+  /** @param rootTables tables that the root concatenates, a power of two; 1 for a plain root */
+  constructor(memory: Memory, ram: HostRam, encoder: EntryEncoder, topLevel: number, rootTables = 1) {
+    this.#memory = memory
+    this.#ram = ram
+    this.#encoder = encoder
+    this.topLevel = topLevel
+    this.#rootBytes = TABLE_BYTES * rootTables
+    this.root = ram.alloc(this.#rootBytes)
+    this.#live.set(this.root, 0)
+  }
+
+  /** Bytes of all tables, those that wait to be freed included. */
+  get tableBytes(): number {
+    return this.#rootBytes + (this.#live.size - 1 + this.#emptied.length) * TABLE_BYTES
+  }
+
+  /** Whether tables were taken out since the last release; then their walk-cache entries must be flushed too. */
+  get hasEmptied(): boolean {
+    return this.#emptied.length > 0
+  }
+
+  /** Maps `pages` from `page` to consecutive frames. All or, when memory runs out (ENOMEM), none. */
+  map(page: number, pages: number, frame: number, protection: Protection): void {
+    let done = 0
+    try {
+      while (done < pages) {
+        const level = this.#leafLevel(page + done, frame + done, pages - done)
+        this.#store(page + done, level, (frame + done) * TABLE_BYTES, protection)
+        done += ENTRIES ** level
+      }
+    } catch (error) {
+      this.unmap(page, done)
+      this.#prune(page + done)
+      this.releaseFreed()
+      throw error
+    }
+  }
+
+  /** Takes out every leaf of `[page, page + pages)`; leaves never reach over its ends. */
+  unmap(page: number, pages: number): void {
+    this.#clear(this.root, this.topLevel, 0, page, page + pages)
+  }
+
+  /** Frees emptied tables; call it when every unit has forgotten them. */
+  releaseFreed(): void {
+    for (const table of this.#emptied) this.#ram.free(table, TABLE_BYTES)
+    this.#emptied = []
+  }
+
+  /** Frees every table. Nothing may point to the root any more. */
+  destroy(): void {
+    this.releaseFreed()
+    for (const table of this.#live.keys()) this.#ram.free(table, table === this.root ? this.#rootBytes : TABLE_BYTES)
+    this.#live.clear()
+    this.#below.clear()
+  }
+
+  #leafLevel(page: number, frame: number, pages: number): number {
+    let level = Math.min(this.#encoder.topLeafLevel, this.topLevel)
+    while (level > 0) {
+      const span = ENTRIES ** level
+      if (page % span === 0 && frame % span === 0 && pages >= span) break
+      level--
+    }
+    return level
+  }
+
+  #store(page: number, leafLevel: number, address: number, protection: Protection): void {
+    let table = this.root
+    for (let level = this.topLevel; level > leafLevel; level--) {
+      const slot = this.#slot(table, level, page)
+      table = this.#below.get(slot) ?? this.#grow(table, slot)
+    }
+    this.#encoder.leaf(address, leafLevel, protection, this.#words)
+    this.#put(this.#slot(table, leafLevel, page), this.#words.lo, this.#words.hi)
+    this.#count(table, 1)
+  }
+
+  #grow(table: number, slot: number): number {
+    const below = this.#ram.alloc(TABLE_BYTES)
+    this.#live.set(below, 0)
+    this.#below.set(slot, below)
+    this.#encoder.table(below, this.#words)
+    this.#put(slot, this.#words.lo, this.#words.hi)
+    this.#count(table, 1)
+    return below
+  }
+
+  /** Clears the leaves of `[from, to)` below a table whose first page is `first`. */
+  #clear(table: number, level: number, first: number, from: number, to: number): void {
+    const span = ENTRIES ** level
+    const start = Math.max(0, Math.floor((from - first) / span))
+    const last = Math.ceil((to - first) / span) - 1
+    const entries = table === this.root ? this.#rootBytes / 8 : ENTRIES
+    for (let index = start; index <= last && index < entries; index++) {
+      const slot = table + index * 8
+      const below = this.#below.get(slot)
+      if (below !== undefined) {
+        this.#clear(below, level - 1, first + index * span, from, to)
+        this.#takeOutIfEmpty(table, slot, below)
+      } else if (this.#isSet(slot)) {
+        this.#put(slot, 0, 0)
+        this.#count(table, -1)
+      }
+    }
+  }
+
+  /** Takes out the tables that a failed map grew on the way to `page` and left empty. */
+  #prune(page: number): void {
+    const path: { table: number; slot: number; below: number }[] = []
+    let table = this.root
+    for (let level = this.topLevel; level > 0; level--) {
+      const slot = this.#slot(table, level, page)
+      const below = this.#below.get(slot)
+      if (below === undefined) break
+      path.push({ table, slot, below })
+      table = below
+    }
+    for (const step of path.reverse()) this.#takeOutIfEmpty(step.table, step.slot, step.below)
+  }
+
+  #takeOutIfEmpty(table: number, slot: number, below: number): void {
+    if (this.#live.get(below) !== 0) return
+    this.#put(slot, 0, 0)
+    this.#below.delete(slot)
+    this.#live.delete(below)
+    this.#emptied.push(below)
+    this.#count(table, -1)
+  }
+
+  #slot(table: number, level: number, page: number): number {
+    const index = Math.floor(page / ENTRIES ** level)
+    return table + (table === this.root ? index : index % ENTRIES) * 8
+  }
+
+  #isSet(slot: number): boolean {
+    const status = this.#memory.loadWord(slot)
+    assert(status === MEMORY.OK, 'a table stands in host RAM')
+    return this.#memory.lo !== 0 || this.#memory.hi !== 0
+  }
+
+  #put(slot: number, lo: number, hi: number): void {
+    const status = this.#memory.storeWord(slot, lo, hi)
+    assert(status === MEMORY.OK, 'a table stands in host RAM')
+  }
+
+  #count(table: number, by: number): void {
+    const live = (this.#live.get(table) ?? 0) + by
+    assert(live >= 0, 'entries are counted up before down')
+    this.#live.set(table, live)
+  }
+}
