@@ -77,7 +77,6 @@ export class TableBuilder {
     } catch (error) {
       this.unmap(page, done)
       this.#prune(page + done)
-      this.releaseFreed()
       throw error
     }
   }

@@ -1,0 +1,81 @@
+/** What a platform consists of, as configuration spells it: units and the devices behind them. */
+
+/** One remapping unit. */
+export interface UnitSpec {
+  /** Such as `smmu0`; unique. */
+  readonly name: string
+  readonly type: 'smmuv3' | 'vtd'
+  /** ID registers that differ from the type's default, by the manual's name (`IDR5`, `CAP` …). */
+  readonly registers?: Readonly<Record<string, bigint>>
+  /** Translation cache of the unit. */
+  readonly cache?: CacheSpec
+}
+
+/** Size of a unit's translation cache. */
+export interface CacheSpec {
+  /** Entries, a power of two; 0 switches it off. */
+  readonly entries: number
+  /** Entries a page may choose from, a power of two. */
+  readonly ways: number
+}
+
+/** One device. */
+export interface DeviceSpec {
+  /** `segment:bus:dev.fn`, such as `0000:00:01.0`; unique. A mediated device has a name of its own choice. */
+  readonly name: string
+  /** The unit it is behind. */
+  readonly iommu: string
+  /** log2 of the PASIDs it can use; 0: none. */
+  readonly pasidBits: number
+  readonly ats: boolean
+  readonly pri: boolean
+  /** Present on a mediated device: one PASID of a parent device. */
+  readonly mediated?: { readonly parent: string; readonly pasid: number }
+}
+
+/** A whole platform. */
+export interface PlatformSpec {
+  readonly units: readonly UnitSpec[]
+  readonly devices: readonly DeviceSpec[]
+}
+
+/** RID of a PCI name: bus << 8 | device << 3 | function. Undefined when it is no `segment:bus:dev.fn`. */
+export function ridOf(name: string): number | undefined {
+  const match = /^[0-9a-f]{4}:([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])$/.exec(name)
+  if (match === null) return undefined
+  const device = Number.parseInt(match[2], 16)
+  if (device > 31) return undefined
+  return (Number.parseInt(match[1], 16) << 8) | (device << 3) | Number.parseInt(match[3], 16)
+}
+
+/** One SMMUv3 and one VT-d unit, four devices each, one of them mediated. */
+export const DEFAULT_PLATFORM: PlatformSpec = {
+  units: [
+    { name: 'smmu0', type: 'smmuv3' },
+    { name: 'vtd0', type: 'vtd' },
+  ],
+  devices: [
+    { name: '0000:00:01.0', iommu: 'smmu0', pasidBits: 20, ats: false, pri: false },
+    { name: '0000:00:02.0', iommu: 'smmu0', pasidBits: 20, ats: false, pri: false },
+    { name: '0000:00:03.0', iommu: 'smmu0', pasidBits: 0, ats: false, pri: false },
+    {
+      name: '0000:00:02.0-mdev',
+      iommu: 'smmu0',
+      pasidBits: 0,
+      ats: false,
+      pri: false,
+      mediated: { parent: '0000:00:02.0', pasid: 7 },
+    },
+    { name: '0000:01:01.0', iommu: 'vtd0', pasidBits: 20, ats: false, pri: false },
+    { name: '0000:01:02.0', iommu: 'vtd0', pasidBits: 20, ats: false, pri: false },
+    { name: '0000:01:03.0', iommu: 'vtd0', pasidBits: 0, ats: false, pri: false },
+    {
+      name: '0000:01:02.0-mdev',
+      iommu: 'vtd0',
+      pasidBits: 0,
+      ats: false,
+      pri: false,
+      mediated: { parent: '0000:01:02.0', pasid: 7 },
+    },
+  ],
+}
