@@ -46,6 +46,8 @@ export class TranslationCache {
   readonly #groups: TagTable
   readonly #ways: number
   readonly #setMask: number
+  /** log2 of the bytes that software names with one entry: its stage's leaf, of which another stage may cut pieces. */
+  readonly #spanLg2: Uint8Array
   readonly #page: Float64Array
   readonly #tag: Int32Array
   readonly #tagStamp: Int32Array
@@ -68,6 +70,7 @@ export class TranslationCache {
     this.leafLg2 = new Uint8Array(entries)
     this.flags = new Int32Array(entries)
     this.extra = new Float64Array(entries)
+    this.#spanLg2 = new Uint8Array(entries)
     this.#page = new Float64Array(entries)
     this.#tag = new Int32Array(entries).fill(-1)
     this.#tagStamp = new Int32Array(entries)
@@ -88,8 +91,22 @@ export class TranslationCache {
     return MISS
   }
 
-  /** Stores a translation; an older one for the same tag, page and size is replaced. Answers its slot, or MISS if off. */
-  fill(tag: number, group: number, page: Page, leafLg2: number, address: number, flags: number, extra: number): number {
+  /**
+   * Stores a translation; an older one for the same tag, page and size is replaced. Answers its slot, or MISS if off.
+   *
+   * @param spanLg2 log2 of the leaf that software knows, where `leafLg2` is only a piece of it (nesting): any address
+   *   of that leaf drops the entry
+   */
+  fill(
+    tag: number,
+    group: number,
+    page: Page,
+    leafLg2: number,
+    address: number,
+    flags: number,
+    extra: number,
+    spanLg2: number = leafLg2,
+  ): number {
     if (this.#setMask < 0) return MISS
     const lg2 = leafLg2 - PAGE_LG2
     const first = alignDown(page, lg2)
@@ -97,6 +114,7 @@ export class TranslationCache {
     if (slot === MISS) slot = this.#victim(this.#setOf(tag, first, lg2))
     this.#page[slot] = first
     this.leafLg2[slot] = leafLg2
+    this.#spanLg2[slot] = spanLg2
     this.#tag[slot] = tag
     this.#tagStamp[slot] = this.#tags.stampOf(tag)
     this.#group[slot] = group
@@ -118,14 +136,18 @@ export class TranslationCache {
     this.#tag[slot] = -1
   }
 
-  /** Drops every entry of `tag` that shares a page with `[first, last]`. */
-  dropTagPages(tag: number, first: Page, last: Page): void {
-    this.#dropWhere(this.#tag, tag, first, last)
+  /**
+   * Drops every entry of `tag` whose leaf shares a page with `[first, last]`.
+   *
+   * @param mask bits of the owner's flags that must be equal to `want`
+   */
+  dropTagPages(tag: number, first: Page, last: Page, mask = 0, want = 0): void {
+    this.#dropWhere(this.#tag, tag, first, last, mask, want)
   }
 
-  /** Drops every entry of `group` that shares a page with `[first, last]`. */
-  dropGroupPages(group: number, first: Page, last: Page): void {
-    this.#dropWhere(this.#group, group, first, last)
+  /** Drops every entry of `group` whose leaf shares a page with `[first, last]`; `mask` and `want` as above. */
+  dropGroupPages(group: number, first: Page, last: Page, mask = 0, want = 0): void {
+    this.#dropWhere(this.#group, group, first, last, mask, want)
   }
 
   /** Drops everything. */
@@ -141,11 +163,12 @@ export class TranslationCache {
     return live
   }
 
-  #dropWhere(owner: Int32Array, key: number, first: Page, last: Page): void {
+  #dropWhere(owner: Int32Array, key: number, first: Page, last: Page, mask: number, want: number): void {
     for (let slot = 0; slot < owner.length; slot++) {
-      if (owner[slot] !== key || this.#tag[slot] < 0) continue
-      const start = this.#page[slot]
-      const end = start + 2 ** (this.leafLg2[slot] - PAGE_LG2) - 1
+      if (owner[slot] !== key || this.#tag[slot] < 0 || (this.flags[slot] & mask) !== want) continue
+      const spanLg2 = this.#spanLg2[slot] - PAGE_LG2
+      const start = alignDown(this.#page[slot], spanLg2)
+      const end = start + 2 ** spanLg2 - 1
       if (start <= last && first <= end) this.#tag[slot] = -1
     }
   }
