@@ -1,0 +1,174 @@
+/** The translation cache: what it finds, what it forgets, and that it never invents. */
+
+import { describe, expect, it } from 'vitest'
+import type { Page } from '../../hw-model/bits/address.js'
+import { TagTable } from '../../hw-model/cache/tag-table.js'
+import { type CacheGeometry, MISS, TranslationCache } from '../../hw-model/cache/translation-cache.js'
+
+const page = (number: number): Page => number as Page
+const LAST = page(2 ** 52 - 1)
+
+function make(geometry: CacheGeometry): { cache: TranslationCache; tags: TagTable; groups: TagTable } {
+  const tags = new TagTable(64, () => {})
+  const groups = new TagTable(64, () => {})
+  for (let i = 0; i < 8; i++) {
+    tags.intern(i)
+    groups.intern(i)
+  }
+  return { cache: new TranslationCache(geometry, tags, groups), tags, groups }
+}
+
+/** What a slot holds, or undefined on a miss. */
+function look(cache: TranslationCache, tag: number, number: number): readonly number[] | undefined {
+  const slot = cache.find(tag, page(number))
+  if (slot === MISS) return undefined
+  return [cache.address[slot], cache.leafLg2[slot], cache.flags[slot], cache.extra[slot]]
+}
+
+describe('an entry', () => {
+  it('is found under its tag by every page of its leaf, and by no other', () => {
+    const { cache } = make({ entries: 64, ways: 4 })
+    cache.fill(1, 2, page(0x80_0000_0200), 21, 0x1234_0000_0000, 3, 77)
+    for (const number of [0x80_0000_0200, 0x80_0000_0201, 0x80_0000_03ff]) {
+      expect(look(cache, 1, number)).toEqual([0x1234_0000_0000, 21, 3, 77])
+    }
+    for (const number of [0x80_0000_01ff, 0x80_0000_0400, 0x200, 0x280_0000_0200]) {
+      expect(look(cache, 1, number)).toBeUndefined()
+    }
+    expect(look(cache, 0, 0x80_0000_0200)).toBeUndefined()
+  })
+
+  it('may be asked for in the middle when it is stored: the leaf begins where the leaf begins', () => {
+    const { cache } = make({ entries: 64, ways: 4 })
+    cache.fill(0, 0, page(0x3_ffff), 30, 2 ** 40, 1, 0)
+    expect(look(cache, 0, 0)?.[0]).toBe(2 ** 40)
+    expect(look(cache, 0, 0x4_0000)).toBeUndefined()
+    cache.fill(0, 0, page(0x7_ffff), 30, 2 ** 41, 1, 0)
+    expect(look(cache, 0, 0x4_0000)?.[0]).toBe(2 ** 41)
+  })
+
+  it('replaces an older one of the same tag, page and size', () => {
+    const { cache } = make({ entries: 16, ways: 4 })
+    cache.fill(3, 0, page(5), 12, 0x1000, 1, 0)
+    cache.fill(3, 1, page(5), 12, 0x2000, 2, 9)
+    expect(look(cache, 3, 5)).toEqual([0x2000, 12, 2, 9])
+    expect(cache.countLive()).toBe(1)
+    expect(cache.evictions).toBe(0)
+  })
+
+  it('of each size from 4 KiB to 512 GiB lives beside the others; the largest answers', () => {
+    const { cache } = make({ entries: 256, ways: 4 })
+    const sizes = [12, 14, 16, 21, 25, 29, 30, 39]
+    for (const lg2 of sizes) {
+      cache.fill(0, 0, page(0), lg2, lg2, 0, 0)
+      expect(look(cache, 0, 0)).toEqual([lg2, lg2, 0, 0])
+    }
+    for (const lg2 of sizes) expect(look(cache, 0, 2 ** (lg2 - 12) - 1)?.[0]).toBe(39)
+    cache.dropTagPages(0, page(2 ** 20), LAST)
+    expect(look(cache, 0, 0)).toEqual([30, 30, 0, 0])
+  })
+
+  it('at the top of the address space is found and dropped', () => {
+    const { cache } = make({ entries: 64, ways: 4 })
+    cache.fill(1, 1, LAST, 12, 0xabc000, 0, 0)
+    expect(look(cache, 1, LAST)?.[0]).toBe(0xabc000)
+    cache.dropGroupPages(1, LAST, LAST)
+    expect(look(cache, 1, LAST)).toBeUndefined()
+  })
+
+  it('keeps flags that its owner changes', () => {
+    const { cache } = make({ entries: 16, ways: 1 })
+    const slot = cache.fill(0, 0, page(9), 12, 0x9000, 1, 0)
+    cache.setFlags(slot, 5)
+    expect(look(cache, 0, 9)?.[2]).toBe(5)
+    cache.dropSlot(slot)
+    expect(look(cache, 0, 9)).toBeUndefined()
+  })
+})
+
+describe('eviction', () => {
+  it('counts, keeps the number of entries, and takes a dead way before a live one', () => {
+    const { cache, groups } = make({ entries: 8, ways: 8 })
+    for (let i = 0; i < 4; i++) cache.fill(0, 1, page(i), 12, i * 4096, 0, 0)
+    for (let i = 4; i < 8; i++) cache.fill(0, 2, page(i), 12, i * 4096, 0, 0)
+    groups.drop(1)
+    expect(cache.countLive()).toBe(4)
+    for (let i = 8; i < 12; i++) cache.fill(0, 2, page(i), 12, i * 4096, 0, 0)
+    expect(cache.evictions).toBe(0)
+    for (let i = 4; i < 12; i++) expect(look(cache, 0, i)?.[0]).toBe(i * 4096)
+    cache.fill(0, 2, page(12), 12, 12 * 4096, 0, 0)
+    expect(cache.evictions).toBe(1)
+    expect(cache.countLive()).toBe(8)
+    expect(look(cache, 0, 12)?.[0]).toBe(12 * 4096)
+  })
+
+  it('spreads a run of pages over the sets', () => {
+    const { cache } = make({ entries: 4096, ways: 4 })
+    for (let i = 0; i < 2048; i++) cache.fill(0, 0, page(i), 12, i * 4096, 0, 0)
+    expect(cache.evictions).toBeLessThan(512)
+  })
+})
+
+describe('forgetting', () => {
+  it('a tag or a group leaves the others, and the number may be used again', () => {
+    const { cache, tags, groups } = make({ entries: 64, ways: 4 })
+    const fill = (): void => {
+      for (const tag of [0, 1])
+        for (const group of [0, 1]) cache.fill(tag, group, page(tag * 2 + group), 12, 4096, 0, 0)
+    }
+    const found = (): boolean[] => [0, 1, 2, 3].map((i) => look(cache, i >> 1, i) !== undefined)
+    fill()
+    tags.drop(0)
+    expect(found()).toEqual([false, false, true, true])
+    fill()
+    expect(found()).toEqual([true, true, true, true])
+    groups.drop(1)
+    expect(found()).toEqual([true, false, true, false])
+    cache.dropAll()
+    expect(found()).toEqual([false, false, false, false])
+  })
+
+  it('pages drops every leaf that shares one of them, in either direction', () => {
+    const { cache } = make({ entries: 64, ways: 4 })
+    const fill = (): void => {
+      cache.fill(0, 3, page(0x200), 21, 1, 0, 0)
+      cache.fill(0, 3, page(0x400), 12, 2, 0, 0)
+      cache.fill(0, 4, page(0x401), 12, 3, 0, 0)
+      cache.fill(1, 3, page(0x400), 12, 4, 0, 0)
+    }
+    const found = (): boolean[] =>
+      [look(cache, 0, 0x3ff), look(cache, 0, 0x400), look(cache, 0, 0x401), look(cache, 1, 0x400)].map(Boolean)
+    fill()
+    cache.dropTagPages(0, page(0x2ff), page(0x400))
+    expect(found()).toEqual([false, false, true, true])
+    fill()
+    cache.dropGroupPages(3, page(0), LAST)
+    expect(found()).toEqual([false, false, true, false])
+    fill()
+    cache.dropTagPages(0, page(0), page(0x1ff))
+    cache.dropTagPages(0, page(0x402), LAST)
+    expect(found()).toEqual([true, true, true, true])
+  })
+})
+
+describe('the geometry', () => {
+  it('of no entries is a cache that keeps nothing', () => {
+    const { cache } = make({ entries: 0, ways: 1 })
+    expect(cache.fill(0, 0, page(1), 12, 4096, 0, 0)).toBe(MISS)
+    expect(cache.find(0, page(1))).toBe(MISS)
+    cache.dropTagPages(0, page(0), LAST)
+    cache.dropAll()
+    expect(cache.countLive()).toBe(0)
+  })
+
+  it('is made of powers of two', () => {
+    for (const geometry of [
+      { entries: 12, ways: 4 },
+      { entries: 16, ways: 3 },
+      { entries: 4, ways: 8 },
+      { entries: 16, ways: 0 },
+    ]) {
+      expect(() => make(geometry)).toThrow(RangeError)
+    }
+  })
+})
