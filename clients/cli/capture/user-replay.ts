@@ -1,0 +1,161 @@
+/**
+ * Replays a capture through user domains of a platform device: what a VMM does for its guest. The guest's RAM is
+ * mapped into a nesting parent at its guest-physical addresses; each of the guest's streams becomes a user domain
+ * made from the guest's own table entry, attached to the same device one after the other.
+ */
+
+import { type ContextClient, DeviceGrant, HwptFlag, IoasMapFlag, ViommuType } from '../../node/index.js'
+import type { Answer } from './compare.js'
+import type { Capture, CapturedRow, CapturedStream } from './folder.js'
+import { accessOf, answerOf, describeStep, findRegion, type GuestRegion } from './raw-replay.js'
+
+/** Why a row cannot go through a user domain; undefined when it can. */
+export type Skip = string | undefined
+
+/** Bits of the guest's STE that a user domain takes. [uAPI struct iommu_hwpt_arm_smmuv3] */
+const STE0_ALLOWED = 0xf80f_ffff_ffff_ffffn
+const STE1_ALLOWED = 0x3800_00ffn
+
+/** STE.Config of a translating stage-1 stream. [SMMU 5.2 Stream Table Entry] */
+const CONFIG_S1 = 5
+
+/** First-stage tables take 48-bit addresses unless PASID-entry FSPM says five levels. [VTD 9.6] */
+const ADDRESS_BITS = 48
+
+/** The streams whose tables a user domain can be made of; empty for captures with a second stage. */
+export const userStreams = (capture: Capture): CapturedStream[] =>
+  capture.streams.filter((stream) =>
+    capture.type === 'smmuv3' ? stream.config === CONFIG_S1 : stream.kind === 'fs' && stream.pasidEntry !== undefined,
+  )
+
+/** A nesting parent over the guest's RAM on one platform device, ready to take the guest's streams. */
+export class UserReplay {
+  readonly #context: ContextClient
+  readonly #capture: Capture
+  readonly #regions: readonly GuestRegion[]
+  readonly deviceId: number
+  readonly parentId: number
+  #viommuId = 0
+  #vdeviceId = 0
+  #domainId = 0
+  #pasid: number | undefined
+
+  private constructor(
+    context: ContextClient,
+    capture: Capture,
+    regions: readonly GuestRegion[],
+    deviceId: number,
+    parentId: number,
+  ) {
+    this.#context = context
+    this.#capture = capture
+    this.#regions = regions
+    this.deviceId = deviceId
+    this.parentId = parentId
+  }
+
+  /** The domain that is attached now. */
+  get domainId(): number {
+    return this.#domainId
+  }
+
+  /** The vIOMMU, SMMUv3 only. */
+  get viommuId(): number {
+    return this.#viommuId
+  }
+
+  /** Binds a device of the capture's architecture and maps the guest's RAM into a nesting parent. */
+  static async start(
+    context: ContextClient,
+    capture: Capture,
+    regions: readonly GuestRegion[],
+    deviceName: string,
+  ): Promise<UserReplay> {
+    const { deviceId } = await context.bindDevice({ deviceName, grant: DeviceGrant.WHOLE_DEVICE })
+    const { ioasId } = await context.createIoas()
+    for (const { regionId, base, lengthBytes } of regions) {
+      const flags = IoasMapFlag.FIXED_IOVA | IoasMapFlag.READABLE | IoasMapFlag.WRITEABLE
+      await context.ioasMap({ ioasId, flags, region: { regionId, offset: 0n }, length: lengthBytes, iova: base })
+    }
+    const parent = await context.createPagingDomain({ flags: HwptFlag.NEST_PARENT, deviceId, ioasId })
+    const replay = new UserReplay(context, capture, regions, deviceId, parent.domainId)
+    if (capture.type === 'smmuv3') {
+      const made = await context.createViommu({
+        type: ViommuType.ARM_SMMUV3,
+        deviceId,
+        parentDomainId: parent.domainId,
+      })
+      replay.#viommuId = made.viommuId
+    }
+    return replay
+  }
+
+  /** Why a row says nothing about user domains. */
+  skipReason(row: CapturedRow, streams: ReadonlyMap<number, CapturedStream>): Skip {
+    if (!streams.has(row.sid)) return 'the guest has configured no translation for this stream'
+    if (row.pa !== undefined && findRegion(this.#regions, row.pa) === undefined) {
+      return `0x${row.pa.toString(16)} is no RAM (the MSI doorbell): it lies in the host's reserved window, which no IOAS maps`
+    }
+    return undefined
+  }
+
+  /** Makes a user domain of a stream's tables and attaches it to the RID, or to a PASID where the unit can. */
+  async attach(stream: CapturedStream, pasid?: number): Promise<void> {
+    const context = this.#context
+    const deviceId = this.deviceId
+    if (this.#capture.type === 'smmuv3') {
+      const virtId = BigInt(stream.sid)
+      this.#vdeviceId = (await context.createVdevice({ viommuId: this.#viommuId, deviceId, virtId })).vdeviceId
+    }
+    this.#domainId = (await context.createUserDomain(this.#describe(stream, pasid !== undefined))).domainId
+    if (pasid === undefined) await context.attachRid({ deviceId, ptId: this.#domainId })
+    else await context.attachPasid({ deviceId, pasid, ptId: this.#domainId })
+    this.#pasid = pasid
+  }
+
+  /** Takes the stream's domain away again. */
+  async detach(): Promise<void> {
+    const deviceId = this.deviceId
+    if (this.#pasid === undefined) await this.#context.detachRid({ deviceId })
+    else await this.#context.detachPasid({ deviceId, pasid: this.#pasid })
+    await this.#context.destroy({ objectId: this.#domainId })
+    if (this.#vdeviceId !== 0) await this.#context.destroy({ objectId: this.#vdeviceId })
+    this.#vdeviceId = 0
+  }
+
+  /** Translates rows of the attached stream; addresses come back as the guest's own. */
+  async translate(rows: readonly CapturedRow[]): Promise<{ answers: Answer[]; hits: number }> {
+    const reply = await this.#context.translate({
+      deviceId: this.deviceId,
+      pasid: this.#pasid,
+      iovas: BigUint64Array.from(rows, (row) => row.iova),
+      accesses: Uint32Array.from(rows, accessOf),
+    })
+    const names = new Map(reply.faults.map((fault) => [fault.index, fault.name]))
+    const bases = new Map(this.#regions.map(({ regionId, base }) => [regionId, base]))
+    const answers = rows.map((_, i) => {
+      const guestAddress = (bases.get(reply.regionIds[i]) ?? 0n) + reply.offsets[i]
+      return answerOf(this.#capture.type, reply.outcomes[i], reply.faultCodes[i], names.get(i), guestAddress)
+    })
+    return { answers, hits: reply.cacheHits.reduce((sum, hit) => sum + hit, 0) }
+  }
+
+  /** The walk of one row, a step a line. */
+  async explain(row: CapturedRow): Promise<string[]> {
+    const request = { deviceId: this.deviceId, pasid: this.#pasid, iova: row.iova, access: accessOf(row) }
+    const { explanation } = await this.#context.explain(request)
+    return (explanation?.steps ?? []).map(describeStep)
+  }
+
+  #describe(stream: CapturedStream, forPasid: boolean) {
+    const deviceId = this.deviceId
+    if (this.#capture.type === 'smmuv3') {
+      const [ste0, ste1] = stream.ste as readonly bigint[]
+      const smmuv3Ste = { ste0: ste0 & STE0_ALLOWED, ste1: ste1 & STE1_ALLOWED }
+      return { deviceId, viommuId: this.#viommuId, smmuv3Ste }
+    }
+    const pgtblAddr = (stream.pasidEntry as readonly bigint[])[2] & ~0xfffn
+    const vtdS1 = { flags: 0n, pgtblAddr, addrWidth: ADDRESS_BITS }
+    return { flags: forPasid ? HwptFlag.PASID : 0, deviceId, parentDomainId: this.parentId, vtdS1 }
+  }
+}
