@@ -53,6 +53,11 @@ export class Transaction {
   access: number = ACCESS.READ
   /** One of REQUEST. */
   type: number = REQUEST.UNTRANSLATED
+  /**
+   * Bytes of the access, or 0 for a question about the tables that moves no data. VT-d tells interrupt messages (writes
+   * of 4 bytes without PASID to 0xfee00000..0xfeefffff) from DMA by it; a question is always answered by the tables.
+   */
+  bytes = 0
 }
 
 /** How one transaction ended. Fields without meaning for its status are left as they were. */

@@ -33,6 +33,8 @@ export class Walker {
   hi = 0
   /** Dry walks read and never write. */
   dry = false
+  /** Flags may not be set in these tables (they are read without snooping): a walk that needs one ends FLAG. */
+  flagsForbidden = false
   /** Where the entries are shown, if anybody looks. */
   trace: EntryTrace | null = null
 
@@ -104,8 +106,10 @@ export class Walker {
       this.address = format.addressIn(lo, hi, level)
       this.rights = format.narrow(above, lo, hi, level)
       const next = format.flagged(lo, hi, level, access, this.rights)
-      if (next === lo || this.dry) return kind === ENTRY.LEAF ? WALK.OK : DESCEND
+      if (next === lo) return kind === ENTRY.LEAF ? WALK.OK : DESCEND
+      if (this.flagsForbidden) return WALK.FLAG
       if (stage !== null && !stage.translateTable(this.entryAddress, true)) return WALK.TABLE_STAGE
+      if (this.dry) return kind === ENTRY.LEAF ? WALK.OK : DESCEND
       const stored = memory.updateFlags(stage === null ? this.entryAddress : stage.tableAddress, lo, next)
       if (stored === MEMORY.OK) return kind === ENTRY.LEAF ? WALK.OK : DESCEND
       if (stored !== MEMORY.LOST) return WALK.FLAG

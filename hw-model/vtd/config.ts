@@ -1,0 +1,291 @@
+/**
+ * From a source-id and a PASID to what governs the request: root, context, PASID directory and PASID table entry, each
+ * checked in the order fetch, present, reserved, valid; the context cache and the PASID cache.
+ * [VTD 3.4.2 Legacy Mode Address Translation, 3.4.3 Scalable Mode Address Translation]
+ *
+ * Decoded entries are made only when one is read from memory; a request that finds them cached allocates nothing.
+ */
+
+import type { Layout } from '../bits/layout.js'
+import { anySet, dump } from '../bits/layout.js'
+import { ConfigCache } from '../cache/config-cache.js'
+import { MEMORY, type Memory } from '../memory/memory.js'
+import { NO_PASID, type WalkTrace } from '../port.js'
+import type { Capabilities } from './capabilities.js'
+import { faultName, REASON } from './faults.js'
+import {
+  CONTEXT_ENTRY,
+  FSPM,
+  PASID_DIRECTORY_ENTRY,
+  PASID_TABLE_ENTRY,
+  PGTT,
+  ROOT_ENTRY,
+  SCALABLE_CONTEXT_ENTRY,
+  SCALABLE_ROOT_ENTRY,
+  TT,
+} from './records.js'
+import { ReservedMasks } from './reserved.js'
+
+/** What governs a DMA: a legacy context entry or a PASID table entry, decoded. */
+export interface DmaConfig {
+  /** One of PGTT. */
+  readonly pgtt: number
+  readonly isLegacy: boolean
+  readonly did: number
+  /** The PASID its IOTLB entries carry; 0 in legacy mode. */
+  readonly pasid: number
+  /** Fault processing disable, of this entry and all above it. */
+  readonly fpd: number
+  readonly secondTable: number
+  readonly secondLevels: number
+  /** Bits of a second-stage input address: min(MGAW, AW). */
+  readonly secondBits: number
+  readonly firstTable: number
+  readonly firstLevels: number
+  readonly sre: boolean
+  readonly wpe: boolean
+  readonly eafe: boolean
+  readonly ssade: boolean
+  /** Flags may be set in its paging structures. [VTD 3.10 Snoop Behavior] */
+  readonly isSnooped: boolean
+  /** The IOTLB's number for (DID, PGTT, PASID), and the epoch it is good for; kept by `iotlb.ts`. */
+  group: number
+  groupEpoch: number
+}
+
+/** A context entry, decoded. In legacy mode it is the whole configuration, in scalable mode a way to the PASIDs. */
+export interface ContextConfig {
+  readonly sid: number
+  /** Domain-id of legacy mode; 0 in scalable mode, whose context cache has no such tag. [VTD 6.2.1 T17] */
+  readonly did: number
+  readonly fpd: number
+  /** One of TT; legacy mode. */
+  readonly tt: number
+  readonly dma: DmaConfig | null
+  readonly pasidEnabled: boolean
+  readonly directory: number
+  /** PASIDs are below this. */
+  readonly pasidLimit: number
+  readonly ridPasid: number
+}
+
+/**
+ * Whether AW is a reserved field of a unit without a second stage. Linux writes it into first-stage entries on such
+ * units too, so it is ignored there. [VTD 9.6]
+ */
+const AW_IS_RESERVED_WITHOUT_SSTS = false
+
+/** Reads configuration; `reason` and `fpd` say why it could not. */
+export class ConfigReader {
+  /** Why the last read failed; one of REASON. */
+  reason = 0
+  /** FPD of the entries that were read on the way to the failure. */
+  fpd = 0
+  /** Root table address and mode, latched by SRTP. */
+  rootTable = 0
+  isScalable = false
+  /** Shows every entry that is read. */
+  trace: WalkTrace | null = null
+  readonly contexts: ConfigCache<ContextConfig>
+  /** Keyed by the IOTLB's number for (source-id, PASID), which the caller passes. */
+  readonly pasids: ConfigCache<DmaConfig>
+
+  readonly #memory: Memory
+  readonly #caps: Capabilities
+  readonly #masks: ReservedMasks
+  readonly #words = new Int32Array(16)
+
+  /** @param contextEntries,pasidEntries entries cached; 0 reads memory every time */
+  constructor(memory: Memory, caps: Capabilities, contextEntries: number, pasidEntries: number) {
+    this.#memory = memory
+    this.#caps = caps
+    this.#masks = new ReservedMasks(caps, AW_IS_RESERVED_WITHOUT_SSTS)
+    this.contexts = new ConfigCache(contextEntries)
+    this.pasids = new ConfigCache(pasidEntries)
+  }
+
+  /** The context entry of a source-id, or null with `reason` and `fpd`. */
+  context(sid: number): ContextConfig | null {
+    const cached = this.contexts.get(sid)
+    if (cached !== undefined) return cached
+    this.fpd = 0
+    const context = this.isScalable ? this.#scalableContext(sid) : this.#legacyContext(sid)
+    if (context !== null) this.contexts.set(sid, context)
+    return context
+  }
+
+  /** The PASID table entry, or null with `reason` and `fpd`. `pasid` is below the context's limit. */
+  pasidEntry(context: ContextConfig, pasid: number): DmaConfig | null {
+    const words = this.#words
+    this.fpd = context.fpd
+    // The directory. [VTD 9.5]
+    const slot = context.directory + (pasid >>> 6) * PASID_DIRECTORY_ENTRY.$.bytes
+    if (!this.#load(PASID_DIRECTORY_ENTRY, slot)) return this.#fail(REASON.SPD_1)
+    this.fpd |= PASID_DIRECTORY_ENTRY.FPD.get(words, 0)
+    if (PASID_DIRECTORY_ENTRY.P.get(words, 0) === 0) return this.#fail(REASON.SPD_2)
+    if (anySet(words, 0, this.#masks.directory)) return this.#fail(REASON.SPD_3)
+    // The table. [VTD 9.6]
+    const table = PASID_DIRECTORY_ENTRY.SMPTBLPTR.get(words, 0)
+    if (!this.#load(PASID_TABLE_ENTRY, table + (pasid & 63) * PASID_TABLE_ENTRY.$.bytes))
+      return this.#fail(REASON.SPT_1)
+    this.fpd |= PASID_TABLE_ENTRY.FPD.get(words, 0)
+    if (PASID_TABLE_ENTRY.P.get(words, 0) === 0) return this.#fail(REASON.SPT_2)
+    if (anySet(words, 0, this.#masks.pasidEntry)) return this.#fail(REASON.SPT_3)
+    return this.#decodePasidEntry(pasid)
+  }
+
+  /** [VTD 9.1, 9.3] */
+  #legacyContext(sid: number): ContextConfig | null {
+    const words = this.#words
+    if (!this.#load(ROOT_ENTRY, this.rootTable + (sid >>> 8) * ROOT_ENTRY.$.bytes)) return this.#fail(REASON.LRT_1)
+    if (ROOT_ENTRY.P.get(words, 0) === 0) return this.#fail(REASON.LRT_2)
+    if (anySet(words, 0, this.#masks.root)) return this.#fail(REASON.LRT_3)
+    const table = ROOT_ENTRY.CTP.get(words, 0)
+    if (!this.#load(CONTEXT_ENTRY, table + (sid & 0xff) * CONTEXT_ENTRY.$.bytes)) return this.#fail(REASON.LCT_1)
+    this.fpd = CONTEXT_ENTRY.FPD.get(words, 0)
+    if (CONTEXT_ENTRY.P.get(words, 0) === 0) return this.#fail(REASON.LCT_2)
+    if (anySet(words, 0, this.#masks.context)) return this.#fail(REASON.LCT_3)
+    const aw = CONTEXT_ENTRY.AW.get(words, 0)
+    const tt = CONTEXT_ENTRY.TT.get(words, 0)
+    // AW first, then TT. [VTD 7.1.3 LCT.4.1, LCT.4.2]
+    if (!this.#hasWidth(aw)) return this.#fail(REASON.LCT_4)
+    if (!(tt === TT.UNTRANSLATED || (tt === TT.PASS_THROUGH && this.#caps.ecap.PT !== 0)))
+      return this.#fail(REASON.LCT_4)
+    const did = CONTEXT_ENTRY.DID.get(words, 0)
+    const dma = dmaConfig(tt === TT.PASS_THROUGH ? PGTT.PASS_THROUGH : PGTT.SECOND, did, 0, this.fpd, {
+      isLegacy: true,
+      secondTable: CONTEXT_ENTRY.SSPTPTR.get(words, 0),
+      secondLevels: aw + 2,
+      secondBits: this.#secondBits(aw),
+      // Legacy mode has no access or dirty flags and no supervisor requests, so nothing is ever refused for them.
+      sre: true,
+    })
+    return { ...NO_CONTEXT, sid, did, fpd: this.fpd, tt, dma }
+  }
+
+  /** [VTD 9.2, 9.4] */
+  #scalableContext(sid: number): ContextConfig | null {
+    const words = this.#words
+    const devfn = sid & 0xff
+    const isUpper = devfn >= 128
+    if (!this.#load(SCALABLE_ROOT_ENTRY, this.rootTable + (sid >>> 8) * SCALABLE_ROOT_ENTRY.$.bytes)) {
+      return this.#fail(REASON.SRT_1)
+    }
+    const { LP, UP, LCTP, UCTP } = SCALABLE_ROOT_ENTRY
+    if ((isUpper ? UP : LP).get(words, 0) === 0) return this.#fail(REASON.SRT_2)
+    if (this.#masks.scalableRootIsBad(words)) return this.#fail(REASON.SRT_3)
+    const table = (isUpper ? UCTP : LCTP).get(words, 0)
+    const entry = table + (devfn & 0x7f) * SCALABLE_CONTEXT_ENTRY.$.bytes
+    if (!this.#load(SCALABLE_CONTEXT_ENTRY, entry)) return this.#fail(REASON.SCT_1)
+    const { P, FPD, PASIDE, PDTS, PASIDDIRPTR, RID_PASID } = SCALABLE_CONTEXT_ENTRY
+    this.fpd = FPD.get(words, 0)
+    if (P.get(words, 0) === 0) return this.#fail(REASON.SCT_2)
+    if (anySet(words, 0, this.#masks.scalableContext)) return this.#fail(REASON.SCT_3)
+    const pasidLimit = 2 ** (PDTS.get(words, 0) + 13)
+    const ridPasid = RID_PASID.get(words, 0)
+    if (ridPasid >= pasidLimit) return this.#fail(REASON.SCT_4)
+    return {
+      ...NO_CONTEXT,
+      sid,
+      fpd: this.fpd,
+      pasidEnabled: PASIDE.get(words, 0) !== 0,
+      directory: PASIDDIRPTR.get(words, 0),
+      pasidLimit,
+      ridPasid,
+    }
+  }
+
+  /** Semantic checks of a PASID table entry: AW, PGTT, FSPM, and the guest's own pointer. [VTD 7.1.3 SPT.4] */
+  #decodePasidEntry(pasid: number): DmaConfig | null {
+    const words = this.#words
+    const { ecap, cap } = this.#caps
+    const pgtt = PASID_TABLE_ENTRY.PGTT.get(words, 0)
+    const usesFirst = pgtt === PGTT.FIRST || pgtt === PGTT.NESTED
+    const usesSecond = pgtt === PGTT.SECOND || pgtt === PGTT.NESTED
+    const aw = PASID_TABLE_ENTRY.AW.get(words, 0)
+    if (usesSecond && !this.#hasWidth(aw)) return this.#fail(REASON.SPT_4)
+    const offered = [0, ecap.FSTS, ecap.SSTS, ecap.NEST, ecap.PT, 0, 0, 0][pgtt]
+    if (offered === 0) return this.#fail(REASON.SPT_4)
+    const fspm = PASID_TABLE_ENTRY.FSPM.get(words, 0)
+    const hasFspm = fspm === FSPM.FOUR_LEVEL || (fspm === FSPM.FIVE_LEVEL && cap.FS5LP !== 0)
+    if (usesFirst && !hasFspm) return this.#fail(REASON.SPT_4)
+    const firstTable = PASID_TABLE_ENTRY.FSPTPTR.get(words, 0)
+    if (pgtt === PGTT.NESTED && firstTable >= 2 ** this.#secondBits(aw)) return this.#fail(REASON.SPT_4)
+    return dmaConfig(pgtt, PASID_TABLE_ENTRY.DID.get(words, 0), pasid, this.fpd, {
+      secondTable: PASID_TABLE_ENTRY.SSPTPTR.get(words, 0),
+      secondLevels: aw + 2,
+      secondBits: this.#secondBits(aw),
+      firstTable,
+      firstLevels: fspm === FSPM.FIVE_LEVEL ? 5 : 4,
+      sre: PASID_TABLE_ENTRY.SRE.get(words, 0) !== 0,
+      wpe: PASID_TABLE_ENTRY.WPE.get(words, 0) !== 0,
+      eafe: PASID_TABLE_ENTRY.EAFE.get(words, 0) !== 0,
+      ssade: PASID_TABLE_ENTRY.SSADE.get(words, 0) !== 0,
+      isSnooped: PASID_TABLE_ENTRY.PWSNP.get(words, 0) !== 0,
+    })
+  }
+
+  #hasWidth(aw: number): boolean {
+    return aw >= 1 && aw <= 3 && ((this.#caps.cap.SAGAW >>> aw) & 1) !== 0
+  }
+
+  #secondBits(aw: number): number {
+    return Math.min(this.#caps.mgawBits, 30 + 9 * aw)
+  }
+
+  /** Copies a record once; false where it could not be read. */
+  #load(record: Layout<Record<never, never>>, pa: number): boolean {
+    const status = this.#memory.loadRecord(pa, this.#words, 0, record.$.words)
+    if (this.trace !== null) this.#show(record, pa, status === MEMORY.OK)
+    return status === MEMORY.OK
+  }
+
+  #show(record: Layout<Record<never, never>>, address: number, wasRead: boolean): void {
+    const words = Array.from(this.#words.subarray(0, record.$.words), (word) => word >>> 0)
+    const what = record.$.name
+    if (!wasRead) this.trace?.step({ what, address, verdict: 'could not be read' })
+    else this.trace?.step({ what, address, words, fields: dump(record, this.#words), verdict: 'read' })
+  }
+
+  #fail(reason: number): null {
+    this.reason = reason
+    this.trace?.step({ what: 'configuration', verdict: `blocked: ${faultName(reason)}` })
+    return null
+  }
+}
+
+/** The PASID whose entry governs a request. [VTD 3.4.3] */
+export const pasidFor = (context: ContextConfig, pasid: number): number =>
+  pasid === NO_PASID ? context.ridPasid : pasid
+
+const NO_CONTEXT = {
+  did: 0,
+  tt: 0,
+  dma: null,
+  pasidEnabled: false,
+  directory: 0,
+  pasidLimit: 0,
+  ridPasid: 0,
+} as const
+
+function dmaConfig(pgtt: number, did: number, pasid: number, fpd: number, rest: Partial<DmaConfig>): DmaConfig {
+  return {
+    pgtt,
+    did,
+    pasid,
+    fpd,
+    isLegacy: rest.isLegacy ?? false,
+    secondTable: rest.secondTable ?? 0,
+    secondLevels: rest.secondLevels ?? 0,
+    secondBits: rest.secondBits ?? 0,
+    firstTable: rest.firstTable ?? 0,
+    firstLevels: rest.firstLevels ?? 0,
+    sre: rest.sre ?? false,
+    wpe: rest.wpe ?? false,
+    eafe: rest.eafe ?? false,
+    ssade: rest.ssade ?? false,
+    isSnooped: rest.isSnooped ?? false,
+    group: -1,
+    groupEpoch: -1,
+  }
+}

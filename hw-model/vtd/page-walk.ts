@@ -1,0 +1,297 @@
+/**
+ * First stage, second stage and nested translation of one address. In a nested walk every address in the first stage,
+ * its tables' own included, is guest-physical and goes through the second stage.
+ * [VTD 3.6 First-Stage Translation, 3.7 Second-Stage Translation, 3.8 Nested Translation]
+ *
+ * A walk runs once for access flags and permissions. Only when nothing can fault any more, and a write finds a dirty
+ * flag clear, it runs again to set it: access flags may be set for a request that then faults, dirty flags not.
+ * [VTD 3.6.2 Accessed, Extended Accessed, and Dirty Flags]
+ */
+
+import { highWord, lowWord } from '../bits/address.js'
+import type { Memory } from '../memory/memory.js'
+import { ACCESS, NO_PASID, type Transaction } from '../port.js'
+import { type TableStage, WALK } from '../walk/format.js'
+import { indexAt, Walker } from '../walk/walker.js'
+import type { Capabilities } from './capabilities.js'
+import type { DmaConfig } from './config.js'
+import { REASON } from './faults.js'
+import { FirstStageFormat, mayWriteFirst, RIGHT, SecondStageFormat } from './formats.js'
+import { GRANT } from './iotlb.js'
+import { PGTT } from './records.js'
+
+const RW = ACCESS.READ | ACCESS.WRITE
+const TABLE_LG2 = 12
+const STRIDE = 9
+
+/** Address bits above the interrupt range. [VTD 3.15] */
+const INTERRUPT_RANGE = 0xfee
+const MIB = 2 ** 20
+
+/** A nested read of a first-stage entry with SSADE needs, and dirties, a writable page. [VTD 3.8.1; choice] */
+const DIRTY_TABLES_ON_READ = true
+
+/** Translates one address; its fields hold the last result. */
+export class PageWalk implements TableStage {
+  /** First byte of the leaf, physical. */
+  address = 0
+  /** log2 of the leaf's bytes; nested: of the smaller of the two. */
+  leafLg2 = 0
+  /** Bits of GRANT. */
+  grants = 0
+  /** [TableStage] Where the last table address really is. */
+  tableAddress = 0
+  readonly first: Walker
+  readonly second: Walker
+
+  readonly #firstFormat: FirstStageFormat
+  readonly #secondFormat: SecondStageFormat
+  readonly #zeroLengthReads: boolean
+  #config: DmaConfig | null = null
+  /** Why the second stage refused a first-stage table. */
+  #tableFault = 0
+  #tableWrite = false
+
+  constructor(memory: Memory, caps: Capabilities) {
+    this.first = new Walker(memory)
+    this.second = new Walker(memory)
+    this.#firstFormat = new FirstStageFormat(caps)
+    this.#secondFormat = new SecondStageFormat(caps)
+    this.#zeroLengthReads = caps.cap.ZLR !== 0
+  }
+
+  /** Walks for a request. Answers REASON.NONE, and then the fields hold, or why it is blocked. */
+  run(config: DmaConfig, tx: Transaction): number {
+    this.#config = config
+    this.first.flagsForbidden = !config.isSnooped
+    this.second.flagsForbidden = !config.isSnooped
+    const fault = this.#pass(config, tx, tx.access & ACCESS.READ)
+    const mustDirty = (tx.access & ACCESS.WRITE) !== 0 && (this.grants & GRANT.DIRTY) === 0
+    if (fault !== REASON.NONE || !mustDirty) return fault
+    const late = this.#pass(config, tx, tx.access & RW)
+    if (late === REASON.NONE) this.grants |= GRANT.DIRTY
+    return late
+  }
+
+  /** [TableStage] Translates the address of a first-stage entry. */
+  translateTable(address: number, write: boolean): boolean {
+    const config = this.#config as DmaConfig
+    const needsWrite = write || (config.ssade && DIRTY_TABLES_ON_READ)
+    const access = needsWrite ? RW : ACCESS.READ
+    this.#tableFault = this.#walkSecond(config, lowWord(address), highWord(address), access)
+    this.#tableWrite = false
+    if (this.#tableFault !== REASON.NONE) return false
+    const { rights } = this.second
+    if ((rights & (RIGHT.READ | RIGHT.WRITE)) === 0) return this.#refuseTable(REASON.SSS_2)
+    if ((rights & RIGHT.READ) === 0) return this.#refuseTable(REASON.NONE)
+    this.#tableWrite = needsWrite
+    if (needsWrite && (rights & RIGHT.WRITE) === 0) return this.#refuseTable(REASON.NONE)
+    this.tableAddress = this.second.address + (address % 2 ** this.second.leafLg2)
+    return true
+  }
+
+  /** NONE as fault: the second stage grants something, but not what this access needs; SFS.6 to SFS.8 say what. */
+  #refuseTable(fault: number): boolean {
+    this.#tableFault = fault
+    return false
+  }
+
+  #pass(config: DmaConfig, tx: Transaction, flags: number): number {
+    this.grants = 0
+    if (config.pgtt === PGTT.SECOND) return this.#runSecond(config, tx, flags)
+    const isPrivileged = tx.pasid !== NO_PASID && (tx.access & ACCESS.PRIVILEGED) !== 0
+    const fault = this.#walkFirst(config, tx.lo, tx.hi, flags, isPrivileged)
+    if (fault !== REASON.NONE) return fault
+    const refused = firstPermission(this.first.rights, tx.access)
+    if (refused !== REASON.NONE) return refused
+    const isDirty = this.#firstFormat.isDirty(this.first.lo)
+    if (config.pgtt === PGTT.NESTED) return this.#runNested(config, tx, flags, isDirty)
+    this.address = this.first.address
+    this.leafLg2 = this.first.leafLg2
+    this.grants = firstGrants(config, this.first.rights) | (isDirty ? GRANT.DIRTY : 0)
+    return this.#outputFault(tx, REASON.SGN_8)
+  }
+
+  #runSecond(config: DmaConfig, tx: Transaction, flags: number): number {
+    const { isLegacy, secondBits } = config
+    // [VTD 7.1.3 LGN.1.1, SGN.5]
+    if (tx.hi >>> 0 >= 2 ** (secondBits - 32)) return isLegacy ? REASON.LGN_1 : REASON.SGN_5
+    const fault = this.#walkSecond(config, tx.lo, tx.hi, flags)
+    if (fault !== REASON.NONE) return isLegacy ? legacyFault(fault, tx.access) : fault
+    const { rights } = this.second
+    const refused = this.#secondPermission(rights, tx.access)
+    if (refused !== REASON.NONE) return isLegacy ? legacyFault(refused, tx.access) : refused
+    this.address = this.second.address
+    this.leafLg2 = this.second.leafLg2
+    this.grants = this.#secondGrants(config, rights) | this.#secondDirty(config)
+    return this.#outputFault(tx, isLegacy ? REASON.LGN_4 : REASON.SGN_8)
+  }
+
+  /** The final guest-physical address, through the second stage. [VTD 3.8.1 Access Rights] */
+  #runNested(config: DmaConfig, tx: Transaction, flags: number, isFirstDirty: boolean): number {
+    const { rights: firstRights, leafLg2: firstLg2, address: leaf } = this.first
+    const guest = leaf + ((tx.lo >>> 0) % 2 ** firstLg2)
+    const fault = this.#walkSecond(config, lowWord(guest), highWord(guest), flags)
+    if (fault !== REASON.NONE) return fault
+    const { rights } = this.second
+    const refused = this.#secondPermission(rights, tx.access)
+    if (refused !== REASON.NONE) return refused
+    this.leafLg2 = Math.min(firstLg2, this.second.leafLg2)
+    const offset = guest % 2 ** this.second.leafLg2
+    this.address = this.second.address + offset - (offset % 2 ** this.leafLg2)
+    this.grants = firstGrants(config, firstRights) & this.#secondGrants(config, rights)
+    if (isFirstDirty) this.grants |= this.#secondDirty(config)
+    return this.#outputFault(tx, REASON.SGN_8)
+  }
+
+  /** [VTD 3.6] */
+  #walkFirst(config: DmaConfig, lo: number, hi: number, flags: number, isPrivileged: boolean): number {
+    const top = config.firstLevels - 1
+    // Canonical: the bits above the input all equal its highest. [VTD 7.1.3 SGN.1]
+    const sign = hi >> (top === 4 ? 24 : 15)
+    if (sign !== 0 && sign !== -1) return REASON.SGN_1
+    const isNested = config.pgtt === PGTT.NESTED
+    this.#firstFormat.addressBits = isNested ? config.secondBits : 64
+    const index = indexAt(lo, hi, TABLE_LG2 + STRIDE * top, STRIDE)
+    const stage = isNested ? this : null
+    const rights = firstRights(config, isPrivileged)
+    const end = this.first.walk(
+      this.#firstFormat,
+      stage,
+      config.firstTable,
+      top,
+      TABLE_LG2,
+      index,
+      lo,
+      hi,
+      flags,
+      rights,
+    )
+    switch (end) {
+      case WALK.OK:
+        return REASON.NONE
+      case WALK.INVALID:
+        return REASON.SFS_2
+      case WALK.RESERVED:
+        return REASON.SFS_3
+      case WALK.FETCH:
+        return this.first.level === top ? REASON.SFS_4 : REASON.SFS_1
+      case WALK.TOO_WIDE:
+        return REASON.SFS_5
+      case WALK.FLAG:
+        return this.first.flagsForbidden ? REASON.SFS_9 : REASON.SFS_10
+      default:
+        return this.#tableReason(this.first.level === top)
+    }
+  }
+
+  /** Why the second stage refused a first-stage table. [VTD 7.1.3 SFS.6, SFS.7, SFS.8] */
+  #tableReason(isRoot: boolean): number {
+    if (this.#tableFault !== REASON.NONE) return this.#tableFault
+    if (this.#tableWrite) return REASON.SFS_8
+    return isRoot ? REASON.SFS_6 : REASON.SFS_7
+  }
+
+  /** [VTD 3.7] Answers scalable-mode reasons; legacy mode renames them. */
+  #walkSecond(config: DmaConfig, lo: number, hi: number, flags: number): number {
+    const top = config.secondLevels - 1
+    const index = indexAt(lo, hi, TABLE_LG2 + STRIDE * top, STRIDE)
+    const rights = RIGHT.READ | RIGHT.WRITE | (config.ssade ? RIGHT.ACCESSED_DIRTY : 0)
+    const end = this.second.walk(
+      this.#secondFormat,
+      null,
+      config.secondTable,
+      top,
+      TABLE_LG2,
+      index,
+      lo,
+      hi,
+      flags,
+      rights,
+    )
+    switch (end) {
+      case WALK.OK:
+        return REASON.NONE
+      case WALK.INVALID:
+        return REASON.SSS_2
+      case WALK.RESERVED:
+        return REASON.SSS_3
+      case WALK.FETCH:
+        return this.second.level === top ? REASON.SSS_4 : REASON.SSS_1
+      default:
+        return this.second.flagsForbidden ? REASON.SSS_5 : REASON.SSS_6
+    }
+  }
+
+  /** [VTD 7.1.3 SSS.2, SGN.6, SGN.7] */
+  #secondPermission(rights: number, access: number): number {
+    const left = rights & (RIGHT.READ | RIGHT.WRITE)
+    if (left === 0) return REASON.SSS_2
+    if ((access & ACCESS.WRITE) !== 0 && (left & RIGHT.WRITE) === 0) return REASON.SGN_6
+    const mustRead = (access & ACCESS.READ) !== 0 || ((access & ACCESS.WRITE) === 0 && !this.#zeroLengthReads)
+    return mustRead && (left & RIGHT.READ) === 0 ? REASON.SGN_7 : REASON.NONE
+  }
+
+  #secondGrants(config: DmaConfig, rights: number): number {
+    const readWrite = rights & (RIGHT.READ | RIGHT.WRITE)
+    const user = readWrite | (this.#zeroLengthReads || rights & RIGHT.READ ? GRANT.USER_PROBE : 0)
+    return config.sre ? user | privileged(user) : user
+  }
+
+  #secondDirty(config: DmaConfig): number {
+    return !config.ssade || this.#secondFormat.isDirty(this.second.lo) ? GRANT.DIRTY : 0
+  }
+
+  /** Nothing a device sends may come out in the interrupt range. [VTD 3.15, 7.1.3 LGN.4, SGN.8] */
+  #outputFault(tx: Transaction, reason: number): number {
+    const output = this.address + ((tx.lo >>> 0) % 2 ** this.leafLg2)
+    return Math.floor(output / MIB) === INTERRUPT_RANGE ? reason : REASON.NONE
+  }
+}
+
+/** What a first-stage walk starts with. */
+function firstRights(config: DmaConfig, isPrivileged: boolean): number {
+  let rights = RIGHT.READ | RIGHT.WRITE | RIGHT.USER
+  if (isPrivileged) rights |= config.wpe ? RIGHT.SUPERVISOR : RIGHT.SUPERVISOR | RIGHT.NO_WRITE_PROTECT
+  return config.eafe ? rights | RIGHT.EXTENDED_ACCESSED : rights
+}
+
+/** [VTD 7.1.3 SGN.2, SGN.6] */
+function firstPermission(rights: number, access: number): number {
+  if ((rights & (RIGHT.USER | RIGHT.SUPERVISOR)) === 0) return REASON.SGN_2
+  return (access & ACCESS.WRITE) !== 0 && !mayWriteFirst(rights) ? REASON.SGN_6 : REASON.NONE
+}
+
+/** What this leaf grants to user and to privileged requests, whoever asked. */
+function firstGrants(config: DmaConfig, rights: number): number {
+  const write = (rights & RIGHT.WRITE) !== 0
+  const user = rights & RIGHT.USER ? GRANT.USER_READ | GRANT.USER_PROBE | (write ? GRANT.USER_WRITE : 0) : 0
+  if (!config.sre) return user
+  const all = GRANT.USER_READ | GRANT.USER_PROBE | (write || !config.wpe ? GRANT.USER_WRITE : 0)
+  return user | privileged(all)
+}
+
+/** User grants as the same grants to privileged requests. */
+function privileged(grants: number): number {
+  const probe = grants & GRANT.USER_PROBE ? GRANT.PRIVILEGED_PROBE : 0
+  return ((grants & RW) << 2) | probe
+}
+
+/** Scalable-mode reasons of a second-stage walk as legacy mode names them. [VTD 7.1.3 T30] */
+function legacyFault(reason: number, access: number): number {
+  switch (reason) {
+    case REASON.SSS_4:
+      return REASON.LCT_4
+    case REASON.SSS_1:
+      return REASON.LSS_1
+    case REASON.SSS_3:
+      return REASON.LSS_2
+    case REASON.SGN_6:
+      return REASON.LGN_2
+    case REASON.SGN_7:
+      return REASON.LGN_3
+    default:
+      // Absent entries have no reason of their own: the missing permission is named. [VTD 7.1.3 LGN.2, LGN.3]
+      return (access & ACCESS.WRITE) !== 0 ? REASON.LGN_2 : REASON.LGN_3
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * The invalidation queue: fetches descriptors in order, carries each out, and stops at one it cannot accept, with IQH
+ * on it, until software clears the error. [VTD 6.5.2 Queued Invalidation Interface, 6.5.2.11]
+ */
+
+import { maskOutside } from '../bits/layout.js'
+import { MEMORY, type Memory } from '../memory/memory.js'
+import type { Capabilities } from './capabilities.js'
+import type { EventBlock } from './events.js'
+import type { FaultRecorder } from './faults.js'
+import type { Invalidator } from './invalidate.js'
+import {
+  CONTEXT_CACHE_INVALIDATE,
+  DESCRIPTOR,
+  DESCRIPTOR_TYPE,
+  INVALIDATION_WAIT,
+  IOTLB_INVALIDATE,
+  PASID_CACHE_INVALIDATE,
+  PASID_IOTLB_INVALIDATE,
+} from './records.js'
+import { FSTS, ICS, IQA, IQEI, IQERCD, IQH, IQT, REGISTER, TTM } from './registers.js'
+
+/** Bits outside every field of a descriptor; by type, absent for types that this unit does not have. */
+const RESERVED: Readonly<Partial<Record<number, Int32Array>>> = {
+  [DESCRIPTOR_TYPE.CONTEXT_CACHE]: maskOutside(CONTEXT_CACHE_INVALIDATE),
+  [DESCRIPTOR_TYPE.IOTLB]: maskOutside(IOTLB_INVALIDATE),
+  // PD is reserved without page-request draining.
+  [DESCRIPTOR_TYPE.WAIT]: maskOutside(INVALIDATION_WAIT, ['TypeLow', 'IF', 'SW', 'FN', 'TypeHigh', 'STDATA', 'STADDR']),
+  [DESCRIPTOR_TYPE.PASID_IOTLB]: maskOutside(PASID_IOTLB_INVALIDATE),
+  [DESCRIPTOR_TYPE.PASID_CACHE]: maskOutside(PASID_CACHE_INVALIDATE),
+}
+
+/** Highest type that legacy mode knows. [VTD 6.5.2.11 T26] */
+const LAST_LEGACY_TYPE = 5
+
+const FSTS_WORD = REGISTER.FSTS >>> 2
+const ICS_WORD = REGISTER.ICS >>> 2
+const IQH_WORD = REGISTER.IQH >>> 2
+const IQT_WORD = REGISTER.IQT >>> 2
+const IQERCD_WORD = REGISTER.IQERCD >>> 2
+
+/** The queue's registers and its consumer. */
+export class InvalidationQueue {
+  /** GSTS.QIES. */
+  isEnabled = false
+  /** RTADDR.TTM as latched; it decides which types are valid. */
+  ttm: number = TTM.LEGACY
+  /** Descriptors carried out since reset. */
+  completed = 0
+
+  readonly #words: Int32Array
+  readonly #memory: Memory
+  readonly #caps: Capabilities
+  readonly #invalidator: Invalidator
+  readonly #faults: FaultRecorder
+  readonly #event: EventBlock
+  readonly #descriptor = new Int32Array(8)
+  #base = 0
+  #bytes = 0
+  #isWide = false
+
+  /** @param words the register file */
+  constructor(
+    words: Int32Array,
+    memory: Memory,
+    caps: Capabilities,
+    invalidator: Invalidator,
+    faults: FaultRecorder,
+    event: EventBlock,
+  ) {
+    this.#words = words
+    this.#memory = memory
+    this.#caps = caps
+    this.#invalidator = invalidator
+    this.#faults = faults
+    this.#event = event
+  }
+
+  /** QIE goes on: IQA is latched, and a tail that is already there is served at once. */
+  enable(): void {
+    const at = REGISTER.IQA >>> 2
+    this.#base = IQA.IQA.get(this.#words, at) % 2 ** this.#caps.hawBits
+    this.#bytes = 4096 * 2 ** IQA.QS.get(this.#words, at)
+    this.#isWide = IQA.DW.get(this.#words, at) !== 0
+    this.isEnabled = true
+    this.#setHead(0)
+    this.run()
+  }
+
+  /** QIE goes off: what is queued is drained first, unless the queue had stopped. */
+  disable(): void {
+    this.run()
+    this.isEnabled = false
+    this.#setHead(0)
+  }
+
+  /** Serves descriptors until the queue is empty or stops. */
+  run(): void {
+    const words = this.#words
+    const step = this.#isWide ? 32 : 16
+    while (this.isEnabled && FSTS.IQE.get(words, FSTS_WORD) === 0) {
+      const head = IQH.QH.get(words, IQH_WORD) * 16
+      const tail = IQT.QT.get(words, IQT_WORD) * 16
+      if (head === tail) return
+      const error = this.#queueError(tail) || this.#fetch(this.#base + head, step)
+      if (error !== 0) return this.#stop(error)
+      this.completed++
+      this.#setHead((head + step) % this.#bytes)
+    }
+  }
+
+  /** A write to ICS: the completion is acknowledged. */
+  writeCompletion(value: number): void {
+    if ((value & 1) === 0) return
+    ICS.IWC.set(this.#words, ICS_WORD, 0)
+    this.#event.withdraw()
+  }
+
+  /** IQERCD holds only while IQE is set. */
+  clearError(): void {
+    if (FSTS.IQE.get(this.#words, FSTS_WORD) === 0) IQERCD.IQEI.set(this.#words, IQERCD_WORD, 0)
+  }
+
+  /** What is wrong before a descriptor is even read. [VTD 6.5.2.11] */
+  #queueError(tail: number): number {
+    const { ecap } = this.#caps
+    if (this.ttm === TTM.RESERVED) return IQEI.BAD_TTM
+    const canBeWide = ecap.SMTS !== 0 || ecap.ADMS !== 0
+    if (this.#isWide ? !canBeWide : this.ttm !== TTM.LEGACY) return IQEI.BAD_WIDTH
+    if (this.#isWide && tail % 32 !== 0) return IQEI.TAIL_MISALIGNED
+    return tail >= this.#bytes ? IQEI.BAD_TAIL : 0
+  }
+
+  /** Reads, checks and carries out one descriptor. */
+  #fetch(at: number, bytes: number): number {
+    const words = this.#descriptor
+    words.fill(0)
+    if (this.#memory.loadRecord(at, words, 0, bytes / 4) !== MEMORY.OK) return IQEI.FETCH
+    const type = DESCRIPTOR.TypeLow.get(words, 0) | (DESCRIPTOR.TypeHigh.get(words, 0) << 4)
+    const reserved = RESERVED[type]
+    if (reserved === undefined) return IQEI.BAD_TYPE
+    const isLegacyOnly = this.ttm === TTM.LEGACY || !this.#isWide
+    if (isLegacyOnly && type > LAST_LEGACY_TYPE) return IQEI.BAD_TYPE
+    for (let i = 0; i < 4; i++) if ((words[i] & reserved[i]) !== 0) return IQEI.RESERVED
+    if ((words[4] | words[5] | words[6] | words[7]) !== 0) return IQEI.RESERVED
+    return this.#execute(type, words) ? 0 : IQEI.RESERVED
+  }
+
+  /** False for a granularity that does not exist or an AM that the unit does not take. */
+  #execute(type: number, words: Int32Array): boolean {
+    switch (type) {
+      case DESCRIPTOR_TYPE.CONTEXT_CACHE:
+        return this.#invalidator.contextCache(words)
+      case DESCRIPTOR_TYPE.IOTLB:
+        return this.#invalidator.iotlb(words)
+      case DESCRIPTOR_TYPE.PASID_IOTLB:
+        return this.#invalidator.pasidIotlb(words)
+      case DESCRIPTOR_TYPE.PASID_CACHE:
+        return this.#invalidator.pasidCache(words)
+      default:
+        this.#wait(words)
+        return true
+    }
+  }
+
+  /** Everything before it is done by now. The status is written before the interrupt. [VTD 6.5.2.9] */
+  #wait(words: Int32Array): void {
+    if (INVALIDATION_WAIT.SW.get(words, 0) !== 0) {
+      const address = INVALIDATION_WAIT.STADDR.get(words, 0) % 2 ** this.#caps.hawBits
+      this.#memory.store32(address, INVALIDATION_WAIT.STDATA.get(words, 0))
+    }
+    if (INVALIDATION_WAIT.IF.get(words, 0) === 0 || ICS.IWC.get(this.#words, ICS_WORD) !== 0) return
+    ICS.IWC.set(this.#words, ICS_WORD, 1)
+    this.#event.trigger()
+  }
+
+  /** IQH stays on the descriptor; nothing behind it runs. */
+  #stop(info: number): void {
+    IQERCD.IQEI.set(this.#words, IQERCD_WORD, info)
+    this.#faults.reportQueueError()
+  }
+
+  #setHead(head: number): void {
+    IQH.QH.set(this.#words, IQH_WORD, head / 16)
+  }
+}

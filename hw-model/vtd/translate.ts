@@ -1,0 +1,253 @@
+/**
+ * One DMA request through the unit, in the manual's order: mode, IOTLB, context entry, PASID entry, page tables,
+ * output. [VTD 3.4 DMA remapping, 7.1.3 Fault Conditions and Remapping Hardware Behavior for Various Requests]
+ *
+ * The IOTLB comes before the context and PASID entries, as hardware may have it: a hit needs neither, which is how a
+ * forgotten flush shows. [VTD 6.2.4.1, 6.2.7]
+ */
+
+import { pageOf } from '../bits/address.js'
+import { MISS } from '../cache/translation-cache.js'
+import type { Memory } from '../memory/memory.js'
+import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
+import type { Capabilities } from './capabilities.js'
+import { type ConfigReader, type ContextConfig, type DmaConfig, pasidFor } from './config.js'
+import { type FaultRecorder, REASON } from './faults.js'
+import { GRANT, type Iotlb } from './iotlb.js'
+import { PageWalk } from './page-walk.js'
+import { PGTT } from './records.js'
+import { TTM } from './registers.js'
+
+/** Counted per translation. */
+export class Counts {
+  translations = 0
+  hits = 0
+  misses = 0
+  faults = 0
+}
+
+/** The interrupt address range, 0xfee00000 to 0xfeefffff, as the address bits above it. [VTD 3.15] */
+const INTERRUPT_RANGE = 0xfee
+const INTERRUPT_LG2 = 20
+const TWO_MIB_LG2 = 21
+
+/** Bytes of an interrupt message. [VTD 3.15] */
+const MESSAGE_BYTES = 4
+
+/** The pipeline. A second one without caches and recorder explains. */
+export class Translator {
+  /** GSTS.TES. */
+  isEnabled = false
+  /** RTADDR.TTM as SRTP latched it. */
+  ttm: number = TTM.LEGACY
+  /** RTADDR.SSIRWE as SRTP latched it; not offered. */
+  ssirwe = 0
+  readonly counts = new Counts()
+  readonly config: ConfigReader
+  readonly walk: PageWalk
+
+  readonly #caps: Capabilities
+  readonly #iotlb: Iotlb | null
+  readonly #faults: FaultRecorder | null
+  #tag = MISS
+
+  /**
+   * @param iotlb null to walk every time and keep nothing
+   * @param faults null to record nothing
+   */
+  constructor(
+    memory: Memory,
+    caps: Capabilities,
+    config: ConfigReader,
+    iotlb: Iotlb | null,
+    faults: FaultRecorder | null,
+  ) {
+    this.#caps = caps
+    this.config = config
+    this.#iotlb = iotlb
+    this.#faults = faults
+    this.walk = new PageWalk(memory, caps)
+  }
+
+  /** Ends a transaction in `out`. */
+  translate(tx: Transaction, out: Outcome): void {
+    this.counts.translations++
+    out.hit = 0
+    // Translation is off: addresses are physical, and ATS does not exist. [VTD 4.2.1]
+    if (!this.isEnabled) return tx.type === REQUEST.UNTRANSLATED ? identity(tx, out) : abort(out)
+    if (this.#isMalformed(tx)) return abort(out)
+    if (isInterruptAddress(tx) && isInterruptRequest(tx)) return this.#interruptRequest(tx, out)
+    const mode = this.#modeFault(tx)
+    if (mode !== REASON.NONE) return this.#fault(mode, 0, tx, out)
+    if (this.#lookUp(tx, out)) return
+    this.counts.misses++
+    this.#miss(tx, out)
+  }
+
+  /** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */
+  #isMalformed({ type, access, pasid }: Transaction): boolean {
+    if (type === REQUEST.UNTRANSLATED) return false
+    if (type > REQUEST.TRANSLATED) return true
+    if (type === REQUEST.TRANSLATION) return (access & ACCESS.WRITE) !== 0 && (access & ACCESS.READ) === 0
+    return pasid !== NO_PASID
+  }
+
+  /** A request of known length to the interrupt range is a message, a probe or an error. [VTD 3.15, 5.1.4.1] */
+  #interruptRequest(tx: Transaction, out: Outcome): void {
+    const isMessage = (tx.access & RW) === ACCESS.WRITE && tx.bytes === MESSAGE_BYTES
+    if (isMessage || (tx.access & RW) === 0) return identity(tx, out)
+    this.#fault(REASON.INTERRUPT_REQUEST, 0, tx, out)
+  }
+
+  /** What the table mode alone decides. [VTD 7.1.3 RTA.1 to RTA.5] */
+  #modeFault({ pasid, access }: Transaction): number {
+    const { ecap, verMajor } = this.#caps
+    if (this.ttm === TTM.RESERVED) return REASON.RTA_1
+    if (this.ttm === TTM.ABORT) return ecap.ADMS ? REASON.RTA_4 : REASON.RTA_1
+    if (this.ttm === TTM.SCALABLE && !ecap.SMTS) return REASON.RTA_1
+    if (this.ttm === TTM.LEGACY && this.ssirwe !== 0) return REASON.RTA_1
+    if (pasid === NO_PASID) return REASON.NONE
+    if (this.ttm === TTM.LEGACY) return REASON.RTA_2
+    return verMajor >= 8 && (access & ACCESS.EXECUTE) !== 0 ? REASON.RTA_5 : REASON.NONE
+  }
+
+  /** The IOTLB, by source-id, with or without PASID, PASID and address. True when it answered. */
+  #lookUp(tx: Transaction, out: Outcome): boolean {
+    const iotlb = this.#iotlb
+    if (iotlb === null) return false
+    this.#tag = iotlb.tagOf(tx.rid, tx.pasid)
+    // Execute requests are never granted, so no entry answers one.
+    if (tx.type !== REQUEST.UNTRANSLATED || isExecute(tx)) return false
+    const slot = iotlb.find(this.#tag, pageOf(tx.lo, tx.hi))
+    if (slot === MISS) return false
+    const grants = iotlb.cache.flags[slot]
+    const needed = neededGrants(tx)
+    // Too little permission, or a dirty flag still to be set: hardware walks again. [VTD 3.6.1, 6.2.4]
+    if ((grants & needed) !== needed) return false
+    const leafLg2 = iotlb.cache.leafLg2[slot]
+    complete(tx, out, iotlb.cache.address[slot], leafLg2, rightsOf(grants, isPrivileged(tx)))
+    out.hit = 1
+    this.counts.hits++
+    return true
+  }
+
+  #miss(tx: Transaction, out: Outcome): void {
+    const context = this.config.context(tx.rid)
+    if (context === null) return this.#fault(this.config.reason, this.config.fpd, tx, out)
+    const gate = context.dma === null ? this.#scalableGate(context, tx) : legacyGate(tx)
+    if (gate !== REASON.NONE) return this.#fault(gate, context.fpd, tx, out)
+    const config = context.dma ?? this.#pasidEntry(context, tx)
+    if (config === null) return this.#fault(this.config.reason, this.config.fpd, tx, out)
+    const refused = requestFault(config, tx)
+    if (refused !== REASON.NONE) return this.#fault(refused, config.fpd, tx, out)
+    if (config.pgtt === PGTT.PASS_THROUGH) return this.#passThrough(config, tx, out)
+    const fault = this.walk.run(config, tx)
+    if (fault !== REASON.NONE) return this.#fault(fault, config.fpd, tx, out)
+    if (this.#tag < 0 && this.#iotlb !== null) this.#tag = this.#iotlb.internTag(tx.rid, tx.pasid)
+    const { address, leafLg2, grants } = this.walk
+    this.#iotlb?.fill(this.#tag, config, pageOf(tx.lo, tx.hi), leafLg2, address, grants)
+    complete(tx, out, address, leafLg2, rightsOf(grants, isPrivileged(tx)))
+  }
+
+  /** Which requests a scalable context entry lets through. [VTD 7.1.3 SCT.5 to SCT.9, SGN.10] */
+  #scalableGate(context: ContextConfig, { type, pasid }: Transaction): number {
+    // DTE is reserved without device-TLB support, so ATS traffic is never allowed.
+    if (type !== REQUEST.UNTRANSLATED) return REASON.SCT_5
+    if (pasid === NO_PASID) return REASON.NONE
+    if (!context.pasidEnabled) return REASON.SCT_6
+    if (pasid >= 2 ** this.#caps.pasidBits) return REASON.SGN_10
+    if (pasid >= context.pasidLimit) return REASON.SCT_7
+    return pasid === context.ridPasid ? REASON.SCT_9 : REASON.NONE
+  }
+
+  /** From the PASID cache, or from memory into it. */
+  #pasidEntry(context: ContextConfig, tx: Transaction): DmaConfig | null {
+    const cached = this.#tag < 0 ? undefined : this.config.pasids.get(this.#tag)
+    if (cached !== undefined) return cached
+    const config = this.config.pasidEntry(context, pasidFor(context, tx.pasid))
+    if (config !== null && this.#iotlb !== null) {
+      if (this.#tag < 0) this.#tag = this.#iotlb.internTag(tx.rid, tx.pasid)
+      this.config.pasids.set(this.#tag, config)
+    }
+    return config
+  }
+
+  /** Output is input. [VTD 3.9 Pass-through Translation] */
+  #passThrough(config: DmaConfig, tx: Transaction, out: Outcome): void {
+    if (tx.hi >>> 0 >= 2 ** (this.#caps.hawBits - 32)) {
+      return this.#fault(config.isLegacy ? REASON.LGN_1 : REASON.SGN_4, config.fpd, tx, out)
+    }
+    // Only a request with PASID gets here with such an address. [VTD 7.1.3 SGN.8]
+    if (isInterruptAddress(tx) && tx.pasid !== NO_PASID) return this.#fault(REASON.SGN_8, config.fpd, tx, out)
+    const isNearInterrupts = tx.hi === 0 && tx.lo >>> TWO_MIB_LG2 === INTERRUPT_RANGE >>> (TWO_MIB_LG2 - INTERRUPT_LG2)
+    const leafLg2 = isNearInterrupts ? 12 : TWO_MIB_LG2
+    const low = (tx.lo >>> 0) % 2 ** leafLg2
+    const base = (tx.hi >>> 0) * TWO32 + (tx.lo >>> 0) - low
+    const grants = config.sre ? EVERY_GRANT : USER_GRANTS
+    if (this.#tag < 0 && this.#iotlb !== null) this.#tag = this.#iotlb.internTag(tx.rid, tx.pasid)
+    this.#iotlb?.fill(this.#tag, config, pageOf(tx.lo, tx.hi), leafLg2, base, grants)
+    complete(tx, out, base, leafLg2, RW)
+  }
+
+  /** Blocks a request. The outcome names the reason whether or not it could be recorded. */
+  #fault(reason: number, fpd: number, tx: Transaction, out: Outcome): void {
+    this.counts.faults++
+    out.status = STATUS.FAULT
+    out.fault = reason
+    if (this.#faults !== null) this.#faults.record(reason, fpd, tx)
+  }
+}
+
+const TWO32 = 4294967296
+const RW = ACCESS.READ | ACCESS.WRITE
+const USER_GRANTS = GRANT.USER_READ | GRANT.USER_WRITE | GRANT.USER_PROBE | GRANT.DIRTY
+const EVERY_GRANT = USER_GRANTS | GRANT.PRIVILEGED_READ | GRANT.PRIVILEGED_WRITE | GRANT.PRIVILEGED_PROBE
+
+/** Privileged and execute mean something only beside a PASID. [VTD 3.4.3] */
+const isPrivileged = (tx: Transaction): boolean => tx.pasid !== NO_PASID && (tx.access & ACCESS.PRIVILEGED) !== 0
+const isExecute = (tx: Transaction): boolean => tx.pasid !== NO_PASID && (tx.access & ACCESS.EXECUTE) !== 0
+
+/** A plain request, not a mere question about the tables. */
+const isInterruptRequest = (tx: Transaction): boolean =>
+  tx.pasid === NO_PASID && tx.type === REQUEST.UNTRANSLATED && (tx.bytes !== 0 || (tx.access & RW) === 0)
+
+const isInterruptAddress = (tx: Transaction): boolean => tx.hi === 0 && tx.lo >>> INTERRUPT_LG2 === INTERRUPT_RANGE
+
+/** Without device-TLB support TT allows untranslated requests alone. [VTD 7.1.3 LCT.5] */
+const legacyGate = (tx: Transaction): number => (tx.type === REQUEST.UNTRANSLATED ? REASON.NONE : REASON.LCT_5)
+
+/** What the kind of request meets in a PASID table entry. [VTD 7.1.3 SPT.5, SPT.6] */
+function requestFault(config: DmaConfig, tx: Transaction): number {
+  if (isExecute(tx)) return REASON.SPT_5
+  return isPrivileged(tx) && !config.sre ? REASON.SPT_6 : REASON.NONE
+}
+
+/** Grants that an entry must have to answer this request. */
+function neededGrants(tx: Transaction): number {
+  const shift = isPrivileged(tx) ? 1 : 0
+  const access = tx.access & RW
+  if (access === 0) return GRANT.USER_PROBE << shift
+  const needed = access << (shift * 2)
+  return access & ACCESS.WRITE ? needed | GRANT.DIRTY : needed
+}
+
+/** Grants as bits of ACCESS, for this kind of request. */
+const rightsOf = (grants: number, privileged: boolean): number => (privileged ? grants >>> 2 : grants) & RW
+
+function complete(tx: Transaction, out: Outcome, base: number, leafLg2: number, rights: number): void {
+  out.status = STATUS.OK
+  out.address = base + ((tx.lo >>> 0) % 2 ** leafLg2)
+  out.leafLg2 = leafLg2
+  out.rights = rights
+}
+
+function identity(tx: Transaction, out: Outcome): void {
+  out.status = STATUS.OK
+  out.address = (tx.hi >>> 0) * TWO32 + (tx.lo >>> 0)
+  out.leafLg2 = 12
+  out.rights = RW
+}
+
+function abort(out: Outcome): void {
+  out.status = STATUS.ABORTED
+}
