@@ -1,0 +1,294 @@
+/**
+ * Finds STEs and CDs: one level or two, from the configuration caches or from memory. What software does not
+ * invalidate with CMD_CFGI_* stays as it was fetched, an ILLEGAL entry too. Failed fetches and pointers that lead
+ * nowhere are not kept. [SMMU 3.3 Data structures and translation procedure] [SMMU 3.21.2 Configuration structures]
+ */
+
+import { dump } from '../bits/layout.js'
+import { ConfigCache } from '../cache/config-cache.js'
+import { MEMORY, type Memory } from '../memory/memory.js'
+import type { WalkTrace } from '../port.js'
+import type { TableStage } from '../walk/format.js'
+import { type ContextConfig, decodeCd } from './decode-cd.js'
+import { decodeSte, type StreamConfig } from './decode-ste.js'
+import { EVENT } from './event-records.js'
+import type { Features } from './features.js'
+import { CD, L1CD, L1STD, S1FMT, STE } from './records.js'
+import type { RegisterFile } from './register-file.js'
+import { OFFSET, STRTAB_BASE, STRTAB_BASE_CFG } from './registers.js'
+
+/** SSIDs have 20 bits; keys of the CD caches are SID * 2^20 + index. */
+const SSIDS = 2 ** 20
+
+/** log2 of the CDs in a leaf of a two-level CD table. [SMMU 5.2 S1Fmt] */
+const LEAF_4K_LG2 = 6
+const LEAF_64K_LG2 = 10
+
+/** L1STD.Span beyond this is reserved and leads nowhere. [SMMU 5.1] */
+const SPAN_LAST = 11
+
+/** STRTAB_BASE_CFG.SPLIT; other values behave as the first. */
+const SPLITS = { 6: 6, 8: 8, 10: 10 } as const
+
+/** A level 1 stream table descriptor that leads somewhere. */
+interface StreamBlock {
+  readonly table: number
+  readonly count: number
+}
+
+/** The configuration caches and what stands behind them. */
+export class Configurations {
+  /** Why `stream` or `context` answered null: an event, or 0 when stage 2 refused the address of a CD. */
+  event = 0
+  /** Address of a fetch that aborted. */
+  fetchAddress = 0
+  /** SSID to report with C_BAD_SUBSTREAMID. */
+  ssid = 0
+  /** Shows the structures, if anybody looks. */
+  trace: WalkTrace | null = null
+  /** Moves on whenever something is dropped; remembered CDs of an older generation are void. */
+  generation = 0
+
+  readonly #memory: Memory
+  readonly #registers: RegisterFile
+  readonly #features: Features
+  readonly #stream: ConfigCache<StreamConfig>
+  readonly #block: ConfigCache<StreamBlock>
+  readonly #context: ConfigCache<ContextConfig>
+  readonly #contextTable: ConfigCache<number>
+  readonly #words = new Int32Array(16)
+  readonly #keeps: boolean
+
+  /** @param entries entries of each cache; 0 switches them off */
+  constructor(memory: Memory, registers: RegisterFile, features: Features, entries: number) {
+    this.#memory = memory
+    this.#registers = registers
+    this.#features = features
+    this.#keeps = entries > 0
+    this.#stream = new ConfigCache(entries)
+    this.#block = new ConfigCache(entries)
+    this.#context = new ConfigCache(entries)
+    this.#contextTable = new ConfigCache(entries)
+  }
+
+  get evictions(): number {
+    return this.#stream.evictions + this.#block.evictions + this.#context.evictions + this.#contextTable.evictions
+  }
+
+  /** The STE of a stream, or null with the reason in `event`. */
+  stream(sid: number): StreamConfig | null {
+    const known = this.#stream.get(sid)
+    if (known !== undefined) return known
+    const at = this.#locateSte(sid)
+    if (at < 0) return null
+    if (at >= 2 ** this.#features.oasBits || this.#memory.loadRecord(at, this.#words, 0, 16) !== MEMORY.OK) {
+      return this.#failFetch(EVENT.F_STE_FETCH, at)
+    }
+    const config = decodeSte(this.#words, sid, this.#features)
+    if (this.trace !== null)
+      this.#show('STE', at, at, dump(STE, this.#words), 16, config.event === 0 ? 'legal' : 'ILLEGAL: C_BAD_STE')
+    this.#stream.set(sid, config)
+    return config
+  }
+
+  /** Address of an STE, or -1 with the reason in `event`. [SMMU 3.3.1 Stream table lookup] */
+  #locateSte(sid: number): number {
+    const words = this.#registers.words
+    const at = OFFSET.STRTAB_BASE_CFG >>> 2
+    const log2size = Math.min(STRTAB_BASE_CFG.LOG2SIZE.get(words, at), this.#features.sidSize)
+    if (sid >= 2 ** log2size) return this.#badStream('the StreamID is beyond the stream table')
+    const base = STRTAB_BASE.ADDR.get(words, OFFSET.STRTAB_BASE >>> 2)
+    const isTwoLevel = STRTAB_BASE_CFG.FMT.get(words, at) === 1 && this.#features.twoLevelStreams
+    if (!isTwoLevel) return base - (base % 2 ** (log2size + 6)) + sid * STE.$.bytes
+    const split = this.#split()
+    const table = base - (base % 2 ** Math.max(6, log2size - split + 3))
+    const block = this.#streamBlock(table, Math.floor(sid / 2 ** split), split)
+    if (block === null) return -1
+    const index = sid % 2 ** split
+    if (index >= block.count) return this.#badStream('the StreamID is beyond its level 2 table')
+    return block.table + index * STE.$.bytes
+  }
+
+  #split(): number {
+    return SPLITS[STRTAB_BASE_CFG.SPLIT.get(this.#registers.words, OFFSET.STRTAB_BASE_CFG >>> 2) as 6] ?? 6
+  }
+
+  #streamBlock(table: number, index: number, split: number): StreamBlock | null {
+    const known = this.#block.get(index)
+    if (known !== undefined) return known
+    const at = table + index * L1STD.$.bytes
+    if (at >= 2 ** this.#features.oasBits || this.#memory.loadRecord(at, this.#words, 0, 2) !== MEMORY.OK) {
+      return this.#failFetch(EVENT.F_STE_FETCH, at)
+    }
+    const span = L1STD.Span.get(this.#words, 0)
+    const leads = span !== 0 && span <= SPAN_LAST && span <= split + 1
+    if (this.trace !== null)
+      this.#show('L1STD', at, at, dump(L1STD, this.#words), 2, leads ? 'leads to a table' : 'leads nowhere')
+    if (!leads) {
+      this.#badStream('the level 1 descriptor has no table')
+      return null
+    }
+    const pointer = L1STD.L2Ptr.get(this.#words, 0)
+    const block = { table: pointer - (pointer % 2 ** (span + 5)), count: 2 ** (span - 1) }
+    this.#block.set(index, block)
+    return block
+  }
+
+  /**
+   * The CD of a stream, or null with the reason in `event`.
+   *
+   * @param index which CD; already checked against S1CDMax
+   * @param stage what CD addresses stand behind under nesting, else null
+   */
+  context(stream: StreamConfig, index: number, stage: TableStage | null): ContextConfig | null {
+    if (stream.contextIndex === index && stream.contextGeneration === this.generation) return stream.context
+    const key = stream.sid * SSIDS + index
+    let config = this.#context.get(key)
+    if (config === undefined) {
+      const at = this.#locateCd(stream, index, stage)
+      if (at < 0 || !this.#load(at, 16, stage, EVENT.F_CD_FETCH)) return null
+      config = decodeCd(this.#words, stream, this.#features)
+      if (this.trace !== null) {
+        const verdict = config.event === 0 ? 'legal' : 'ILLEGAL: C_BAD_CD'
+        this.#show('CD', this.fetchAddress, stage === null ? -1 : at, dump(CD, this.#words), 16, verdict)
+      }
+      this.#context.set(key, config)
+    }
+    if (this.#keeps) {
+      stream.context = config
+      stream.contextIndex = index
+      stream.contextGeneration = this.generation
+    }
+    return config
+  }
+
+  /** Address of a CD as S1ContextPtr names it, or -1 with the reason in `event`. [SMMU 3.3.2 CD lookup] */
+  #locateCd(stream: StreamConfig, index: number, stage: TableStage | null): number {
+    const { contextPtr, cdMaxLg2, s1fmt } = stream
+    if (cdMaxLg2 === 0) return contextPtr
+    if (s1fmt === S1FMT.LINEAR) return contextPtr - (contextPtr % 2 ** (cdMaxLg2 + 6)) + index * CD.$.bytes
+    const leafLg2 = s1fmt === S1FMT.TWO_LEVEL_4K ? LEAF_4K_LG2 : LEAF_64K_LG2
+    const table = contextPtr - (contextPtr % 2 ** Math.max(6, cdMaxLg2 - leafLg2 + 3))
+    const slot = index >>> leafLg2
+    const key = leafKey(stream.sid, index, leafLg2)
+    let leaf = this.#contextTable.get(key)
+    if (leaf === undefined) {
+      const found = this.#readL1cd(table + slot * L1CD.$.bytes, leafLg2, index, stage)
+      if (found < 0) return -1
+      leaf = found
+      this.#contextTable.set(key, leaf)
+    }
+    return leaf + (index % 2 ** leafLg2) * CD.$.bytes
+  }
+
+  #readL1cd(at: number, leafLg2: number, index: number, stage: TableStage | null): number {
+    if (!this.#load(at, 2, stage, EVENT.F_CD_FETCH)) return -1
+    const pointer = L1CD.L2Ptr.get(this.#words, 0)
+    const leads = L1CD.V.get(this.#words, 0) === 1 && pointer < 2 ** this.#features.oasBits
+    if (this.trace !== null) {
+      const verdict = leads ? 'leads to a table' : 'leads nowhere: C_BAD_SUBSTREAMID'
+      this.#show('L1CD', this.fetchAddress, stage === null ? -1 : at, dump(L1CD, this.#words), 2, verdict)
+    }
+    if (leads) return pointer - (pointer % 2 ** (leafLg2 + 6))
+    this.event = EVENT.C_BAD_SUBSTREAMID
+    this.ssid = index
+    return -1
+  }
+
+  /** Copies a CD or L1CD, through stage 2 where there is one. */
+  #load(at: number, words: number, stage: TableStage | null, event: number): boolean {
+    this.event = 0
+    if (stage !== null && !stage.translateTable(at, false)) return false
+    const physical = stage === null ? at : stage.tableAddress
+    this.fetchAddress = physical
+    if (
+      physical < 2 ** this.#features.oasBits &&
+      this.#memory.loadRecord(physical, this.#words, 0, words) === MEMORY.OK
+    ) {
+      return true
+    }
+    this.event = event
+    return false
+  }
+
+  /** [SMMU 4.3.1 CMD_CFGI_STE] With the STE goes every CD that was reached through it. */
+  dropStream(sid: number, leafOnly: boolean): void {
+    this.generation++
+    this.#stream.drop(sid)
+    if (!leafOnly) this.#block.drop(Math.floor(sid / 2 ** this.#split()))
+    this.dropContexts(sid)
+  }
+
+  /** [SMMU 4.3.2 CMD_CFGI_STE_RANGE] The aligned block of 2^`lg2` streams around `sid`. */
+  dropStreams(sid: number, lg2: number): void {
+    this.generation++
+    const size = 2 ** lg2
+    const first = sid - (sid % size)
+    const inRange = (key: number): boolean => key >= first && key < first + size
+    this.#stream.dropWhere(inRange)
+    const blockSize = 2 ** this.#split()
+    this.#block.dropWhere((index) => index * blockSize < first + size && first < (index + 1) * blockSize)
+    this.#context.dropWhere((key) => inRange(Math.floor(key / SSIDS)))
+    this.#contextTable.dropWhere((key) => inRange(Math.floor(key / SSIDS)))
+  }
+
+  /** [SMMU 4.3.4 CMD_CFGI_CD] */
+  dropContext(sid: number, index: number, leafOnly: boolean): void {
+    this.generation++
+    this.#context.drop(sid * SSIDS + index)
+    if (leafOnly) return
+    this.#contextTable.drop(leafKey(sid, index, LEAF_4K_LG2))
+    this.#contextTable.drop(leafKey(sid, index, LEAF_64K_LG2))
+  }
+
+  /** [SMMU 4.3.5 CMD_CFGI_CD_ALL] */
+  dropContexts(sid: number): void {
+    this.generation++
+    const isOfStream = (key: number): boolean => Math.floor(key / SSIDS) === sid
+    this.#context.dropWhere(isOfStream)
+    this.#contextTable.dropWhere(isOfStream)
+  }
+
+  /** [SMMU 4.3.3 CMD_CFGI_ALL] */
+  dropAll(): void {
+    this.generation++
+    this.#stream.clear()
+    this.#block.clear()
+    this.#context.clear()
+    this.#contextTable.clear()
+  }
+
+  #badStream(why: string): number {
+    this.event = EVENT.C_BAD_STREAMID
+    if (this.trace !== null) this.trace.step({ what: 'stream table', verdict: `${why}: C_BAD_STREAMID` })
+    return -1
+  }
+
+  #failFetch(event: number, at: number): null {
+    this.event = event
+    this.fetchAddress = at
+    return null
+  }
+
+  #show(
+    what: string,
+    address: number,
+    guest: number,
+    fields: Readonly<Record<string, number>>,
+    words: number,
+    verdict: string,
+  ): void {
+    this.trace?.step({
+      what,
+      address,
+      ...(guest >= 0 && guest !== address ? { guestAddress: guest } : {}),
+      words: Array.from(this.#words.subarray(0, words), (word) => word >>> 0),
+      fields,
+      verdict,
+    })
+  }
+}
+
+/** Key of an L1CD: its first SSID, and in the low bits, which are free, the size of its leaf. */
+const leafKey = (sid: number, index: number, leafLg2: number): number =>
+  sid * SSIDS + ((index >>> leafLg2) << leafLg2) + (leafLg2 === LEAF_64K_LG2 ? 1 : 0)

@@ -1,0 +1,118 @@
+/** Reads a CD into the form the pipeline uses, checking what the manual calls ILLEGAL. [SMMU 5.4 Context Descriptor] */
+
+import { GRANULE_LG2, type StreamConfig } from './decode-ste.js'
+import { EVENT } from './event-records.js'
+import { addressBits, type Features } from './features.js'
+import { StageOneFormat } from './formats.js'
+import { CD } from './records.js'
+
+const { V, T0SZ, TG0, EPD0, ENDI, T1SZ, TG1, EPD1, IPS, AFFD, WXN, TBI0, TBI1, PAN, AA64, HD, HA, S, R, A } = CD
+const { ASET, ASID, HAD0, TTB0, HAD1, TTB1 } = CD
+
+/** Granule by CD.TG1, which has codes of its own; 0 is reserved. */
+const GRANULE1_LG2: readonly number[] = [0, 14, 12, 16]
+
+/** One half of the address space: what TTB0 or TTB1 leads to. */
+export interface HalfConfig {
+  readonly format: StageOneFormat
+  readonly table: number
+  /** The walker's level of the root. */
+  readonly top: number
+  readonly granuleLg2: number
+  /** Bits of an address in this half. */
+  readonly inputBits: number
+}
+
+/** A decoded CD. */
+export class ContextConfig {
+  /** C_BAD_CD where the descriptor is ILLEGAL, else 0. */
+  event = 0
+  /** TTB0's half; null where EPD0 switches it off. */
+  low: HalfConfig | null = null
+  high: HalfConfig | null = null
+  tbi0 = false
+  tbi1 = false
+  /** CD.R: translation faults are recorded. */
+  records = false
+  /** CD.A: a faulting access aborts; else it reads as zero. */
+  aborts = false
+  asid = 0
+  /** Global entries of one ASID set do not serve the other. */
+  aset = 0
+
+  /** Tag numbers in the TLB, and the TLB's epoch in which they were looked up. */
+  tag = -1
+  globalTag = -1
+  group = -1
+  tagEpoch = -1
+}
+
+/** Decodes a CD; an ILLEGAL one answers a config whose `event` is C_BAD_CD. */
+export function decodeCd(cd: Int32Array, stream: StreamConfig, features: Features): ContextConfig {
+  const config = new ContextConfig()
+  if (!decode(cd, stream, config, features)) config.event = EVENT.C_BAD_CD
+  return config
+}
+
+function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, features: Features): boolean {
+  if (V.get(cd, 0) === 0) return false
+  if (S.get(cd, 0) === 1) return false
+  if (features.abortOnly && A.get(cd, 0) === 0) return false
+  const epd0 = EPD0.get(cd, 0) === 1
+  const epd1 = EPD1.get(cd, 0) === 1
+  if (ENDI.get(cd, 0) === 1 && !(epd0 && epd1)) return false
+  if (AA64.get(cd, 0) === 0) return false
+  if (HA.get(cd, 0) === 1 || HD.get(cd, 0) === 1) return false
+  config.asid = ASID.get(cd, 0)
+  if (!features.asid16 && config.asid >= 256) return false
+  config.aset = ASET.get(cd, 0)
+  config.records = R.get(cd, 0) === 1
+  config.aborts = A.get(cd, 0) === 1
+  config.tbi0 = TBI0.get(cd, 0) === 1
+  config.tbi1 = TBI1.get(cd, 0) === 1
+  if (!epd0) {
+    const granuleLg2 = GRANULE_LG2[TG0.get(cd, 0)]
+    config.low = half(cd, features, granuleLg2, T0SZ.get(cd, 0), TTB0.get(cd, 0), HAD0.get(cd, 0))
+    if (config.low === null) return false
+  }
+  if (!epd1) {
+    const granuleLg2 = GRANULE1_LG2[TG1.get(cd, 0)]
+    config.high = half(cd, features, granuleLg2, T1SZ.get(cd, 0), TTB1.get(cd, 0), HAD1.get(cd, 0))
+    if (config.high === null) return false
+  }
+  // The VMID stands in the STE, so the tags are known only here.
+  return stream.event === 0
+}
+
+/** One half, or null where its size, granule or table is ILLEGAL. Both halves are checked for every transaction. */
+function half(
+  cd: Int32Array,
+  features: Features,
+  granuleLg2: number,
+  tsz: number,
+  ttb: number,
+  had: number,
+): HalfConfig | null {
+  if (tsz > 39 || tsz < 16) return null
+  if (granuleLg2 === 0 || (features.granules & (1 << granuleLg2)) === 0) return null
+  const outputBits = Math.min(addressBits(IPS.get(cd, 0)), features.oasBits)
+  if (ttb >= 2 ** outputBits) return null
+  const inputBits = 64 - tsz
+  const stride = granuleLg2 - 3
+  const top = Math.ceil((inputBits - granuleLg2) / stride) - 1
+  const indexBits = inputBits - (granuleLg2 + stride * top)
+  return {
+    format: new StageOneFormat({
+      granuleLg2,
+      outputBits,
+      ignoresAf: AFFD.get(cd, 0) === 1,
+      flat: features.had && had === 1,
+      wxn: WXN.get(cd, 0) === 1,
+      pan: PAN.get(cd, 0) === 1,
+    }),
+    table: ttb - (ttb % 2 ** (indexBits + 3)),
+    top,
+    granuleLg2,
+    inputBits,
+  }
+}

@@ -1,0 +1,143 @@
+/** Reads an STE into the form the pipeline uses, checking what the manual calls ILLEGAL in its order. [SMMU 5.2] */
+
+import type { ContextConfig } from './decode-cd.js'
+import { EVENT } from './event-records.js'
+import { addressBits, type Features } from './features.js'
+import { StageTwoFormat } from './formats.js'
+import { CONFIG, S1FMT, STE } from './records.js'
+
+const { V, Config, S1Fmt, S1ContextPtr, S1CDMax, S1DSS, S1STALLD, S2FWB, PRIVCFG, INSTCFG } = STE
+const { S2VMID, S2T0SZ, S2SL0, S2TG, S2PS, S2AA64, S2ENDI, S2AFFD, S2PTW, S2HD, S2HA, S2S, S2R, S2TTB } = STE
+
+/** Granule by STE.S2TG and CD.TG0; 0 is reserved. */
+export const GRANULE_LG2: readonly number[] = [12, 16, 14, 0]
+
+/** Stage 2 of a stream. */
+export interface StageTwoConfig {
+  readonly format: StageTwoFormat
+  /** Root table, aligned as hardware takes it. */
+  readonly table: number
+  /** The walker's level of the root. */
+  readonly top: number
+  readonly granuleLg2: number
+  /** Bits of an IPA. */
+  readonly inputBits: number
+  readonly vmid: number
+  /** S2PTW: tables of stage 1 may not stand in Device memory. */
+  readonly protectsTables: boolean
+  /** S2R: faults are recorded. */
+  readonly records: boolean
+}
+
+/** A decoded STE. */
+export class StreamConfig {
+  sid = 0
+  /** C_BAD_STE where the entry is ILLEGAL, else 0. */
+  event = 0
+  /** Config 0xx. */
+  aborts = false
+  stage1 = false
+  stageTwo: StageTwoConfig | null = null
+  s1dss = 0
+  s1fmt = 0
+  contextPtr = 0
+  /** log2 of the CDs; 0 where substreams are off. */
+  cdMaxLg2 = 0
+  stallDisabled = false
+  privcfg = 0
+  instcfg = 0
+  /** Tag of its translations; 0 where the unit has no stage 2. */
+  vmid = 0
+
+  /** The CD used last, kept here so that a hit needs no look-up. Void when the cache's generation moved on. */
+  context: ContextConfig | null = null
+  contextIndex = -1
+  contextGeneration = -1
+}
+
+/** Decodes an STE; an ILLEGAL one answers a config whose `event` is C_BAD_STE. */
+export function decodeSte(words: Int32Array, sid: number, features: Features): StreamConfig {
+  const config = new StreamConfig()
+  config.sid = sid
+  if (!decode(words, config, features)) config.event = EVENT.C_BAD_STE
+  return config
+}
+
+function decode(ste: Int32Array, config: StreamConfig, features: Features): boolean {
+  if (V.get(ste, 0) === 0) return false
+  const kind = Config.get(ste, 0)
+  config.aborts = (kind & 0b100) === 0
+  if (config.aborts) return true
+  config.stage1 = (kind & 0b001) !== 0
+  const stage2 = (kind & 0b010) !== 0
+  if ((config.stage1 && !features.stage1) || (stage2 && !features.stage2)) return false
+  if (features.permissionOverride) {
+    config.privcfg = PRIVCFG.get(ste, 0)
+    config.instcfg = INSTCFG.get(ste, 0)
+  }
+  if (config.stage1 && !decodeStageOne(ste, config, kind, features)) return false
+  if (features.stage2 && kind !== CONFIG.BYPASS) {
+    config.vmid = S2VMID.get(ste, 0)
+  }
+  if (stage2 && !decodeStageTwo(ste, config, features)) return false
+  return features.vmid16 || config.vmid < 256
+}
+
+/** S1STALLD needs a unit that can stall. S1CDMax and S1Fmt count only where substreams can be. */
+function decodeStageOne(ste: Int32Array, config: StreamConfig, kind: number, features: Features): boolean {
+  if (S1STALLD.get(ste, 0) === 1) return false
+  config.s1dss = S1DSS.get(ste, 0)
+  config.contextPtr = S1ContextPtr.get(ste, 0)
+  if (features.ssidSize !== 0) {
+    config.cdMaxLg2 = S1CDMax.get(ste, 0)
+    config.s1fmt = S1Fmt.get(ste, 0)
+    if (config.cdMaxLg2 > features.ssidSize) return false
+    if (config.s1fmt > S1FMT.TWO_LEVEL_64K) config.s1fmt = S1FMT.LINEAR
+    if (config.s1fmt !== S1FMT.LINEAR && !features.cd2l && config.cdMaxLg2 !== 0) return false
+  }
+  // Under nesting the pointer is an IPA, and stage 2 says whether it leads anywhere.
+  return kind === CONFIG.NESTED || config.contextPtr < 2 ** features.oasBits
+}
+
+function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Features): boolean {
+  if (S2S.get(ste, 0) === 1 || S2AA64.get(ste, 0) === 0) return false
+  if (S2HA.get(ste, 0) === 1 || S2HD.get(ste, 0) === 1) return false
+  const granuleLg2 = GRANULE_LG2[S2TG.get(ste, 0)]
+  if ((features.granules & (1 << granuleLg2)) === 0 || granuleLg2 === 0) return false
+  const outputBits = Math.min(addressBits(S2PS.get(ste, 0)), features.oasBits)
+  if (S2TTB.get(ste, 0) >= 2 ** outputBits) return false
+  const t0sz = S2T0SZ.get(ste, 0)
+  if (t0sz > 39 || t0sz < Math.max(16, 64 - features.oasBits)) return false
+  const inputBits = 64 - t0sz
+  const top = startLevel(S2SL0.get(ste, 0), granuleLg2)
+  if (top < 0) return false
+  const stride = granuleLg2 - 3
+  const lower = granuleLg2 + stride * top
+  if (inputBits <= lower || inputBits > lower + stride + 4) return false
+  // Little-endian tables only: IDR0.TTENDIAN is 2.
+  if (S2ENDI.get(ste, 0) === 1) return false
+  const table = S2TTB.get(ste, 0)
+  config.stageTwo = {
+    format: new StageTwoFormat({
+      granuleLg2,
+      outputBits,
+      ignoresAf: S2AFFD.get(ste, 0) === 1,
+      xnx: features.xnx,
+      fwb: features.fwb && S2FWB.get(ste, 0) === 1,
+    }),
+    table: table - (table % 2 ** (inputBits - lower + 3)),
+    top,
+    granuleLg2,
+    inputBits,
+    vmid: S2VMID.get(ste, 0),
+    protectsTables: S2PTW.get(ste, 0) === 1,
+    records: S2R.get(ste, 0) === 1,
+  }
+  return true
+}
+
+/** The walker's level that S2SL0 starts at, or -1 where the code is reserved. [SMMU 5.2 S2SL0] */
+function startLevel(sl0: number, granuleLg2: number): number {
+  if (sl0 === 3) return -1
+  return granuleLg2 === 12 ? sl0 + 1 : sl0
+}

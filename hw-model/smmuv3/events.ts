@@ -1,0 +1,146 @@
+/** Writes event records and keeps the event queue. [SMMU 7.2 Event queue] [SMMU 7.3 Event records] */
+
+import { MEMORY, type Memory } from '../memory/memory.js'
+import {
+  C_BAD_SUBSTREAMID,
+  EVENT,
+  EVENT_RECORD,
+  F_PERMISSION,
+  F_STE_FETCH,
+  F_TRANSLATION,
+  F_WALK_EABT,
+} from './event-records.js'
+import type { Features } from './features.js'
+import type { Interrupts } from './interrupts.js'
+import { QueueShape } from './queue.js'
+import type { RegisterFile } from './register-file.js'
+import { CR0, EVENTQ_CONS, EVENTQ_PROD, GERROR, OFFSET } from './registers.js'
+
+const { ID, SID } = EVENT_RECORD
+const { SSV, SSID, PnU, InD, RnW, S2, CLASS, IPA } = F_TRANSLATION
+const { TTRnW } = F_PERMISSION
+/** The word that InputAddr starts at; both halves are stored as they came. */
+const INPUT = F_TRANSLATION.InputAddr.low >>> 5
+const WORDS = EVENT_RECORD.$.words
+const PROD = OFFSET.EVENTQ_PROD >>> 2
+const CONS = OFFSET.EVENTQ_CONS >>> 2
+
+/** What is known of a faulting transaction; one struct per unit, reused. */
+export class FaultInfo {
+  sid = 0
+  /** SubstreamID; meaningless when `ssv` is 0. */
+  ssid = 0
+  ssv = 0
+  lo = 0
+  hi = 0
+  pnu = 0
+  ind = 0
+  rnw = 0
+  s2 = 0
+  /** One of CLASS. */
+  class = 0
+  /** 1 when a table entry was being read, 0 when it was being written. */
+  ttrnw = 0
+  ipa = 0
+  fetchAddress = 0
+}
+
+/** Where faults go. */
+export interface EventSink {
+  record(event: number, info: FaultInfo): void
+}
+
+/** The event queue. */
+export class EventQueue implements EventSink {
+  /** Records written. */
+  written = 0
+  /** Records dropped because the queue was full, disabled or in error. */
+  dropped = 0
+
+  readonly #memory: Memory
+  readonly #registers: RegisterFile
+  readonly #interrupts: Interrupts
+  readonly #shape: QueueShape
+  readonly #words = new Int32Array(WORDS)
+
+  constructor(memory: Memory, registers: RegisterFile, features: Features, interrupts: Interrupts) {
+    this.#memory = memory
+    this.#registers = registers
+    this.#interrupts = interrupts
+    this.#shape = new QueueShape(registers, OFFSET.EVENTQ_BASE, EVENT_RECORD.$.bytes, features.eventQueueLg2)
+  }
+
+  /** Writes a record, or drops it. Only a queue that is enabled and full overflows. */
+  record(event: number, info: FaultInfo): void {
+    const { words } = this.#registers
+    if (!this.#registers.isOn(CR0.EVENTQEN) || this.#registers.isActive(GERROR.EVENTQ_ABT_ERR)) {
+      this.dropped++
+      return
+    }
+    const prod = EVENTQ_PROD.WR.get(words, PROD)
+    const cons = EVENTQ_CONS.RD.get(words, CONS)
+    if (this.#shape.isFull(prod, cons)) {
+      this.dropped++
+      this.#overflow()
+      return
+    }
+    compose(this.#words, event, info)
+    const status = this.#memory.storeRecord(this.#shape.slotAddress(prod), this.#words, 0, WORDS)
+    if (status !== MEMORY.OK) {
+      this.dropped++
+      this.#interrupts.raiseError(GERROR.EVENTQ_ABT_ERR)
+      return
+    }
+    this.written++
+    EVENTQ_PROD.WR.set(words, PROD, this.#shape.next(prod))
+    if (this.#shape.isEmpty(prod, cons)) this.#interrupts.eventQueue()
+  }
+
+  /** Toggles OVFLG unless an overflow is waiting to be acknowledged. [SMMU 7.4 Event queue overflow] */
+  #overflow(): void {
+    const { words } = this.#registers
+    const flag = EVENTQ_PROD.OVFLG.get(words, PROD)
+    if (flag === EVENTQ_CONS.OVACKFLG.get(words, CONS)) EVENTQ_PROD.OVFLG.set(words, PROD, flag ^ 1)
+  }
+}
+
+/** Fills in what the event's own record has; everything else is zero. [SMMU 7.3 Event records] */
+export function compose(record: Int32Array, event: number, info: FaultInfo): void {
+  record.fill(0)
+  ID.set(record, 0, event)
+  SID.set(record, 0, info.sid)
+  if (event === EVENT.F_STREAM_DISABLED) return
+  if (event === EVENT.C_BAD_SUBSTREAMID) {
+    C_BAD_SUBSTREAMID.SSID.set(record, 0, info.ssid)
+    return
+  }
+  if (event === EVENT.F_TRANSL_FORBIDDEN) {
+    RnW.set(record, 0, info.rnw)
+    setInput(record, info)
+  }
+  SSV.set(record, 0, info.ssv)
+  if (info.ssv === 1) SSID.set(record, 0, info.ssid)
+  if (event === EVENT.F_STE_FETCH || event === EVENT.F_CD_FETCH) {
+    F_STE_FETCH.FetchAddr.set(record, 0, info.fetchAddress)
+  }
+  if (event === EVENT.C_BAD_STREAMID || event === EVENT.C_BAD_STE || event === EVENT.C_BAD_CD) return
+  setInput(record, info)
+  if (event === EVENT.F_BAD_ATS_TREQ) return
+  PnU.set(record, 0, info.pnu)
+  InD.set(record, 0, info.ind)
+  RnW.set(record, 0, info.rnw)
+  if (event === EVENT.F_UUT) return
+  S2.set(record, 0, info.s2)
+  CLASS.set(record, 0, info.class)
+  if (event === EVENT.F_WALK_EABT) {
+    F_WALK_EABT.FetchAddr.set(record, 0, info.fetchAddress)
+    return
+  }
+  if (info.s2 === 1) IPA.set(record, 0, info.ipa)
+  if (event === EVENT.F_PERMISSION && info.class === 1) TTRnW.set(record, 0, info.ttrnw)
+}
+
+function setInput(record: Int32Array, info: FaultInfo): void {
+  record[INPUT] = info.lo
+  record[INPUT + 1] = info.hi
+}

@@ -1,0 +1,84 @@
+/** What the ID registers offer, decoded once. Every "if the unit supports" of the manual asks this. */
+
+import { IDR0, IDR1, IDR3, IDR5 } from './registers.js'
+
+/** Raw ID registers, as software reads them. */
+export interface IdRegisters {
+  readonly IDR0: number
+  readonly IDR1: number
+  readonly IDR2: number
+  readonly IDR3: number
+  readonly IDR4: number
+  readonly IDR5: number
+  readonly IIDR: number
+  readonly AIDR: number
+}
+
+/** Decoded ID registers. */
+export interface Features {
+  readonly stage1: boolean
+  readonly stage2: boolean
+  readonly asid16: boolean
+  readonly vmid16: boolean
+  readonly msi: boolean
+  /** Two-level CD tables. */
+  readonly cd2l: boolean
+  /** Two-level stream tables. */
+  readonly twoLevelStreams: boolean
+  /** A terminated access always aborts: CD.A = 0 is illegal. */
+  readonly abortOnly: boolean
+  readonly sidSize: number
+  readonly ssidSize: number
+  /** log2 of the largest queues. */
+  readonly commandQueueLg2: number
+  readonly eventQueueLg2: number
+  /** STE.PRIVCFG and INSTCFG work. */
+  readonly permissionOverride: boolean
+  readonly had: boolean
+  readonly xnx: boolean
+  readonly fwb: boolean
+  readonly ril: boolean
+  readonly bbml: number
+  /** Bits of an output address. */
+  readonly oasBits: number
+  /** One bit a supported granule: 1 << 12, 1 << 14, 1 << 16. */
+  readonly granules: number
+  /** Minor revision of the architecture: 1 is SMMUv3.1. */
+  readonly minor: number
+}
+
+/** Bits of an address for each code of IDR5.OAS, CD.IPS and STE.S2PS. Code 7 is 56 from SMMUv3.4 only. */
+const ADDRESS_BITS: readonly number[] = [32, 36, 40, 42, 44, 48, 52, 52]
+
+/** Bits of an address for a size code. [SMMU 6.3.6 SMMU_IDR5] */
+export const addressBits = (code: number): number => ADDRESS_BITS[code & 7]
+
+/** Decodes ID registers. */
+export function featuresOf(id: IdRegisters): Features {
+  const words = Int32Array.of(id.IDR0, id.IDR1, id.IDR3, id.IDR5)
+  const [at0, at1, at3, at5] = [0, 1, 2, 3]
+  return {
+    stage1: IDR0.S1P.get(words, at0) === 1,
+    stage2: IDR0.S2P.get(words, at0) === 1,
+    asid16: IDR0.ASID16.get(words, at0) === 1,
+    vmid16: IDR0.VMID16.get(words, at0) === 1,
+    msi: IDR0.MSI.get(words, at0) === 1,
+    cd2l: IDR0.CD2L.get(words, at0) === 1,
+    twoLevelStreams: IDR0.ST_LEVEL.get(words, at0) === 1,
+    abortOnly: IDR0.TERM_MODEL.get(words, at0) === 1,
+    sidSize: IDR1.SIDSIZE.get(words, at1),
+    ssidSize: IDR1.SSIDSIZE.get(words, at1),
+    commandQueueLg2: IDR1.CMDQS.get(words, at1),
+    eventQueueLg2: IDR1.EVENTQS.get(words, at1),
+    permissionOverride: IDR1.ATTR_PERMS_OVR.get(words, at1) === 1,
+    had: IDR3.HAD.get(words, at3) === 1,
+    xnx: IDR3.XNX.get(words, at3) === 1,
+    fwb: IDR3.FWB.get(words, at3) === 1,
+    ril: IDR3.RIL.get(words, at3) === 1,
+    bbml: IDR3.BBML.get(words, at3),
+    oasBits: addressBits(IDR5.OAS.get(words, at5)),
+    granules:
+      (IDR5.GRAN4K.get(words, at5) << 12) | (IDR5.GRAN16K.get(words, at5) << 14) | (IDR5.GRAN64K.get(words, at5) << 16),
+    minor: id.AIDR & 0xf,
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * ID registers of known units, and the rule for overriding them: a register may deny anything, and may offer only what
+ * this model does. What is offered decides behaviour; nothing else is configured.
+ *
+ * *Why AIDR says SMMUv3.1 although FWB, RIL and BBML are offered:* from SMMUv3.2 a unit with both stages must have the
+ * EL2 StreamWorlds too, which this model does not offer. The three bits are found by software in IDR3, not by version.
+ */
+
+import { type FieldSpec, type Layout, type LayoutInfo, pack } from '../bits/layout.js'
+import type { IdRegisters } from './features.js'
+import { AIDR, IDR0, IDR1, IDR2, IDR3, IDR5 } from './registers.js'
+
+/** ID registers that replace a preset's; raw 32-bit values. */
+export type IdOverrides = Partial<IdRegisters>
+
+const word = <F extends Record<string, FieldSpec>>(record: Layout<F>, values: { readonly [K in keyof F]?: number }) =>
+  pack(record, values)[0] >>> 0
+
+/** The default platform's unit: everything this model does. */
+const FULL: IdRegisters = {
+  IDR0: word(IDR0, {
+    S2P: 1,
+    S1P: 1,
+    TTF: 2,
+    COHACC: 1,
+    ASID16: 1,
+    MSI: 1,
+    SEV: 1,
+    VMID16: 1,
+    CD2L: 1,
+    TTENDIAN: 2,
+    STALL_MODEL: 1,
+    ST_LEVEL: 1,
+  }),
+  IDR1: word(IDR1, { SIDSIZE: 16, SSIDSIZE: 20, EVENTQS: 19, CMDQS: 19, ATTR_PERMS_OVR: 1 }),
+  IDR2: 0,
+  IDR3: word(IDR3, { HAD: 1, XNX: 1, FWB: 1, RIL: 1, BBML: 2 }),
+  IDR4: 0,
+  IDR5: word(IDR5, { OAS: 5, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1 }),
+  IIDR: 0,
+  AIDR: word(AIDR, { ArchMinorRev: 1 }),
+}
+
+/** QEMU's unit, as a Linux guest finds it. */
+const QEMU: IdRegisters = {
+  IDR0: 0xd44101b,
+  IDR1: 0x2730010,
+  IDR2: 0,
+  IDR3: 0x1414,
+  IDR4: 0,
+  IDR5: 0x74,
+  IIDR: 0,
+  AIDR: 1,
+}
+
+/** Presets by name. */
+export const PRESETS: Readonly<Record<'default' | 'qemu', IdRegisters>> = { default: FULL, qemu: QEMU }
+
+/** Name of a preset. */
+export type PresetName = keyof typeof PRESETS
+
+/** Values that each field may have; a number is the highest one. Fields not named here must be zero. */
+const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, Offer>])[] = [
+  [
+    'IDR0',
+    IDR0,
+    {
+      S2P: 1,
+      S1P: 1,
+      TTF: [2],
+      COHACC: 1,
+      NS1ATS: 1,
+      ASID16: 1,
+      MSI: 1,
+      SEV: 1,
+      VMID16: 1,
+      CD2L: 1,
+      TTENDIAN: [2],
+      STALL_MODEL: [1],
+      TERM_MODEL: 1,
+      ST_LEVEL: 1,
+    },
+  ],
+  ['IDR1', IDR1, { SIDSIZE: 32, SSIDSIZE: 20, EVENTQS: 19, CMDQS: 19, ATTR_PERMS_OVR: 1, ATTR_TYPES_OVR: 1 }],
+  ['IDR2', IDR2, {}],
+  ['IDR3', IDR3, { HAD: 1, XNX: 1, FWB: 1, RIL: 1, BBML: 2 }],
+  ['IDR5', IDR5, { OAS: 5, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1 }],
+  ['AIDR', AIDR, { ArchMinorRev: 2 }],
+]
+
+/** A declared register. */
+interface Declared {
+  readonly $: LayoutInfo
+}
+
+type Offer = number | readonly number[]
+
+/**
+ * A preset with some registers replaced.
+ *
+ * @throws RangeError naming the register and the field that offers what this model does not do
+ */
+export function idRegisters(preset: PresetName = 'default', overrides: IdOverrides = {}): IdRegisters {
+  const id: IdRegisters = { ...PRESETS[preset], ...overrides }
+  for (const [register, record, offers] of OFFERED) checkRegister(register, record, offers, id[register])
+  if (id.IDR4 !== 0) throw new RangeError('IDR4 is implementation defined and must be 0')
+  checkTogether(id)
+  return id
+}
+
+function checkRegister(name: string, record: Declared, offers: Record<string, Offer>, value: number): void {
+  const words = Int32Array.of(value)
+  let known = 0
+  for (const [field, where] of record.$.fields) {
+    const got = where.get(words, 0)
+    const offer = offers[field] ?? 0
+    const fits = typeof offer === 'number' ? got <= offer : offer.includes(got)
+    if (!fits) throw new RangeError(`${name}.${field} = ${got} offers what this model does not do`)
+    known |= (where.width === 32 ? -1 : (1 << where.width) - 1) << where.low
+  }
+  const strange = value & ~known
+  if (strange !== 0) throw new RangeError(`${name} bit ${31 - Math.clz32(strange)} is reserved`)
+}
+
+/** Rules between fields. [SMMU 3.1 Architecture versions] */
+function checkTogether(id: IdRegisters): void {
+  const words = Int32Array.of(id.IDR0, id.IDR1, id.IDR3, id.IDR5)
+  const stages = IDR0.S1P.get(words, 0) + IDR0.S2P.get(words, 0)
+  if (stages === 0) throw new RangeError('IDR0.S1P and IDR0.S2P are both 0: the unit would translate nothing')
+  if ((id.IDR5 & 0x70) === 0) throw new RangeError('IDR5 offers no granule')
+  if (IDR1.SIDSIZE.get(words, 1) >= 7 && IDR0.ST_LEVEL.get(words, 0) === 0) {
+    throw new RangeError('IDR1.SIDSIZE of 7 or more goes with IDR0.ST_LEVEL = 1')
+  }
+  const minor = id.AIDR & 0xf
+  const has = (field: 'HAD' | 'XNX' | 'RIL' | 'FWB' | 'BBML'): boolean => IDR3[field].get(words, 2) !== 0
+  if (minor >= 1 && !(has('HAD') && has('XNX'))) throw new RangeError('SMMUv3.1 must offer IDR3.HAD and IDR3.XNX')
+  if (minor < 2) return
+  if (!(has('RIL') && has('FWB') && has('BBML'))) {
+    throw new RangeError('SMMUv3.2 must offer IDR3.RIL, IDR3.FWB and IDR3.BBML')
+  }
+  if (stages === 2)
+    throw new RangeError('AIDR: SMMUv3.2 with both stages must offer IDR0.Hyp, which this model does not')
+}

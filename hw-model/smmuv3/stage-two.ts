@@ -1,0 +1,115 @@
+/**
+ * Stage 2 as the pipeline and the stage 1 walker meet it: an IPA goes in, a physical address comes out, from the IPA
+ * cache or from a walk. [SMMU 3.3.2] [Arm D8.2 Translation process]
+ */
+
+import { highWord, lowWord, PAGE_LG2, type Page } from '../bits/address.js'
+import { MISS } from '../cache/translation-cache.js'
+import type { Memory } from '../memory/memory.js'
+import { type TableStage, WALK } from '../walk/format.js'
+import { topIndexAt, Walker } from '../walk/walker.js'
+import type { StageTwoConfig } from './decode-ste.js'
+import { EVENT } from './event-records.js'
+import { RIGHT } from './formats.js'
+import { geometryFlags, type Tlb } from './tlb.js'
+
+/** The event for each way a walk can end. TABLE_STAGE is not one of a stage's own. */
+export const WALK_EVENTS: readonly number[] = [
+  0,
+  EVENT.F_WALK_EABT,
+  EVENT.F_TRANSLATION,
+  EVENT.F_TRANSLATION,
+  EVENT.F_ADDR_SIZE,
+  EVENT.F_ACCESS,
+  0,
+  EVENT.F_WALK_EABT,
+]
+
+/** Stage 2 of whichever stream is being served. */
+export class StageTwo implements TableStage {
+  tableAddress = 0
+
+  /** Why the last translation failed. */
+  event = 0
+  /** The IPA it was asked for. */
+  ipa = 0
+  /** Where a fetch aborted. */
+  fetchAddress = 0
+  /** 1 when the refused access to a table was a read. */
+  ttrnw = 1
+
+  /** The physical address asked for. */
+  address = 0
+  leafLg2 = 0
+  rights = 0
+
+  readonly walker: Walker
+  readonly #tlb: Tlb
+  #config: StageTwoConfig | null = null
+
+  constructor(memory: Memory, tlb: Tlb) {
+    this.walker = new Walker(memory)
+    this.#tlb = tlb
+  }
+
+  /** Names the stream's stage 2. */
+  use(config: StageTwoConfig): void {
+    this.#config = config
+  }
+
+  /** An access to a CD, an L1CD or a stage 1 table: a data access, whatever the device wanted. */
+  translateTable(address: number, write: boolean): boolean {
+    if (!this.translate(address)) return false
+    const right = write ? RIGHT.WRITE : RIGHT.READ
+    const isProtected = (this.rights & RIGHT.DEVICE) !== 0 && this.#config?.protectsTables === true
+    if ((this.rights & right) === 0 || isProtected) {
+      this.event = EVENT.F_PERMISSION
+      this.ttrnw = write ? 0 : 1
+      return false
+    }
+    this.tableAddress = this.address
+    return true
+  }
+
+  /** Translates an IPA and answers the rights; the caller checks them. False with `event` set when nothing maps it. */
+  translate(ipa: number): boolean {
+    const config = this.#config as StageTwoConfig
+    this.ipa = ipa
+    if (ipa >= 2 ** config.inputBits) return this.#fail(EVENT.F_TRANSLATION)
+    const page = Math.floor(ipa / 4096) as Page
+    const { ipa: cache } = this.#tlb
+    const tag = this.#tlb.ipaTag(config.vmid)
+    const slot = cache.find(tag, page)
+    const lo = lowWord(ipa)
+    if (slot !== MISS) {
+      cache.hits++
+      this.leafLg2 = cache.leafLg2[slot]
+      this.rights = cache.flags[slot] & 0xff
+      this.address = cache.address[slot] + (lo & ((1 << this.leafLg2) - 1))
+      return true
+    }
+    cache.misses++
+    const { walker } = this
+    const hi = highWord(ipa)
+    const shift = config.granuleLg2 + (config.granuleLg2 - 3) * config.top
+    const index = topIndexAt(lo, hi, shift, config.inputBits)
+    const { format, table, top, granuleLg2 } = config
+    const end = walker.walk(format, null, table, top, granuleLg2, index, lo, hi, 0, RIGHT.ALL)
+    if (end !== WALK.OK) {
+      this.fetchAddress = walker.entryAddress
+      return this.#fail(WALK_EVENTS[end])
+    }
+    this.leafLg2 = walker.leafLg2
+    this.rights = walker.rights
+    this.address = walker.address + (lo & ((1 << walker.leafLg2) - 1))
+    const first = page - (page % 2 ** (walker.leafLg2 - PAGE_LG2))
+    const flags = walker.rights | geometryFlags(granuleLg2, walker.level)
+    cache.fill(tag, 0, first as Page, walker.leafLg2, walker.address, flags, 0)
+    return true
+  }
+
+  #fail(event: number): boolean {
+    this.event = event
+    return false
+  }
+}

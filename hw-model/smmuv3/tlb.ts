@@ -1,0 +1,144 @@
+/**
+ * The TLB and the IPA cache. An entry is tagged with what the manual says and nothing else: VMID and ASID, or VMID and
+ * ASET for a global one; SID and SSID are no tags, so two streams that share an ASID share entries.
+ * [SMMU 3.17 TLB tagging, VMIDs, ASIDs and StreamWorlds]
+ *
+ * VA-keyed entries may be combined from both stages; IPA-keyed ones hold stage 2 alone. CMD_TLBI_S2_IPA reaches only
+ * the latter, as the manual allows, so that software which forgets the former sees what it forgot.
+ */
+
+import type { Page } from '../bits/address.js'
+import { TagTable } from '../cache/tag-table.js'
+import { type CacheGeometry, MISS, TranslationCache } from '../cache/translation-cache.js'
+import type { ContextConfig } from './decode-cd.js'
+
+/** Where the parts of an entry's flags stand. */
+export const TLB_FLAGS = {
+  /** Stage 1 rights [7:0], stage 2 rights [15:8]. */
+  STAGE_2_SHIFT: 8,
+  /** Granule as commands code it (TG), [17:16]. */
+  TG_SHIFT: 16,
+  TG_MASK: 3 << 16,
+  /** Level as commands code it (TTL), [19:18]; level 0 has no code and stands as 0. */
+  TTL_SHIFT: 18,
+  TTL_MASK: 3 << 18,
+} as const
+
+/** Names of VA tags: VMID * 2^18 + ASID, or + GLOBAL + ASET. */
+const VMID_UNIT = 2 ** 18
+const GLOBAL = 2 ** 17
+
+/** Tags kept at once; more than a guest's ASIDs in flight. When they are used up everything is forgotten. */
+const TAGS = 8192
+const VMIDS = 1024
+
+/** Granule as commands and entries code it: 1, 2, 3 for 4, 16 and 64 KiB. */
+export const tgOf = (granuleLg2: number): number => (granuleLg2 - 10) >>> 1
+
+/** The part of the flags that says which granule and level an entry has. `level` is the walker's. */
+export const geometryFlags = (granuleLg2: number, level: number): number =>
+  (tgOf(granuleLg2) << TLB_FLAGS.TG_SHIFT) | (((3 - level) & 3) << TLB_FLAGS.TTL_SHIFT)
+
+/** Which entries a command by address means. */
+export interface AddressScope {
+  readonly first: Page
+  readonly last: Page
+  /** Bits of the flags that must match, and their values; 0 for any granule and level. */
+  readonly mask: number
+  readonly want: number
+}
+
+/** Both caches with their tags. */
+export class Tlb {
+  /** Keyed by VA. */
+  readonly va: TranslationCache
+  /** Keyed by IPA. */
+  readonly ipa: TranslationCache
+  /** Moves on when tag numbers were handed out anew. */
+  epoch = 0
+
+  readonly #tags: TagTable
+  readonly #groups: TagTable
+  readonly #ipaTags: TagTable
+  readonly #noGroups: TagTable
+
+  constructor(geometry: CacheGeometry) {
+    const restart = (): void => {
+      this.epoch++
+      this.dropAll()
+    }
+    this.#tags = new TagTable(TAGS, restart)
+    this.#groups = new TagTable(VMIDS, restart)
+    this.#ipaTags = new TagTable(VMIDS, restart)
+    this.#noGroups = new TagTable(1, restart)
+    this.va = new TranslationCache(geometry, this.#tags, this.#groups)
+    this.ipa = new TranslationCache(geometry, this.#ipaTags, this.#noGroups)
+  }
+
+  /** Makes sure that a context's tag numbers are of this epoch. */
+  tagContext(context: ContextConfig, vmid: number): void {
+    // Handing out a number may start a new epoch, which voids those before it.
+    while (context.tagEpoch !== this.epoch) {
+      context.tagEpoch = this.epoch
+      context.tag = this.#tags.intern(vmid * VMID_UNIT + context.asid)
+      context.globalTag = this.#tags.intern(vmid * VMID_UNIT + GLOBAL + context.aset)
+      context.group = this.#groups.intern(vmid)
+    }
+  }
+
+  /** The entry for a VA: of the context's own ASID, or a global one of its ASID set. */
+  findVa(context: ContextConfig, page: Page): number {
+    const own = this.va.find(context.tag, page)
+    return own !== MISS ? own : this.va.find(context.globalTag, page)
+  }
+
+  /** Tag number of a VMID's stage 2. */
+  ipaTag(vmid: number): number {
+    return this.#ipaTags.intern(vmid)
+  }
+
+  /** Every VA-keyed entry of a VMID. [SMMU 4.4.1.1 CMD_TLBI_NH_ALL] */
+  dropVmidStageOne(vmid: number): void {
+    const group = this.#groups.lookup(vmid)
+    if (group >= 0) this.#groups.drop(group)
+  }
+
+  /** The non-global entries of an ASID. [SMMU 4.4.1.2 CMD_TLBI_NH_ASID] */
+  dropAsid(vmid: number, asid: number): void {
+    const tag = this.#tags.lookup(vmid * VMID_UNIT + asid)
+    if (tag >= 0) this.#tags.drop(tag)
+  }
+
+  /** An ASID's entries and the VMID's global ones, by address. [SMMU 4.4.1.3 CMD_TLBI_NH_VA] */
+  dropVa(vmid: number, asid: number, scope: AddressScope): void {
+    for (const name of [asid, GLOBAL, GLOBAL + 1]) {
+      const tag = this.#tags.lookup(vmid * VMID_UNIT + name)
+      if (tag >= 0) this.va.dropTagPages(tag, scope.first, scope.last, scope.mask, scope.want)
+    }
+  }
+
+  /** Entries of every ASID of a VMID, by address. [SMMU 4.4.1.4 CMD_TLBI_NH_VAA] */
+  dropVaa(vmid: number, scope: AddressScope): void {
+    const group = this.#groups.lookup(vmid)
+    if (group >= 0) this.va.dropGroupPages(group, scope.first, scope.last, scope.mask, scope.want)
+  }
+
+  /** Stage 2 entries of a VMID, by address. [SMMU 4.4.3.1 CMD_TLBI_S2_IPA] */
+  dropIpa(vmid: number, scope: AddressScope): void {
+    const tag = this.#ipaTags.lookup(vmid)
+    if (tag >= 0) this.ipa.dropTagPages(tag, scope.first, scope.last, scope.mask, scope.want)
+  }
+
+  /** Every entry of a VMID, of either stage. [SMMU 4.4.3.2 CMD_TLBI_S12_VMALL] */
+  dropVmid(vmid: number): void {
+    this.dropVmidStageOne(vmid)
+    const tag = this.#ipaTags.lookup(vmid)
+    if (tag >= 0) this.#ipaTags.drop(tag)
+  }
+
+  /** Everything. [SMMU 4.4.4.1 CMD_TLBI_NSNH_ALL] */
+  dropAll(): void {
+    this.va.dropAll()
+    this.ipa.dropAll()
+  }
+}
