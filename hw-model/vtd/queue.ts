@@ -103,7 +103,10 @@ export class InvalidationQueue {
       const tail = IQT.QT.get(words, IQT_WORD) * 16
       if (head === tail) return
       const error = this.#queueError(tail) || this.#fetch(this.#base + head, step)
-      if (error !== 0) return this.#stop(error)
+      if (error !== 0) {
+        this.#stop(error)
+        return
+      }
       this.completed++
       this.#setHead((head + step) % this.#bytes)
     }

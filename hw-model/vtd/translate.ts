@@ -6,7 +6,7 @@
  * forgotten flush shows. [VTD 6.2.4.1, 6.2.7]
  */
 
-import { pageOf } from '../bits/address.js'
+import { joinWord, PAGE_LG2, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
@@ -31,6 +31,10 @@ const INTERRUPT_RANGE = 0xfee
 const INTERRUPT_LG2 = 20
 const TWO_MIB_LG2 = 21
 
+/** What fits a TLP. */
+const LAST_SID = 0xffff
+const LAST_PASID = 0xfffff
+
 /** Bytes of an interrupt message. [VTD 3.15] */
 const MESSAGE_BYTES = 4
 
@@ -49,7 +53,10 @@ export class Translator {
   readonly #caps: Capabilities
   readonly #iotlb: Iotlb | null
   readonly #faults: FaultRecorder | null
+  /** The IOTLB's number of the requester in hand, or MISS. */
   #tag = MISS
+  /** FPD of the entries that the request in hand has met. */
+  #fpd = 0
 
   /**
    * @param iotlb null to walk every time and keep nothing
@@ -69,34 +76,38 @@ export class Translator {
     this.walk = new PageWalk(memory, caps)
   }
 
-  /** Ends a transaction in `out`. */
+  /** Ends a transaction in `out`. The outcome of a blocked one names its reason even where nothing is recorded. */
   translate(tx: Transaction, out: Outcome): void {
     this.counts.translations++
     out.hit = 0
     // Translation is off: addresses are physical, and ATS does not exist. [VTD 4.2.1]
-    if (!this.isEnabled) return tx.type === REQUEST.UNTRANSLATED ? identity(tx, out) : abort(out)
-    if (this.#isMalformed(tx)) return abort(out)
-    if (isInterruptAddress(tx) && isInterruptRequest(tx)) return this.#interruptRequest(tx, out)
+    if (!this.isEnabled && tx.type === REQUEST.UNTRANSLATED) identity(tx, out)
+    else if (!this.isEnabled || isMalformed(tx)) out.status = STATUS.ABORTED
+    else {
+      this.#fpd = 0
+      const reason = this.#process(tx, out)
+      if (reason !== REASON.NONE) this.#block(reason, tx, out)
+    }
+  }
+
+  /** The pipeline proper. Answers REASON.NONE, and then `out` is complete, or why the request is blocked. */
+  #process(tx: Transaction, out: Outcome): number {
+    if (isInterruptAddress(tx) && isInterruptRequest(tx)) return interruptRequest(tx, out)
     const mode = this.#modeFault(tx)
-    if (mode !== REASON.NONE) return this.#fault(mode, 0, tx, out)
-    if (this.#lookUp(tx, out)) return
+    if (mode !== REASON.NONE) return mode
+    if (this.#lookUp(tx, out)) return REASON.NONE
     this.counts.misses++
-    this.#miss(tx, out)
-  }
-
-  /** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */
-  #isMalformed({ type, access, pasid }: Transaction): boolean {
-    if (type === REQUEST.UNTRANSLATED) return false
-    if (type > REQUEST.TRANSLATED) return true
-    if (type === REQUEST.TRANSLATION) return (access & ACCESS.WRITE) !== 0 && (access & ACCESS.READ) === 0
-    return pasid !== NO_PASID
-  }
-
-  /** A request of known length to the interrupt range is a message, a probe or an error. [VTD 3.15, 5.1.4.1] */
-  #interruptRequest(tx: Transaction, out: Outcome): void {
-    const isMessage = (tx.access & RW) === ACCESS.WRITE && tx.bytes === MESSAGE_BYTES
-    if (isMessage || (tx.access & RW) === 0) return identity(tx, out)
-    this.#fault(REASON.INTERRUPT_REQUEST, 0, tx, out)
+    const context = this.config.context(tx.rid)
+    this.#fpd = context === null ? this.config.fpd : context.fpd
+    if (context === null) return this.config.reason
+    const gate = context.dma === null ? this.#scalableGate(context, tx) : legacyGate(tx)
+    if (gate !== REASON.NONE) return gate
+    const config = context.dma ?? this.#pasidEntry(context, tx)
+    this.#fpd = config === null ? this.config.fpd : config.fpd
+    if (config === null) return this.config.reason
+    const refused = requestFault(config, tx)
+    if (refused !== REASON.NONE) return refused
+    return config.pgtt === PGTT.PASS_THROUGH ? this.#passThrough(config, tx, out) : this.#walk(config, tx, out)
   }
 
   /** What the table mode alone decides. [VTD 7.1.3 RTA.1 to RTA.5] */
@@ -131,22 +142,14 @@ export class Translator {
     return true
   }
 
-  #miss(tx: Transaction, out: Outcome): void {
-    const context = this.config.context(tx.rid)
-    if (context === null) return this.#fault(this.config.reason, this.config.fpd, tx, out)
-    const gate = context.dma === null ? this.#scalableGate(context, tx) : legacyGate(tx)
-    if (gate !== REASON.NONE) return this.#fault(gate, context.fpd, tx, out)
-    const config = context.dma ?? this.#pasidEntry(context, tx)
-    if (config === null) return this.#fault(this.config.reason, this.config.fpd, tx, out)
-    const refused = requestFault(config, tx)
-    if (refused !== REASON.NONE) return this.#fault(refused, config.fpd, tx, out)
-    if (config.pgtt === PGTT.PASS_THROUGH) return this.#passThrough(config, tx, out)
+  /** Page tables, then the IOTLB. */
+  #walk(config: DmaConfig, tx: Transaction, out: Outcome): number {
     const fault = this.walk.run(config, tx)
-    if (fault !== REASON.NONE) return this.#fault(fault, config.fpd, tx, out)
-    if (this.#tag < 0 && this.#iotlb !== null) this.#tag = this.#iotlb.internTag(tx.rid, tx.pasid)
+    if (fault !== REASON.NONE) return fault
     const { address, leafLg2, grants } = this.walk
-    this.#iotlb?.fill(this.#tag, config, pageOf(tx.lo, tx.hi), leafLg2, address, grants)
+    this.#keep(config, tx, address, leafLg2, grants)
     complete(tx, out, address, leafLg2, rightsOf(grants, isPrivileged(tx)))
+    return REASON.NONE
   }
 
   /** Which requests a scalable context entry lets through. [VTD 7.1.3 SCT.5 to SCT.9, SGN.10] */
@@ -162,9 +165,11 @@ export class Translator {
 
   /** From the PASID cache, or from memory into it. */
   #pasidEntry(context: ContextConfig, tx: Transaction): DmaConfig | null {
+    const pasid = pasidFor(context, tx.pasid)
     const cached = this.#tag < 0 ? undefined : this.config.pasids.get(this.#tag)
-    if (cached !== undefined) return cached
-    const config = this.config.pasidEntry(context, pasidFor(context, tx.pasid))
+    // The cache is tagged with the PASID itself, and RID_PASID may have become another one.
+    if (cached !== undefined && cached.pasid === pasid) return cached
+    const config = this.config.pasidEntry(context, pasid)
     if (config !== null && this.#iotlb !== null) {
       if (this.#tag < 0) this.#tag = this.#iotlb.internTag(tx.rid, tx.pasid)
       this.config.pasids.set(this.#tag, config)
@@ -173,32 +178,34 @@ export class Translator {
   }
 
   /** Output is input. [VTD 3.9 Pass-through Translation] */
-  #passThrough(config: DmaConfig, tx: Transaction, out: Outcome): void {
-    if (tx.hi >>> 0 >= 2 ** (this.#caps.hawBits - 32)) {
-      return this.#fault(config.isLegacy ? REASON.LGN_1 : REASON.SGN_4, config.fpd, tx, out)
-    }
-    // Only a request with PASID gets here with such an address. [VTD 7.1.3 SGN.8]
-    if (isInterruptAddress(tx) && tx.pasid !== NO_PASID) return this.#fault(REASON.SGN_8, config.fpd, tx, out)
+  #passThrough(config: DmaConfig, tx: Transaction, out: Outcome): number {
+    if (tx.hi >>> 0 >= 2 ** (this.#caps.hawBits - 32)) return config.isLegacy ? REASON.LGN_1 : REASON.SGN_4
+    if (isInterruptAddress(tx) && tx.pasid !== NO_PASID) return REASON.SGN_8
+    // Kept in 2 MiB, except where that would cover the interrupt range.
     const isNearInterrupts = tx.hi === 0 && tx.lo >>> TWO_MIB_LG2 === INTERRUPT_RANGE >>> (TWO_MIB_LG2 - INTERRUPT_LG2)
-    const leafLg2 = isNearInterrupts ? 12 : TWO_MIB_LG2
-    const low = (tx.lo >>> 0) % 2 ** leafLg2
-    const base = (tx.hi >>> 0) * TWO32 + (tx.lo >>> 0) - low
-    const grants = config.sre ? EVERY_GRANT : USER_GRANTS
-    if (this.#tag < 0 && this.#iotlb !== null) this.#tag = this.#iotlb.internTag(tx.rid, tx.pasid)
-    this.#iotlb?.fill(this.#tag, config, pageOf(tx.lo, tx.hi), leafLg2, base, grants)
+    const leafLg2 = isNearInterrupts ? PAGE_LG2 : TWO_MIB_LG2
+    const address = joinWord(tx.lo, tx.hi)
+    const base = address - (address % 2 ** leafLg2)
+    this.#keep(config, tx, base, leafLg2, config.sre ? EVERY_GRANT : USER_GRANTS)
     complete(tx, out, base, leafLg2, RW)
+    return REASON.NONE
   }
 
-  /** Blocks a request. The outcome names the reason whether or not it could be recorded. */
-  #fault(reason: number, fpd: number, tx: Transaction, out: Outcome): void {
+  #keep(config: DmaConfig, tx: Transaction, address: number, leafLg2: number, grants: number): void {
+    const iotlb = this.#iotlb
+    if (iotlb === null) return
+    if (this.#tag < 0) this.#tag = iotlb.internTag(tx.rid, tx.pasid)
+    iotlb.fill(this.#tag, config, pageOf(tx.lo, tx.hi), leafLg2, address, grants)
+  }
+
+  #block(reason: number, tx: Transaction, out: Outcome): void {
     this.counts.faults++
     out.status = STATUS.FAULT
     out.fault = reason
-    if (this.#faults !== null) this.#faults.record(reason, fpd, tx)
+    if (this.#faults !== null) this.#faults.record(reason, this.#fpd, tx)
   }
 }
 
-const TWO32 = 4294967296
 const RW = ACCESS.READ | ACCESS.WRITE
 const USER_GRANTS = GRANT.USER_READ | GRANT.USER_WRITE | GRANT.USER_PROBE | GRANT.DIRTY
 const EVERY_GRANT = USER_GRANTS | GRANT.PRIVILEGED_READ | GRANT.PRIVILEGED_WRITE | GRANT.PRIVILEGED_PROBE
@@ -212,6 +219,23 @@ const isInterruptRequest = (tx: Transaction): boolean =>
   tx.pasid === NO_PASID && tx.type === REQUEST.UNTRANSLATED && (tx.bytes !== 0 || (tx.access & RW) === 0)
 
 const isInterruptAddress = (tx: Transaction): boolean => tx.hi === 0 && tx.lo >>> INTERRUPT_LG2 === INTERRUPT_RANGE
+
+/** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */
+function isMalformed({ rid, type, access, pasid }: Transaction): boolean {
+  if (rid > LAST_SID || pasid > LAST_PASID) return true
+  if (type === REQUEST.UNTRANSLATED) return false
+  if (type > REQUEST.TRANSLATED) return true
+  if (type === REQUEST.TRANSLATION) return (access & RW) === ACCESS.WRITE
+  return pasid !== NO_PASID
+}
+
+/** A request of known length to the interrupt range is a message, a probe or an error. [VTD 3.15, 5.1.4.1] */
+function interruptRequest(tx: Transaction, out: Outcome): number {
+  const isMessage = (tx.access & RW) === ACCESS.WRITE && tx.bytes === MESSAGE_BYTES
+  if (!isMessage && (tx.access & RW) !== 0) return REASON.INTERRUPT_REQUEST
+  identity(tx, out)
+  return REASON.NONE
+}
 
 /** Without device-TLB support TT allows untranslated requests alone. [VTD 7.1.3 LCT.5] */
 const legacyGate = (tx: Transaction): number => (tx.type === REQUEST.UNTRANSLATED ? REASON.NONE : REASON.LCT_5)
@@ -243,11 +267,7 @@ function complete(tx: Transaction, out: Outcome, base: number, leafLg2: number, 
 
 function identity(tx: Transaction, out: Outcome): void {
   out.status = STATUS.OK
-  out.address = (tx.hi >>> 0) * TWO32 + (tx.lo >>> 0)
-  out.leafLg2 = 12
+  out.address = joinWord(tx.lo, tx.hi)
+  out.leafLg2 = PAGE_LG2
   out.rights = RW
-}
-
-function abort(out: Outcome): void {
-  out.status = STATUS.ABORTED
 }
