@@ -30,12 +30,7 @@ export function wide(kind: FieldKind): boolean {
 /** Completes one field's value; undefined is a field that was left out. */
 export function completer(field: FieldInfo, planOf: (name: string) => Plan): (value: unknown) => unknown {
   const { kind } = field
-  const one =
-    kind === 'message'
-      ? (value: unknown) => planOf(field.typeName!).complete(value as object)
-      : wide(kind)
-        ? bigOf
-        : (value: unknown) => value
+  const one = elementCompleter(field, planOf)
   if (field.map) {
     return (value) => Object.fromEntries(Object.entries((value as Values) ?? {}).map(([key, each]) => [key, one(each)]))
   }
@@ -48,6 +43,18 @@ export function completer(field: FieldInfo, planOf: (name: string) => Plan): (va
   }
   const absent = field.presence ? undefined : DEFAULTS[kind]
   return (value) => (value === undefined || value === null ? absent : one(value))
+}
+
+function elementCompleter(field: FieldInfo, planOf: (name: string) => Plan): (value: unknown) => unknown {
+  if (field.kind === 'message') return (value) => planOf(field.typeName!).complete(value as object)
+  if (field.kind === 'bytes') return (value) => plainBytes(value as Uint8Array)
+  return wide(field.kind) ? bigOf : (value) => value
+}
+
+/** ProtoJSON gives Buffers, which slice and compare in another way. */
+function plainBytes(bytes: Uint8Array): Uint8Array {
+  if (bytes.constructor === Uint8Array) return bytes
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 /** The reader gives bigint; ProtoJSON gives protobufjs' Long. */
