@@ -31,7 +31,7 @@ const LAYERS: readonly { readonly of: RegExp; readonly may: readonly RegExp[] }[
   { of: /^server\/drivers\//, may: [/^server\/core\/(driver|machine)\.js$/, /^hw-model\//] },
   { of: /^server\/rpc\//, may: [/^server\/core\//, /^proto\//] },
   { of: /^server\/transports\//, may: [/^server\/rpc\//, /^proto\//] },
-  { of: /^server\/ops\//, may: [/^server\/core\//, /^server\/drivers\/machine\.js$/, /^server\/rpc\//, /^proto\//] },
+  { of: /^server\/ops\//, may: [/^server\/core\//, /^server\/drivers\/(machine|platform)\.js$/, /^server\/rpc\//, /^proto\//] },
   { of: /^server\/[^/]+\.ts$/, may: [/^server\//, /^proto\//] },
   { of: /^proto\//, may: [] },
   { of: /^clients\/node\//, may: [/^proto\//] },

@@ -1,0 +1,62 @@
+#!/usr/bin/env node
+/** `iommud`: runs the daemon in the foreground until it is told to stop. */
+
+import { ConfigError, type Invocation, printConfig, readConfig } from './ops/config.js'
+import { packageVersion } from './ops/version.js'
+import { type RunningServer, startServer } from './start.js'
+import { SocketTaken } from './transports/socket.js'
+
+/** Exit statuses; `--help` tells them. */
+const EXIT = { STOPPED: 0, FAILED: 1, MISCONFIGURED: 2 } as const
+
+await main(process.argv.slice(2))
+
+async function main(args: readonly string[]): Promise<void> {
+  try {
+    const invocation = readConfig(args, process.env, packageVersion())
+    if (invocation.kind === 'run') await run(invocation)
+    else process.stdout.write(invocation.kind === 'told' ? invocation.text : printConfig(invocation.config))
+  } catch (error) {
+    process.stderr.write(`iommud: ${known(error) ? error.message : error instanceof Error ? error.stack : error}\n`)
+    process.exitCode = error instanceof ConfigError ? EXIT.MISCONFIGURED : EXIT.FAILED
+  }
+}
+
+async function run({ config }: Extract<Invocation, { kind: 'run' | 'print-config' }>): Promise<void> {
+  const server = await startServer(config)
+  process.stdout.write(`${firstLines(server).join('\n')}\n`)
+  const stop = (signal: NodeJS.Signals): void => {
+    // A second signal is for those who do not want to wait.
+    process.once(signal, () => process.exit(EXIT.FAILED))
+    server.stop().then(
+      () => process.exit(EXIT.STOPPED),
+      (error) => {
+        process.stderr.write(`iommud: could not stop in order: ${error instanceof Error ? error.stack : error}\n`)
+        process.exit(EXIT.FAILED)
+      },
+    )
+  }
+  process.once('SIGTERM', stop)
+  process.once('SIGINT', stop)
+}
+
+/** Where the daemon is, and lines to paste. */
+function firstLines({ core, socket, tcp, diagnostics }: RunningServer): string[] {
+  const call = `-H 'content-type: application/json' -d '{}'`
+  const info = '/iommud.v1.ServerService/GetServerInfo'
+  const lines = [`iommud ${core.facts.version}`]
+  if (socket !== undefined) lines.push(`listening on ${socket.address}`, `  curl ${call} ${socket.curl}${info}`)
+  if (tcp !== undefined) {
+    const bearer = `-H "authorization: Bearer $(cat ${tcp.tokenFile})"`
+    lines.push(`listening on ${tcp.address}, token in ${tcp.tokenFile}`, `  curl ${bearer} ${call} ${tcp.curl}${info}`)
+  }
+  if (diagnostics !== undefined) {
+    lines.push(`diagnostics on ${diagnostics.address}`, `  curl ${diagnostics.curl}/readyz`)
+  }
+  return lines
+}
+
+const known = (error: unknown): error is Error => {
+  const code = (error as NodeJS.ErrnoException).code
+  return error instanceof ConfigError || error instanceof SocketTaken || (code !== undefined && /^E[A-Z]+$/.test(code))
+}

@@ -1,0 +1,114 @@
+/** The shape of a platform in YAML or JSON, and what no schema can say about it. */
+
+import { type PlatformSpec, ridOf } from '../drivers/platform.js'
+
+const NAME = { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$' }
+const REGISTER = {
+  oneOf: [
+    { type: 'integer', minimum: 0 },
+    { type: 'string', pattern: '^(0x[0-9a-fA-F]{1,16}|[0-9]{1,20})$' },
+  ],
+}
+
+/** JSON Schema of a platform. Registers are numbers, or text such as `0x80000000`. */
+export const PLATFORM_SCHEMA = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['units', 'devices'],
+  properties: {
+    units: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 64,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['name', 'type'],
+        properties: {
+          name: NAME,
+          type: { enum: ['smmuv3', 'vtd'] },
+          registers: { type: 'object', additionalProperties: REGISTER },
+          cache: {
+            type: 'object',
+            additionalProperties: false,
+            required: ['entries', 'ways'],
+            properties: {
+              entries: { type: 'integer', minimum: 0, maximum: 2 ** 22 },
+              ways: { type: 'integer', minimum: 1, maximum: 64 },
+            },
+          },
+        },
+      },
+    },
+    devices: {
+      type: 'array',
+      maxItems: 4096,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['name', 'iommu'],
+        properties: {
+          name: NAME,
+          iommu: NAME,
+          pasidBits: { type: 'integer', minimum: 0, maximum: 20, default: 0 },
+          ats: { type: 'boolean', default: false },
+          pri: { type: 'boolean', default: false },
+          mediated: {
+            type: 'object',
+            additionalProperties: false,
+            required: ['parent', 'pasid'],
+            properties: { parent: NAME, pasid: { type: 'integer', minimum: 1, maximum: 2 ** 20 - 1 } },
+          },
+        },
+      },
+    },
+  },
+} as const
+
+/** A platform as it was read: registers are still numbers or text. */
+export interface WrittenPlatform extends Omit<PlatformSpec, 'units'> {
+  readonly units: readonly (Omit<PlatformSpec['units'][number], 'registers'> & {
+    readonly registers?: Readonly<Record<string, number | string>>
+  })[]
+}
+
+/** What is wrong with a platform that has the right shape; empty if nothing is. */
+export function platformFaults({ units, devices }: WrittenPlatform): string[] {
+  const faults = [...repeated(units.map(({ name }) => name)), ...repeated(devices.map(({ name }) => name))].map(
+    (name) => `platform: the name ${name} is given twice`,
+  )
+  for (const { name, cache } of units) {
+    if (cache !== undefined && !(isPowerOrZero(cache.entries) && isPowerOrZero(cache.ways))) {
+      faults.push(`platform: unit ${name}: cache entries and ways are powers of two`)
+    }
+  }
+  for (const device of devices) {
+    const { name, iommu, mediated } = device
+    const parent = devices.find((other) => other.name === mediated?.parent)
+    if (!units.some((unit) => unit.name === iommu)) faults.push(`platform: device ${name}: there is no unit ${iommu}`)
+    if (mediated === undefined && ridOf(name) === undefined) {
+      faults.push(`platform: device ${name}: its name is not segment:bus:dev.fn, such as 0000:00:01.0`)
+    }
+    if (mediated !== undefined && (parent === undefined || parent.mediated !== undefined || parent.iommu !== iommu)) {
+      faults.push(`platform: device ${name}: its parent is not a device of ${iommu}`)
+    } else if (mediated !== undefined && mediated.pasid >= 2 ** parent!.pasidBits) {
+      faults.push(`platform: device ${name}: PASID ${mediated.pasid} has more bits than its parent's PASIDs`)
+    }
+  }
+  return faults
+}
+
+/** The platform with its registers as 64-bit values. */
+export function readPlatform({ units, devices }: WrittenPlatform): PlatformSpec {
+  return {
+    units: units.map(({ registers, ...unit }) => ({
+      ...unit,
+      registers: Object.fromEntries(Object.entries(registers ?? {}).map(([name, value]) => [name, BigInt(value)])),
+    })),
+    devices,
+  }
+}
+
+const repeated = (names: readonly string[]): string[] => names.filter((name, index) => names.indexOf(name) !== index)
+
+const isPowerOrZero = (value: number): boolean => value === 0 || Number.isInteger(Math.log2(value))

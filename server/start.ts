@@ -1,0 +1,213 @@
+/** Puts a daemon together and takes it apart: configuration in, listeners out. Nothing happens before `startServer`. */
+
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
+import { dirname, join } from 'node:path'
+import type { Clock, CoreEvent } from './core/ambient.js'
+import { Core } from './core/core.js'
+import { createMachine } from './drivers/machine.js'
+import { type Listener, openListener } from './listeners.js'
+import { manualClock, systemClock } from './ops/clock.js'
+import type { Config } from './ops/config.js'
+import { diagnosticsServer } from './ops/diagnostics.js'
+import { limitsWith } from './ops/limits.js'
+import { type Log, openLog } from './ops/log.js'
+import { type Metrics, openMetrics } from './ops/metrics.js'
+import { peerCredentials, tryLock } from './ops/native.js'
+import { cryptoRandom, seededRandom } from './ops/random.js'
+import { SharedMemory } from './ops/shared-memory.js'
+import { readOrMakeToken } from './ops/token.js'
+import { packageVersion } from './ops/version.js'
+import { Dispatcher } from './rpc/dispatch.js'
+import { METHOD_TABLE } from './rpc/method-table.js'
+import { type HttpTransport, httpTransport } from './transports/http.js'
+import { connectInProcess, type MemoryConnection } from './transports/memory.js'
+import { defaultSocketPath } from './transports/socket.js'
+
+/** Length of an incident's name: enough to find one line in a log. */
+const INCIDENT_BYTES = 4
+
+/** How long the end of contexts and the last bytes of replies may take beyond `drainMs`. */
+const LAST_BYTES_MS = 1_000
+
+/** A daemon that runs. */
+export interface RunningServer {
+  readonly core: Core
+  readonly log: Log
+  /** The clients' Unix socket. */
+  readonly socket?: Listener
+  /** The TCP listener, and the file with its token. */
+  readonly tcp?: Listener & { readonly tokenFile: string }
+  readonly diagnostics?: Listener
+  /** A connection inside this process. */
+  connect(): MemoryConnection
+  /** Lets calls in flight finish, ends every context, and goes. Asking twice is one stop. */
+  stop(): Promise<void>
+}
+
+/**
+ * Starts a daemon.
+ *
+ * @throws SocketTaken, ConfigError, or what listening gives
+ */
+export async function startServer(config: Config): Promise<RunningServer> {
+  const log = openLog(config.logLevel, systemClock())
+  const core = makeCore(config, log)
+  const names = cryptoRandom()
+  const metrics = config.diagnostics === 'off' ? undefined : await openMetrics(metricSources(core))
+  const dispatcher = new Dispatcher({
+    core,
+    methods: METHOD_TABLE,
+    observers: metrics === undefined ? [log] : [log, metrics],
+    incidentId: () => Buffer.from(names.bytes(INCIDENT_BYTES)).toString('hex'),
+  })
+  const doors = new Doors(dispatcher, log)
+  try {
+    const open = await doors.open(config, metrics)
+    log.info({ version: core.facts.version, ...doors.addresses }, 'started')
+    let stopping: Promise<void> | undefined
+    return {
+      core,
+      log,
+      ...open,
+      connect: () => connectInProcess(dispatcher, process.getuid?.() ?? 0),
+      stop: () => (stopping ??= stop(dispatcher, doors, log, config.drainMs)),
+    }
+  } catch (error) {
+    await doors.close()
+    throw error
+  }
+}
+
+function makeCore(config: Config, log: Log): Core {
+  const clock: Clock = config.clock === 'manual' ? manualClock() : systemClock()
+  const random = config.seed === undefined ? cryptoRandom() : seededRandom(BigInt(config.seed))
+  const files = new SharedMemory(config.fileRoots)
+  return new Core({
+    machine: createMachine({ platform: config.platform, files }),
+    clock,
+    random,
+    limits: limitsWith(config.limits),
+    eventSink: (event) => logEvent(log, event),
+    facts: {
+      version: packageVersion(),
+      strict: config.strict,
+      manualClock: config.clock === 'manual',
+      seed: BigInt(config.seed ?? 0),
+      features: files.roots.length === 0 ? [] : ['file-regions'],
+      fileRoots: files.roots,
+    },
+  })
+}
+
+function logEvent(log: Log, event: CoreEvent): void {
+  const { number, uid, label } = event.context
+  const facts = { contextNumber: Number(number), uid, label }
+  if (event.kind === 'context-opened') log.info(facts, 'context opened')
+  else log.info({ ...facts, why: event.why }, 'context ended')
+}
+
+const metricSources = (core: Core): Parameters<typeof openMetrics>[0] => ({
+  version: core.facts.version,
+  gauges: () => ({
+    contexts: core.contexts.length,
+    objects: core.contexts.reduce((sum, { objects }) => sum + objects.size, 0),
+    bound_devices: core.bound.size,
+  }),
+  unitCounters: () => Object.fromEntries(core.machine.units.map(({ driver }) => [driver.name, driver.counters()])),
+})
+
+/** What a daemon listens on. */
+class Doors {
+  readonly addresses: Record<string, string> = {}
+  readonly #dispatcher: Dispatcher
+  readonly #log: Log
+  readonly #listeners: Listener[] = []
+  readonly #transports: HttpTransport[] = []
+  #diagnostics: Server | undefined
+
+  constructor(dispatcher: Dispatcher, log: Log) {
+    this.#dispatcher = dispatcher
+    this.#log = log
+  }
+
+  async open(
+    config: Config,
+    metrics: Metrics | undefined,
+  ): Promise<Pick<RunningServer, 'socket' | 'tcp' | 'diagnostics'>> {
+    const path =
+      config.socket === 'off'
+        ? undefined
+        : (config.socket ?? defaultSocketPath({ environment: process.env, uid: uid() }))
+    const socket = path === undefined ? undefined : await this.#serve('http', path, { uidOf: peerUid })
+    const tcp = config.listen === undefined ? undefined : await this.#openTcp(config.listen, path, config.tokenFile)
+    const where = config.diagnostics ?? (path === undefined ? undefined : beside(path, 'diagnostics.sock'))
+    if (metrics === undefined || where === undefined) return { socket, tcp }
+    const diagnostics = await this.#openDiagnostics(where, metrics)
+    return { socket, tcp, diagnostics }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#transports.map((transport) => transport.close()))
+    this.#diagnostics?.closeAllConnections()
+    this.#diagnostics?.close()
+    for (const listener of this.#listeners) listener.release()
+  }
+
+  async #openTcp(where: string, path: string | undefined, given: string | undefined): Promise<RunningServer['tcp']> {
+    const folder = path ?? defaultSocketPath({ environment: process.env, uid: uid() })
+    const tokenFile = given ?? beside(folder, 'token')
+    const token = readOrMakeToken(tokenFile)
+    // Whoever knows the token may read a file of ours alone: it is the daemon's own user.
+    return { ...(await this.#serve('tcp', where, { token, uidOf: uid })), tokenFile }
+  }
+
+  async #openDiagnostics(where: string, metrics: Metrics): Promise<Listener> {
+    const { version, strict } = this.#dispatcher.core.facts
+    this.#diagnostics = diagnosticsServer({
+      notReady: () => (this.#dispatcher.draining ? 'the daemon is stopping' : undefined),
+      version: { version, bootId: this.#dispatcher.core.bootId, node: process.version, strict: `${strict}` },
+      metrics,
+    })
+    return this.#listen('diagnostics', this.#diagnostics, where)
+  }
+
+  async #serve(
+    name: string,
+    where: string,
+    door: { readonly token?: string; readonly uidOf: (socket: Socket) => number },
+  ): Promise<Listener> {
+    const transport = await httpTransport({ dispatcher: this.#dispatcher, transport: name, ...door })
+    this.#transports.push(transport)
+    return this.#listen(name, transport.server, where)
+  }
+
+  async #listen(name: string, server: Server, where: string): Promise<Listener> {
+    const listener = await openListener(server, where, tryLock)
+    server.on('error', (error) => this.#log.error({ err: error, listener: listener.address }, 'a listener failed'))
+    this.#listeners.push(listener)
+    this.addresses[name] = listener.address
+    return listener
+  }
+}
+
+async function stop(dispatcher: Dispatcher, doors: Doors, log: Log, drainMs: number): Promise<void> {
+  log.info({ inFlight: dispatcher.inFlight, drainMs }, 'stopping')
+  if (!(await dispatcher.drain(drainMs))) log.warn({ inFlight: dispatcher.inFlight }, 'calls did not end in time')
+  const ended = Promise.resolve(dispatcher.core.shutDown())
+  await Promise.race([ended, new Promise((late) => setTimeout(late, LAST_BYTES_MS).unref())])
+  await doors.close()
+  log.flush()
+  log.info({}, 'stopped')
+}
+
+const uid = (): number => process.getuid?.() ?? 0
+
+/** Node has no public name for a socket's descriptor; without one the other end counts as the daemon's own user. */
+function peerUid(socket: Socket): number {
+  const { _handle: handle } = socket as Socket & { readonly _handle?: { readonly fd?: number } }
+  const peer = handle?.fd === undefined ? undefined : peerCredentials(handle.fd)
+  return peer?.uid ?? uid()
+}
+
+const beside = (path: string, name: string): string => join(dirname(path), name)

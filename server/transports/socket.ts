@@ -1,0 +1,177 @@
+/**
+ * Unix sockets: where the clients' socket is, and how a daemon takes a path. A path is this daemon's for as long as it
+ * holds the lock on a file beside it; a socket that a dead daemon left is replaced only after connecting to it failed.
+ */
+
+import {
+  accessSync,
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs'
+import { connect, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+
+/** Owner and group may connect. */
+const SOCKET_MODE = 0o660
+
+/** Folders that the daemon makes are its user's alone. */
+const FOLDER_MODE = 0o700
+
+/** Longest path of a Unix socket, bytes. [unix(7) sun_path] */
+const PATH_BYTES = 107
+
+/** How long a connect on a local socket may take before the owner counts as alive but busy. */
+const CONNECT_MS = 1_000
+
+/** The path cannot be taken. */
+export class SocketTaken extends Error {}
+
+/** A path this process may listen on. */
+export interface ClaimedPath {
+  readonly path: string
+  /** Removes the socket and the lock. */
+  release(): void
+}
+
+/** Locks an open file for this process; false if another process has it. */
+export type TryLock = (fd: number) => boolean
+
+/** Facts of the process that decide the default path. */
+export interface PathFacts {
+  readonly environment: Readonly<Record<string, string | undefined>>
+  readonly uid: number
+}
+
+/** Paths that daemons and clients try, in this order. */
+export function socketCandidates({ environment, uid }: PathFacts): readonly string[] {
+  const runtime = environment.XDG_RUNTIME_DIR
+  return [
+    '/run/iommud/iommud.sock',
+    ...(runtime === undefined || runtime === '' ? [] : [join(runtime, 'iommud', 'iommud.sock')]),
+    join(tmpdir(), `iommud-${uid}`, 'iommud.sock'),
+  ]
+}
+
+/** The first candidate whose folder is there to write to, or can be made. */
+export function defaultSocketPath(facts: PathFacts): string {
+  const usable = socketCandidates(facts).find((path) => canHold(dirname(path), facts.uid))
+  if (usable === undefined) throw new SocketTaken('no folder for the socket can be made; name one with --socket')
+  return usable
+}
+
+/**
+ * Takes a path, so that `listenOn` can bind it.
+ *
+ * @throws SocketTaken a live daemon has it, or something that is no socket is there
+ */
+export async function claimPath(given: string, tryLock: TryLock): Promise<ClaimedPath> {
+  const path = resolve(given)
+  if (Buffer.byteLength(path) > PATH_BYTES) {
+    throw new SocketTaken(`${path} is longer than the ${PATH_BYTES} bytes that a Unix socket's path may have`)
+  }
+  mkdirSync(dirname(path), { recursive: true, mode: FOLDER_MODE })
+  const lock = takeLock(path, tryLock)
+  try {
+    await clearStale(path)
+  } catch (error) {
+    closeSync(lock)
+    throw error
+  }
+  return {
+    path,
+    release: () => {
+      tryUnlink(path)
+      tryUnlink(lockPath(path))
+      closeSync(lock)
+    },
+  }
+}
+
+/** Binds and listens. The socket never exists with wider rights than it shall have. */
+export function listenOn(server: Server, path: string): Promise<void> {
+  return new Promise((listening, failed) => {
+    server.once('error', failed)
+    const before = process.umask(0o777 & ~SOCKET_MODE)
+    try {
+      // Binding happens inside this call; only its callback comes later.
+      server.listen(path, () => {
+        server.off('error', failed)
+        chmodSync(path, SOCKET_MODE)
+        listening()
+      })
+    } finally {
+      process.umask(before)
+    }
+  })
+}
+
+const lockPath = (path: string): string => join(dirname(path), `.${basename(path)}.lock`)
+
+/** The lock is only good if the file it is on still has its name: a leaving daemon takes the name away. */
+function takeLock(path: string, tryLock: TryLock): number {
+  for (;;) {
+    const fd = openSync(lockPath(path), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+    if (!tryLock(fd)) {
+      closeSync(fd)
+      throw new SocketTaken(`a live iommud is listening on ${path}; stop it, or start this one with another --socket`)
+    }
+    if (statSync(lockPath(path), { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) return fd
+    closeSync(fd)
+  }
+}
+
+async function clearStale(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found === undefined) return
+  if (!found.isSocket()) throw new SocketTaken(`${path} is not a socket; it is left as it is`)
+  const failure = await connectFailure(path)
+  if (failure !== 'ECONNREFUSED' && failure !== 'ENOENT') {
+    const why = failure === undefined ? 'answers' : `cannot be asked (${failure})`
+    throw new SocketTaken(`a live daemon is listening on ${path}: it ${why}; choose another --socket`)
+  }
+  tryUnlink(path)
+}
+
+/** Undefined when somebody took the connection. */
+function connectFailure(path: string): Promise<string | undefined> {
+  return new Promise((done) => {
+    const socket = connect(path)
+    socket.setTimeout(CONNECT_MS, () => socket.destroy(Object.assign(new Error(), { code: 'ETIMEDOUT' })))
+    socket.once('connect', () => {
+      socket.destroy()
+      done(undefined)
+    })
+    socket.once('error', (error: NodeJS.ErrnoException) => done(error.code ?? 'unknown error'))
+  })
+}
+
+/** Whether a socket can be made in a folder, made now if need be. It must not be one that others put there. */
+function canHold(folder: string, uid: number): boolean {
+  try {
+    // Its parent, such as /run, must be there: a system without one is not for us to furnish.
+    if (!existsSync(folder)) mkdirSync(folder, { mode: FOLDER_MODE })
+    accessSync(folder, constants.W_OK | constants.X_OK)
+    const found = lstatSync(folder)
+    const strangers = found.uid !== uid && found.uid !== 0
+    return found.isDirectory() && !strangers && (found.mode & 0o002) === 0
+  } catch {
+    return false
+  }
+}
+
+function tryUnlink(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
