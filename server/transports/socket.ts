@@ -61,9 +61,13 @@ export function socketCandidates({ environment, uid }: PathFacts): readonly stri
   ]
 }
 
-/** The first candidate whose folder is there to write to, or can be made. */
-export function defaultSocketPath(facts: PathFacts): string {
-  const usable = socketCandidates(facts).find((path) => canHold(dirname(path), facts.uid))
+/**
+ * The first candidate whose folder is there to write to, or can be made.
+ *
+ * @throws SocketTaken no candidate has one
+ */
+export function defaultSocketPath(facts: PathFacts, candidates = socketCandidates(facts)): string {
+  const usable = candidates.find((path) => canHold(dirname(path), facts.uid))
   if (usable === undefined) throw new SocketTaken('no folder for the socket can be made; name one with --socket')
   return usable
 }
