@@ -2102,7 +2102,7 @@ export interface CreateMemoryRegionRequest {
    * Ioctl may name it.
    */
   readonly clientAddress?: bigint
-  /** Where the raw units of this context see the region on their bus (guest physical), a multiple of 4096. */
+  /** Where the raw units of this context see the region on their bus (guest physical), a multiple of 65536. */
   readonly busAddress?: bigint
   /** A name for lists, at most 64 characters. */
   readonly label: string
