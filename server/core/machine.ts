@@ -44,9 +44,17 @@ export interface PlatformDevice {
   readonly mediated?: { readonly parent: string; readonly pasid: number }
 }
 
+/** A unit of the platform. */
+export interface PlatformUnitInfo {
+  readonly driver: IommuDriver
+  /** As software reads them, by the manual's name; 32-bit ones zero-extended. */
+  readonly idRegisters: ReadonlyMap<string, bigint>
+}
+
 /** How a raw unit is made: a preset and single registers that differ from it. */
 export interface RawUnitSpec {
-  /** `smmuv3`, `vtd`, or another name that the server lists. */
+  readonly type: 'smmuv3' | 'vtd'
+  /** A named part's ID registers; empty for the default of the type. */
   readonly preset: string
   /** ID registers by the manual's name (`IDR0`, `CAP` …). */
   readonly overrides: ReadonlyMap<string, bigint>
@@ -69,7 +77,10 @@ export interface UnitEvent {
 /** A private unit on a private bus, driven by its owner's registers and memory alone. */
 export interface RawUnit {
   readonly kind: 'smmuv3' | 'vtd'
+  readonly preset: string
   readonly registerBytes: number
+  /** As software reads them, by the manual's name; 32-bit ones zero-extended. */
+  readonly idRegisters: ReadonlyMap<string, bigint>
   /** Puts a region on the unit's bus. EEXIST where another stands, EINVAL where misaligned to 64 KiB. */
   placeRegion(region: RegionMemory, address: number): void
   removeRegion(region: RegionMemory): void
@@ -89,15 +100,15 @@ export interface RawUnit {
 
 /** The machine. */
 export interface Machine {
-  readonly units: readonly IommuDriver[]
+  readonly units: readonly PlatformUnitInfo[]
   readonly devices: readonly PlatformDevice[]
-  /** Presets that `createRawUnit` knows. */
-  readonly presets: readonly string[]
+  /** Folders under which `file` regions may be opened. */
+  readonly fileRoots: readonly string[]
   /**
    * @throws Refusal EACCES (path not allowed), ENOENT (no such file), EINVAL (range outside the file), ENOMEM
    */
   createRegion(source: RegionSource): RegionMemory
-  /** @throws Refusal EOPNOTSUPP (no such preset), EINVAL (an override the model cannot honour; names register and bit) */
+  /** @throws Refusal ENOENT (no such preset), EINVAL (an override the model cannot honour; names register and bit) */
   createRawUnit(spec: RawUnitSpec): RawUnit
   /** Reads physical memory that a DMA was translated to; answers the bytes there were. */
   readPhysical(address: number, into: Uint8Array): number

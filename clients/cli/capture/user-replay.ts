@@ -4,7 +4,7 @@
  * made from the guest's own table entry, attached to the same device one after the other.
  */
 
-import { type ContextClient, DeviceGrant, HwptFlag, IoasMapFlag, ViommuType } from '../../node/index.js'
+import { type ContextClient, DeviceGrant, HwptFlag, InvalidateFlag, IoasMapFlag, ViommuType } from '../../node/index.js'
 import type { Answer } from './compare.js'
 import type { Capture, CapturedRow, CapturedStream } from './folder.js'
 import { accessOf, answerOf, describeStep, findRegion, type GuestRegion } from './raw-replay.js'
@@ -15,6 +15,12 @@ export type Skip = string | undefined
 /** Bits of the guest's STE that a user domain takes. [uAPI struct iommu_hwpt_arm_smmuv3] */
 const STE0_ALLOWED = 0xf80f_ffff_ffff_ffffn
 const STE1_ALLOWED = 0x3800_00ffn
+
+/** [SMMU 4.4.2 TLB invalidation of stage 1]: by address, any ASID. */
+const TLBI_NH_VAA = 0x13n
+
+/** Only leaves changed. */
+const LEAF = 1n
 
 /** STE.Config of a translating stage-1 stream. [SMMU 5.2 Stream Table Entry] */
 const CONFIG_S1 = 5
@@ -132,18 +138,39 @@ export class UserReplay {
       accesses: Uint32Array.from(rows, accessOf),
     })
     const names = new Map(reply.faults.map((fault) => [fault.index, fault.name]))
-    const bases = new Map(this.#regions.map(({ regionId, base }) => [regionId, base]))
     const answers = rows.map((_, i) => {
-      const guestAddress = (bases.get(reply.regionIds[i]) ?? 0n) + reply.offsets[i]
+      const guestAddress = this.guestAddressOf({ regionId: reply.regionIds[i], offset: reply.offsets[i] })
       return answerOf(this.#capture.type, reply.outcomes[i], reply.faultCodes[i], names.get(i), guestAddress)
     })
     return { answers, hits: reply.cacheHits.reduce((sum, hit) => sum + hit, 0) }
   }
 
+  /** The request that explains a row's walk. */
+  walkOf(row: CapturedRow): { deviceId: number; pasid: number | undefined; iova: bigint; access: number } {
+    return { deviceId: this.deviceId, pasid: this.#pasid, iova: row.iova, access: accessOf(row) }
+  }
+
+  /** A place in a region as the guest's own address. */
+  guestAddressOf({ regionId, offset }: { readonly regionId: number; readonly offset: bigint }): bigint {
+    return (this.#regions.find((region) => region.regionId === regionId)?.base ?? 0n) + offset
+  }
+
+  /** Invalidates one page of the attached stream, as the guest's driver would. Answers the command in words. */
+  async invalidate(iova: bigint): Promise<string> {
+    const page = iova & ~0xfffn
+    if (this.#capture.type === 'smmuv3') {
+      const entries = [{ dw0: TLBI_NH_VAA, dw1: page | LEAF }]
+      await this.#context.invalidateIotlb({ viommuId: this.#viommuId, smmuv3: { entries } })
+      return `TLBI_NH_VAA ADDR=0x${page.toString(16)} Leaf=1`
+    }
+    const entries = [{ addr: page, npages: 1n, flags: InvalidateFlag.LEAF }]
+    await this.#context.invalidateIotlb({ userDomainId: this.#domainId, vtdS1: { entries } })
+    return `P_IOTLB addr=0x${page.toString(16)} npages=1 LEAF`
+  }
+
   /** The walk of one row, a step a line. */
   async explain(row: CapturedRow): Promise<string[]> {
-    const request = { deviceId: this.deviceId, pasid: this.#pasid, iova: row.iova, access: accessOf(row) }
-    const { explanation } = await this.#context.explain(request)
+    const { explanation } = await this.#context.explain(this.walkOf(row))
     return (explanation?.steps ?? []).map(describeStep)
   }
 

@@ -1,0 +1,138 @@
+/**
+ * The emulated machine: one physical address space, the platform's units with their host drivers, the devices behind
+ * them, clients' memory regions, and private units. Core sees it through `core/machine.ts`.
+ */
+
+import { type Backing, FlatBacking, SparseBacking } from '../../hw-model/memory/index.js'
+import { assert, type DeviceDriver, type IommuDriver, Refusal } from '../core/driver.js'
+import type { Machine, PlatformDevice, PlatformUnitInfo, RegionMemory, RegionSource } from '../core/machine.js'
+import { PhysicalSpace } from './physical-space.js'
+import { type PlatformSpec, ridOf, type UnitSpec } from './platform.js'
+import { PrivateUnit } from './raw-unit.js'
+import { createUnitDriver, type UnitRecord } from './unit-driver.js'
+
+export { DEFAULT_PLATFORM, type DeviceSpec, type PlatformSpec, ridOf, type UnitSpec } from './platform.js'
+export type { UnitRecord } from './unit-driver.js'
+
+/** Maps files; the one thing that a machine needs from the system it runs on. */
+export interface FileDoor {
+  /** Folders under which files may be mapped. */
+  readonly roots: readonly string[]
+  /** @throws Refusal EACCES, ENOENT, EINVAL, ENOMEM */
+  map(range: { readonly path: string; readonly offset: number; readonly lengthBytes: number; readonly writable: boolean }): {
+    readonly buffer: ArrayBuffer
+    readonly lengthBytes: number
+    release(): void
+  }
+}
+
+/** What a machine is made of. */
+export interface MachineOptions {
+  readonly platform: PlatformSpec
+  readonly files: FileDoor
+  /** Told of every record that a unit wrote for its host: fault events, fault records. */
+  readonly onUnitRecord?: (unit: string, record: UnitRecord) => void
+}
+
+/** Bytes of physical memory are placed by multiples of this, so that a region never ends inside a page. */
+const REGION_ALIGN = 4096
+
+/**
+ * Builds the machine of a platform.
+ *
+ * @throws Refusal EINVAL when a unit's registers or a device's place cannot be had
+ */
+export function createMachine(options: MachineOptions): Machine {
+  const space = new PhysicalSpace()
+  const units = new Map<string, PlatformUnitInfo>()
+  for (const spec of options.platform.units) units.set(spec.name, startUnit(spec, space, options))
+  const devices = probeDevices(options.platform, units)
+  const regions = new Map<number, Region>()
+  return {
+    units: [...units.values()],
+    devices,
+    fileRoots: options.files.roots,
+    createRegion(source) {
+      const region = openRegion(source, space, options.files, () => regions.delete(region.address))
+      regions.set(region.address, region)
+      return region
+    },
+    createRawUnit: (spec) => new PrivateUnit(spec, backingOf),
+    readPhysical: (address, into) => space.memory.readBytes(address, into),
+    writePhysical: (address, from) => space.memory.writeBytes(address, from),
+    regionAt(address) {
+      const placement = space.memory.find(address)
+      const region = placement && regions.get(placement.base)
+      return region && { region, offset: address - region.address }
+    },
+  }
+}
+
+function startUnit(spec: UnitSpec, space: PhysicalSpace, options: MachineOptions): PlatformUnitInfo {
+  return createUnitDriver(spec, space, (record) => options.onUnitRecord?.(spec.name, record))
+}
+
+function probeDevices(platform: PlatformSpec, units: ReadonlyMap<string, PlatformUnitInfo>): PlatformDevice[] {
+  const physical = new Map<string, { driver: IommuDriver; device: DeviceDriver }>()
+  for (const spec of platform.devices) {
+    if (spec.mediated !== undefined) continue
+    const unit = units.get(spec.iommu)
+    const rid = ridOf(spec.name)
+    if (unit === undefined) throw new Refusal('EINVAL', `device ${spec.name}: there is no unit ${spec.iommu}`)
+    if (rid === undefined) throw new Refusal('EINVAL', `device ${spec.name}: the name is no segment:bus:dev.fn`)
+    const device = unit.driver.probe({ rid, pasidLg2: spec.pasidBits, ats: spec.ats, pri: spec.pri })
+    physical.set(spec.name, { driver: unit.driver, device })
+  }
+  return platform.devices.map((spec) => {
+    const found = physical.get(spec.mediated?.parent ?? spec.name)
+    if (found === undefined) throw new Refusal('EINVAL', `device ${spec.name}: its parent is no device of the platform`)
+    return { name: spec.name, ...found, mediated: spec.mediated }
+  })
+}
+
+/** A region with what stands behind it. */
+interface Region extends RegionMemory {
+  readonly backing: Backing
+}
+
+function openRegion(source: RegionSource, space: PhysicalSpace, files: FileDoor, forget: () => void): Region {
+  if (source.kind === 'anonymous' && (source.lengthBytes <= 0 || source.lengthBytes % REGION_ALIGN !== 0)) {
+    throw new Refusal('EINVAL', 'a region is a positive multiple of 4096 bytes long', { bytes: source.lengthBytes })
+  }
+  const mapping = source.kind === 'file' ? files.map(source) : undefined
+  const backing =
+    mapping === undefined
+      ? new SparseBacking(source.lengthBytes)
+      : new FlatBacking(mapping.buffer, source.kind === 'file' && source.writable)
+  let address: number
+  try {
+    address = space.place(backing)
+  } catch (error) {
+    mapping?.release()
+    throw error
+  }
+  return {
+    address,
+    backing,
+    lengthBytes: backing.lengthBytes,
+    writable: backing.writable,
+    get residentBytes() {
+      return backing.residentBytes
+    },
+    read(offset, into) {
+      const done = space.memory.readBytes(address + offset, into)
+      assert(done === into.length, 'a region is whole')
+    },
+    write(offset, from) {
+      const done = space.memory.writeBytes(address + offset, from)
+      assert(done === from.length, 'a region is whole')
+    },
+    release() {
+      space.remove(address)
+      mapping?.release()
+      forget()
+    },
+  }
+}
+
+const backingOf = (region: RegionMemory): Backing => (region as Region).backing
