@@ -1,0 +1,143 @@
+/**
+ * The host driver of a VT-d unit, as Linux drives one: tables in memory, invalidations through the queue, commands
+ * through registers. Legacy mode where the unit has no scalable mode.
+ */
+
+import type { Memory } from '../../../hw-model/memory/index.js'
+import type { UnitOwner } from '../../../hw-model/port.js'
+import { TTM, type UnitOptions, VtdUnit } from '../../../hw-model/vtd/index.js'
+import {
+  type DeviceDriver,
+  type DeviceFacts,
+  type IommuDriver,
+  type PagingFlags,
+  type PagingOps,
+  Refusal,
+  type UserDomainData,
+  type UserOps,
+  type ViommuOps,
+} from '../../core/driver.js'
+import type { HostRam } from '../host-ram.js'
+import { allContexts, allPasids, allTranslations } from './descriptors.js'
+import { VtdDevice } from './device.js'
+import { DomainIds } from './domain-ids.js'
+import { type VtdFault, VtdHardware } from './hardware.js'
+import { type DomainHost, PagingDomain } from './paging.js'
+import { VtdTables } from './tables.js'
+import { UserDomain } from './user.js'
+
+/** What a driver is made of. */
+export interface VtdDriverOptions {
+  /** The platform's name of the unit. */
+  readonly name: string
+  /** Physical memory, shared with everything else on the platform. */
+  readonly memory: Memory
+  /** Where the driver's own tables and queue stand. */
+  readonly ram: HostRam
+  readonly unit: UnitOptions
+  /** Called once for each fault that the unit recorded, after the request or operation that caused it. */
+  readonly onFault: (fault: VtdFault) => void
+}
+
+/** One unit and its driver. */
+export class VtdDriver implements IommuDriver, DomainHost {
+  readonly kind = 'vtd'
+  readonly userDomainBinds = 'rid-or-pasid'
+  readonly name: string
+  readonly memory: Memory
+  readonly ram: HostRam
+  readonly hardware: VtdHardware
+  readonly tables: VtdTables
+  readonly ids: DomainIds
+  readonly isScalable: boolean
+  readonly #unit: VtdUnit
+  readonly #onFault: (fault: VtdFault) => void
+  #hasFaultEvent = false
+
+  constructor({ name, memory, ram, unit, onFault }: VtdDriverOptions) {
+    const owner: UnitOwner = {
+      message: () => {},
+      interrupt: (source) => {
+        if (source === 'fault') this.#hasFaultEvent = true
+      },
+    }
+    this.name = name
+    this.memory = memory
+    this.ram = ram
+    this.#onFault = onFault
+    this.#unit = new VtdUnit(memory, owner, unit)
+    this.hardware = new VtdHardware(this.#unit, memory, ram)
+    const { cap, ecap } = this.hardware
+    this.isScalable = ecap['SMTS'] !== 0
+    this.tables = new VtdTables(memory, ram, this.isScalable, ecap['SMPWCS'] !== 0)
+    this.ids = new DomainIds(4 + 2 * cap['ND'])
+    const flushAll = this.isScalable
+      ? [allContexts(), allPasids(), allTranslations()]
+      : [allContexts(), allTranslations()]
+    this.hardware.boot(this.tables.root, this.isScalable ? TTM.SCALABLE : TTM.LEGACY, flushAll)
+  }
+
+  /** The driver itself, as domains know it. */
+  get driver(): IommuDriver {
+    return this
+  }
+
+  /** Whether a second stage can log writes. [VTD 3.7.2 Accessed and Dirty Flags] */
+  get canTrackDirty(): boolean {
+    const { ecap } = this.hardware
+    return this.isScalable && ecap['SSADS'] !== 0 && ecap['SMPWCS'] !== 0
+  }
+
+  probe(facts: DeviceFacts): DeviceDriver {
+    return new VtdDevice(this, facts, this.#unit)
+  }
+
+  createPaging(_device: DeviceDriver, flags: PagingFlags): PagingOps {
+    const { ecap, cap } = this.hardware
+    if (flags.nestParent && !(this.isScalable && ecap['NEST'])) {
+      throw new Refusal('EOPNOTSUPP', 'this unit has no nested translation (ECAP.NEST)')
+    }
+    if (flags.dirtyTracking && !this.canTrackDirty) {
+      throw new Refusal('EOPNOTSUPP', 'this unit keeps no second-stage dirty flags (ECAP.SSADS)')
+    }
+    const hasFirst = this.isScalable && ecap['FSTS'] !== 0
+    const stage = hasFirst && !flags.nestParent && !flags.dirtyTracking ? 'first' : 'second'
+    const hasSecond = (!this.isScalable || ecap['SSTS'] !== 0) && cap['SAGAW'] !== 0
+    if (stage === 'second' && !hasSecond) throw new Refusal('EOPNOTSUPP', 'this unit has no second stage (ECAP.SSTS)')
+    return new PagingDomain(this, stage, flags.nestParent)
+  }
+
+  createViommu(): ViommuOps {
+    throw new Refusal(
+      'EOPNOTSUPP',
+      'VT-d has no vIOMMU objects: create the user domain directly on the nesting parent, and invalidate it by its id',
+    )
+  }
+
+  createUserDomain(_device: DeviceDriver, parent: PagingOps, data: UserDomainData): UserOps {
+    if (!(this.isScalable && this.hardware.ecap['NEST'])) {
+      throw new Refusal('EOPNOTSUPP', 'this unit has no nested translation (ECAP.NEST)')
+    }
+    if (data.kind !== 'vtd_s1') {
+      throw new Refusal('EOPNOTSUPP', 'this device is behind VT-d, whose user domains take vtd_s1 data', {
+        given: data.kind,
+      })
+    }
+    if (!(parent instanceof PagingDomain) || parent.driver !== this || !parent.isNestParent) {
+      throw new Refusal('EINVAL', 'the parent is a paging domain of this unit made with NEST_PARENT')
+    }
+    return new UserDomain(this, parent, data)
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    const { translations, hits, misses, faults, evictions } = this.#unit.counters
+    return { translations, hits, misses, faults, evictions }
+  }
+
+  /** Reads out what the unit recorded, if it said that there is something. */
+  drainFaults(): void {
+    if (!this.#hasFaultEvent) return
+    this.#hasFaultEvent = false
+    this.hardware.drainFaults(this.#onFault)
+  }
+}

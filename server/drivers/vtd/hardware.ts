@@ -1,0 +1,191 @@
+/**
+ * The unit as its driver reaches it: registers, the command protocol, the invalidation queue and the fault records;
+ * nothing of the model is called but register reads and writes. [VTD 11.4, 6.5.2 Queued Invalidation Interface]
+ */
+
+import { pack } from '../../../hw-model/bits/layout.js'
+import { MEMORY, type Memory } from '../../../hw-model/memory/index.js'
+import type { RemappingUnit } from '../../../hw-model/port.js'
+import {
+  CAP,
+  ECAP,
+  FAULT_RECORD,
+  FRCD_BYTES,
+  FSTS,
+  GSTS,
+  INVALIDATION_WAIT,
+  IQA,
+  REGISTER,
+} from '../../../hw-model/vtd/index.js'
+import { assert } from '../../core/driver.js'
+import type { HostRam } from '../host-ram.js'
+import { type Descriptor, WAIT_TYPE } from './descriptors.js'
+
+/** One fault, as the unit recorded it. */
+export interface VtdFault {
+  /** Source-id: bus << 8 | devfn. */
+  readonly rid: number
+  /** The PASID that the request carried, or -1. */
+  readonly pasid: number
+  /** Fault reason. [VTD 7.1.3] */
+  readonly reason: number
+  /** Low half of the faulting page's address. */
+  readonly lo: number
+  readonly hi: number
+  readonly isWrite: boolean
+  readonly isPrivileged: boolean
+}
+
+/** Descriptors between two waits. */
+const BATCH = 16
+
+/** Slots of the queue: 8 KiB of 32-byte ones or 4 KiB of 16-byte ones. */
+const QUEUE_SLOTS = 256
+
+/** What a wait descriptor writes when everything before it is done. */
+const DONE = 2
+
+const QIE = 1 << 26
+const SRTP = 1 << 30
+const TE = 1 << 31
+
+/** Where fault messages go: a message address that no memory stands at. */
+const FAULT_MESSAGE_ADDRESS = 0xfee00000
+
+/** Registers, queue and fault records of one unit. */
+export class VtdHardware {
+  readonly cap: Readonly<Record<string, number>>
+  readonly ecap: Readonly<Record<string, number>>
+  readonly capWord: bigint
+  readonly ecapWord: bigint
+  readonly #unit: RemappingUnit
+  readonly #memory: Memory
+  readonly #queue: number
+  readonly #status: number
+  readonly #slotBytes: number
+  /** The commands that stay on: GCMD is never read back. */
+  #persistent = 0
+  #tail = 0
+
+  constructor(unit: RemappingUnit, memory: Memory, ram: HostRam) {
+    this.#unit = unit
+    this.#memory = memory
+    const cap = this.#read64(REGISTER.CAP)
+    const ecap = this.#read64(REGISTER.ECAP)
+    this.capWord = wordOf(cap)
+    this.ecapWord = wordOf(ecap)
+    this.cap = fieldsOf(CAP, cap)
+    this.ecap = fieldsOf(ECAP, ecap)
+    assert(this.ecap['QI'] === 1, 'the driver of a VT-d unit needs its invalidation queue')
+    this.#slotBytes = this.ecap['SMTS'] ? 32 : 16
+    this.#queue = ram.alloc(QUEUE_SLOTS * this.#slotBytes)
+    this.#status = ram.alloc(4)
+  }
+
+  /** Quiet, then the queue, then the root table, then faults, translation last. */
+  boot(rootTable: number, mode: number, flushAll: readonly Descriptor[]): void {
+    this.#write32(REGISTER.FSTS, -1)
+    this.#command(0)
+    this.#write64(REGISTER.IQT, 0)
+    this.#write64(REGISTER.IQA, this.#queue | iqaBits(this.#slotBytes), high(this.#queue))
+    this.#persistent |= QIE
+    this.#command(0)
+    this.#write64(REGISTER.RTADDR, rootTable | (mode << 10), high(rootTable))
+    this.#command(SRTP)
+    // A unit with ESRTPS has dropped everything by itself.
+    if (!this.cap['ESRTPS']) this.submit(flushAll)
+    this.#write32(REGISTER.FEDATA, 0)
+    this.#write32(REGISTER.FEADDR, FAULT_MESSAGE_ADDRESS)
+    this.#write32(REGISTER.FEUADDR, 0)
+    this.#write32(REGISTER.FECTL, 0)
+    this.#persistent |= TE
+    this.#command(0)
+    const [status] = this.#unit.readRegister(REGISTER.GSTS, 4)
+    assert(GSTS.TES.get(Int32Array.of(status), 0) === 1, 'translation is on when the unit says so')
+  }
+
+  /** Queues descriptors, each batch with a wait behind it, and sees them done. */
+  submit(descriptors: readonly Descriptor[]): void {
+    for (let from = 0; from < descriptors.length; from += BATCH) {
+      for (const descriptor of descriptors.slice(from, from + BATCH)) this.#put(descriptor)
+      this.#waitForDone()
+    }
+  }
+
+  /** Reads the fault records as Linux's handler does, from FRI on, and clears each and the overflow. */
+  drainFaults(onFault: (fault: VtdFault) => void): void {
+    const [status] = this.#unit.readRegister(REGISTER.FSTS, 4)
+    const words = Int32Array.of(status)
+    let index = FSTS.FRI.get(words, 0)
+    if (FSTS.PPF.get(words, 0) !== 0) {
+      for (let read = 0; read <= this.cap['NFR']; read++) {
+        const fault = this.#takeFault(this.cap['FRO'] * 16 + index * FRCD_BYTES)
+        if (fault === undefined) break
+        onFault(fault)
+        index = (index + 1) % (this.cap['NFR'] + 1)
+      }
+    }
+    this.#write32(REGISTER.FSTS, status & 1)
+  }
+
+  #takeFault(offset: number): VtdFault | undefined {
+    const record = Int32Array.of(...this.#read64(offset), ...this.#read64(offset + 8))
+    if (FAULT_RECORD.F.get(record, 0) === 0) return undefined
+    this.#write32(offset + 12, 1 << 31)
+    const hasPasid = FAULT_RECORD.PP.get(record, 0) !== 0
+    return {
+      rid: FAULT_RECORD.SID.get(record, 0),
+      pasid: hasPasid ? FAULT_RECORD.PV.get(record, 0) : -1,
+      reason: FAULT_RECORD.FR.get(record, 0),
+      lo: record[0] >>> 0,
+      hi: record[1] >>> 0,
+      isWrite: FAULT_RECORD.T1.get(record, 0) === 0,
+      isPrivileged: hasPasid && FAULT_RECORD.PRIV.get(record, 0) !== 0,
+    }
+  }
+
+  #waitForDone(): void {
+    this.#memory.store32(this.#status, 0)
+    this.#put(pack(INVALIDATION_WAIT, { TypeLow: WAIT_TYPE, SW: 1, STDATA: DONE, STADDR: this.#status }))
+    this.#write64(REGISTER.IQT, this.#tail * this.#slotBytes)
+    const status = this.#memory.loadWord(this.#status)
+    assert(status === MEMORY.OK && this.#memory.lo === DONE, 'the unit carries out what its driver queues')
+  }
+
+  #put(descriptor: Descriptor): void {
+    const at = this.#queue + this.#tail * this.#slotBytes
+    this.#memory.storeRecord(at, descriptor, 0, 4)
+    this.#tail = (this.#tail + 1) % QUEUE_SLOTS
+  }
+
+  #command(oneShot: number): void {
+    this.#write32(REGISTER.GCMD, this.#persistent | oneShot)
+  }
+
+  #read64(offset: number): readonly [number, number] {
+    return this.#unit.readRegister(offset, 8)
+  }
+
+  #write32(offset: number, value: number): void {
+    this.#unit.writeRegister(offset, 4, value, 0)
+  }
+
+  #write64(offset: number, lo: number, hi = 0): void {
+    this.#unit.writeRegister(offset, 8, lo, hi)
+  }
+}
+
+const high = (address: number): number => Math.floor(address / 4294967296)
+
+/** DW and QS of a queue of 256 slots. */
+const iqaBits = (slotBytes: number): number => (slotBytes === 32 ? (1 << IQA.DW.low) | 1 : 0)
+
+const wordOf = ([lo, hi]: readonly [number, number]): bigint => (BigInt(hi) << 32n) | BigInt(lo)
+
+function fieldsOf(
+  record: { readonly $: (typeof CAP)['$'] },
+  [lo, hi]: readonly [number, number],
+): Readonly<Record<string, number>> {
+  const words = Int32Array.of(lo, hi)
+  return Object.fromEntries([...record.$.fields].map(([name, field]) => [name, field.get(words, 0)]))
+}

@@ -1,0 +1,143 @@
+/**
+ * Kernel-owned domains: first stage for plain ones where the unit has it, second stage for nesting parents, dirty
+ * tracking and units without a first stage. [VTD 3.6, 3.7]
+ */
+
+import type { Memory } from '../../../hw-model/memory/index.js'
+import {
+  assert,
+  type Completion,
+  type IommuDriver,
+  type PagingOps,
+  type Protection,
+  type Range,
+  Refusal,
+} from '../../core/driver.js'
+import type { HostRam } from '../host-ram.js'
+import { TableBuilder } from '../table-builder.js'
+import { Bindings } from './bindings.js'
+import {
+  ALL_PAGES_LG2,
+  blockAround,
+  type Descriptor,
+  domainPages,
+  domainTranslations,
+  pasidPages,
+  pasidTranslations,
+} from './descriptors.js'
+import type { DomainIds } from './domain-ids.js'
+import { FirstStageEncoder, SecondStageEncoder } from './encoders.js'
+import type { VtdHardware } from './hardware.js'
+
+const PAGE_LG2 = 12n
+const STRIDE = 9
+
+/** What a domain needs of the driver that made it. */
+export interface DomainHost {
+  readonly driver: IommuDriver
+  readonly hardware: VtdHardware
+  readonly memory: Memory
+  readonly ram: HostRam
+  readonly ids: DomainIds
+}
+
+/** A domain whose tables the driver writes. */
+export class PagingDomain implements PagingOps {
+  readonly kind = 'paging'
+  readonly driver: IommuDriver
+  readonly isNestParent: boolean
+  readonly pageSizes: bigint
+  readonly aperture: Range
+  readonly stage: 'first' | 'second'
+  readonly levels: number
+  readonly bindings: Bindings
+  /** Bindings of the user domains nested on this one. */
+  readonly nested = new Set<Bindings>()
+  readonly #hardware: VtdHardware
+  readonly #tables: TableBuilder
+  /** First and last page unmapped since the last flush. */
+  #first = -1n
+  #last = -1n
+
+  constructor(host: DomainHost, stage: 'first' | 'second', isNestParent: boolean) {
+    const { cap } = host.hardware
+    this.driver = host.driver
+    this.#hardware = host.hardware
+    this.stage = stage
+    this.isNestParent = isNestParent
+    this.levels = stage === 'first' ? (cap['FS5LP'] ? 5 : 4) : levelsOf(cap['SAGAW'])
+    const width = 12 + STRIDE * this.levels
+    // The first stage is sign-extended, and only its lower half is used.
+    const usable = stage === 'first' ? width - 1 : Math.min(width, cap['MGAW'] + 1)
+    this.aperture = { start: 0n, last: 2n ** BigInt(usable) - 1n }
+    const topLeaf = stage === 'first' ? (cap['FS1GP'] ? 2 : 1) : [0, 1, 1, 2][cap['SSLPS']]
+    this.pageSizes = [0x1000n, 0x201000n, 0x40201000n][topLeaf]
+    const encoder = stage === 'first' ? new FirstStageEncoder(topLeaf) : new SecondStageEncoder(topLeaf)
+    this.#tables = new TableBuilder(host.memory, host.ram, encoder, this.levels - 1)
+    this.bindings = new Bindings(host.ids)
+  }
+
+  /** Physical address of the root table. */
+  get root(): number {
+    return this.#tables.root
+  }
+
+  get tableBytes(): number {
+    return this.#tables.tableBytes
+  }
+
+  map(iova: bigint, address: number, length: bigint, protection: Protection): void {
+    if (this.isNestParent && !protection.write) {
+      throw new Refusal('EINVAL', 'a nesting parent takes writable mappings only (erratum 772415)', { iova, length })
+    }
+    const first = iova >> PAGE_LG2
+    const pages = length >> PAGE_LG2
+    this.#tables.map(Number(first), Number(pages), address / 4096, protection)
+    // Caching mode: absent second-stage entries may be cached. [VTD 6.1 Caching Mode]
+    if (this.#hardware.cap['CM'] && this.stage === 'second') {
+      this.#hardware.submit(this.#descriptors(first, first + pages - 1n, true))
+    }
+  }
+
+  unmap(iova: bigint, length: bigint): void {
+    const first = iova >> PAGE_LG2
+    const last = first + (length >> PAGE_LG2) - 1n
+    this.#tables.unmap(Number(first), Number(length >> PAGE_LG2))
+    if (this.#first < 0n || first < this.#first) this.#first = first
+    if (last > this.#last) this.#last = last
+  }
+
+  flush(): Completion {
+    if (this.#first >= 0n) {
+      this.#hardware.submit(this.#descriptors(this.#first, this.#last, !this.#tables.hasEmptied))
+      this.#first = -1n
+      this.#last = -1n
+    }
+    this.#tables.releaseFreed()
+    return undefined
+  }
+
+  destroy(): void {
+    assert(!this.bindings.isAttached && this.nested.size === 0, 'a domain is destroyed when nothing uses it')
+    this.#tables.destroy()
+  }
+
+  /** Every cache that may hold translations of these pages, those of nested domains included. */
+  #descriptors(first: bigint, last: bigint, leavesOnly: boolean): Descriptor[] {
+    const block = blockAround(first, last)
+    const { bindings } = this
+    if (this.stage === 'first') {
+      return [...bindings.pasids].map((pasid) =>
+        block.am >= ALL_PAGES_LG2
+          ? pasidTranslations(bindings.did, pasid)
+          : pasidPages(bindings.did, pasid, block, leavesOnly),
+      )
+    }
+    const dids = [bindings, ...this.nested].filter(({ isAttached }) => isAttached).map(({ did }) => did)
+    const canSelect = this.#hardware.cap['PSI'] !== 0 && block.am <= this.#hardware.cap['MAMV']
+    return dids.map((did) => (canSelect ? domainPages(did, block, leavesOnly) : domainTranslations(did)))
+  }
+}
+
+/** Levels of the widest second stage that SAGAW has. [VTD 11.4.2 SAGAW] */
+const levelsOf = (sagaw: number): number => (sagaw & 8 ? 5 : sagaw & 4 ? 4 : 3)

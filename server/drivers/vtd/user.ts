@@ -1,0 +1,123 @@
+/**
+ * User domains: one first-stage table in the client's memory, reached through its nesting parent. Each attachment
+ * binds it to one RID + PASID, or to a RID's own requests. [VTD 3.8 Nested Translation]
+ */
+
+import {
+  assert,
+  type InvalidateEntries,
+  type InvalidateResult,
+  type IommuDriver,
+  Refusal,
+  type UserDomainData,
+  type UserOps,
+  type VtdInvalidation,
+} from '../../core/driver.js'
+import { Bindings } from './bindings.js'
+import { ALL_PAGES_LG2, blockAround, type Descriptor, pasidPages, pasidTranslations } from './descriptors.js'
+import type { DomainHost, PagingDomain } from './paging.js'
+
+/** [uAPI enum iommu_hwpt_vtd_s1_flags] */
+export const VTD_S1_FLAG = { SRE: 1n, EAFE: 2n, WPE: 4n } as const
+
+/** [uAPI enum iommu_hwpt_vtd_s1_invalidate_flags] */
+const LEAF = 1
+
+const U64_MAX = 2n ** 64n - 1n
+
+/** What the client handed over. */
+export type FirstStageData = Extract<UserDomainData, { kind: 'vtd_s1' }>
+
+/** A client's first-stage table on a nesting parent. */
+export class UserDomain implements UserOps {
+  readonly kind = 'user'
+  readonly driver: IommuDriver
+  readonly parent: PagingDomain
+  readonly data: FirstStageData
+  readonly bindings: Bindings
+  readonly #host: DomainHost
+
+  constructor(host: DomainHost, parent: PagingDomain, data: FirstStageData) {
+    this.#host = host
+    this.driver = host.driver
+    this.parent = parent
+    this.data = data
+    this.bindings = new Bindings(host.ids)
+    parent.nested.add(this.bindings)
+  }
+
+  destroy(): void {
+    assert(!this.bindings.isAttached, 'a domain is destroyed when nothing is attached')
+    this.parent.nested.delete(this.bindings)
+  }
+
+  /** Guest-physical address of the root table. */
+  get root(): number {
+    return Number(this.data.pgtblAddr & ~0xfffn)
+  }
+
+  /** What only an attachment checks, as the kernel does. @throws Refusal EINVAL */
+  checkAttachable(): void {
+    const { cap, ecap } = this.#host.hardware
+    const { addrWidth, flags, pgtblAddr } = this.data
+    const widths = cap['FS5LP'] ? [48, 57] : [48]
+    if (!widths.includes(addrWidth)) {
+      throw new Refusal('EINVAL', `addr_width ${addrWidth} is not offered by this unit`, { offered: widths })
+    }
+    if (flags & VTD_S1_FLAG.SRE && !ecap['SRS']) {
+      throw new Refusal('EINVAL', 'SRE needs supervisor requests, which ECAP.SRS denies', { flags })
+    }
+    if (flags & VTD_S1_FLAG.EAFE && !ecap['EAFS']) {
+      throw new Refusal('EINVAL', 'EAFE needs the extended access flag, which ECAP.EAFS denies', { flags })
+    }
+    // Bits 11:0 are ignored, as the kernel does; an address no second stage can take would fault every request.
+    const { last } = this.parent.aperture
+    if (pgtblAddr > last) {
+      throw new Refusal('EINVAL', 'pgtbl_addr lies beyond what the parent can map', { pgtblAddr, last })
+    }
+  }
+
+  /** [uAPI IOMMU_HWPT_INVALIDATE, IOMMU_HWPT_INVALIDATE_DATA_VTD_S1] */
+  invalidate(entries: InvalidateEntries): InvalidateResult {
+    if (entries.kind !== 'vtd_s1') {
+      const refusal = new Refusal(
+        'EINVAL',
+        'a VT-d user domain takes {addr, npages, flags}, not commands of another IOMMU',
+      )
+      return { done: 0, refusal, completion: undefined }
+    }
+    const descriptors: Descriptor[] = []
+    let done = 0
+    let refusal: Refusal | undefined
+    for (const entry of entries.entries) {
+      refusal = refusalOf(entry, done)
+      if (refusal !== undefined) break
+      descriptors.push(...this.#descriptors(entry))
+      done++
+    }
+    this.#host.hardware.submit(descriptors)
+    return { done, refusal, completion: undefined }
+  }
+
+  /** One PASID-based descriptor for each PASID that the domain is attached to. No page, nothing to do. */
+  #descriptors({ addr, npages, flags }: VtdInvalidation): Descriptor[] {
+    if (npages === 0n) return []
+    const first = addr >> 12n
+    const end = npages === U64_MAX ? U64_MAX >> 12n : first + npages - 1n
+    const block = blockAround(first, end > U64_MAX >> 12n ? U64_MAX >> 12n : end)
+    const { did, pasids } = this.bindings
+    return [...pasids].map((pasid) =>
+      block.am >= ALL_PAGES_LG2 ? pasidTranslations(did, pasid) : pasidPages(did, pasid, block, (flags & LEAF) !== 0),
+    )
+  }
+}
+
+/** Why an entry cannot be carried out. */
+function refusalOf({ addr, npages, flags }: VtdInvalidation, index: number): Refusal | undefined {
+  if (flags & ~LEAF) return new Refusal('EOPNOTSUPP', 'the only flag is LEAF (1)', { index, flags })
+  if (addr & 0xfffn) return new Refusal('EINVAL', 'addr is a multiple of 4096', { index, addr })
+  if (npages === U64_MAX && addr !== 0n) {
+    return new Refusal('EINVAL', 'npages 2^64 - 1 means everything and goes with addr 0', { index, addr })
+  }
+  return undefined
+}
