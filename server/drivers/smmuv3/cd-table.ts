@@ -1,0 +1,96 @@
+/**
+ * A device's CD table, owned by the host: one CD, a linear table, or two levels with 64 KiB leaves that are made when
+ * they are first used. Stage 2 is bypassed, so its addresses are physical. [SMMU 3.3.2 CD lookup]
+ */
+
+import type { Memory } from '../../../hw-model/memory/index.js'
+import { CD, CMD_CFGI_CD, L1CD, OPCODE, S1FMT } from '../../../hw-model/smmuv3/index.js'
+import type { HostRam } from '../host-ram.js'
+import { type CdTableShape, leafPointer, usedCdBits } from './entries.js'
+import { ENTRY_WORDS, type EntryWriter, updateEntry } from './entry-update.js'
+import type { CommandRing } from './queues.js'
+
+/** log2 of the CDs of a 64 KiB leaf, and of the largest linear table. */
+const LEAF_LG2 = 10
+const LEAF_BYTES = 2 ** LEAF_LG2 * CD.$.bytes
+
+const NO_SAFE_BITS = new Int32Array(ENTRY_WORDS)
+const INVALID_CD = new Int32Array(ENTRY_WORDS)
+
+/** The CDs of one device. */
+export class CdTable {
+  readonly shape: CdTableShape
+  readonly #memory: Memory
+  readonly #ram: HostRam
+  readonly #commands: CommandRing
+  readonly #sid: number
+  readonly #bytes: number
+  readonly #leaves = new Map<number, number>()
+
+  /** @param maxLg2 log2 of the CDs; 0 for one, without substreams */
+  constructor(memory: Memory, ram: HostRam, commands: CommandRing, sid: number, maxLg2: number) {
+    this.#memory = memory
+    this.#ram = ram
+    this.#commands = commands
+    this.#sid = sid
+    const isLinear = maxLg2 <= LEAF_LG2
+    this.#bytes = isLinear ? 2 ** maxLg2 * CD.$.bytes : 2 ** (maxLg2 - LEAF_LG2) * L1CD.$.bytes
+    const format = isLinear ? S1FMT.LINEAR : S1FMT.TWO_LEVEL_64K
+    this.shape = { address: ram.alloc(this.#bytes), format, maxLg2 }
+  }
+
+  /**
+   * Writes a CD; answers whether that was hitless.
+   *
+   * @throws Refusal ENOMEM when its leaf cannot be had; nothing has changed then
+   */
+  write(index: number, cd: Int32Array): boolean {
+    return this.#update(this.#addressOf(index, true), index, cd)
+  }
+
+  /** Makes a CD invalid. */
+  clear(index: number): void {
+    const at = this.#addressOf(index, false)
+    if (at >= 0) this.#update(at, index, INVALID_CD)
+  }
+
+  /** Frees the table. No STE points to it any more. */
+  destroy(): void {
+    for (const leaf of this.#leaves.values()) this.#ram.free(leaf, LEAF_BYTES)
+    this.#ram.free(this.shape.address, this.#bytes)
+  }
+
+  #update(at: number, index: number, target: Int32Array): boolean {
+    const current = new Int32Array(ENTRY_WORDS)
+    this.#memory.loadRecord(at, current, 0, ENTRY_WORDS)
+    const writer: EntryWriter = {
+      used: usedCdBits,
+      safe: NO_SAFE_BITS,
+      store: (qword, lo, hi) => {
+        this.#memory.storeWord(at + qword * 8, lo, hi)
+      },
+      sync: () => this.#sync(index, 1),
+    }
+    return updateEntry(current, target, writer)
+  }
+
+  #addressOf(index: number, make: boolean): number {
+    const { address, format } = this.shape
+    if (format === S1FMT.LINEAR) return address + index * CD.$.bytes
+    const slot = index >>> LEAF_LG2
+    let leaf = this.#leaves.get(slot)
+    if (leaf === undefined) {
+      if (!make) return -1
+      leaf = this.#ram.alloc(LEAF_BYTES)
+      this.#leaves.set(slot, leaf)
+      this.#memory.storeRecord(address + slot * L1CD.$.bytes, leafPointer(leaf), 0, L1CD.$.words)
+      this.#sync(index, 0)
+    }
+    return leaf + (index % 2 ** LEAF_LG2) * CD.$.bytes
+  }
+
+  #sync(index: number, leaf: number): void {
+    this.#commands.add(CMD_CFGI_CD, OPCODE.CFGI_CD, { SID: this.#sid, SSID: index, Leaf: leaf })
+    this.#commands.sync()
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * The host driver of one SMMUv3. It programs the unit as Linux's does: through memory, registers and queues, and in
+ * that driver's order. [SMMU 6.3.9 SMMU_CR0] [SMMU 3.11 Reset, Enable and initialization]
+ */
+
+import { pack } from '../../../hw-model/bits/layout.js'
+import type { Memory } from '../../../hw-model/memory/index.js'
+import {
+  CMD_CFGI_STE_RANGE,
+  CMD_TLBI_NSNH_ALL,
+  CR0,
+  CR1,
+  CR2,
+  EVENT_RECORD,
+  F_TRANSLATION,
+  IDR0,
+  IDR5,
+  IRQ_CTRL,
+  OFFSET,
+  OPCODE,
+  RANGE_ALL,
+  type SmmuV3,
+} from '../../../hw-model/smmuv3/index.js'
+import {
+  type DeviceDriver,
+  type DeviceFacts,
+  type IommuDriver,
+  type PagingFlags,
+  type PagingOps,
+  Refusal,
+  type UserOps,
+  type ViommuOps,
+} from '../../core/driver.js'
+import type { HostRam } from '../host-ram.js'
+import { SmmuDevice, type VirtualStream } from './device.js'
+import type { Host } from './host.js'
+import { IdAllocator } from './ids.js'
+import { Invalidator } from './invalidation.js'
+import { StageOneDomain, StageTwoDomain } from './paging.js'
+import { CommandRing, EventRing } from './queues.js'
+import { Registers } from './registers.js'
+import { StreamTable } from './stream-table.js'
+import { SmmuViommu } from './viommu.js'
+
+/** [uAPI IOMMU_VIOMMU_TYPE_ARM_SMMUV3] */
+const VIOMMU_TYPE_ARM_SMMUV3 = 1
+
+/** One record of the event queue. */
+export interface SmmuEvent {
+  /** Event number. */
+  readonly event: number
+  readonly sid: number
+  /** The record's eight 32-bit words; the receiver's own copy. */
+  readonly record: Int32Array
+  /** Whether stage 2 refused; such events are the host's alone. */
+  readonly isStageTwo: boolean
+  readonly device: DeviceDriver | undefined
+  /** The guest's name of the device, when a user domain is on its RID and the guest has one. */
+  readonly virtual: VirtualStream | null
+}
+
+/** What the driver is given. */
+export interface SmmuDriverOptions {
+  readonly name: string
+  readonly memory: Memory
+  readonly ram: HostRam
+  /** Every event record, in order. */
+  readonly onEvent: (event: SmmuEvent) => void
+}
+
+/** Drives one unit, which nobody else may program. */
+export class SmmuV3Driver implements IommuDriver {
+  readonly kind = 'smmuv3'
+  readonly userDomainBinds = 'rid-and-all-pasids'
+  readonly name: string
+  readonly unit: SmmuV3
+  readonly #host: Host
+  readonly #registers: Registers
+  readonly #events: EventRing
+  readonly #onEvent: (event: SmmuEvent) => void
+  readonly #devices = new Map<number, SmmuDevice>()
+
+  /** Resets the unit and switches it on with a stream table that lets nobody through. */
+  constructor(unit: SmmuV3, options: SmmuDriverOptions) {
+    const { memory, ram } = options
+    const { features } = unit
+    if ((features.granules & (1 << 12)) === 0) throw new RangeError('the host driver needs IDR5.GRAN4K')
+    this.name = options.name
+    this.unit = unit
+    this.#onEvent = options.onEvent
+    this.#registers = new Registers(unit)
+    const coherent = IDR0.COHACC.get(Int32Array.of(unit.id.IDR0), 0) === 1
+    const commands = new CommandRing(memory, ram, this.#registers, features.commandQueueLg2, features.msi && coherent)
+    this.#events = new EventRing(memory, ram, this.#registers, features.eventQueueLg2)
+    this.#host = {
+      driver: this,
+      memory,
+      ram,
+      features,
+      commands,
+      streams: new StreamTable(memory, ram, commands, features),
+      flush: new Invalidator(commands, features.ril),
+      asids: new IdAllocator('ASID', features.asid16 ? 16 : 8),
+      vmids: new IdAllocator('VMID', features.vmid16 ? 16 : 8),
+      oasCode: IDR5.OAS.get(Int32Array.of(unit.id.IDR5), 0),
+    }
+    this.#reset()
+  }
+
+  probe(facts: DeviceFacts): DeviceDriver {
+    if (facts.rid >= 2 ** this.#host.streams.sizeLg2) {
+      throw new Refusal('EINVAL', 'the StreamID is beyond the stream table', { rid: facts.rid })
+    }
+    if (this.#devices.has(facts.rid)) throw new Refusal('EEXIST', 'a device of that RID is there already', { ...facts })
+    const device = new SmmuDevice(this.#host, this.unit, facts, () => this.drainEvents())
+    this.#devices.set(facts.rid, device)
+    return device
+  }
+
+  createPaging(device: DeviceDriver, flags: PagingFlags): PagingOps {
+    this.#own(device)
+    const { stage1, stage2 } = this.#host.features
+    if (flags.dirtyTracking) throw new Refusal('EOPNOTSUPP', 'IDR0.HTTU is 0: this unit does not track dirty pages')
+    if (flags.nestParent && flags.pasid) {
+      throw new Refusal('EOPNOTSUPP', 'a nesting parent is stage 2, which serves a RID and all its PASIDs at once')
+    }
+    if (flags.nestParent) {
+      if (!stage1 || !stage2) throw new Refusal('EOPNOTSUPP', 'nesting needs both IDR0.S1P and IDR0.S2P')
+      return new StageTwoDomain(this.#host, true)
+    }
+    if (stage1) return new StageOneDomain(this.#host)
+    if (flags.pasid) throw new Refusal('EOPNOTSUPP', 'IDR0.S1P is 0, and PASIDs need stage 1')
+    return new StageTwoDomain(this.#host, false)
+  }
+
+  createViommu(device: DeviceDriver, parent: PagingOps, type: number): ViommuOps {
+    this.#own(device)
+    if (type !== VIOMMU_TYPE_ARM_SMMUV3) {
+      throw new Refusal('EOPNOTSUPP', 'a vIOMMU of an SMMUv3 has type 1 (ARM_SMMUV3)', { type })
+    }
+    const { stage1, stage2, fwb } = this.#host.features
+    if (!stage1 || !stage2) throw new Refusal('EOPNOTSUPP', 'nesting needs both IDR0.S1P and IDR0.S2P')
+    // Without it a guest could make its accesses miss the host's caches. [SMMU 5.2 S2FWB]
+    if (!fwb) throw new Refusal('EOPNOTSUPP', "nesting needs IDR3.FWB, so that a guest cannot bypass the host's caches")
+    if (!(parent instanceof StageTwoDomain) || parent.driver !== this) {
+      throw new Refusal('EINVAL', 'the parent was not made for this unit as a nesting parent')
+    }
+    if (!parent.isNestParent) throw new Refusal('EINVAL', 'the domain is no nesting parent')
+    return new SmmuViommu(this.#host, parent)
+  }
+
+  createUserDomain(): UserOps {
+    throw new Refusal(
+      'EOPNOTSUPP',
+      'an SMMUv3 user domain is made on a vIOMMU: make one on the nesting parent, then the domain on it',
+    )
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    const { translations, hits, misses, faults, evictions } = this.unit.counters
+    const { issued, syncs } = this.#host.commands
+    const { written, dropped } = this.unit.events
+    return {
+      translations,
+      hits,
+      misses,
+      faults,
+      evictions,
+      commands: issued,
+      syncs,
+      events: written,
+      eventsDropped: dropped,
+      eventOverflows: this.#events.overflows,
+    }
+  }
+
+  /** Takes the unit's event records out and hands them on. */
+  drainEvents(): void {
+    this.#events.drain((words) => {
+      const record = words.slice()
+      const sid = EVENT_RECORD.SID.get(record, 0)
+      const device = this.#devices.get(sid)
+      this.#onEvent({
+        event: EVENT_RECORD.ID.get(record, 0),
+        sid,
+        record,
+        isStageTwo: F_TRANSLATION.S2.get(record, 0) === 1,
+        device,
+        virtual: device?.virtual ?? null,
+      })
+    })
+  }
+
+  #own(device: DeviceDriver): void {
+    if (device.driver !== this) throw new Refusal('EINVAL', 'the device is behind another unit')
+  }
+
+  /** Each queue is on before the next step needs it; translation comes last. */
+  #reset(): void {
+    const registers = this.#registers
+    const { commands, streams } = this.#host
+    const enable = (values: Readonly<Partial<Record<'SMMUEN' | 'EVENTQEN' | 'CMDQEN', number>>>): void => {
+      registers.write32(OFFSET.CR0, pack(CR0, values)[0])
+    }
+    enable({})
+    const cacheable = { QUEUE_SH: 3, QUEUE_OC: 1, QUEUE_IC: 1, TABLE_SH: 3, TABLE_OC: 1, TABLE_IC: 1 }
+    registers.write32(OFFSET.CR1, pack(CR1, cacheable)[0])
+    registers.write32(OFFSET.CR2, pack(CR2, { PTM: 1, RECINVSID: 1 })[0])
+    streams.program(registers)
+    commands.program()
+    enable({ CMDQEN: 1 })
+    commands.add(CMD_CFGI_STE_RANGE, OPCODE.CFGI_STE_RANGE, { Range: RANGE_ALL })
+    commands.sync()
+    commands.add(CMD_TLBI_NSNH_ALL, OPCODE.TLBI_NSNH_ALL, {})
+    commands.sync()
+    this.#events.program()
+    enable({ CMDQEN: 1, EVENTQEN: 1 })
+    registers.write32(OFFSET.IRQ_CTRL, 0)
+    registers.write32(OFFSET.IRQ_CTRL, pack(IRQ_CTRL, { EVENTQ_IRQEN: 1, GERROR_IRQEN: 1 })[0])
+    enable({ CMDQEN: 1, EVENTQEN: 1, SMMUEN: 1 })
+  }
+}

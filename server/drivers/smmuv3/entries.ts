@@ -1,0 +1,203 @@
+/** The STEs and CDs that the driver writes, and which of their bits hardware looks at. */
+
+import { type Field, pack } from '../../../hw-model/bits/layout.js'
+import { CD, CONFIG, L1CD, S1DSS, STE } from '../../../hw-model/smmuv3/index.js'
+import { ENTRY_WORDS } from './entry-update.js'
+
+/** What the CD table of a device looks like to its STE. */
+export interface CdTableShape {
+  readonly address: number
+  /** S1FMT. */
+  readonly format: number
+  /** log2 of the CDs; 0 for one. */
+  readonly maxLg2: number
+}
+
+/** What a stage 2 paging domain puts into an STE. */
+export interface StageTwoShape {
+  readonly vmid: number
+  readonly t0sz: number
+  readonly sl0: number
+  /** Code of the output size. */
+  readonly ps: number
+  readonly table: number
+  readonly forcedWriteBack: boolean
+}
+
+/** The fields of a guest's STE that become part of the host's. */
+export const GUEST_FIELDS = {
+  dw0: ['S1Fmt', 'S1ContextPtr', 'S1CDMax'],
+  dw1: ['S1DSS', 'S1CIR', 'S1COR', 'S1CSH', 'S1STALLD'],
+} as const
+
+/** Normal write-back memory, read-allocate; inner shareable. */
+const WRITE_BACK = 1
+const INNER_SHAREABLE = 3
+
+/** Aborts silently. */
+export const abortSte = (): Int32Array => pack(STE, { V: 1, Config: CONFIG.ABORT })
+
+/** Stage 1 with the host's own CD table; stage 2 is bypassed, so the pointer is a physical address. */
+export function stageOneSte(table: CdTableShape, s1dss: number): Int32Array {
+  return pack(STE, {
+    V: 1,
+    Config: CONFIG.S1_TRANS,
+    S1Fmt: table.format,
+    S1ContextPtr: table.address,
+    S1CDMax: table.maxLg2,
+    S1DSS: s1dss,
+    S1CIR: WRITE_BACK,
+    S1COR: WRITE_BACK,
+    S1CSH: INNER_SHAREABLE,
+  })
+}
+
+/** Stage 2 alone. */
+export function stageTwoSte(shape: StageTwoShape): Int32Array {
+  return pack(STE, {
+    V: 1,
+    Config: CONFIG.S2_TRANS,
+    S2FWB: shape.forcedWriteBack ? 1 : 0,
+    S2VMID: shape.vmid,
+    S2T0SZ: shape.t0sz,
+    S2SL0: shape.sl0,
+    S2IR0: WRITE_BACK,
+    S2OR0: WRITE_BACK,
+    S2SH0: INNER_SHAREABLE,
+    S2PS: shape.ps,
+    S2AA64: 1,
+    S2PTW: 1,
+    S2R: 1,
+    S2TTB: shape.table,
+  })
+}
+
+/** The parent's stage 2 with the guest's stage 1 before it: the guest's pointer is an IPA. */
+export function nestedSte(shape: StageTwoShape, guest: Int32Array): Int32Array {
+  const ste = stageTwoSte(shape)
+  STE.Config.set(ste, 0, CONFIG.NESTED)
+  STE.MEV.set(ste, 0, 1)
+  for (const name of [...GUEST_FIELDS.dw0, ...GUEST_FIELDS.dw1]) STE[name].set(ste, 0, STE[name].get(guest, 0))
+  return ste
+}
+
+/** What a stage 1 paging domain puts into a CD. */
+export interface StageOneShape {
+  readonly asid: number
+  readonly table: number
+  /** Code of the output size. */
+  readonly ips: number
+}
+
+/** MAIR: 0 normal non-cacheable, 1 normal write-back, 2 Device-nGnRE, 3 inner non-cacheable outer write-back. */
+const MAIR0 = 0xf404ff44
+
+/** log2 of the bytes that a stage 1 domain covers. */
+export const STAGE_1_BITS = 48
+
+/** TTB0 over the whole low half, TTB1 off. */
+export function stageOneCd(shape: StageOneShape): Int32Array {
+  return pack(CD, {
+    T0SZ: 64 - STAGE_1_BITS,
+    IR0: WRITE_BACK,
+    OR0: WRITE_BACK,
+    SH0: INNER_SHAREABLE,
+    EPD1: 1,
+    V: 1,
+    IPS: shape.ips,
+    AA64: 1,
+    R: 1,
+    A: 1,
+    ASET: 1,
+    ASID: shape.asid,
+    TTB0: shape.table,
+    MAIR0,
+  })
+}
+
+/** A level 1 CD descriptor. */
+export const leafPointer = (address: number): Int32Array => pack(L1CD, { V: 1, L2Ptr: address })
+
+type SteField = Exclude<keyof typeof STE, '$'>
+
+const S1_USED: readonly SteField[] = [
+  'S1Fmt',
+  'S1ContextPtr',
+  'S1CDMax',
+  'S1DSS',
+  'S1CIR',
+  'S1COR',
+  'S1CSH',
+  'S1STALLD',
+  'STRW',
+  'EATS',
+  'MEV',
+  'S2VMID',
+]
+const S2_USED: readonly SteField[] = [
+  'S2FWB',
+  'EATS',
+  'SHCFG',
+  'MEV',
+  'S2VMID',
+  'S2T0SZ',
+  'S2SL0',
+  'S2IR0',
+  'S2OR0',
+  'S2SH0',
+  'S2TG',
+  'S2PS',
+  'S2AA64',
+  'S2ENDI',
+  'S2PTW',
+  'S2S',
+  'S2R',
+  'S2TTB',
+]
+
+/** Bits of an STE that hardware looks at, given what it says. [SMMU 5.2 Stream Table Entry] */
+export function usedSteBits(ste: Int32Array): Int32Array {
+  const used = new Int32Array(ENTRY_WORDS)
+  const mark = (...names: readonly SteField[]): void => {
+    for (const name of names) setAll(used, STE[name])
+  }
+  mark('V')
+  if (STE.V.get(ste, 0) === 0) return used
+  mark('Config')
+  const config = STE.Config.get(ste, 0)
+  if ((config & 0b100) === 0) return used
+  if (config === CONFIG.BYPASS) mark('SHCFG')
+  if ((config & 0b001) !== 0) {
+    mark(...S1_USED)
+    if (STE.S1DSS.get(ste, 0) === S1DSS.BYPASS) mark('SHCFG')
+  }
+  if ((config & 0b010) !== 0) mark(...S2_USED)
+  return used
+}
+
+/** Bits of an STE that may change early: whether events merge, and ATS, which this unit does not have. */
+export function safeSteBits(): Int32Array {
+  const safe = new Int32Array(ENTRY_WORDS)
+  setAll(safe, STE.MEV)
+  safe[STE.EATS.low >>> 5] |= 1 << (STE.EATS.low & 31)
+  return safe
+}
+
+/** Bits of a CD that hardware looks at. [SMMU 5.4 Context Descriptor] */
+export function usedCdBits(cd: Int32Array): Int32Array {
+  const used = new Int32Array(ENTRY_WORDS)
+  setAll(used, CD.V)
+  if (CD.V.get(cd, 0) === 0) return used
+  used.fill(-1)
+  if (CD.EPD0.get(cd, 0) === 0) return used
+  for (const name of ['T0SZ', 'TG0', 'IR0', 'OR0', 'SH0', 'TTB0'] as const) clearAll(used, CD[name])
+  return used
+}
+
+function setAll(words: Int32Array, field: Field): void {
+  for (let b = field.low; b <= field.high; b++) words[b >>> 5] |= 1 << (b & 31)
+}
+
+function clearAll(words: Int32Array, field: Field): void {
+  for (let b = field.low; b <= field.high; b++) words[b >>> 5] &= ~(1 << (b & 31))
+}

@@ -1,0 +1,25 @@
+/** What the parts of the driver share: the unit's features, its queues and tables, and the numbers it hands out. */
+
+import type { Memory } from '../../../hw-model/memory/index.js'
+import type { Features } from '../../../hw-model/smmuv3/index.js'
+import type { IommuDriver } from '../../core/driver.js'
+import type { HostRam } from '../host-ram.js'
+import type { IdAllocator } from './ids.js'
+import type { Invalidator } from './invalidation.js'
+import type { CommandRing } from './queues.js'
+import type { StreamTable } from './stream-table.js'
+
+/** One unit as its driver holds it. */
+export interface Host {
+  readonly driver: IommuDriver
+  readonly memory: Memory
+  readonly ram: HostRam
+  readonly features: Features
+  readonly commands: CommandRing
+  readonly streams: StreamTable
+  readonly flush: Invalidator
+  readonly asids: IdAllocator
+  readonly vmids: IdAllocator
+  /** Code of IDR5.OAS. */
+  readonly oasCode: number
+}

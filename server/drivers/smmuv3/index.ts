@@ -1,0 +1,34 @@
+/** A host driver with the unit that it drives. */
+
+import type { CacheGeometry } from '../../../hw-model/cache/translation-cache.js'
+import type { Memory } from '../../../hw-model/memory/index.js'
+import { type IdOverrides, idRegisters, type PresetName, SmmuV3 } from '../../../hw-model/smmuv3/index.js'
+import type { HostRam } from '../host-ram.js'
+import { type SmmuEvent, SmmuV3Driver } from './driver.js'
+
+export type { VirtualStream } from './device.js'
+export { type SmmuEvent, SmmuV3Driver } from './driver.js'
+export { SmmuViommu } from './viommu.js'
+
+/** How to make a unit and its driver. */
+export interface SmmuV3Setup {
+  /** The platform's name of the unit. */
+  readonly name: string
+  readonly memory: Memory
+  readonly ram: HostRam
+  readonly preset?: PresetName
+  /** ID registers that replace the preset's. */
+  readonly overrides?: IdOverrides
+  readonly tlb?: CacheGeometry
+  /** Every event record, in order. */
+  readonly onEvent: (event: SmmuEvent) => void
+}
+
+/** @throws RangeError naming the ID register and the field that offers what the model does not do */
+export function createSmmuV3Driver(setup: SmmuV3Setup): SmmuV3Driver {
+  const { name, memory, ram, preset, overrides, tlb, onEvent } = setup
+  // Interrupts are not waited for: the driver drains the event queue after every DMA that may have written to it.
+  const owner = { message: () => undefined, interrupt: () => undefined }
+  const unit = new SmmuV3({ memory, owner, id: idRegisters(preset, overrides), tlb })
+  return new SmmuV3Driver(unit, { name, memory, ram, onEvent })
+}

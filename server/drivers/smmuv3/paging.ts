@@ -1,0 +1,167 @@
+/** Kernel-owned domains: a stage 1 table under an ASID, or a stage 2 table under a VMID. */
+
+import type { Completion, IommuDriver, PagingOps, Protection, Range } from '../../core/driver.js'
+import { TableBuilder } from '../table-builder.js'
+import { STAGE_1_ENCODER, stageTwoEncoder } from './encoders.js'
+import { STAGE_1_BITS, type StageTwoShape, stageOneCd } from './entries.js'
+import type { Host } from './host.js'
+import type { FlushRange } from './invalidation.js'
+
+/** 4 KiB pages, 2 MiB and 1 GiB blocks: one bit a size. */
+const PAGE_SIZES = 0x4020_1000n
+const PAGE_LG2 = 12n
+/** Level of the root of four levels of 4 KiB tables. */
+const FOUR_LEVELS = 3
+
+/** What both stages do alike. */
+abstract class PagingDomain implements PagingOps {
+  readonly kind = 'paging'
+  readonly driver: IommuDriver
+  readonly pageSizes = PAGE_SIZES
+  abstract readonly isNestParent: boolean
+  abstract readonly stage: 1 | 2
+  readonly aperture: Range
+  /** Devices and user domains that use it. */
+  users = 0
+  protected readonly host: Host
+  protected readonly tables: TableBuilder
+  #unmapped: FlushRange[] = []
+
+  constructor(host: Host, tables: TableBuilder, inputBits: number) {
+    this.host = host
+    this.driver = host.driver
+    this.tables = tables
+    this.aperture = { start: 0n, last: (1n << BigInt(inputBits)) - 1n }
+  }
+
+  get tableBytes(): number {
+    return this.tables.tableBytes
+  }
+
+  map(iova: bigint, address: number, length: bigint, protection: Protection): void {
+    this.tables.map(Number(iova >> PAGE_LG2), Number(length >> PAGE_LG2), address / 4096, protection)
+  }
+
+  unmap(iova: bigint, length: bigint): void {
+    const page = Number(iova >> PAGE_LG2)
+    const pages = Number(length >> PAGE_LG2)
+    this.tables.unmap(page, pages)
+    this.#unmapped.push({ page, pages, tables: this.tables.hasEmptied })
+  }
+
+  flush(): Completion {
+    if (this.#unmapped.length > 0) this.flushRanges(this.#unmapped)
+    this.#unmapped = []
+    this.tables.releaseFreed()
+    return undefined
+  }
+
+  /** The last user has gone: nothing of it may stay in the TLB, since its number may soon be another's. */
+  abstract forget(): void
+
+  destroy(): void {
+    this.forget()
+    this.tables.destroy()
+    this.freeNumber()
+  }
+
+  protected abstract flushRanges(ranges: readonly FlushRange[]): void
+  protected abstract freeNumber(): void
+}
+
+/** A stage 1 domain: what a device's RID or one of its PASIDs is attached to. */
+export class StageOneDomain extends PagingDomain {
+  readonly isNestParent = false
+  readonly stage = 1
+  readonly asid: number
+
+  constructor(host: Host) {
+    const asid = host.asids.alloc()
+    super(host, new TableBuilder(host.memory, host.ram, STAGE_1_ENCODER, FOUR_LEVELS), STAGE_1_BITS)
+    this.asid = asid
+  }
+
+  /** The CD that leads to it. */
+  cd(): Int32Array {
+    return stageOneCd({ asid: this.asid, table: this.tables.root, ips: this.host.oasCode })
+  }
+
+  override forget(): void {
+    this.host.flush.wholeAsid(this.asid)
+    this.host.commands.sync()
+  }
+
+  protected override flushRanges(ranges: readonly FlushRange[]): void {
+    this.host.flush.stageOne(this.asid, ranges)
+    this.host.commands.sync()
+  }
+
+  protected override freeNumber(): void {
+    this.host.asids.free(this.asid)
+  }
+}
+
+/** A stage 2 domain; as a nesting parent it stands behind guests' own tables. */
+export class StageTwoDomain extends PagingDomain {
+  readonly stage = 2
+  readonly isNestParent: boolean
+  readonly vmid: number
+  readonly #geometry: StageTwoGeometry
+
+  constructor(host: Host, isNestParent: boolean) {
+    const geometry = stageTwoGeometry(host.features.oasBits)
+    const encoder = stageTwoEncoder(host.features.fwb)
+    const vmid = host.vmids.alloc()
+    const tables = new TableBuilder(host.memory, host.ram, encoder, geometry.topLevel, geometry.rootTables)
+    super(host, tables, host.features.oasBits)
+    this.#geometry = geometry
+    this.isNestParent = isNestParent
+    this.vmid = vmid
+  }
+
+  /** Its part of an STE. */
+  shape(): StageTwoShape {
+    return {
+      vmid: this.vmid,
+      t0sz: 64 - this.host.features.oasBits,
+      sl0: this.#geometry.sl0,
+      ps: this.host.oasCode,
+      table: this.tables.root,
+      forcedWriteBack: this.host.features.fwb,
+    }
+  }
+
+  override forget(): void {
+    this.host.flush.wholeVmid(this.vmid)
+    this.host.commands.sync()
+  }
+
+  /** S2_IPA leaves combined entries alone, so a parent's guests take a second command after a SYNC. */
+  protected override flushRanges(ranges: readonly FlushRange[]): void {
+    this.host.flush.stageTwo(this.vmid, ranges)
+    this.host.commands.sync()
+    if (!this.isNestParent) return
+    this.host.flush.combined(this.vmid)
+    this.host.commands.sync()
+  }
+
+  protected override freeNumber(): void {
+    this.host.vmids.free(this.vmid)
+  }
+}
+
+interface StageTwoGeometry {
+  /** The builder's level of the root. */
+  readonly topLevel: number
+  /** Tables that the root concatenates. */
+  readonly rootTables: number
+  /** STE.S2SL0. */
+  readonly sl0: number
+}
+
+/** Three levels where up to 16 concatenated roots reach, else four. [SMMU 5.2 S2SL0] */
+function stageTwoGeometry(inputBits: number): StageTwoGeometry {
+  const threeLevels = 39
+  if (inputBits > threeLevels + 4) return { topLevel: FOUR_LEVELS, rootTables: 1, sl0: 2 }
+  return { topLevel: FOUR_LEVELS - 1, rootTables: 2 ** Math.max(0, inputBits - threeLevels), sl0: 1 }
+}
