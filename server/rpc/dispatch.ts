@@ -8,9 +8,10 @@ import { METHODS, type Method, type MethodName } from '../../proto/generated/met
 import { Connection, type Peer } from '../core/ambient.js'
 import { LIFETIME } from '../core/context.js'
 import type { Core } from '../core/core.js'
-import { type AnyHandler, type AnyMethodTable, NotOffered } from './method-table.js'
+import type { RefusalDetail } from '../core/detail.js'
+import { type AnyHandler, type AnyMethodTable, NotOffered } from './method.js'
 import type { CallObserver, CallRecord } from './observer.js'
-import { type Detail, errorOf, RpcError, refused } from './status.js'
+import { errorOf, RpcError, refused } from './status.js'
 
 /** How a message is written. */
 export type Encoding = 'proto' | 'json'
@@ -213,7 +214,7 @@ export class Dispatcher {
 /** What becomes known of a call on its way. */
 interface Told {
   contextNumber: number
-  refusal?: Detail
+  refusal?: RefusalDetail
   incident?: CallRecord['incident']
 }
 

@@ -3,28 +3,10 @@
  * that each handler fits the messages of its method, and that no method is forgotten.
  */
 
-import { METHODS, type MethodName, type ReplyOf, type RequestOf } from '../../proto/generated/methods.js'
+import { METHODS, type MethodName, type ReplyOf } from '../../proto/generated/methods.js'
 import type { Init } from '../../proto/generated/types.js'
-import { HANDLERS, type Handler } from '../core/index.js'
-
-/** A method that this daemon does not have yet. */
-export class NotOffered {
-  /** A sentence. */
-  readonly reason: string
-
-  constructor(reason: string) {
-    this.reason = reason
-  }
-}
-
-/** Handlers by method, each with the types of its messages. */
-export type Handlers = { readonly [M in MethodName]: Handler<RequestOf<M>, Init<ReplyOf<M>>> }
-
-/** A handler as the dispatcher sees it, which has decoded the right message for it. */
-export type AnyHandler = Handler<object, { readonly refusal?: never }>
-
-/** What answers each method. */
-export type AnyMethodTable = Readonly<Record<MethodName, AnyHandler | NotOffered>>
+import { HANDLERS } from '../core/index.js'
+import { type AnyMethodTable, type Handlers, NotOffered } from './method.js'
 
 const WITHOUT_QUEUES = 'this daemon has no page-request and event queues yet'
 const WITHOUT_ATS = 'this daemon has no device TLBs and no page requests yet'

@@ -1,6 +1,7 @@
 /** What a transport tells about calls, for logs and metrics. Nothing in it is a secret. */
 
-import type { Code, Detail } from './status.js'
+import type { RefusalDetail } from '../core/detail.js'
+import type { Code } from './status.js'
 
 /** A finished call. */
 export interface CallRecord {
@@ -16,7 +17,7 @@ export interface CallRecord {
   readonly code: Code | 'ok'
   readonly durationMs: number
   /** A refusal, whether it was the error or came in the reply. */
-  readonly refusal?: Detail
+  readonly refusal?: RefusalDetail
   /** What was thrown where it was no refusal, and the name by which the caller knows it. */
   readonly incident?: { readonly id: string; readonly error: unknown }
 }

@@ -3,6 +3,7 @@
  * that was thrown is a bug of ours: `internal`, with a number by which the log can be searched and nothing more.
  */
 
+import { detailOf, type RefusalDetail } from '../core/detail.js'
 import type { ErrnoName } from '../core/errno.js'
 import { type Fact, Refusal } from '../core/refusal.js'
 import { Unavailable } from '../core/unavailable.js'
@@ -58,33 +59,19 @@ export const CODE_OF_ERRNO: Readonly<Record<ErrnoName, Code>> = {
   ETIMEDOUT: 'deadline_exceeded',
 }
 
-/** The message `iommud.v1.RefusalDetail`. */
-export interface Detail {
-  readonly errno: number
-  readonly name: string
-  readonly reason: string
-  readonly context: Readonly<Record<string, string>>
-}
-
 /** An error as it leaves the daemon. */
 export class RpcError extends Error {
   readonly code: Code
-  readonly detail: Detail | undefined
+  readonly detail: RefusalDetail | undefined
   /** Names the log entry of a bug. */
   readonly incidentId: string | undefined
 
-  constructor(code: Code, message: string, detail?: Detail, incidentId?: string) {
+  constructor(code: Code, message: string, detail?: RefusalDetail, incidentId?: string) {
     super(message)
     this.code = code
     this.detail = detail
     this.incidentId = incidentId
   }
-}
-
-/** A refusal's detail; also the `refusal` field of a partial reply. */
-export function detailOf(refusal: Refusal): Detail {
-  const context = Object.fromEntries(Object.entries(refusal.context).map(([name, fact]) => [name, spell(fact)]))
-  return { errno: refusal.errno, name: refusal.name, reason: refusal.message, context }
 }
 
 /**
@@ -114,11 +101,4 @@ export function errorOf(thrown: unknown, newIncidentId: () => string): RpcError 
   }
   const id = newIncidentId()
   return new RpcError('internal', `the daemon failed by a mistake of its own, and logged it as ${id}`, undefined, id)
-}
-
-/** 64-bit values are addresses and lengths, and read best in hexadecimal. */
-function spell(fact: Fact): string {
-  if (typeof fact === 'bigint') return fact < 0n ? `${fact}` : `0x${fact.toString(16)}`
-  if (typeof fact === 'object') return fact.map(spell).join(', ')
-  return `${fact}`
 }
