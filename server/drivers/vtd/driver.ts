@@ -50,7 +50,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
   readonly tables: VtdTables
   readonly ids: DomainIds
   readonly isScalable: boolean
-  readonly #unit: VtdUnit
+  readonly unit: VtdUnit
   readonly #onFault: (fault: VtdFault) => void
   #hasFaultEvent = false
 
@@ -65,8 +65,8 @@ export class VtdDriver implements IommuDriver, DomainHost {
     this.memory = memory
     this.ram = ram
     this.#onFault = onFault
-    this.#unit = new VtdUnit(memory, owner, unit)
-    this.hardware = new VtdHardware(this.#unit, memory, ram)
+    this.unit = new VtdUnit(memory, owner, unit)
+    this.hardware = new VtdHardware(this.unit, memory, ram)
     const { cap, ecap } = this.hardware
     this.isScalable = ecap['SMTS'] !== 0
     this.tables = new VtdTables(memory, ram, this.isScalable, ecap['SMPWCS'] !== 0)
@@ -89,7 +89,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
   }
 
   probe(facts: DeviceFacts): DeviceDriver {
-    return new VtdDevice(this, facts, this.#unit)
+    return new VtdDevice(this, facts, this.unit)
   }
 
   createPaging(_device: DeviceDriver, flags: PagingFlags): PagingOps {
@@ -130,7 +130,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
   }
 
   counters(): Readonly<Record<string, number>> {
-    const { translations, hits, misses, faults, evictions } = this.#unit.counters
+    const { translations, hits, misses, faults, evictions } = this.unit.counters
     return { translations, hits, misses, faults, evictions }
   }
 

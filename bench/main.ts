@@ -1,0 +1,74 @@
+/**
+ * `npm run bench [-- --quick] [--json]`: what a translation costs, as ratios measured side by side in one run, on the
+ * captured arm64 guest's own lookups.
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { guestLookups } from './guest.js'
+import { type Contender, race, type Timing } from './measure.js'
+import { overTheSocket } from './socket.js'
+
+/** One line of the result. */
+interface Row {
+  readonly id: string
+  readonly what: string
+  readonly measured: number
+  readonly detail: Readonly<Record<string, number>>
+}
+
+const quick = process.argv.includes('--quick')
+const json = process.argv.includes('--json')
+const TURNS = quick ? 5 : 9
+const TURN_MS = quick ? 60 : 250
+
+const rows: Row[] = []
+
+await hitsAndWalks()
+await messages()
+report()
+
+/** A hit and a walk of the whole unit, beside a lookup of the same pages in a plain Map. */
+async function hitsAndWalks(): Promise<void> {
+  const guest = guestLookups()
+  const timings = await race([guest.map, guest.hit, guest.walk], TURNS, TURN_MS)
+  add('hit', 'translate() that hits, against a JS Map keyed by page', timings, guest.hit, guest.map)
+  add('walk', 'translate() that walks four levels, against one that hits', timings, guest.walk, guest.hit)
+}
+
+/** Translations over the socket at several message sizes, beside the same unit in process. */
+async function messages(): Promise<void> {
+  const { contenders, inProcess, stop } = await overTheSocket([1, 64, 1024])
+  try {
+    const timings = await race([inProcess, ...contenders], TURNS, TURN_MS)
+    for (const contender of contenders) {
+      add(contender.name, 'per translation over the socket, against in process', timings, contender, inProcess)
+    }
+  } finally {
+    await stop()
+  }
+}
+
+function add(id: string, what: string, timings: readonly Timing[], one: Contender, other: Contender): void {
+  const ns = (contender: Contender): number =>
+    timings.find(({ name }) => name === contender.name)?.medianNs ?? Number.NaN
+  const measured = Math.round((ns(one) / ns(other)) * 100) / 100
+  rows.push({ id, what, measured, detail: { [`${one.name} ns`]: ns(one), [`${other.name} ns`]: ns(other) } })
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${id} done`)
+}
+
+function report(): void {
+  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
+  const folder = resolve(import.meta.dirname, '../../bench/results')
+  mkdirSync(folder, { recursive: true })
+  const text = JSON.stringify({ rows })
+  writeFileSync(resolve(folder, 'latest.json'), `${text}\n`)
+  if (json) {
+    console.log(text)
+    return
+  }
+  for (const { id, what, measured, detail } of rows) {
+    const parts = Object.entries(detail).map(([name, ns]) => `${name} ${ns.toFixed(1)}`)
+    console.log(`${id.padEnd(16)} ${`${measured} x`.padStart(10)}   ${what} (${parts.join(', ')})`)
+  }
+}

@@ -1,0 +1,52 @@
+/** Makes a platform's unit and starts the host driver that programs it. */
+
+import { Refusal } from '../core/driver.js'
+import type { PlatformUnitInfo } from '../core/machine.js'
+import { readIds, smmuIds, vtdOptions } from './id-registers.js'
+import type { PhysicalSpace } from './physical-space.js'
+import type { UnitSpec } from './platform.js'
+import { createSmmuV3Driver } from './smmuv3/index.js'
+import { createVtdDriver, type VtdFault } from './vtd/index.js'
+
+/** A fault that a unit recorded, as the operator's log and the metrics need it. */
+export interface UnitRecord {
+  /** SMMUv3 event number or VT-d fault reason. */
+  readonly code: number
+  /** StreamID or source-id. */
+  readonly rid: number
+}
+
+/**
+ * Starts a unit with its host driver.
+ *
+ * @throws Refusal EINVAL when a register offers what the model does not do; the unit is named
+ */
+export function createUnitDriver(
+  spec: UnitSpec,
+  { memory, hostRam }: PhysicalSpace,
+  onRecord: (record: UnitRecord) => void,
+): PlatformUnitInfo {
+  const { name } = spec
+  const overrides = new Map(Object.entries(spec.registers ?? {}))
+  try {
+    if (spec.type === 'smmuv3') {
+      const driver = createSmmuV3Driver({
+        name,
+        memory,
+        ram: hostRam,
+        overrides: smmuIds('', overrides),
+        tlb: spec.cache,
+        onEvent: ({ event, sid }) => onRecord({ code: event, rid: sid }),
+      })
+      return { driver, idRegisters: readIds(driver.unit) }
+    }
+    const { ids, iotlb } = vtdOptions('', overrides, spec.cache)
+    const onFault = ({ reason, rid }: VtdFault): void => onRecord({ code: reason, rid })
+    const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, iotlb, onFault })
+    return { driver, idRegisters: readIds(driver.unit) }
+  } catch (error) {
+    if (error instanceof Refusal) throw new Refusal(error.name, `unit ${name}: ${error.message}`, error.context)
+    if (error instanceof RangeError) throw new Refusal('EINVAL', `unit ${name}: ${error.message}`)
+    throw error
+  }
+}
