@@ -140,8 +140,5 @@ function descriptionOf(method: Method): string {
     method.extension ? 'An extension: refused by `iommud --strict`.' : '',
     method.uapi === '' || method.doc.includes(method.uapi) ? '' : `Stands for ${method.uapi}.`,
   ]
-  return [method.doc.replaceAll('
-', ' '), ...kinds].filter((part) => part !== '').join('
-
-')
+  return [method.doc.replaceAll('\n', ' '), ...kinds].filter((part) => part !== '').join('\n\n')
 }

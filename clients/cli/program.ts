@@ -12,9 +12,7 @@ import { addGlobals } from './globals.js'
 import type { Io } from './io.js'
 
 const DESCRIPTION =
-  'The command-line client of iommud: one verb per method of the contract, and some tools.
-
-' +
+  'The command-line client of iommud: one verb per method of the contract, and some tools.\n\n' +
   'Numbers are decimal or 0x-hex; flags are numbers or names joined with | or commas; fields of inner messages are ' +
   'reached by dots (--region.region-id 1); lists are repeated options or commas, lists of messages JSON or @FILE.'
 

@@ -19,7 +19,8 @@ export function renderReply(name: MessageName, reply: Message, request: Message 
   const dense = denseFields(name, reply)
   const rest = fieldsOf(name).filter((field) => !dense.includes(field))
   const lines = renderFields(name, rest, reply)
-  return dense.length === 0 ? lines : [...denseTable(name, dense, reply, request), '', ...lines]
+  if (dense.length > 0) return [...denseTable(name, dense, reply, request), '', ...lines]
+  return lines.length > 0 ? lines : [`no ${rest.map(({ protoName }) => optionOf(protoName)).join(', no ')}`]
 }
 
 /** Lists of plain values that run side by side, an element of each per element of the request. */
