@@ -166,6 +166,8 @@ export interface DeviceDriver {
   clear(slot: number, old: DomainOps): Completion
   /** Function-level reset: its ATC and pending transactions go, attachments stay. */
   reset(): Completion
+  /** The last `set` changed the entry by one store, or through valid states only. Absent: it cannot tell. */
+  readonly lastSetWasHitless?: boolean
   readonly port: DmaPort
 }
 

@@ -40,6 +40,10 @@ export interface PlatformDevice {
   readonly name: string
   readonly driver: IommuDriver
   readonly device: DeviceDriver
+  /** It has ATS. Absent: no. */
+  readonly ats?: boolean
+  /** It has PRI. Absent: no. */
+  readonly pri?: boolean
   /** A mediated device is one PASID of its parent. */
   readonly mediated?: { readonly parent: string; readonly pasid: number }
 }

@@ -1,0 +1,57 @@
+/** What core is given from outside, as it has no clock, no randomness and no output of its own. */
+
+import type { Context } from './context.js'
+
+/** Time in milliseconds from any start; it never goes back. */
+export interface Clock {
+  now(): number
+  /** Calls once when `ms` have passed; the function it returns cancels that. */
+  after(ms: number, fn: () => void): () => void
+  /** A manual clock only: lets time pass and ends when all that this caused has happened. */
+  advance?(ms: number): Promise<void>
+}
+
+/** Unpredictable bytes, or with `--seed` repeatable ones. */
+export interface RandomSource {
+  bytes(count: number): Uint8Array
+}
+
+/** What happens in core that operators want to know. Tokens are never in it. */
+export type CoreEvent =
+  | { readonly kind: 'context-opened'; readonly context: Context }
+  | { readonly kind: 'context-ended'; readonly context: Context; readonly why: EndReason }
+
+/** Why a context ended. */
+export type EndReason = 'closed' | 'lease' | 'connection' | 'administrator' | 'shutdown'
+
+/** Takes events at once and without throwing. */
+export type EventSink = (event: CoreEvent) => void
+
+/** A transport's connection whose end ends the contexts that were opened with it. */
+export class Connection {
+  /** Contexts that end with it. */
+  readonly contexts = new Set<Context>()
+  /** The one that an empty token means. */
+  own: Context | undefined
+}
+
+/** Who calls. */
+export interface Peer {
+  /** User id: of the socket's other end, or of the token that opened the TCP door. */
+  readonly uid: number
+  /** Absent where connections are shared by many clients (HTTP); then no context can end with one. */
+  readonly connection?: Connection
+  /** Calls through the admin socket. */
+  readonly admin?: boolean
+}
+
+/** Facts of this daemon that core only passes on. */
+export interface ServerFacts {
+  readonly version: string
+  readonly strict: boolean
+  readonly manualClock: boolean
+  /** `--seed`, 0 when it was not given. */
+  readonly seed: bigint
+  readonly features: readonly string[]
+  readonly fileRoots: readonly string[]
+}

@@ -1,0 +1,197 @@
+/**
+ * A context: one open of /dev/iommu and the process around it. It owns objects, regions and quotas; its end is the end
+ * of a process, and takes everything in the order in which the kernel would.
+ */
+
+import type { Connection, EndReason, Peer } from './ambient.js'
+import { after, inOrder } from './completion.js'
+import type { Core } from './core.js'
+import { Device } from './device.js'
+import type { Completion } from './driver.js'
+import type { Ioas } from './ioas.js'
+import type { IommuObject } from './object.js'
+import { ObjectTable } from './object-table.js'
+import { Quota } from './quota.js'
+import { assert, Refusal } from './refusal.js'
+import { RegionTable } from './region.js'
+import { Waiters } from './waiters.js'
+
+/** How a context ends by itself; the numbers are the contract's ContextLifetime. */
+export const LIFETIME = { UNSPECIFIED: 0, CONNECTION: 1, LEASE: 2, EXPLICIT: 3 } as const
+
+/** A lifetime that a context has. */
+export type Lifetime = 1 | 2 | 3
+
+/** What a context is from its first moment. */
+export interface ContextSpec {
+  /** Its number in logs, no secret. */
+  readonly number: bigint
+  readonly token: string
+  readonly lifetime: Lifetime
+  /** Lease in milliseconds; 0 without one. */
+  readonly leaseMs: number
+  readonly label: string
+}
+
+/** One client's world. */
+export class Context {
+  readonly core: Core
+  readonly number: bigint
+  readonly token: string
+  readonly uid: number
+  readonly label: string
+  readonly lifetime: Lifetime
+  /** Where it was opened. */
+  readonly connection: Connection | undefined
+  leaseMs: number
+  readonly quota: Quota
+  readonly objects = new ObjectTable()
+  readonly regions: RegionTable
+  /** Calls of it that wait for something; all of them wake when it ends. */
+  readonly waiters = new Waiters()
+  /** The IOAS of the VFIO container ioctls; no reference is held. [uAPI IOMMU_VFIO_IOAS] */
+  vfioIoas: Ioas | undefined
+  #active = 0
+  #usedAt: number
+  #cancelLease: (() => void) | undefined
+  #ended: Completion
+  #isEnding = false
+  #idle: (() => void) | undefined
+
+  constructor(core: Core, peer: Peer, spec: ContextSpec, ofUser: Quota) {
+    this.core = core
+    this.uid = peer.uid
+    this.connection = peer.connection
+    this.number = spec.number
+    this.token = spec.token
+    this.lifetime = spec.lifetime
+    this.leaseMs = spec.leaseMs
+    this.label = spec.label
+    this.quota = new Quota('context', core.limits, ofUser)
+    this.regions = new RegionTable(this)
+    this.#usedAt = core.clock.now()
+    if (spec.lifetime === LIFETIME.LEASE) this.#watchLease()
+  }
+
+  /** No new call may begin. */
+  get isEnding(): boolean {
+    return this.#isEnding
+  }
+
+  /** Milliseconds until the lease ends, if no call comes; 0 without a lease. */
+  get leaseLeftMs(): number {
+    if (this.lifetime !== LIFETIME.LEASE) return 0
+    if (this.#active > 0) return this.leaseMs
+    return Math.max(0, Math.ceil(this.#usedAt + this.leaseMs - this.core.clock.now()))
+  }
+
+  /** Renews the lease, with another length if one is given. */
+  renew(leaseMs = this.leaseMs): void {
+    this.leaseMs = leaseMs
+    this.#usedAt = this.core.clock.now()
+    this.#watchLease()
+  }
+
+  /** A call begins; the lease does not end while it runs. For `Core.run`. */
+  enter(): void {
+    this.#active++
+  }
+
+  /** A call has ended. For `Core.run`. */
+  leave(): void {
+    assert(this.#active > 0, 'a call enters its context before it leaves')
+    this.#active--
+    this.#usedAt = this.core.clock.now()
+    if (this.#active === 0) this.#idle?.()
+  }
+
+  /** Takes a published object out and gives everything of it back. Nobody holds it. */
+  discard(object: IommuObject): Completion {
+    assert(object.users === 0, `${object.kind} ${object.id} has no users when it is destroyed`)
+    this.objects.remove(object)
+    for (const name of object.charges) this.quota.release(name)
+    return object.destroy()
+  }
+
+  /** Takes an object out and leaves its id unused for ever. */
+  bury(object: IommuObject): Completion {
+    this.objects.bury(object)
+    for (const name of object.charges) this.quota.release(name)
+    return object.destroy()
+  }
+
+  /**
+   * Ends the context: waits for its running calls, then destroys all. Asking twice is one end.
+   *
+   * @param byOwnCall a call of this context asks, and is not waited for
+   */
+  end(why: EndReason, byOwnCall = false): Completion {
+    if (this.#isEnding) return this.#ended
+    this.#isEnding = true
+    this.#cancelLease?.()
+    this.core.forget(this)
+    this.waiters.wakeAll()
+    const own = byOwnCall ? 1 : 0
+    const idle = this.#active > own ? this.#whenIdle(own) : undefined
+    this.#ended = after(idle, () => after(this.#destroyAll(), () => this.core.ended(this, why)))
+    return this.#ended
+  }
+
+  async #whenIdle(own: number): Promise<void> {
+    while (this.#active > own) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve
+      })
+    }
+  }
+
+  /** Devices first, as their files close; then ascending ids that nobody holds, again and again. [uAPI close(2)] */
+  #destroyAll(): Completion {
+    const devices = [...this.objects.ascending()].filter((object) => object instanceof Device)
+    const unbound = inOrder(devices.map((device) => () => device.unbind()))
+    return after(unbound, () => after(this.#destroyUnheld(), () => this.#releaseMemory()))
+  }
+
+  #destroyUnheld(): Completion {
+    const pass = [...this.objects.ascending()].map((object) => () => {
+      // An earlier step of the pass may have taken it along.
+      if (this.objects.find(object.id) === object && object.users === 0) return this.discard(object)
+    })
+    const before = this.objects.size
+    return after(inOrder(pass), () => {
+      assert(this.objects.size < before || before === 0, 'some object of a context has no users')
+      return this.objects.size === 0 ? undefined : this.#destroyUnheld()
+    })
+  }
+
+  #releaseMemory(): void {
+    this.regions.releaseAll()
+    const left = Object.keys(this.quota.inUse)
+    assert(left.length === 0, `a context that ended holds nothing: ${left.join(', ')}`)
+  }
+
+  #watchLease(): void {
+    this.#cancelLease?.()
+    this.#cancelLease = this.core.clock.after(Math.max(1, this.leaseLeftMs), () => {
+      if (this.#active === 0 && this.leaseLeftMs === 0) this.end('lease')
+      else this.#watchLease()
+    })
+  }
+}
+
+/** The number of a lifetime that the caller asked for, or its transport's default. */
+export function lifetimeOf(asked: number, peer: Peer): Lifetime {
+  const own = peer.connection !== undefined
+  switch (asked) {
+    case LIFETIME.UNSPECIFIED:
+      return own ? LIFETIME.CONNECTION : LIFETIME.LEASE
+    case LIFETIME.CONNECTION:
+      if (own) return asked
+      throw new Refusal('EOPNOTSUPP', 'connections of this transport are not yours alone; take a lease', { asked })
+    case LIFETIME.LEASE:
+    case LIFETIME.EXPLICIT:
+      return asked
+    default:
+      throw new Refusal('EOPNOTSUPP', `lifetime ${asked} is not known`, { lifetime: asked })
+  }
+}

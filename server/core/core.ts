@@ -1,0 +1,243 @@
+/**
+ * The object model of iommufd: contexts, and calls that act in them. Every door of the daemon (RPC, ioctl, tests) comes
+ * through `call` or `run`.
+ */
+
+import type { Clock, Connection, EndReason, EventSink, Peer, RandomSource, ServerFacts } from './ambient.js'
+import { Call, type Handler } from './call.js'
+import { all } from './completion.js'
+import { Context, LIFETIME, lifetimeOf } from './context.js'
+import type { Device } from './device.js'
+import type { Completion } from './driver.js'
+import { DEFAULT_LIMITS, type Limits } from './limits.js'
+import type { Machine, PlatformDevice } from './machine.js'
+import { Quota } from './quota.js'
+import { Refusal } from './refusal.js'
+import { Unavailable } from './unavailable.js'
+
+/** What a core is made of. */
+export interface CoreOptions {
+  readonly machine: Machine
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly limits?: Limits
+  readonly eventSink?: EventSink
+  readonly facts?: Partial<ServerFacts>
+  /** Called before anything is made; what it throws refuses the call. For tests that let the n-th allocation fail. */
+  readonly failPoint?: (what: string) => void
+}
+
+/** What OpenContext was asked for. */
+export interface OpenSpec {
+  /** One of LIFETIME. */
+  readonly lifetime: number
+  /** Milliseconds, 0 for the default. */
+  readonly leaseMs: number
+  readonly label: string
+}
+
+const TOKEN_BYTES = 16
+const TOKEN_FORM = /^([0-9a-f]{32})-[0-9a-f]{32}$/
+
+/** The daemon without its doors. */
+export class Core {
+  readonly machine: Machine
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly facts: ServerFacts
+  readonly failPoint: ((what: string) => void) | undefined
+  /** 128 random bits, hex: names this run. */
+  readonly bootId: string
+  readonly startedAt: number
+  /** Who has bound each platform device. */
+  readonly bound = new Map<PlatformDevice, Device>()
+  readonly #random: RandomSource
+  readonly #eventSink: EventSink
+  readonly #byToken = new Map<string, Context>()
+  readonly #ofUser = new Map<number, Quota>()
+  #contexts = 0n
+  #calls = 0
+
+  constructor(options: CoreOptions) {
+    this.machine = options.machine
+    this.clock = options.clock
+    this.limits = options.limits ?? DEFAULT_LIMITS
+    this.failPoint = options.failPoint
+    this.#random = options.random
+    this.#eventSink = options.eventSink ?? (() => {})
+    this.bootId = hex(options.random.bytes(TOKEN_BYTES))
+    this.startedAt = options.clock.now()
+    this.facts = { ...NO_FACTS, ...options.facts }
+  }
+
+  /** Open contexts by ascending number. */
+  get contexts(): readonly Context[] {
+    return [...this.#byToken.values()]
+  }
+
+  /**
+   * Answers a call that names its context by `request.context`.
+   *
+   * @throws Unavailable for a token of an earlier boot
+   * @throws Refusal EBADF for a token that is nobody's or another user's
+   */
+  call<Request extends { readonly context?: string }, Reply>(
+    peer: Peer,
+    handler: Handler<Request, Reply>,
+    request: Request,
+  ): Reply | Promise<Reply> {
+    return this.run(peer, this.contextOf(request.context ?? '', peer), handler, request)
+  }
+
+  /** Answers a call in a context, or (undefined) one that needs none. */
+  run<Request, Reply>(
+    peer: Peer,
+    context: Context | undefined,
+    handler: Handler<Request, Reply>,
+    request: Request,
+  ): Reply | Promise<Reply> {
+    const call = new Call(this, peer, context, ++this.#calls)
+    context?.enter()
+    let reply: Reply | Promise<Reply>
+    try {
+      reply = handler(call, request)
+    } catch (error) {
+      return refused(call, context, error)
+    }
+    if (reply instanceof Promise) return this.#awaited(call, context, reply)
+    const done = call.succeed()
+    if (done === undefined) {
+      context?.leave()
+      return reply
+    }
+    return done.then(() => reply).finally(() => context?.leave())
+  }
+
+  /** The context of a token; an empty one means the connection's own, which the first use opens. */
+  contextOf(token: string, peer: Peer): Context {
+    if (token === '' && peer.connection !== undefined) return this.#ownContext(peer.connection, peer)
+    const context = this.#byToken.get(token)
+    if (context !== undefined && context.uid === peer.uid) return context
+    const boot = TOKEN_FORM.exec(token)?.[1]
+    if (boot !== undefined && boot !== this.bootId) throw new Unavailable()
+    throw new Refusal('EBADF', 'no context of yours has this token; OpenContext gives one')
+  }
+
+  /** Opens a context. @throws Refusal EDQUOT, EOPNOTSUPP, EINVAL */
+  open(peer: Peer, spec: OpenSpec): Context {
+    const { call: limit } = this.limits
+    if (spec.label.length > limit.label_length) {
+      const facts = { limit: 'label_length', value: limit.label_length }
+      throw new Refusal('EINVAL', `a label has at most ${limit.label_length} characters`, facts)
+    }
+    const lifetime = lifetimeOf(spec.lifetime, peer)
+    const leaseMs = lifetime === LIFETIME.LEASE ? this.leaseOf(spec.leaseMs) : noLease(spec.leaseMs)
+    const quota = this.#quotaOf(peer.uid)
+    this.failPoint?.('context')
+    quota.charge('contexts')
+    try {
+      if (lifetime === LIFETIME.EXPLICIT) quota.charge('explicit_contexts')
+    } catch (error) {
+      quota.release('contexts')
+      throw error
+    }
+    const token = `${this.bootId}-${hex(this.#random.bytes(TOKEN_BYTES))}`
+    const number = ++this.#contexts
+    const context = new Context(this, peer, { number, token, lifetime, leaseMs, label: spec.label }, quota)
+    this.#byToken.set(token, context)
+    if (lifetime === LIFETIME.CONNECTION) peer.connection?.contexts.add(context)
+    this.#eventSink({ kind: 'context-opened', context })
+    return context
+  }
+
+  /** Length of a lease that was asked for, 0 for the default. @throws Refusal EDQUOT */
+  leaseOf(asked: number): number {
+    const { lease_ms: most, lease_default_ms: usual } = this.limits.call
+    if (asked <= most) return asked === 0 ? usual : asked
+    const facts = { limit: 'lease_ms', value: most, asked }
+    throw new Refusal('EDQUOT', `the limit lease_ms is ${most}; an explicit context has no lease`, facts)
+  }
+
+  /** A connection is gone, and with it what was opened to live as long. */
+  connectionEnded(connection: Connection): Completion {
+    return all([...connection.contexts].map((context) => context.end('connection')))
+  }
+
+  /** Ends every context. */
+  shutDown(): Completion {
+    return all(this.contexts.map((context) => context.end('shutdown')))
+  }
+
+  /** A context takes no more calls. For `Context`. */
+  forget(context: Context): void {
+    this.#byToken.delete(context.token)
+    context.connection?.contexts.delete(context)
+  }
+
+  /** A context has given everything back. For `Context`. */
+  ended(context: Context, why: EndReason): void {
+    const quota = this.#quotaOf(context.uid)
+    quota.release('contexts')
+    if (context.lifetime === LIFETIME.EXPLICIT) quota.release('explicit_contexts')
+    if (Object.keys(quota.inUse).length === 0) this.#ofUser.delete(context.uid)
+    this.#eventSink({ kind: 'context-ended', context, why })
+  }
+
+  async #awaited<Reply>(call: Call, context: Context | undefined, reply: Promise<Reply>): Promise<Reply> {
+    try {
+      const value = await reply
+      await call.succeed()
+      return value
+    } catch (error) {
+      await call.fail()
+      throw error
+    } finally {
+      context?.leave()
+    }
+  }
+
+  #ownContext(connection: Connection, peer: Peer): Context {
+    if (connection.own === undefined || connection.own.isEnding) {
+      connection.own = this.open(peer, { lifetime: LIFETIME.CONNECTION, leaseMs: 0, label: '' })
+    }
+    return connection.own
+  }
+
+  #quotaOf(uid: number): Quota {
+    const known = this.#ofUser.get(uid)
+    if (known !== undefined) return known
+    const quota = new Quota('uid', this.limits)
+    this.#ofUser.set(uid, quota)
+    return quota
+  }
+}
+
+const NO_FACTS: ServerFacts = {
+  version: '',
+  strict: false,
+  manualClock: false,
+  seed: 0n,
+  features: [],
+  fileRoots: [],
+}
+
+const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+
+function noLease(asked: number): number {
+  if (asked === 0) return 0
+  throw new Refusal('EINVAL', 'lease_ms is for contexts with a lease', { lease_ms: asked })
+}
+
+/** Undoes a refused call, at once or when its driver operations have ended, and throws on. */
+function refused(call: Call, context: Context | undefined, error: unknown): Promise<never> {
+  const undone = call.fail()
+  if (undone === undefined) {
+    context?.leave()
+    throw error
+  }
+  return undone
+    .then(() => {
+      throw error
+    })
+    .finally(() => context?.leave())
+}

@@ -1,0 +1,58 @@
+/** Refusals as replies carry them, and arrays that are done up to the first element that is refused. */
+
+import { type Fact, Refusal } from './refusal.js'
+
+/** The contract's RefusalDetail. */
+export interface RefusalDetail {
+  readonly errno: number
+  readonly name: string
+  readonly reason: string
+  readonly context: Readonly<Record<string, string>>
+}
+
+/** A refusal as a message. */
+export function detailOf(refusal: Refusal): RefusalDetail {
+  const context: Record<string, string> = {}
+  for (const [key, fact] of Object.entries(refusal.context)) context[key] = textOf(fact)
+  return { errno: refusal.errno, name: refusal.name, reason: refusal.message, context }
+}
+
+/** How far an array got. */
+export interface Progress {
+  readonly doneCount: number
+  readonly refusal?: RefusalDetail
+}
+
+/**
+ * Does elements in order, up to the first that is refused.
+ *
+ * @param each throws a Refusal; its context is told with the element's index
+ */
+export function forEachUntilRefused<T>(elements: readonly T[], each: (element: T, index: number) => void): Progress {
+  for (const [index, element] of elements.entries()) {
+    const refusal = refusalOf(() => each(element, index))
+    if (refusal !== undefined) return { doneCount: index, refusal: withIndex(refusal, index) }
+  }
+  return { doneCount: elements.length }
+}
+
+/** The refusal that an action ended with, or undefined; anything else it throws is a bug and goes on. */
+export function refusalOf(action: () => void): Refusal | undefined {
+  try {
+    action()
+    return undefined
+  } catch (error) {
+    if (error instanceof Refusal) return error
+    throw error
+  }
+}
+
+function withIndex(refusal: Refusal, index: number): RefusalDetail {
+  const detail = detailOf(refusal)
+  return { ...detail, context: { index: String(index), ...detail.context } }
+}
+
+function textOf(fact: Fact): string {
+  if (typeof fact === 'object') return fact.map(textOf).join(', ')
+  return String(fact)
+}

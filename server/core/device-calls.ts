@@ -1,0 +1,215 @@
+/** Calls about devices: listing, binding, attaching, resetting. [uAPI VFIO_DEVICE_*] */
+
+import { attach, pageTableOf, replace } from './attach.js'
+import type { Call } from './call.js'
+import { Device, GRANT, type Grant } from './device.js'
+import { RID_SLOT } from './driver.js'
+import type { PlatformDevice } from './machine.js'
+import { Refusal } from './refusal.js'
+
+/** The contract's PlatformDevice. */
+export interface DeviceInfo {
+  readonly name: string
+  readonly unitName: string
+  readonly sourceId: number
+  readonly pasidBits: number
+  readonly ats: boolean
+  readonly pri: boolean
+  readonly parentName: string
+  readonly parentPasid: number
+  readonly bound: boolean
+  readonly deviceId: number
+}
+
+/** The platform's devices, by name. */
+export function listDevices(call: Call, _request: object): { devices: readonly DeviceInfo[] } {
+  const byName = [...call.core.machine.devices].sort((a, b) => (a.name < b.name ? -1 : 1))
+  return { devices: byName.map((device) => describe(call, device)) }
+}
+
+/** A bound device and what is attached to it. */
+export function getDevice(
+  call: Call,
+  request: { readonly deviceId: number },
+): { device: DeviceInfo; grant: Grant; attachments: readonly { pasid: number; domainId: number }[] } {
+  const device = call.look(Device, request.deviceId, 'device_id')
+  const attachments = [...device.slots]
+    .map(([pasid, domain]) => ({ pasid, domainId: domain.id }))
+    .sort((a, b) => a.pasid - b.pasid)
+  return { device: describe(call, device.platform), grant: device.grant, attachments }
+}
+
+/** Takes a device for this context. */
+export function bindDevice(
+  call: Call,
+  request: { readonly deviceName: string; readonly grant: number; readonly tokenUuid?: Uint8Array },
+): { deviceId: number } {
+  const platform = call.core.machine.devices.find(({ name }) => name === request.deviceName)
+  if (platform === undefined) {
+    const reason = `the platform has no device ${request.deviceName}; ListDevices names them`
+    throw new Refusal('ENODEV', reason, { device_name: request.deviceName })
+  }
+  const grant = grantOf(request.grant, platform)
+  refuseBound(call, platform)
+  if (request.tokenUuid !== undefined) {
+    throw new Refusal('EINVAL', 'the device asks for no token', { device_name: platform.name })
+  }
+  if (platform.mediated !== undefined && request.grant === GRANT.WHOLE_DEVICE) {
+    const { parent, pasid } = platform.mediated
+    const reason = `${platform.name} is PASID ${pasid} of ${parent}, not a whole device; leave the grant out`
+    throw new Refusal('EPERM', reason, { parent, pasid })
+  }
+  refuseFamily(call, platform, grant)
+  const device = call.make(new Device(call.newId(), call.context, platform, grant))
+  return { deviceId: device.id }
+}
+
+/** Detaches everything and gives the device back. */
+export function unbindDevice(call: Call, request: { readonly deviceId: number }): Record<never, never> {
+  const device = call.take(Device, request.deviceId, 'device_id')
+  call.after(device.unbind())
+  return {}
+}
+
+interface RidRequest {
+  readonly deviceId: number
+  readonly ptId: number
+}
+
+interface PasidRequest extends RidRequest {
+  readonly pasid: number
+}
+
+/** Attaches an empty RID. */
+export function attachRid(call: Call, request: RidRequest): { domainId: number } {
+  const device = ridOf(call, request)
+  return { domainId: attach(call, device, RID_SLOT, pageTableOf(call, request.ptId)).id }
+}
+
+/** Moves an occupied RID. */
+export function replaceRid(call: Call, request: RidRequest): { domainId: number; hitless: boolean } {
+  const device = ridOf(call, request)
+  const domain = replace(call, device, RID_SLOT, pageTableOf(call, request.ptId))
+  return { domainId: domain.id, hitless: device.platform.device.lastSetWasHitless ?? false }
+}
+
+/** Blocks a RID. */
+export function detachRid(call: Call, request: { readonly deviceId: number }): Record<never, never> {
+  call.after(call.take(Device, request.deviceId, 'device_id').detach(RID_SLOT))
+  return {}
+}
+
+/** Attaches an empty PASID. */
+export function attachPasid(call: Call, request: PasidRequest): { domainId: number } {
+  const device = call.take(Device, request.deviceId, 'device_id')
+  const slot = pasidSlot(call, device, request.pasid)
+  return { domainId: attach(call, device, slot, pageTableOf(call, request.ptId)).id }
+}
+
+/** Moves an occupied PASID. */
+export function replacePasid(call: Call, request: PasidRequest): { domainId: number; hitless: boolean } {
+  const device = call.take(Device, request.deviceId, 'device_id')
+  const slot = pasidSlot(call, device, request.pasid)
+  const domain = replace(call, device, slot, pageTableOf(call, request.ptId))
+  return { domainId: domain.id, hitless: device.platform.device.lastSetWasHitless ?? false }
+}
+
+/** Blocks a PASID. */
+export function detachPasid(
+  call: Call,
+  request: { readonly deviceId: number; readonly pasid: number },
+): Record<never, never> {
+  const device = call.take(Device, request.deviceId, 'device_id')
+  // PASID 0 is no PASID, and the RID has a call of its own.
+  if (request.pasid !== RID_SLOT) call.after(device.detach(request.pasid))
+  return {}
+}
+
+/** Function-level reset: attachments stay. */
+export function resetDevice(call: Call, request: { readonly deviceId: number }): { abortedCount: number } {
+  const device = call.take(Device, request.deviceId, 'device_id')
+  call.after(device.platform.device.reset())
+  // Transactions are never left pending: page requests and stalls are not offered.
+  return { abortedCount: 0 }
+}
+
+function describe(call: Call, platform: PlatformDevice): DeviceInfo {
+  const { device, mediated } = platform
+  const bound = call.core.bound.get(platform)
+  return {
+    name: platform.name,
+    unitName: platform.driver.name,
+    sourceId: device.rid,
+    pasidBits: device.maxPasids > 0 ? Math.floor(Math.log2(device.maxPasids)) : 0,
+    ats: platform.ats ?? false,
+    pri: platform.pri ?? false,
+    parentName: mediated?.parent ?? '',
+    parentPasid: mediated?.pasid ?? 0,
+    bound: bound !== undefined,
+    deviceId: bound !== undefined && bound.context === call.context ? bound.id : 0,
+  }
+}
+
+function grantOf(asked: number, { mediated }: PlatformDevice): Grant {
+  if (asked === 0) return mediated === undefined ? GRANT.WHOLE_DEVICE : GRANT.PASID_ONLY
+  if (asked === GRANT.WHOLE_DEVICE || asked === GRANT.PASID_ONLY) return asked
+  throw new Refusal('EINVAL', `grant ${asked} is not known; WHOLE_DEVICE is 1 and PASID_ONLY 2`, { grant: asked })
+}
+
+function refuseBound(call: Call, platform: PlatformDevice): void {
+  const by = call.core.bound.get(platform)
+  if (by === undefined) return
+  if (by.context === call.context) {
+    throw new Refusal('EINVAL', `this context has bound ${platform.name} already, as id ${by.id}`, { device_id: by.id })
+  }
+  throw new Refusal('EBUSY', `another context has bound ${platform.name}`, { device_name: platform.name })
+}
+
+/** A parent taken whole and its mediated children exclude each other, and one PASID is one's alone. */
+function refuseFamily(call: Call, platform: PlatformDevice, grant: Grant): void {
+  const { bound } = call.core
+  for (const [other, device] of bound) {
+    if (other.mediated?.parent === platform.name && grant === GRANT.WHOLE_DEVICE) {
+      const reason = `its mediated device ${other.name} is bound, and owns one of the PASIDs; bind it PASID_ONLY`
+      throw new Refusal('EBUSY', reason, { child: other.name })
+    }
+    if (platform.mediated?.parent !== other.name) continue
+    const { pasid } = platform.mediated
+    if (device.grant === GRANT.WHOLE_DEVICE || device.slots.has(pasid)) {
+      const how = device.grant === GRANT.WHOLE_DEVICE ? 'is bound whole' : `has PASID ${pasid} attached`
+      throw new Refusal('EBUSY', `its parent ${other.name} ${how}`, { parent: other.name, pasid })
+    }
+  }
+}
+
+function ridOf(call: Call, request: RidRequest): Device {
+  const device = call.take(Device, request.deviceId, 'device_id')
+  const { mediated, name } = device.platform
+  if (mediated !== undefined) {
+    const { parent, pasid } = mediated
+    const reason = `${name} has one slot, PASID ${pasid} of ${parent}, and no RID; use AttachPasid`
+    throw new Refusal('EINVAL', reason, { parent, pasid })
+  }
+  if (device.grant === GRANT.WHOLE_DEVICE) return device
+  const reason = `device ${device.id} was bound PASID_ONLY; bind it WHOLE_DEVICE to attach its RID`
+  throw new Refusal('EPERM', reason, { device: device.id })
+}
+
+/** VFIO's table of used PASIDs has indexes below this. */
+const PASID_INDEX_END = 2 ** 31
+
+function pasidSlot(call: Call, device: Device, pasid: number): number {
+  if (pasid >= PASID_INDEX_END) throw new Refusal('ENOSPC', 'PASIDs are below 2^31', { pasid })
+  if (pasid === RID_SLOT) throw new Refusal('EINVAL', 'PASID 0 is the RID; use AttachRid', { pasid })
+  const { mediated, name } = device.platform
+  if (mediated !== undefined) {
+    if (pasid === mediated.pasid) return pasid
+    const reason = `${name} has one slot, PASID ${mediated.pasid} of ${mediated.parent}`
+    throw new Refusal('EINVAL', reason, { pasid, its_pasid: mediated.pasid })
+  }
+  for (const other of call.core.bound.keys()) {
+    if (other.mediated?.parent !== name || other.mediated.pasid !== pasid) continue
+    throw new Refusal('EBUSY', `PASID ${pasid} is the mediated device ${other.name}'s, which is bound`, { pasid })
+  }
+  return pasid
+}

@@ -1,0 +1,93 @@
+/** A platform device that a context has bound, and the domains in its slots. [uAPI VFIO_DEVICE_BIND_IOMMUFD] */
+
+import { after, inOrder } from './completion.js'
+import type { Context } from './context.js'
+import { type Completion, RID_SLOT } from './driver.js'
+import type { PlatformDevice } from './machine.js'
+import { type Holder, IommuObject, OBJECT_TYPE } from './object.js'
+import type { PagingDomain } from './paging-domain.js'
+import type { UserDomain } from './user-domain.js'
+import type { Vdevice } from './viommu.js'
+
+/** A domain of any kind. */
+export type Domain = PagingDomain | UserDomain
+
+/** What a BindDevice took; the numbers are the contract's DeviceGrant. */
+export const GRANT = { WHOLE_DEVICE: 1, PASID_ONLY: 2 } as const
+
+/** One of GRANT. */
+export type Grant = (typeof GRANT)[keyof typeof GRANT]
+
+/** A bound device. */
+export class Device extends IommuObject {
+  static readonly label = 'a bound device'
+
+  readonly type = OBJECT_TYPE.DEVICE
+  readonly kind = 'device'
+  readonly context: Context
+  readonly platform: PlatformDevice
+  readonly grant: Grant
+  /** Domains by slot: RID_SLOT or a PASID. */
+  readonly slots = new Map<number, Domain>()
+  /** Its place in a vIOMMU, if it has one. */
+  vdevice: Vdevice | undefined
+  /** Whoever bound it holds it, so that a destroy by id is always refused. */
+  readonly #binding: Holder
+
+  constructor(id: number, context: Context, platform: PlatformDevice, grant: Grant) {
+    super(id)
+    this.context = context
+    this.platform = platform
+    this.grant = grant
+    this.#binding = { id, kind: 'binding of device' }
+    this.hold(this.#binding)
+    context.core.bound.set(platform, this)
+  }
+
+  get holds(): readonly IommuObject[] {
+    return [...new Set(this.slots.values())]
+  }
+
+  override get facts(): Readonly<Record<string, string>> {
+    const grant = this.grant === GRANT.WHOLE_DEVICE ? 'WHOLE_DEVICE' : 'PASID_ONLY'
+    return { name: this.platform.name, unit: this.platform.driver.name, grant, attachments: String(this.slots.size) }
+  }
+
+  /** Empties a slot: its DMA is blocked, and what the attachment reserved and held is free. Nothing there is done. */
+  detach(slot: number): Completion {
+    const domain = this.slots.get(slot)
+    if (domain === undefined) return undefined
+    this.slots.delete(slot)
+    return after(this.platform.device.clear(slot, domain.ops), () => {
+      if (slot === RID_SLOT) domain.ioas.reserved.removeOwner(this)
+      return this.letGo(domain)
+    })
+  }
+
+  /** Ends an attachment's hold of a domain; an automatic one goes with its last. */
+  letGo(domain: Domain): Completion {
+    domain.drop(this)
+    this.drop(domain)
+    // One that its own call still makes is not published, and undone by that call.
+    const isPublished = this.context.objects.find(domain.id) === domain
+    return domain.isAuto && domain.users === 0 && isPublished ? this.context.discard(domain) : undefined
+  }
+
+  /** Its file closes: PASIDs, then the RID are detached, its vDEVICE's id is spoilt, and the device is free. */
+  unbind(): Completion {
+    const pasids = [...this.slots.keys()].filter((slot) => slot !== RID_SLOT).sort((a, b) => a - b)
+    const detached = inOrder([...pasids, RID_SLOT].map((slot) => () => this.detach(slot)))
+    return after(detached, () => {
+      const buried = this.vdevice === undefined ? undefined : this.context.bury(this.vdevice)
+      return after(buried, () => {
+        this.drop(this.#binding)
+        return this.context.discard(this)
+      })
+    })
+  }
+
+  destroy(): Completion {
+    this.context.core.bound.delete(this.platform)
+    return undefined
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Many translations in dense arrays: what Translate and TranslateUnit share. The loop over the elements allocates
+ * nothing for those that do not fault.
+ */
+
+import { detailOf, type RefusalDetail, refusalOf } from './detail.js'
+import { type DmaFault, faultOf } from './dma-fault.js'
+import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
+import { assert, Refusal } from './refusal.js'
+
+/** Bits that an access may have. */
+const ACCESS_BITS = DMA_ACCESS.READ | DMA_ACCESS.WRITE | DMA_ACCESS.EXECUTE | DMA_ACCESS.PRIVILEGED
+const MOVES = DMA_ACCESS.READ | DMA_ACCESS.WRITE | DMA_ACCESS.EXECUTE
+
+/** A way into a unit, for elements of a batch. Both halves of an address are 32 bits. */
+export interface Requester {
+  translate(index: number, lo: number, hi: number, access: number, out: DmaOutcome): void
+  explain(index: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]
+  faultName(fault: number): string
+}
+
+/** What is the same in every reply; arrays are as long as `doneCount`. */
+export interface BatchColumns {
+  readonly outcomes: Uint32Array
+  readonly pageSizeLog2s: Uint32Array
+  readonly permissions: Uint32Array
+  readonly faultCodes: Uint32Array
+  readonly cacheHits: Uint32Array
+  readonly transactionIds: BigUint64Array
+  readonly faults: readonly DmaFault[]
+  readonly doneCount: number
+  readonly refusal?: RefusalDetail
+}
+
+/** A struct for outcomes. */
+export const newOutcome = (): DmaOutcome => ({
+  status: DMA_STATUS.ABORTED,
+  address: 0,
+  leafLg2: 12,
+  rights: 0,
+  fault: 0,
+  hit: 0,
+  tag: 0,
+})
+
+/** What a batch asks. */
+export interface Batch {
+  readonly iovas: BigUint64Array
+  /** Access of every element; 0 is READ. */
+  readonly access: number
+  /** Access of each element, or empty. */
+  readonly accesses: Uint32Array
+  /** Faults that get a sentence. */
+  readonly explained: number
+}
+
+/**
+ * Translates every element, or up to the first whose access cannot be.
+ *
+ * @param took told of each element that ended OK
+ */
+export function translateBatch(
+  requester: Requester,
+  batch: Batch,
+  took: (index: number, outcome: DmaOutcome) => void,
+): BatchColumns {
+  const { iovas, accesses } = batch
+  const count = iovas.length
+  // Two halves of each address, low first: typed arrays are little-endian on every machine that Node runs on.
+  const halves = new Uint32Array(iovas.buffer, iovas.byteOffset, count * 2)
+  const outcomes = new Uint32Array(count)
+  const pageSizeLog2s = new Uint32Array(count)
+  const permissions = new Uint32Array(count)
+  const faultCodes = new Uint32Array(count)
+  const cacheHits = new Uint32Array(count)
+  const faults: DmaFault[] = []
+  const out = newOutcome()
+  let done = 0
+  let access = batch.access === 0 ? DMA_ACCESS.READ : batch.access
+  const refusal = refusalOf(() => {
+    if (accesses.length !== 0 && accesses.length !== count) {
+      throw new Refusal('EINVAL', `accesses has ${accesses.length} elements, and iovas ${count}`)
+    }
+    if (accesses.length === 0) checkAccess(access)
+    for (; done < count; done++) {
+      if (accesses.length !== 0) {
+        access = accesses[done]
+        checkAccess(access, done)
+      }
+      const lo = halves[2 * done]
+      const hi = halves[2 * done + 1]
+      requester.translate(done, lo, hi, access, out)
+      outcomes[done] = out.status
+      cacheHits[done] = out.hit
+      if (out.status === DMA_STATUS.OK) {
+        pageSizeLog2s[done] = out.leafLg2
+        permissions[done] = out.rights
+        took(done, out)
+      } else if (out.status === DMA_STATUS.FAULT) {
+        faultCodes[done] = out.fault
+        faults.push(faultOf(requester, { index: done, lo, hi, access }, out.fault, faults.length < batch.explained))
+      } else refusePending(out)
+    }
+  })
+  return {
+    outcomes: outcomes.subarray(0, done),
+    pageSizeLog2s: pageSizeLog2s.subarray(0, done),
+    permissions: permissions.subarray(0, done),
+    faultCodes: faultCodes.subarray(0, done),
+    cacheHits: cacheHits.subarray(0, done),
+    transactionIds: new BigUint64Array(0),
+    faults,
+    doneCount: done,
+    refusal: refusal === undefined ? undefined : detailOf(refusal),
+  }
+}
+
+/** @throws Refusal EINVAL, for bits that are no access and for an access that moves nothing */
+export function checkAccess(access: number, index = 0): void {
+  if ((access & ~ACCESS_BITS) === 0 && (access & MOVES) !== 0) return
+  throw new Refusal('EINVAL', 'an access has READ, WRITE or EXEC, and beside them PRIV', { index, access })
+}
+
+/** No unit stalls: their ID registers say so, as nothing here could resume one. */
+export function refusePending(out: DmaOutcome): void {
+  assert(out.status !== DMA_STATUS.PENDING, 'a unit without stalls and page requests leaves nothing pending')
+}

@@ -1,0 +1,307 @@
+/**
+ * DMA by bound devices. What is not attached is blocked by the tables themselves, and what a device reaches is a region
+ * of its context, as nothing else is ever mapped; so there is nothing to check here but the request.
+ */
+
+import type { Call } from './call.js'
+import { checkBytes, checkCount } from './checks.js'
+import { detailOf, type Progress, type RefusalDetail, refusalOf } from './detail.js'
+import { Device } from './device.js'
+import {
+  type BatchColumns,
+  checkAccess,
+  newOutcome,
+  type Requester,
+  refusePending,
+  translateBatch,
+} from './dma-batch.js'
+import { type DmaFault, faultOf, type StepInfo, stepsOf } from './dma-fault.js'
+import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
+import { Refusal } from './refusal.js'
+import { U64_MAX } from './u64.js'
+
+/** The contract's DmaOutcome. */
+export type OutcomeNumber = 0 | 1 | 2 | 3 | 4 | 5
+
+const NO_PASID = -1
+
+/** Who makes a DMA, and how. */
+interface DmaRequest {
+  readonly deviceId: number
+  readonly pasid?: number
+  readonly access: number
+  readonly addressType: number
+}
+
+/** What Translate takes. */
+export interface TranslateRequest extends DmaRequest {
+  readonly iovas: BigUint64Array
+  readonly accesses: Uint32Array
+}
+
+/** Translates many IOVAs as accesses of the device would. */
+export function translate(
+  call: Call,
+  request: TranslateRequest,
+): BatchColumns & { regionIds: Uint32Array; offsets: BigUint64Array } {
+  const { iovas } = request
+  const { regions } = call.context
+  const regionIds = new Uint32Array(iovas.length)
+  const offsets = new BigUint64Array(iovas.length)
+  const halves = new Uint32Array(offsets.buffer)
+  let requester: Requester | undefined
+  const refusal = refusalOf(() => {
+    checkCount(call, iovas.length)
+    requester = requesterOf(call, request)
+  })
+  if (requester === undefined || refusal !== undefined) {
+    const none = translateBatch(
+      NOBODY,
+      { ...request, iovas: NONE, accesses: new Uint32Array(0), access: 0, explained: 0 },
+      () => {},
+    )
+    const noPlace = { regionIds: new Uint32Array(0), offsets: NONE }
+    return { ...none, ...noPlace, refusal: refusal && detailOf(refusal) }
+  }
+  const { explained_faults: explained } = call.core.limits.call
+  const columns = translateBatch(requester, { ...request, explained }, (index, { address }) => {
+    const region = regions.atPhysical(address)
+    if (region === undefined) return
+    const offset = address - region.memory.address
+    regionIds[index] = region.id
+    halves[2 * index] = offset
+    halves[2 * index + 1] = offset / 2 ** 32
+  })
+  const { doneCount } = columns
+  return { ...columns, regionIds: regionIds.subarray(0, doneCount), offsets: offsets.subarray(0, doneCount) }
+}
+
+/** How one read or write ended. */
+interface Moved {
+  readonly outcome: OutcomeNumber
+  readonly fault?: DmaFault
+  readonly transactionId: bigint
+}
+
+/** Reads memory as the device. */
+export function dmaRead(
+  call: Call,
+  request: DmaRequest & { readonly operations: readonly { readonly address: bigint; readonly length: number }[] },
+): Progress & { results: readonly (Moved & { data: Uint8Array })[] } {
+  const { operations } = request
+  const results: (Moved & { data: Uint8Array })[] = []
+  const refusal = refusalOf(() => {
+    checkCount(call, operations.length)
+    checkBytes(call, sum(operations.map(({ length }) => length)))
+    const mover = moverOf(call, request, DMA_ACCESS.READ)
+    for (const { address, length } of operations) {
+      const data = new Uint8Array(length)
+      const { machine } = call.core
+      const moved = mover.move(results.length, address, length, (physical, from, bytes) =>
+        machine.readPhysical(physical, data.subarray(from, from + bytes)),
+      )
+      results.push({ ...moved, data: data.subarray(0, moved.bytes) })
+    }
+  })
+  return { results, doneCount: results.length, refusal: detailWith(refusal, results.length) }
+}
+
+/** Writes memory as the device. */
+export function dmaWrite(
+  call: Call,
+  request: DmaRequest & { readonly operations: readonly { readonly address: bigint; readonly data: Uint8Array }[] },
+): Progress & { results: readonly (Moved & { doneBytes: number })[] } {
+  const { operations } = request
+  const results: (Moved & { doneBytes: number })[] = []
+  const refusal = refusalOf(() => {
+    checkCount(call, operations.length)
+    checkBytes(call, sum(operations.map(({ data }) => data.length)))
+    const mover = moverOf(call, request, DMA_ACCESS.WRITE)
+    for (const { address, data } of operations) {
+      const { machine } = call.core
+      const moved = mover.move(results.length, address, data.length, (physical, from, bytes) =>
+        machine.writePhysical(physical, data.subarray(from, from + bytes)),
+      )
+      results.push({ ...moved, doneBytes: moved.bytes })
+    }
+  })
+  return { results, doneCount: results.length, refusal: detailWith(refusal, results.length) }
+}
+
+/** How PENDING transactions ended. No unit here leaves one pending, so no id names one. */
+export function awaitDma(
+  call: Call,
+  request: { readonly transactionIds: BigUint64Array },
+): Progress & { results: readonly never[] } {
+  const refusal = refusalOf(() => {
+    checkCount(call, request.transactionIds.length)
+    for (const id of request.transactionIds) {
+      throw new Refusal('ENOENT', 'no transaction of this context has this id, or it was told before', { id })
+    }
+  })
+  return { results: [], doneCount: 0, refusal: detailWith(refusal, 0) }
+}
+
+/** The contract's Explanation. */
+export interface Explanation {
+  readonly steps: readonly StepInfo[]
+  readonly fresh: {
+    readonly outcome: OutcomeNumber
+    readonly location?: { readonly regionId: number; readonly offset: bigint }
+    readonly address?: bigint
+    readonly pageSizeLog2: number
+    readonly permissions: number
+    readonly fault?: DmaFault
+  }
+  readonly missingInvalidation: string
+}
+
+/** Walks the tables for one access and shows each step; nothing changes. */
+export function explain(
+  call: Call,
+  request: { readonly deviceId: number; readonly pasid?: number; readonly iova: bigint; readonly access: number },
+): { explanation: Explanation } {
+  const requester = requesterOf(call, { ...request, addressType: 0 })
+  const access = request.access === 0 ? DMA_ACCESS.READ : request.access
+  checkAccess(access)
+  const explanation = explainOne(requester, request.iova, access, (steps) => stepsOf(steps, call.context.regions))
+  const region = call.context.regions.atPhysical(explanation.physical)
+  const { fresh } = explanation
+  const location =
+    fresh.outcome === DMA_STATUS.OK && region !== undefined
+      ? { regionId: region.id, offset: BigInt(explanation.physical - region.memory.address) }
+      : undefined
+  return { explanation: { steps: explanation.steps, fresh: { ...fresh, location }, missingInvalidation: '' } }
+}
+
+/** One dry walk of a requester, and the physical address it came to. */
+export function explainOne(
+  requester: Requester,
+  iova: bigint,
+  access: number,
+  tell: (steps: readonly ExplainStep[]) => readonly StepInfo[],
+): Explanation & { readonly physical: number } {
+  const out = newOutcome()
+  const [lo, hi] = halvesOf(iova)
+  const steps = requester.explain(0, lo, hi, access, out)
+  const isOk = out.status === DMA_STATUS.OK
+  const isFault = out.status === DMA_STATUS.FAULT
+  return {
+    steps: tell(steps),
+    fresh: {
+      outcome: out.status as OutcomeNumber,
+      pageSizeLog2: isOk ? out.leafLg2 : 0,
+      permissions: isOk ? out.rights : 0,
+      // A dry walk records nothing.
+      fault: isFault
+        ? { ...faultOf(requester, { index: 0, lo, hi, access }, out.fault, true), recorded: false }
+        : undefined,
+    },
+    missingInvalidation: '',
+    physical: isOk ? out.address : -1,
+  }
+}
+
+/** Both halves of an address. */
+export const halvesOf = (address: bigint): readonly [lo: number, hi: number] => [
+  Number(address & 0xffff_ffffn),
+  Number(address >> 32n),
+]
+
+const NONE = new BigUint64Array(0)
+const NOBODY: Requester = { translate() {}, explain: () => [], faultName: () => '' }
+
+function requesterOf(call: Call, request: Omit<DmaRequest, 'access'>): Requester {
+  const { platform } = call.look(Device, request.deviceId, 'device_id')
+  if (request.addressType !== 0) {
+    throw new Refusal('EOPNOTSUPP', 'no device of this platform has an ATC yet; leave address_type out')
+  }
+  const pasid = pasidOf(platform, request.pasid)
+  const { port } = platform.device
+  return {
+    translate: (_index, lo, hi, access, out) => port.translate(pasid, lo, hi, access, out),
+    explain: (_index, lo, hi, access, out) => port.explain(pasid, lo, hi, access, out),
+    faultName: (fault) => port.faultName(fault),
+  }
+}
+
+/** A mediated device's requests carry its own PASID; others' what the request names. */
+function pasidOf({ mediated, device, name }: Device['platform'], asked: number | undefined): number {
+  if (mediated !== undefined) {
+    if (asked === undefined) return mediated.pasid
+    const reason = `${name} is PASID ${mediated.pasid} of ${mediated.parent}, which its requests carry by themselves`
+    throw new Refusal('EINVAL', reason, { pasid: asked })
+  }
+  if (asked === undefined) return NO_PASID
+  if (asked < device.maxPasids) return asked
+  const reason = device.maxPasids === 0 ? 'the device has no PASIDs' : `its PASIDs are below ${device.maxPasids}`
+  throw new Refusal('EINVAL', reason, { pasid: asked, max_pasids: device.maxPasids })
+}
+
+/** Moves a piece; answers the bytes there were. */
+type Move = (physical: number, from: number, bytes: number) => number
+
+interface Mover {
+  move(index: number, iova: bigint, length: number, move: Move): Moved & { bytes: number }
+}
+
+function moverOf(call: Call, request: DmaRequest, direction: number): Mover {
+  const requester = requesterOf(call, request)
+  const beside = direction === DMA_ACCESS.READ ? DMA_ACCESS.PRIVILEGED | DMA_ACCESS.EXECUTE : DMA_ACCESS.PRIVILEGED
+  if ((request.access & ~(beside | direction)) !== 0) {
+    throw new Refusal('EINVAL', 'beside its direction an access has PRIV, and a read EXEC', { access: request.access })
+  }
+  const access = request.access | direction
+  const out = newOutcome()
+  return {
+    move: (index, iova, length, move) => {
+      if (length > 0 && iova + BigInt(length) - 1n > U64_MAX) {
+        throw new Refusal('EOVERFLOW', 'the access ends beyond 2^64', { iova, length })
+      }
+      return moveOne(requester, { index, iova, length, access }, out, move)
+    },
+  }
+}
+
+interface Piecewise {
+  readonly index: number
+  readonly iova: bigint
+  readonly length: number
+  readonly access: number
+}
+
+/** Goes from leaf to leaf; the first piece that does not end OK ends the operation. */
+function moveOne(requester: Requester, what: Piecewise, out: DmaOutcome, move: Move): Moved & { bytes: number } {
+  const { index, access, length } = what
+  let [lo, hi] = halvesOf(what.iova)
+  let bytes = 0
+  while (bytes < length) {
+    requester.translate(index, lo, hi, access, out)
+    // Reads of a terminated request give zeroes, writes vanish: both count as moved.
+    if (out.status === DMA_STATUS.RAZ_WI) return { outcome: DMA_STATUS.RAZ_WI, bytes: length, transactionId: 0n }
+    if (out.status !== DMA_STATUS.OK) {
+      refusePending(out)
+      const isFault = out.status === DMA_STATUS.FAULT
+      const fault = isFault ? faultOf(requester, { index, lo, hi, access }, out.fault, true) : undefined
+      return { outcome: out.status as OutcomeNumber, bytes, fault, transactionId: 0n }
+    }
+    const leaf = 2 ** out.leafLg2
+    const piece = Math.min(length - bytes, leaf - (out.address % leaf))
+    const done = move(out.address, bytes, piece)
+    bytes += done
+    // Beyond the end of memory the bus answers nothing.
+    if (done < piece) return { outcome: DMA_STATUS.ABORTED, bytes, transactionId: 0n }
+    const next = (lo >>> 0) + piece
+    lo = next % 2 ** 32
+    hi += Math.floor(next / 2 ** 32)
+  }
+  return { outcome: DMA_STATUS.OK, bytes, transactionId: 0n }
+}
+
+const sum = (lengths: readonly number[]): number => lengths.reduce((total, length) => total + length, 0)
+
+function detailWith(refusal: Refusal | undefined, index: number): RefusalDetail | undefined {
+  if (refusal === undefined) return undefined
+  const detail = detailOf(refusal)
+  return { ...detail, context: { index: String(index), ...detail.context } }
+}

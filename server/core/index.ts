@@ -1,0 +1,98 @@
+/** The door of core for the RPC layer: the object model, and a handler for each method it answers. */
+
+import * as context from './context-calls.js'
+import * as device from './device-calls.js'
+import * as dma from './dma-calls.js'
+import * as domain from './domain-calls.js'
+import { getHwInfo } from './hw-info-calls.js'
+import { invalidateIotlb } from './invalidate-calls.js'
+import * as ioas from './ioas-calls.js'
+import * as memory from './memory-calls.js'
+import * as option from './option-calls.js'
+import * as server from './server-calls.js'
+import * as unit from './unit-calls.js'
+import * as viommu from './viommu-calls.js'
+
+export {
+  type Clock,
+  Connection,
+  type CoreEvent,
+  type EndReason,
+  type EventSink,
+  type Peer,
+  type RandomSource,
+  type ServerFacts,
+} from './ambient.js'
+export { Call, type Handler } from './call.js'
+export { Context, LIFETIME } from './context.js'
+export { Core, type CoreOptions } from './core.js'
+export { detailOf, type RefusalDetail } from './detail.js'
+export { DEFAULT_LIMITS, type Limits, listLimits } from './limits.js'
+export { NOT_OFFERED, PARTLY_OFFERED } from './not-offered.js'
+export { Refusal } from './refusal.js'
+export { Unavailable } from './unavailable.js'
+
+/** Methods that need no context. */
+export const CONTEXT_FREE = ['OpenContext', 'GetServerInfo', 'AdvanceClock', 'ListContexts', 'EndContext'] as const
+
+/** Handlers by the method's name in the contract. */
+export const HANDLERS = {
+  AdvanceClock: server.advanceClock,
+  ListContexts: context.listContexts,
+  EndContext: context.endContext,
+  GetServerInfo: server.getServerInfo,
+  OpenContext: context.openContext,
+  CloseContext: context.closeContext,
+  RenewLease: context.renewLease,
+  GetContext: context.getContext,
+  ListObjects: context.listObjects,
+  Destroy: context.destroy,
+  ListDevices: device.listDevices,
+  GetDevice: device.getDevice,
+  BindDevice: device.bindDevice,
+  UnbindDevice: device.unbindDevice,
+  AttachRid: device.attachRid,
+  ReplaceRid: device.replaceRid,
+  DetachRid: device.detachRid,
+  AttachPasid: device.attachPasid,
+  ReplacePasid: device.replacePasid,
+  DetachPasid: device.detachPasid,
+  ResetDevice: device.resetDevice,
+  Translate: dma.translate,
+  DmaRead: dma.dmaRead,
+  DmaWrite: dma.dmaWrite,
+  AwaitDma: dma.awaitDma,
+  Explain: dma.explain,
+  CreateIoas: ioas.createIoas,
+  IoasAllowIovas: ioas.ioasAllowIovas,
+  IoasIovaRanges: ioas.ioasIovaRanges,
+  IoasMap: ioas.ioasMap,
+  IoasMapFile: ioas.ioasMapFile,
+  IoasCopy: ioas.ioasCopy,
+  IoasUnmap: ioas.ioasUnmap,
+  IoasBatch: ioas.ioasBatch,
+  GetOption: option.getOption,
+  SetOption: option.setOption,
+  GetVfioIoas: option.getVfioIoas,
+  SetVfioIoas: option.setVfioIoas,
+  ClearVfioIoas: option.clearVfioIoas,
+  CreatePagingDomain: domain.createPagingDomain,
+  CreateUserDomain: domain.createUserDomain,
+  InvalidateIotlb: invalidateIotlb,
+  CreateViommu: viommu.createViommu,
+  CreateVdevice: viommu.createVdevice,
+  GetHwInfo: getHwInfo,
+  CreateMemoryRegion: memory.createMemoryRegion,
+  DestroyMemoryRegion: memory.destroyMemoryRegion,
+  ListMemoryRegions: memory.listMemoryRegions,
+  ReadMemory: memory.readMemory,
+  WriteMemory: memory.writeMemory,
+  CreateUnit: unit.createUnit,
+  GetUnit: unit.getUnit,
+  ReadUnitRegisters: unit.readUnitRegisters,
+  WriteUnitRegisters: unit.writeUnitRegisters,
+  TranslateUnit: unit.translateUnit,
+  ExplainUnit: unit.explainUnit,
+  PollUnitInterrupts: unit.pollUnitInterrupts,
+  ResetUnit: unit.resetUnit,
+}

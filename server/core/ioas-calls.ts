@@ -1,0 +1,264 @@
+/** Calls about address spaces. [uAPI IOMMU_IOAS_*] */
+
+import type { Call } from './call.js'
+import { checkCount, checkFlags } from './checks.js'
+import { detailOf, type Progress, type RefusalDetail, refusalOf } from './detail.js'
+import type { Range } from './driver.js'
+import { Ioas } from './ioas.js'
+import { mapSlices, type Slice, slicesOf, unmapRange } from './ioas-map.js'
+import { Pages, type PagesSource } from './pages.js'
+import { Refusal } from './refusal.js'
+import { hex, hexRange, intersects, PAGE, U64_MAX } from './u64.js'
+
+const FIXED_IOVA = 1
+const WRITEABLE = 2
+const READABLE = 4
+const MAP_FLAGS = FIXED_IOVA | WRITEABLE | READABLE
+
+/** The contract's AddressRange. */
+export interface AddressRange {
+  readonly first: bigint
+  readonly last: bigint
+}
+
+/** Makes an empty address space. */
+export function createIoas(call: Call, request: { readonly flags: number }): { ioasId: number } {
+  checkFlags(request.flags, 0)
+  const ioas = call.make(new Ioas(call.newId(), call.context))
+  return { ioasId: ioas.id }
+}
+
+/** Replaces the list of allowed ranges, whole or not at all. */
+export function ioasAllowIovas(
+  call: Call,
+  request: { readonly ioasId: number; readonly ranges: readonly AddressRange[] },
+): Progress {
+  const refusal = refusalOf(() => {
+    checkCount(call, request.ranges.length)
+    const ioas = call.take(Ioas, request.ioasId, 'ioas_id')
+    ioas.allow(checkedRanges(request.ranges))
+  })
+  return refusal === undefined ? { doneCount: request.ranges.length } : { doneCount: 0, refusal: detailOf(refusal) }
+}
+
+/** The holes of the reserved set, and the alignment. */
+export function ioasIovaRanges(
+  call: Call,
+  request: { readonly ioasId: number; readonly maxRanges?: number },
+): { ranges: readonly AddressRange[]; totalCount: number; iovaAlignment: bigint; refusal?: RefusalDetail } {
+  const ioas = call.look(Ioas, request.ioasId, 'ioas_id')
+  const holes = ioas.reserved.holes.map(({ start, last }) => ({ first: start, last }))
+  const room = request.maxRanges ?? holes.length
+  const reply = { ranges: holes.slice(0, room), totalCount: holes.length, iovaAlignment: ioas.alignment }
+  if (room >= holes.length) return reply
+  const reason = `there are ${holes.length} ranges and max_ranges is ${room}`
+  return { ...reply, refusal: detailOf(new Refusal('EMSGSIZE', reason, { total: holes.length })) }
+}
+
+/** What IoasMap takes. */
+export interface MapRequest {
+  readonly ioasId: number
+  readonly flags: number
+  readonly region?: { readonly regionId: number; readonly offset: bigint }
+  readonly userVa?: bigint
+  readonly length: bigint
+  readonly iova: bigint
+}
+
+/** Maps memory of a region, or at an address of the client's. */
+export function ioasMap(call: Call, request: MapRequest): { iova: bigint } {
+  checkMap(request.flags, request.iova, request.length)
+  const ioas = call.look(Ioas, request.ioasId, 'ioas_id')
+  const source = sourceOf(call, request)
+  const from = source.kind === 'client' ? source.address : source.offset
+  if (from + request.length > U64_MAX) {
+    throw new Refusal('EOVERFLOW', 'the source ends beyond 2^64', { source: hex(from), length: request.length })
+  }
+  if (request.length === 0n || request.length > U64_MAX - PAGE) {
+    throw new Refusal('EINVAL', 'the length is 0, or too large for a mapping', { length: request.length })
+  }
+  return { iova: mapNew(call, ioas, source, request) }
+}
+
+/** Maps a file's memory: that of a region, by the region's file. */
+export function ioasMapFile(
+  call: Call,
+  request: {
+    readonly ioasId: number
+    readonly flags: number
+    readonly regionId?: number
+    readonly fd?: number
+    readonly start: bigint
+    readonly length: bigint
+    readonly iova: bigint
+  },
+): { iova: bigint } {
+  checkMap(request.flags, request.iova, request.length)
+  const ioas = call.look(Ioas, request.ioasId, 'ioas_id')
+  if (request.length === 0n) throw new Refusal('EINVAL', 'the length is 0', { length: 0n })
+  if (request.start + request.length - 1n > U64_MAX) {
+    throw new Refusal('EOVERFLOW', 'the range of the file ends beyond 2^64', { start: request.start })
+  }
+  return { iova: mapNew(call, ioas, fileOf(call, request), request) }
+}
+
+/** What IoasCopy takes. */
+export interface CopyRequest {
+  readonly flags: number
+  readonly dstIoasId: number
+  readonly srcIoasId: number
+  readonly length: bigint
+  readonly dstIova: bigint
+  readonly srcIova: bigint
+}
+
+/** Maps again what another range of IOVAs maps. */
+export function ioasCopy(call: Call, request: CopyRequest): { dstIova: bigint } {
+  const { flags, length, srcIova, dstIova } = request
+  checkFlags(flags, MAP_FLAGS)
+  refuseAllOnes({ length, srcIova, dstIova })
+  checkRights(flags)
+  const source = call.look(Ioas, request.srcIoasId, 'src_ioas_id')
+  if (length === 0n) throw new Refusal('EINVAL', 'the length is 0', { length })
+  const last = srcIova + length - 1n
+  if (last > U64_MAX) throw new Refusal('EOVERFLOW', 'the source ends beyond 2^64', { src_iova: hex(srcIova), length })
+  const slices = slicesOf(source, srcIova, last)
+  const destination = call.look(Ioas, request.dstIoasId, 'dst_ioas_id')
+  return { dstIova: mapSlices(call, destination, { ...mapSpec(request.flags, dstIova), slices, length }) }
+}
+
+/** What IoasUnmap takes. */
+export interface UnmapRequest {
+  readonly ioasId: number
+  readonly iova: bigint
+  readonly length: bigint
+}
+
+/** Unmaps whole areas. */
+export function ioasUnmap(call: Call, request: UnmapRequest): { length: bigint } {
+  const { iova, length } = request
+  const ioas = call.look(Ioas, request.ioasId, 'ioas_id')
+  const everything = iova === 0n && length === U64_MAX
+  if (!everything) {
+    refuseAllOnes({ iova, length })
+    if (length === 0n) throw new Refusal('EINVAL', 'the length is 0', { length })
+    if (iova + length - 1n > U64_MAX) {
+      throw new Refusal('EOVERFLOW', 'the range ends beyond 2^64', { iova: hex(iova), length })
+    }
+  }
+  const last = everything ? U64_MAX : iova + length - 1n
+  const { removed, refusal } = unmapRange(call, ioas, iova, last)
+  if (refusal !== undefined) throw refusal
+  if (removed > 0n || everything) return { length: removed }
+  throw new Refusal('ENOENT', 'nothing is mapped in the range', { range: hexRange({ start: iova, last }) })
+}
+
+/** One operation of a batch. */
+export interface BatchOperation {
+  readonly map?: MapRequest
+  readonly unmap?: UnmapRequest
+  readonly copy?: CopyRequest
+}
+
+/** Several operations in order, up to the first that is refused. */
+export function ioasBatch(
+  call: Call,
+  request: { readonly operations: readonly BatchOperation[] },
+): Progress & { results: BigUint64Array } {
+  const { operations } = request
+  const results = new BigUint64Array(operations.length)
+  let doneCount = 0
+  const refusal = refusalOf(() => {
+    checkCount(call, operations.length)
+    for (const operation of operations) {
+      results[doneCount] = operate(call, operation)
+      doneCount++
+    }
+  })
+  const reply = { results: results.subarray(0, doneCount), doneCount }
+  if (refusal === undefined) return reply
+  const detail = detailOf(refusal)
+  return { ...reply, refusal: { ...detail, context: { index: String(doneCount), ...detail.context } } }
+}
+
+function operate(call: Call, { map, unmap, copy }: BatchOperation): bigint {
+  if (map !== undefined) return ioasMap(call, map).iova
+  if (unmap !== undefined) return ioasUnmap(call, unmap).length
+  if (copy !== undefined) return ioasCopy(call, copy).dstIova
+  throw new Refusal('EINVAL', 'the operation is empty: set map, unmap or copy')
+}
+
+function checkMap(flags: number, iova: bigint, length: bigint): void {
+  checkFlags(flags, MAP_FLAGS)
+  refuseAllOnes({ iova, length })
+  checkRights(flags)
+}
+
+/** All ones is looked at even where the field is not used otherwise. */
+function refuseAllOnes(fields: Readonly<Record<string, bigint>>): void {
+  for (const [name, value] of Object.entries(fields)) {
+    if (value === U64_MAX) throw new Refusal('EOVERFLOW', `${name} is all ones`, { field: name })
+  }
+}
+
+function checkRights(flags: number): void {
+  if ((flags & (READABLE | WRITEABLE)) !== 0) return
+  throw new Refusal('EINVAL', 'neither READABLE nor WRITEABLE is asked for', { flags })
+}
+
+const mapSpec = (flags: number, iova: bigint) => ({
+  protection: { read: (flags & READABLE) !== 0, write: (flags & WRITEABLE) !== 0 },
+  iova: (flags & FIXED_IOVA) !== 0 ? iova : undefined,
+})
+
+function mapNew(
+  call: Call,
+  ioas: Ioas,
+  source: PagesSource,
+  request: { readonly flags: number; readonly length: bigint; readonly iova: bigint },
+): bigint {
+  const { flags, length, iova } = request
+  const pages = new Pages(source, length, (flags & WRITEABLE) !== 0)
+  try {
+    const slices: readonly Slice[] = [{ pages, offset: 0n, length }]
+    return mapSlices(call, ioas, { ...mapSpec(flags, iova), slices, length })
+  } finally {
+    pages.drop()
+  }
+}
+
+function sourceOf(call: Call, { region, userVa }: MapRequest): PagesSource {
+  const { regions } = call.context
+  if (region !== undefined) return { kind: 'region', region: regions.get(region.regionId), offset: region.offset }
+  if (userVa !== undefined) return { kind: 'client', address: userVa, regions }
+  throw new Refusal('EFAULT', 'no memory is named: set region or user_va')
+}
+
+function fileOf(call: Call, request: { regionId?: number; fd?: number; start: bigint }): PagesSource {
+  const region = call.context.regions.all.find(({ id }) => id === request.regionId)
+  if (region !== undefined) return { kind: 'file', region, offset: request.start }
+  if (request.fd !== undefined) {
+    throw new Refusal('EBADF', `no descriptor ${request.fd} came through the side channel`, { fd: request.fd })
+  }
+  throw new Refusal('EBADF', 'no file is named: region_id is no region of this context', {
+    region: request.regionId ?? 0,
+  })
+}
+
+function checkedRanges(ranges: readonly AddressRange[]): readonly Range[] {
+  const checked: Range[] = []
+  for (const [index, { first: start, last }] of ranges.entries()) {
+    if (start >= last) {
+      throw new Refusal('EINVAL', 'a range has at least two bytes: first is not below last', { index })
+    }
+    const range = { start, last }
+    // Sorted insertion would be quicker; a list is as long as a platform has holes.
+    const other = checked.find((earlier) => intersects(earlier, range))
+    if (other !== undefined) {
+      const reason = `${hexRange(range)} overlaps ${hexRange(other)} of the same list`
+      throw new Refusal('EINVAL', reason, { index })
+    }
+    checked.push(range)
+  }
+  return checked
+}

@@ -1,0 +1,186 @@
+/**
+ * An I/O address space: what is mapped where, what may not be, and the domains that hold every mapping in their
+ * tables. The orders of checks are the kernel's. [uAPI IOMMU_IOAS_ALLOC]
+ *
+ * `join`, `leave` and `destroy` walk all areas in one turn; so does an unmap of everything. They are where work in
+ * slices goes: an area that waits for its slice is one that others meet with EBUSY, as `Area.leaving` is today.
+ */
+
+import { type Area, install } from './area.js'
+import type { Call } from './call.js'
+import type { Context } from './context.js'
+import type { Completion, Range } from './driver.js'
+import { IntervalMap } from './interval-map.js'
+import { type Holder, IommuObject, OBJECT_TYPE } from './object.js'
+import type { PagingDomain } from './paging-domain.js'
+import { Refusal } from './refusal.js'
+import { merge, ReservedRanges } from './reserved.js'
+import { hex, hexRange, lowestBit, PAGE, U64_MAX } from './u64.js'
+
+/** Who reserves, and how to call it in a refusal. */
+export interface Reservation {
+  readonly owner: Holder
+  readonly ranges: readonly Range[]
+}
+
+/** An address space. */
+export class Ioas extends IommuObject {
+  static readonly label = 'an IOAS'
+  static readonly hint = (found: IommuObject): string | undefined =>
+    found.type === OBJECT_TYPE.USER_DOMAIN
+      ? 'its tables are their owner’s, in guest memory, and nothing can be mapped into them by a call'
+      : undefined
+
+  readonly type = OBJECT_TYPE.IOAS
+  readonly kind = 'IOAS'
+  readonly context: Context
+  readonly areas = new IntervalMap<Area>()
+  readonly reserved = new ReservedRanges()
+  /** In the order they were made. */
+  readonly domains = new Set<PagingDomain>()
+  /** Where free choices go, ascending and disjoint; empty is everywhere. */
+  allowed: readonly Range[] = []
+  /** Leaves may be larger than 4096 bytes. [uAPI IOMMU_OPTION_HUGE_PAGES] */
+  hugePages = true
+  #allowedCount = 0
+
+  constructor(id: number, context: Context) {
+    super(id)
+    this.context = context
+  }
+
+  get holds(): readonly IommuObject[] {
+    return []
+  }
+
+  override get facts(): Readonly<Record<string, string>> {
+    return { areas: String(this.areas.size), alignment: String(this.alignment), domains: String(this.domains.size) }
+  }
+
+  /** IOVAs, lengths and page offsets are multiples of this many bytes, a power of two. */
+  get alignment(): bigint {
+    let most = this.hugePages ? 1n : PAGE
+    for (const { ops } of this.domains) {
+      const smallest = lowestBit(ops.pageSizes)
+      if (smallest > most) most = smallest
+    }
+    return most
+  }
+
+  /** Replaces the list of allowed ranges. @throws Refusal EADDRINUSE, EDQUOT; the old list stays then */
+  allow(ranges: readonly Range[]): void {
+    for (const [index, range] of ranges.entries()) {
+      if (this.reserved.firstIn(range.start, range.last) === undefined) continue
+      const owner = this.reserved.ownerIn(range.start, range.last)
+      const reason = `${hexRange(range)} cannot be allowed: ${owner} reserves part of it`
+      throw new Refusal('EADDRINUSE', reason, { index, owner })
+    }
+    const { quota } = this.context
+    quota.charge('allowed_ranges', ranges.length)
+    quota.release('allowed_ranges', this.#allowedCount)
+    this.#allowedCount = ranges.length
+    this.allowed = merge(ranges)
+  }
+
+  /** Reserves ranges for an owner. @throws Refusal EADDRINUSE (an area or an allowed range is there) */
+  reserve({ owner, ranges }: Reservation): void {
+    for (const range of ranges) {
+      const area = this.areas.firstIn(range.start, range.last)
+      const allowed = this.allowed.find(({ start, last }) => start <= range.last && range.start <= last)
+      const hit = area ?? allowed
+      if (hit === undefined) continue
+      const what = area === undefined ? 'an allowed range' : 'a mapping'
+      const reason = `${owner.kind} ${owner.id} reserves ${hexRange(range)}, and ${what} of IOAS ${this.id} is there`
+      throw new Refusal('EADDRINUSE', reason, { reserved: hexRange(range), in_use: hexRange(hit) })
+    }
+    this.reserved.add(owner, ranges)
+  }
+
+  /**
+   * A new domain takes over every mapping. [uAPI IOMMU_HWPT_ALLOC]
+   *
+   * @throws Refusal EINVAL, EADDRINUSE, EFAULT, ENOMEM, EDQUOT; the IOAS is as before, the domain's tables may hold
+   * something still and must be destroyed
+   */
+  join(domain: PagingDomain): void {
+    const smallest = lowestBit(domain.ops.pageSizes)
+    if (smallest > PAGE) {
+      throw new Refusal('EINVAL', `the domain's smallest page has ${smallest} bytes, more than 4096`, { smallest })
+    }
+    this.#raiseAlignment(smallest)
+    const { start, last } = domain.ops.aperture
+    const outside: Range[] = []
+    if (start > 0n) outside.push({ start: 0n, last: start - 1n })
+    if (last < U64_MAX) outside.push({ start: last + 1n, last: U64_MAX })
+    this.reserve({ owner: domain, ranges: outside })
+    this.domains.add(domain)
+    try {
+      for (const area of this.areas) {
+        if (area.leaving) continue
+        if (area.segments.length === 0) area.segments = area.pages.pin(area.offset, area.length)
+        install(domain.ops, area, this.hugePages)
+      }
+      domain.chargeTables()
+    } catch (error) {
+      this.#forget(domain)
+      throw error
+    }
+  }
+
+  /** A domain is destroyed; the last one lets all memory go. Nothing if it never joined. */
+  leave(domain: PagingDomain): void {
+    if (this.domains.has(domain)) this.#forget(domain)
+  }
+
+  /** Switches large pages. @throws Refusal EINVAL, EADDRINUSE */
+  setHugePages(on: boolean): void {
+    if (!on && this.hugePages) {
+      if (this.domains.size > 0 && this.areas.size > 0) {
+        const facts = { domains: this.domains.size, areas: this.areas.size }
+        throw new Refusal('EINVAL', 'mappings are in the tables of a domain with large pages already', facts)
+      }
+      this.#raiseAlignment(PAGE)
+    }
+    this.hugePages = on
+  }
+
+  /** An area is out of every table and no unit remembers it: its range and memory are free. */
+  discard(area: Area): void {
+    this.areas.remove(area)
+    area.unpin()
+    area.pages.drop()
+    this.context.quota.release('areas')
+  }
+
+  /** Keeps the IOAS while a call works on it. */
+  holdWhile(call: Call, done: Completion, then: () => void): void {
+    if (done !== undefined) this.hold(call)
+    call.after(done, () => {
+      if (done !== undefined) this.drop(call)
+      then()
+    })
+  }
+
+  destroy(): Completion {
+    for (const area of [...this.areas]) this.discard(area)
+    this.context.quota.release('allowed_ranges', this.#allowedCount)
+    if (this.context.vfioIoas === this) this.context.vfioIoas = undefined
+    return undefined
+  }
+
+  #forget(domain: PagingDomain): void {
+    this.domains.delete(domain)
+    this.reserved.removeOwner(domain)
+    if (this.domains.size > 0) return
+    for (const area of this.areas) if (!area.leaving) area.unpin()
+  }
+
+  #raiseAlignment(to: bigint): void {
+    if (to <= this.alignment) return
+    for (const area of this.areas) {
+      if (area.isAligned(to)) continue
+      const reason = `the mapping at ${hex(area.start)} is not aligned to ${to} bytes in IOVA, length and source`
+      throw new Refusal('EADDRINUSE', reason, { mapping: hexRange(area), alignment: to })
+    }
+  }
+}

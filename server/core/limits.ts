@@ -1,0 +1,129 @@
+/**
+ * Every limit that a refusal can name, with where its number comes from. `GetServerInfo` tells them all; EDQUOT and
+ * E2BIG name the one that was met.
+ */
+
+/** What a limit counts against; the numbers are the contract's LimitScope. */
+export const LIMIT_SCOPE = { CALL: 1, CONTEXT: 2, UID: 3, SERVER: 4 } as const
+
+/** What can be used up, in a context or by all contexts of a user id. */
+export type QuotaName =
+  | 'contexts'
+  | 'explicit_contexts'
+  | 'objects'
+  | 'areas'
+  | 'allowed_ranges'
+  | 'regions'
+  | 'region_bytes'
+  | 'table_bytes'
+  | 'queue_depth'
+  | 'streams'
+  | 'pending_dma'
+  | 'units'
+  | 'handles'
+
+/** Limits of one call. */
+export interface CallLimits {
+  /** Elements of an array. 65,536 IOVAs are half a megabyte on the wire and a few milliseconds of translation. */
+  readonly batch_elements: number
+  /** Bytes that all elements of a call move. Leaves room for the message around them in `message_bytes`. */
+  readonly batch_bytes: number
+  /** Bytes of a message: the 4 MiB that ttrpc and gRPC clients take by default. */
+  readonly message_bytes: number
+  /** Longest lease: an hour. A client that needs more opens an explicit context. */
+  readonly lease_ms: number
+  /** Lease of a context that names none: long enough for a debugger's short stop, short enough for a CI job. */
+  readonly lease_default_ms: number
+  /** Longest wait of one call; below the idle time-outs of common proxies (60 s). */
+  readonly wait_ms: number
+  /** UTF-16 units of a label: what a line of a table holds. */
+  readonly label_length: number
+  /** Faults of one call that carry a sentence; each costs a second walk, and a person reads the first few. */
+  readonly explained_faults: number
+  /** Unit interrupts kept for PollUnitInterrupts. */
+  readonly interrupts_kept: number
+}
+
+/** All limits of a daemon. */
+export interface Limits {
+  readonly call: CallLimits
+  readonly context: Readonly<Record<QuotaName, number>>
+  readonly uid: Readonly<Record<QuotaName, number>>
+}
+
+const MIB = 2 ** 20
+const TIB = 2 ** 40
+
+/**
+ * The defaults. A user id may have four times what one context may, so that one test cannot starve the next, and eight
+ * VMMs of a modest size fit beside each other.
+ */
+export const DEFAULT_LIMITS: Limits = {
+  call: {
+    batch_elements: 65_536,
+    batch_bytes: 3 * MIB,
+    message_bytes: 4 * MIB,
+    lease_ms: 3_600_000,
+    lease_default_ms: 30_000,
+    wait_ms: 55_000,
+    label_length: 64,
+    explained_faults: 16,
+    interrupts_kept: 4096,
+  },
+  context: {
+    contexts: 1,
+    explicit_contexts: 1,
+    // One per PASID of two whole devices (2^16 each), with room for what they hang on.
+    objects: 131_072,
+    // 4 GiB in 4 KiB areas; an area costs the daemon about 200 bytes.
+    areas: 1_048_576,
+    // More than any platform has holes.
+    allowed_ranges: 4096,
+    regions: 1024,
+    // Sparse mappings were checked up to here.
+    region_bytes: TIB,
+    // Tables of 128 GiB in 4 KiB pages.
+    table_bytes: 256 * MIB,
+    queue_depth: 65_536,
+    streams: 64,
+    pending_dma: 4096,
+    // A raw unit with its caches costs a few megabytes.
+    units: 16,
+    handles: 1024,
+  },
+  uid: {
+    contexts: 256,
+    explicit_contexts: 32,
+    objects: 524_288,
+    areas: 4_194_304,
+    allowed_ranges: 16_384,
+    regions: 4096,
+    region_bytes: 4 * TIB,
+    table_bytes: 1024 * MIB,
+    queue_depth: 262_144,
+    streams: 256,
+    pending_dma: 16_384,
+    units: 64,
+    handles: 4096,
+  },
+}
+
+/** A limit as GetServerInfo tells it. */
+export interface LimitInfo {
+  readonly name: string
+  /** One of LIMIT_SCOPE. */
+  readonly scope: number
+  readonly value: bigint
+  /** `bytes`, `ms` or empty for a count. */
+  readonly unit: string
+}
+
+/** Every limit, those of a call first. */
+export function listLimits(limits: Limits): readonly LimitInfo[] {
+  const tell = (of: object, scope: number) =>
+    Object.entries(of).map(([name, value]) => ({ name, scope, value: BigInt(value as number), unit: unitOf(name) }))
+  const ofContext = tell(limits.context, LIMIT_SCOPE.CONTEXT).filter(({ name }) => !name.endsWith('contexts'))
+  return [...tell(limits.call, LIMIT_SCOPE.CALL), ...ofContext, ...tell(limits.uid, LIMIT_SCOPE.UID)]
+}
+
+const unitOf = (name: string): string => (name.endsWith('_bytes') ? 'bytes' : name.endsWith('_ms') ? 'ms' : '')

@@ -1,0 +1,77 @@
+/** Kernel-owned domains: tables that the daemon keeps, with every mapping of an IOAS. [uAPI IOMMU_HWPT_ALLOC] */
+
+import type { Completion, PagingFlags, PagingOps } from './driver.js'
+import type { Ioas } from './ioas.js'
+import { IommuObject, OBJECT_TYPE } from './object.js'
+
+/** HWPT_PAGING. */
+export class PagingDomain extends IommuObject {
+  static readonly label = 'a paging domain'
+
+  readonly type = OBJECT_TYPE.PAGING_DOMAIN
+  readonly kind = 'paging domain'
+  readonly ioas: Ioas
+  readonly ops: PagingOps
+  readonly flags: PagingFlags
+  /** Made for an attach to an IOAS; goes with its last attachment. */
+  readonly isAuto: boolean
+  #chargedBytes = 0
+
+  constructor(id: number, ioas: Ioas, ops: PagingOps, flags: PagingFlags, isAuto: boolean) {
+    super(id)
+    this.ioas = ioas
+    this.ops = ops
+    this.flags = flags
+    this.isAuto = isAuto
+    ioas.hold(this)
+  }
+
+  /** It may be on a PASID, or on a RID whose PASIDs are in use. */
+  get pasidCompatible(): boolean {
+    return this.flags.pasid
+  }
+
+  get holds(): readonly IommuObject[] {
+    return [this.ioas]
+  }
+
+  override get facts(): Readonly<Record<string, string>> {
+    const flags = [
+      this.flags.nestParent ? 'NEST_PARENT' : '',
+      this.flags.dirtyTracking ? 'DIRTY_TRACKING' : '',
+      this.flags.pasid ? 'PASID' : '',
+    ].filter((name) => name !== '')
+    return {
+      unit: this.ops.driver.name,
+      flags: flags.join(' '),
+      auto: String(this.isAuto),
+      table_bytes: String(this.#chargedBytes),
+    }
+  }
+
+  /** Brings the quota to what the tables hold now. @throws Refusal EDQUOT, when they grew beyond it */
+  chargeTables(): void {
+    const { quota } = this.ioas.context
+    const bytes = this.ops.tableBytes
+    if (bytes > this.#chargedBytes) {
+      quota.charge('table_bytes', bytes - this.#chargedBytes)
+      this.#chargedBytes = bytes
+    } else this.releaseTables()
+  }
+
+  /** Gives back what the tables no longer hold. Cannot fail. */
+  releaseTables(): void {
+    const freed = this.#chargedBytes - this.ops.tableBytes
+    if (freed <= 0) return
+    this.ioas.context.quota.release('table_bytes', freed)
+    this.#chargedBytes -= freed
+  }
+
+  destroy(): Completion {
+    this.ioas.leave(this)
+    this.ioas.drop(this)
+    this.ops.destroy()
+    this.ioas.context.quota.release('table_bytes', this.#chargedBytes)
+    return undefined
+  }
+}

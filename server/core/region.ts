@@ -1,0 +1,157 @@
+/**
+ * Memory regions: the memory of the client's process. A region that was destroyed gives its id back at once; its bytes
+ * stay as long as a mapping holds them, as pinned pages do in the kernel.
+ */
+
+import type { Context } from './context.js'
+import { LowestFree } from './ids.js'
+import type { RegionMemory } from './machine.js'
+import { assert, Refusal } from './refusal.js'
+import { hex } from './u64.js'
+
+/** What a region was made with. */
+export interface RegionSpec {
+  /** The file's path; empty for other sources. */
+  readonly path: string
+  readonly label: string
+  /** Where the client itself sees it, a multiple of 4096. */
+  readonly clientAddress: bigint | undefined
+  /** Where raw units of the context see it, a multiple of 4096. */
+  readonly busAddress: number | undefined
+}
+
+/** One region. */
+export class Region {
+  /** Its id; 0 once it is destroyed. */
+  id: number
+  readonly memory: RegionMemory
+  readonly spec: RegionSpec
+  readonly #table: RegionTable
+  /** Its id, and every mapping, hold it. */
+  #holds = 1
+
+  constructor(table: RegionTable, id: number, memory: RegionMemory, spec: RegionSpec) {
+    this.#table = table
+    this.id = id
+    this.memory = memory
+    this.spec = spec
+  }
+
+  /** Keeps the bytes where they are. */
+  hold(): void {
+    this.#holds++
+  }
+
+  /** Ends a hold; the last one releases the memory. */
+  drop(): void {
+    assert(this.#holds > 0, 'a region is held before it is dropped')
+    this.#holds--
+    if (this.#holds === 0) this.#table.release(this)
+  }
+}
+
+/** One context's regions: by id, by the client's address, and by physical address. */
+export class RegionTable {
+  readonly #context: Context
+  readonly #ids = new LowestFree()
+  readonly #byId = new Map<number, Region>()
+  /** All that still have memory, ascending by physical address. */
+  readonly #placed: Region[] = []
+  #lastFound: Region | undefined
+
+  constructor(context: Context) {
+    this.#context = context
+  }
+
+  /** Regions that have an id, ascending. */
+  get all(): readonly Region[] {
+    return [...this.#byId.values()].sort((a, b) => a.id - b.id)
+  }
+
+  /** Adds a region whose quotas have been charged. */
+  add(memory: RegionMemory, spec: RegionSpec): Region {
+    const region = new Region(this, this.#ids.take(), memory, spec)
+    this.#byId.set(region.id, region)
+    this.#placed.splice(this.#after(memory.address), 0, region)
+    return region
+  }
+
+  /** @throws Refusal ENOENT */
+  get(id: number | undefined): Region {
+    const region = this.#byId.get(id ?? 0)
+    if (region !== undefined) return region
+    throw new Refusal('ENOENT', `no memory region of this context has the id ${id ?? 0}`, { region: id ?? 0 })
+  }
+
+  /** The region with a byte at the client's own address. */
+  atClientAddress(address: bigint): Region | undefined {
+    for (const region of this.#byId.values()) {
+      const from = region.spec.clientAddress
+      if (from !== undefined && address >= from && address < from + BigInt(region.memory.lengthBytes)) return region
+    }
+    return undefined
+  }
+
+  /** The region with a byte at a physical address; destroyed ones that are still mapped count. Allocates nothing. */
+  atPhysical(address: number): Region | undefined {
+    const last = this.#lastFound
+    if (last !== undefined && holds(last.memory, address)) return last
+    const found = this.#placed[this.#after(address) - 1]
+    if (found === undefined || !holds(found.memory, address)) return undefined
+    this.#lastFound = found
+    return found
+  }
+
+  /** Gives a region's id back; its memory goes when nothing maps it any more. */
+  destroy(region: Region): void {
+    this.#byId.delete(region.id)
+    this.#ids.free(region.id)
+    region.id = 0
+    region.drop()
+  }
+
+  /** Destroys all of them. */
+  releaseAll(): void {
+    for (const region of this.all) this.destroy(region)
+    assert(this.#placed.length === 0, 'nothing maps a region when its context ends')
+  }
+
+  /** The last hold of a region is gone. For `Region`. */
+  release(region: Region): void {
+    this.#placed.splice(this.#placed.indexOf(region), 1)
+    if (this.#lastFound === region) this.#lastFound = undefined
+    const { quota } = this.#context
+    quota.release('regions')
+    quota.release('region_bytes', region.memory.lengthBytes)
+    region.memory.release()
+  }
+
+  /** Refuses a client range that another region covers. @throws Refusal EINVAL */
+  refuseOverlap(from: bigint, lengthBytes: bigint, which: 'clientAddress' | 'busAddress'): void {
+    for (const other of this.#byId.values()) {
+      const at = other.spec[which]
+      if (at === undefined) continue
+      const start = BigInt(at)
+      const end = start + BigInt(other.memory.lengthBytes)
+      if (from >= end || from + lengthBytes <= start) continue
+      const name = which === 'clientAddress' ? 'client_address' : 'bus_address'
+      const facts = { region: other.id, first: hex(start), last: hex(end - 1n) }
+      throw new Refusal('EINVAL', `region ${other.id} has part of this range of ${name} already`, facts)
+    }
+  }
+
+  /** Index of the first placed region that starts beyond `address`. */
+  #after(address: number): number {
+    let low = 0
+    let high = this.#placed.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#placed[middle].memory.address <= address) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
+
+const holds = (memory: RegionMemory, address: number): boolean =>
+  address >= memory.address && address < memory.address + memory.lengthBytes

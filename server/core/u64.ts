@@ -1,0 +1,34 @@
+/** Exact arithmetic over all of u64. Ranges are closed, `[start, last]`, because 2^64 is no 64-bit number. */
+
+import type { Range } from './driver.js'
+
+/** 2^64 - 1. */
+export const U64_MAX = 2n ** 64n - 1n
+
+/** Bytes of a CPU page, the kernel's PAGE. */
+export const PAGE = 4096n
+
+/** Whether two closed ranges share a byte. */
+export const intersects = (a: Range, b: Range): boolean => a.start <= b.last && b.start <= a.last
+
+/** The smallest power of two not below `value`, which is at least 1. */
+export function roundUpToPowerOfTwo(value: bigint): bigint {
+  let power = 1n
+  while (power < value) power <<= 1n
+  return power
+}
+
+/** The lowest bit that is set in `value`, which is not 0. */
+export const lowestBit = (value: bigint): bigint => value & -value
+
+/** An address as manuals write it. */
+export const hex = (value: bigint): string => `0x${value.toString(16)}`
+
+/** A range as manuals write it. */
+export const hexRange = ({ start, last }: Range): string => `[${hex(start)}, ${hex(last)}]`
+
+/** The smaller one. */
+export const min = (a: bigint, b: bigint): bigint => (b < a ? b : a)
+
+/** The larger one. */
+export const max = (a: bigint, b: bigint): bigint => (b > a ? b : a)

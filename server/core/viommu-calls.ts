@@ -1,0 +1,73 @@
+/** Calls about vIOMMUs and vDEVICEs. [uAPI IOMMU_VIOMMU_ALLOC, IOMMU_VDEVICE_ALLOC] */
+
+import type { Call } from './call.js'
+import { checkFlags } from './checks.js'
+import { Device } from './device.js'
+import { PagingDomain } from './paging-domain.js'
+import { Refusal } from './refusal.js'
+import { hex } from './u64.js'
+import { Vdevice, Viommu } from './viommu.js'
+
+const ARM_SMMUV3 = 1
+
+/** Makes a vIOMMU on a nesting parent. */
+export function createViommu(
+  call: Call,
+  request: {
+    readonly flags: number
+    readonly type: number
+    readonly deviceId: number
+    readonly parentDomainId: number
+  },
+): { viommuId: number; mmapOffset: bigint; mmapLength: bigint } {
+  checkFlags(request.flags, 0)
+  if (request.type === 0) throw new Refusal('EOPNOTSUPP', 'the type of the vIOMMU is not given: set ARM_SMMUV3')
+  const { driver, device } = call.take(Device, request.deviceId, 'device_id').platform
+  if (driver.kind !== 'smmuv3') {
+    const reason = `${driver.name} is a VT-d and has no vIOMMUs: make user domains on the nesting parent itself`
+    throw new Refusal('EOPNOTSUPP', reason, { unit: driver.name })
+  }
+  if (request.type !== ARM_SMMUV3) {
+    throw new Refusal('EOPNOTSUPP', `${driver.name} has no vIOMMUs of type ${request.type}`, { type: request.type })
+  }
+  const parent = call.take(PagingDomain, request.parentDomainId, 'parent_domain_id')
+  if (!parent.flags.nestParent) {
+    const reason = `paging domain ${parent.id} was made without the flag NEST_PARENT`
+    throw new Refusal('EINVAL', reason, { parent_domain_id: parent.id })
+  }
+  if (parent.ops.driver !== driver) {
+    const reason = `the parent belongs to ${parent.ops.driver.name}, and the device is behind ${driver.name}`
+    throw new Refusal('EINVAL', reason, { parent_domain_id: parent.id })
+  }
+  const id = call.newId()
+  call.make(new Viommu(id, parent, driver.createViommu(device, parent.ops, request.type)))
+  return { viommuId: id, mmapOffset: 0n, mmapLength: 0n }
+}
+
+/** Names a device inside a vIOMMU. */
+export function createVdevice(
+  call: Call,
+  request: { readonly viommuId: number; readonly deviceId: number; readonly virtId: bigint },
+): { vdeviceId: number } {
+  const { virtId } = request
+  const viommu = call.take(Viommu, request.viommuId, 'viommu_id')
+  const device = call.take(Device, request.deviceId, 'device_id')
+  if (device.platform.driver !== viommu.ops.driver) {
+    const reason = `the vIOMMU belongs to ${viommu.ops.driver.name}, the device is behind ${device.platform.driver.name}`
+    throw new Refusal('EINVAL', reason, { viommu: viommu.id, device: device.id })
+  }
+  if (device.vdevice !== undefined) {
+    const { id, viommu: there } = device.vdevice
+    const reason = `device ${device.id} has a vDEVICE already, ${id} in vIOMMU ${there.id}`
+    throw new Refusal('EEXIST', reason, { device: device.id, vdevice: id, viommu: there.id })
+  }
+  const taken = viommu.vdevices.get(virtId)
+  if (taken !== undefined) {
+    const reason = `the virtual id ${hex(virtId)} is vDEVICE ${taken.id}'s in this vIOMMU`
+    throw new Refusal('EEXIST', reason, { virt_id: hex(virtId), vdevice: taken.id })
+  }
+  const id = call.newId()
+  viommu.ops.addVdevice(device.platform.device, virtId)
+  call.make(new Vdevice(id, viommu, device, virtId))
+  return { vdeviceId: id }
+}
