@@ -42,17 +42,18 @@ async function captureVerify(folder: string, globals: Globals, io: Io): Promise<
     return result.mismatches.length === 0 ? EXIT.DONE : EXIT.REFUSED
   } catch (error) {
     if (error instanceof Interrupted) return error.exit
-    return reportFailure('capture verify', error, json, io)
+    const unreadable = error instanceof CaptureError
+    return reportFailure('capture verify', unreadable ? new UsageError(error.message) : error, json, io)
   }
 }
 
-/** @throws UsageError for whatever is wrong with the folder */
+/** @throws CaptureError for whatever is wrong with the folder */
 function load(folder: string): Capture {
   try {
     return loadCapture(folder)
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    throw new UsageError(error instanceof CaptureError ? message : `${folder} cannot be read: ${message}`)
+    if (error instanceof CaptureError) throw error
+    throw new CaptureError(`${folder} cannot be read: ${error instanceof Error ? error.message : error}`)
   }
 }
 

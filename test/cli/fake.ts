@@ -11,12 +11,16 @@ import type { RefusalDetail } from '../../proto/generated/types.js'
 export interface World {
   /** The reply's fields; nothing is a reply with its defaults. */
   readonly reply?: object
+  /** Replies by method, before `reply`. */
+  readonly replies?: Readonly<Record<string, object>>
+  /** Told about each call as it arrives. */
+  readonly onCall?: (method: string) => void
   /** Refuses instead. */
   readonly refuse?: { readonly status: number; readonly code: string; readonly detail: Partial<RefusalDetail> }
   /** There is no daemon. */
   readonly unreachable?: boolean
-  /** The daemon takes the call and never answers. */
-  readonly silent?: boolean
+  /** The daemon takes calls of these methods and never answers. */
+  readonly silentOn?: readonly string[]
   readonly files?: Readonly<Record<string, string | Uint8Array>>
   readonly input?: string
   readonly environment?: Readonly<Record<string, string>>
@@ -76,9 +80,10 @@ function fakeTransport(world: World, sent: Sent[], onClose: () => void): Transpo
       if (world.unreachable === true) throw new TransportError('no answer from the daemon at /fake: ECONNREFUSED')
       const method = methodAt(path)
       sent.push({ method: method.name, request: { ...decode(method.request, body) }, timeoutMs })
-      if (world.silent === true) return new Promise(() => {})
+      world.onCall?.(method.name)
+      if (world.silentOn?.includes(method.name)) return new Promise(() => {})
       if (world.refuse !== undefined) return refusal(world.refuse)
-      const reply = encode(method.reply, (world.reply ?? {}) as never)
+      const reply = encode(method.reply, (world.replies?.[method.name] ?? world.reply ?? {}) as never)
       return { status: 200, contentType: 'application/proto', body: reply }
     },
     close: onClose,
