@@ -1,0 +1,85 @@
+/** The listener for probes and scrapers. */
+
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { diagnosticsServer } from '../../server/ops/diagnostics.js'
+import { openMetrics } from '../../server/ops/metrics.js'
+import type { CallRecord } from '../../server/rpc/observer.js'
+
+let url = ''
+let reason: string | undefined
+const metrics = await openMetrics({
+  version: '1.2.3',
+  gauges: () => ({ contexts: 2 }),
+  unitCounters: () => ({ smmu0: { walks: 5 } }),
+})
+const server = diagnosticsServer({ notReady: () => reason, version: { version: '1.2.3', bootId: 'b' }, metrics })
+
+beforeAll(async () => {
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+})
+afterAll(() => server.close())
+
+const record: CallRecord = {
+  method: 'IommuService/IoasMap',
+  transport: 'http',
+  uid: 1,
+  connection: 1,
+  contextNumber: 1,
+  code: 'failed_precondition',
+  durationMs: 2,
+  refusal: { errno: 16, name: 'EBUSY', reason: '', context: {} },
+}
+
+describe('the diagnostics listener', () => {
+  it('says that it lives', async () => {
+    const answer = await fetch(`${url}/livez`)
+    expect([answer.status, await answer.text()]).toEqual([200, 'ok\n'])
+  })
+
+  it('says whether calls are taken, and why not', async () => {
+    expect((await fetch(`${url}/readyz`)).status).toBe(200)
+    reason = 'the daemon is stopping'
+    const answer = await fetch(`${url}/readyz?verbose`)
+    expect([answer.status, await answer.text()]).toEqual([503, 'the daemon is stopping\n'])
+    expect((await fetch(`${url}/livez`)).status).toBe(200)
+    reason = undefined
+  })
+
+  it('tells its version', async () => {
+    expect(await (await fetch(`${url}/version`)).json()).toEqual({ version: '1.2.3', bootId: 'b' })
+  })
+
+  it('counts calls, refusals and durations, and asks for the rest when it is scraped', async () => {
+    metrics.started()
+    metrics.started()
+    metrics.finished(record)
+    const answer = await fetch(`${url}/metrics`)
+    expect(answer.headers.get('content-type')).toMatch(/^text\/plain; version=/)
+    const text = await answer.text()
+    for (const line of [
+      'iommud_calls_total{method="IommuService/IoasMap",transport="http",code="failed_precondition"} 1',
+      'iommud_refusals_total{method="IommuService/IoasMap",errno="EBUSY"} 1',
+      'iommud_call_duration_seconds_bucket{le="0.005",method="IommuService/IoasMap"} 1',
+      'iommud_call_duration_seconds_bucket{le="0.001",method="IommuService/IoasMap"} 0',
+      'iommud_calls_in_flight 1',
+      'iommud_objects{kind="contexts"} 2',
+      'iommud_unit_events{unit="smmu0",event="walks"} 5',
+      'iommud_info{version="1.2.3"} 1',
+    ]) {
+      expect(text).toContain(line)
+    }
+  })
+
+  it('answers nothing else', async () => {
+    expect((await fetch(`${url}/`)).status).toBe(404)
+    const post = await fetch(`${url}/livez`, { method: 'POST' })
+    expect([post.status, post.headers.get('allow')]).toEqual([405, 'GET, HEAD'])
+  })
+
+  it('keeps apart from another daemon’s in the same process', async () => {
+    const other = await openMetrics({ version: '2', gauges: () => ({}), unitCounters: () => ({}) })
+    expect(await other.text()).not.toContain('EBUSY')
+  })
+})
