@@ -2,7 +2,7 @@
 
 import type { PagingOps, Protection } from './driver.js'
 import { type Pages, pageOffset, type Segment, unpin } from './pages.js'
-import { PAGE } from './u64.js'
+import { min, PAGE } from './u64.js'
 
 /** One mapping. Areas never merge and are never split. */
 export class Area {
@@ -54,7 +54,7 @@ export function install(ops: PagingOps, area: Area, hugePages: boolean): void {
       let address = region.memory.address + offset
       const step = hugePages ? length : PAGE
       for (let left = length; left > 0n; left -= step) {
-        const bytes = left < step ? left : step
+        const bytes = min(left, step)
         ops.map(iova, address, bytes, area.protection)
         iova += bytes
         address += Number(bytes)

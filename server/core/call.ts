@@ -5,7 +5,7 @@
  */
 
 import type { Peer } from './ambient.js'
-import { all, inOrder } from './completion.js'
+import { all, inOrder, type Step } from './completion.js'
 import type { Context } from './context.js'
 import type { Core } from './core.js'
 import type { Completion } from './driver.js'
@@ -16,8 +16,6 @@ import { Refusal } from './refusal.js'
 
 /** Answers a request, or throws a Refusal. A promise is for calls that wait for time to pass, which change nothing. */
 export type Handler<Request, Reply> = (call: Call, request: Request) => Reply | Promise<Reply>
-
-type Step = () => Completion | void
 
 /** A handler's hands. */
 export class Call implements Holder {

@@ -8,7 +8,7 @@ import type { Ioas } from './ioas.js'
 import { type Pages, pageOffset, pinAgain, type Segment } from './pages.js'
 import { placeAutomatically } from './place.js'
 import { Refusal } from './refusal.js'
-import { hex, hexRange, U64_MAX } from './u64.js'
+import { hex, hexRange, min, U64_MAX } from './u64.js'
 
 /** Part of some pages that becomes one area. */
 export interface Slice {
@@ -105,7 +105,7 @@ export function slicesOf(ioas: Ioas, start: bigint, last: bigint): readonly Slic
     if (area.start > at) break
     if (area.leaving) throw new Refusal('EBUSY', `the mapping ${hexRange(area)} is being unmapped`)
     const skip = at - area.start
-    const end = area.last < last ? area.last : last
+    const end = min(area.last, last)
     slices.push({
       pages: area.pages,
       offset: area.offset + skip,

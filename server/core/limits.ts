@@ -6,6 +6,9 @@
 /** What a limit counts against; the numbers are the contract's LimitScope. */
 export const LIMIT_SCOPE = { CALL: 1, CONTEXT: 2, UID: 3, SERVER: 4 } as const
 
+/** One of LIMIT_SCOPE. */
+export type LimitScope = (typeof LIMIT_SCOPE)[keyof typeof LIMIT_SCOPE]
+
 /** What can be used up, in a context or by all contexts of a user id. */
 export type QuotaName =
   | 'contexts'
@@ -111,8 +114,7 @@ export const DEFAULT_LIMITS: Limits = {
 /** A limit as GetServerInfo tells it. */
 export interface LimitInfo {
   readonly name: string
-  /** One of LIMIT_SCOPE. */
-  readonly scope: number
+  readonly scope: LimitScope
   readonly value: bigint
   /** `bytes`, `ms` or empty for a count. */
   readonly unit: string
@@ -120,7 +122,7 @@ export interface LimitInfo {
 
 /** Every limit, those of a call first. */
 export function listLimits(limits: Limits): readonly LimitInfo[] {
-  const tell = (of: object, scope: number) =>
+  const tell = (of: object, scope: LimitScope) =>
     Object.entries(of).map(([name, value]) => ({ name, scope, value: BigInt(value as number), unit: unitOf(name) }))
   const ofContext = tell(limits.context, LIMIT_SCOPE.CONTEXT).filter(({ name }) => !name.endsWith('contexts'))
   return [...tell(limits.call, LIMIT_SCOPE.CALL), ...ofContext, ...tell(limits.uid, LIMIT_SCOPE.UID)]

@@ -5,7 +5,7 @@
 
 import { assert, Refusal } from './refusal.js'
 import type { Region, RegionTable } from './region.js'
-import { hex, PAGE } from './u64.js'
+import { hex, min, PAGE } from './u64.js'
 
 /** A physically contiguous part of an area, pinned. */
 export interface Segment {
@@ -97,7 +97,7 @@ export class Pages {
       }
       const start = at - region.spec.clientAddress
       const left = BigInt(region.memory.lengthBytes) - start
-      const bytes = left < end - at ? left : end - at
+      const bytes = min(left, end - at)
       segments.push({ region, offset: Number(start), length: bytes })
       at += bytes
     }
@@ -116,7 +116,7 @@ export function pinAgain(segments: readonly Segment[], offset: bigint, length: b
       continue
     }
     const there = segment.length - skip
-    const bytes = there < left ? there : left
+    const bytes = min(there, left)
     slice.push({ region: segment.region, offset: segment.offset + Number(skip), length: bytes })
     skip = 0n
     left -= bytes

@@ -4,7 +4,7 @@ import type { Range } from './driver.js'
 import type { IntervalMap } from './interval-map.js'
 import { Refusal } from './refusal.js'
 import type { ReservedRanges } from './reserved.js'
-import { lowestBit, PAGE, roundUpToPowerOfTwo, U64_MAX } from './u64.js'
+import { lowestBit, max, min, PAGE, roundUpToPowerOfTwo, U64_MAX } from './u64.js'
 
 /**
  * Largest alignment that a free choice aims for, bytes. Kernels with transparent huge pages aim for 2 MiB; those whose
@@ -53,8 +53,7 @@ interface Wanted {
 function alignmentFor(length: bigint, address: bigint): bigint {
   const ofLength = roundUpToPowerOfTwo(length)
   const ofAddress = address === 0n ? ofLength : lowestBit(address)
-  const most = ofLength < ofAddress ? ofLength : ofAddress
-  return most < AUTO_ALIGNMENT_CAP ? most : AUTO_ALIGNMENT_CAP
+  return min(min(ofLength, ofAddress), AUTO_ALIGNMENT_CAP)
 }
 
 /** IOVA 0 and the last page are never chosen. */
@@ -63,8 +62,8 @@ function windows(allowed: readonly Range[]): readonly Range[] {
   if (allowed.length === 0) return [whole]
   return allowed
     .map(({ start, last }) => ({
-      start: start > whole.start ? start : whole.start,
-      last: last < whole.last ? last : whole.last,
+      start: max(start, whole.start),
+      last: min(last, whole.last),
     }))
     .filter(({ start, last }) => start <= last)
 }
