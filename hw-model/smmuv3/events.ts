@@ -117,11 +117,13 @@ export function compose(record: Int32Array, event: number, info: FaultInfo): voi
   if (event === EVENT.F_TRANSL_FORBIDDEN) {
     RnW.set(record, 0, info.rnw)
     setInput(record, info)
+    return
   }
   SSV.set(record, 0, info.ssv)
   if (info.ssv === 1) SSID.set(record, 0, info.ssid)
   if (event === EVENT.F_STE_FETCH || event === EVENT.F_CD_FETCH) {
     F_STE_FETCH.FetchAddr.set(record, 0, info.fetchAddress)
+    return
   }
   if (event === EVENT.C_BAD_STREAMID || event === EVENT.C_BAD_STE || event === EVENT.C_BAD_CD) return
   setInput(record, info)
