@@ -97,10 +97,10 @@ export function dmaRead(
     for (const { address, length } of operations) {
       const data = new Uint8Array(length)
       const { machine } = call.core
-      const moved = mover.move(results.length, address, length, (physical, from, bytes) =>
-        machine.readPhysical(physical, data.subarray(from, from + bytes)),
+      const { bytes, ...moved } = mover.move(results.length, address, length, (physical, from, size) =>
+        machine.readPhysical(physical, data.subarray(from, from + size)),
       )
-      results.push({ ...moved, data: data.subarray(0, moved.bytes) })
+      results.push({ ...moved, data: data.subarray(0, bytes) })
     }
   })
   return { results, doneCount: results.length, refusal: detailWith(refusal, results.length) }
@@ -119,10 +119,10 @@ export function dmaWrite(
     const mover = moverOf(call, request, DMA_ACCESS.WRITE)
     for (const { address, data } of operations) {
       const { machine } = call.core
-      const moved = mover.move(results.length, address, data.length, (physical, from, bytes) =>
-        machine.writePhysical(physical, data.subarray(from, from + bytes)),
+      const { bytes, ...moved } = mover.move(results.length, address, data.length, (physical, from, size) =>
+        machine.writePhysical(physical, data.subarray(from, from + size)),
       )
-      results.push({ ...moved, doneBytes: moved.bytes })
+      results.push({ ...moved, doneBytes: bytes })
     }
   })
   return { results, doneCount: results.length, refusal: detailWith(refusal, results.length) }

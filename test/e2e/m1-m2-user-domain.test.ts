@@ -1,6 +1,6 @@
 /** A domain whose tables another process keeps in guest memory, and which the hardware reaches through stage 2. */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { DmaOutcome, IoasMapFlag } from '../../clients/node/index.js'
 import { ARM64, contextDescriptor, GuestTree, INTEL, steOneCd } from './guest-tables.js'
 import { ARCHS, type Arch, DEVICES, refusal, type Vmm, World, WRITE } from './world.js'
@@ -16,6 +16,8 @@ let world: World
 beforeAll(async () => {
   world = await World.start()
 })
+
+afterEach(() => world.sweep())
 
 afterAll(() => world.stop())
 

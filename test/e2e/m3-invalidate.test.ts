@@ -1,6 +1,6 @@
 /** Invalidating what hardware cached of user tables, in each architecture's own terms. */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { InvalidateFlag, type InvalidateIotlbResponse } from '../../clients/node/index.js'
 import { ARM64, contextDescriptor, GuestTree, INTEL, steOneCd } from './guest-tables.js'
 import { DEVICES, refusal, type Vmm, World } from './world.js'
@@ -24,6 +24,8 @@ let world: World
 beforeAll(async () => {
   world = await World.start()
 })
+
+afterEach(() => world.sweep())
 
 afterAll(() => world.stop())
 

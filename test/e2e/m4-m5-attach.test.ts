@@ -1,6 +1,6 @@
 /** Routing a device's DMA into domains: the RID, and each PASID. */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { DmaOutcome, HwptFlag } from '../../clients/node/index.js'
 import { ARM64, contextDescriptor, GuestTree, INTEL, steOneCd } from './guest-tables.js'
 import { ARCHS, DEVICES, refusal, World } from './world.js'
@@ -16,6 +16,8 @@ let world: World
 beforeAll(async () => {
   world = await World.start()
 })
+
+afterEach(() => world.sweep())
 
 afterAll(() => world.stop())
 

@@ -1,6 +1,6 @@
 /** What one user domain binds: on SMMUv3 a RID and all its PASIDs, on VT-d one slot at a time; and who is told so. */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { DmaOutcome, HwptFlag, UserDomainModel, ViommuType } from '../../clients/node/index.js'
 import { ARM64, contextDescriptor, GuestTree, INTEL, steCdTable, steOneCd } from './guest-tables.js'
 import { DEVICES, refusal, type Vmm, World } from './world.js'
@@ -15,6 +15,8 @@ let world: World
 beforeAll(async () => {
   world = await World.start()
 })
+
+afterEach(() => world.sweep())
 
 afterAll(() => world.stop())
 

@@ -1,6 +1,6 @@
 /** Host-owned CD tables, and what a device authorises. */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { DeviceGrant, DmaOutcome, HwptFlag } from '../../clients/node/index.js'
 import { ARM64, contextDescriptor, GuestTree, INTEL, steOneCd } from './guest-tables.js'
 import { ARCHS, DEVICES, refusal, World } from './world.js'
@@ -17,6 +17,8 @@ let world: World
 beforeAll(async () => {
   world = await World.start()
 })
+
+afterEach(() => world.sweep())
 
 afterAll(() => world.stop())
 

@@ -34,6 +34,8 @@ export class World {
   readonly daemon: Daemon
   readonly guest: GuestMemory
 
+  readonly #open: Vmm[] = []
+
   private constructor(daemon: Daemon, guest: GuestMemory) {
     this.daemon = daemon
     this.guest = guest
@@ -43,6 +45,11 @@ export class World {
   static async start(): Promise<World> {
     const guest = await GuestMemory.start()
     return new World(await startDaemon({ fileRoots: [guest.folder] }), guest)
+  }
+
+  /** Ends what a test that failed half way has left, so that the next one starts clean. */
+  async sweep(): Promise<void> {
+    for (const vmm of this.#open.splice(0)) await vmm.close().catch(() => undefined)
   }
 
   /** Stops both. */
@@ -61,7 +68,9 @@ export class World {
     const { ioasId } = await client.createIoas()
     const flags = IoasMapFlag.FIXED_IOVA | IoasMapFlag.READABLE | IoasMapFlag.WRITEABLE
     await client.ioasMap({ ioasId, flags, region: { regionId, offset: 0n }, length: RAM_BYTES, iova: RAM_BASE })
-    return new Vmm(client, regionId, ioasId)
+    const vmm = new Vmm(client, regionId, ioasId)
+    this.#open.push(vmm)
+    return vmm
   }
 }
 

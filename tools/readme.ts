@@ -1,0 +1,43 @@
+/** Fills README's table of methods from the daemon's own table; `npm run generate` writes it, a test compares. */
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { listMethods, METHOD_TABLE } from '../server/rpc/method-table.js'
+
+const START = '<!-- methods -->'
+const END = '<!-- /methods -->'
+
+/** One service: what it answers, and what it answers with EOPNOTSUPP, by reason. */
+interface Service {
+  readonly offered: string[]
+  readonly reasons: Map<string, string[]>
+}
+
+/** The table, in Markdown. */
+export function methodsSection(): string {
+  const services = new Map<string, Service>()
+  for (const { service = '', method = '', offered, reason = '' } of listMethods(METHOD_TABLE, false)) {
+    const name = service.replace('iommud.v1.', '')
+    const entry: Service = services.get(name) ?? { offered: [], reasons: new Map() }
+    services.set(name, entry)
+    if (offered === true) entry.offered.push(`\`${method}\``)
+    else entry.reasons.set(reason, [...(entry.reasons.get(reason) ?? []), `\`${method}\``])
+  }
+  const rows = [...services].map(([name, { offered, reasons }]) => {
+    const refused = [...reasons].map(([reason, methods]) => `${methods.join(' ')}: ${reason}`)
+    return `| ${name} | ${offered.join(' ')} | ${refused.join('<br>')} |`
+  })
+  return ['| service | works | answers EOPNOTSUPP, with this reason |', '|---|---|---|', ...rows].join('\n')
+}
+
+/** README with the table between its marks replaced. */
+export function withMethods(readme: string): string {
+  const from = readme.indexOf(START) + START.length
+  return `${readme.slice(0, from)}\n${methodsSection()}\n${readme.slice(readme.indexOf(END))}`
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const path = resolve(import.meta.dirname, '../../README.md')
+  writeFileSync(path, withMethods(readFileSync(path, 'utf8')))
+}
