@@ -17,18 +17,18 @@ export interface Listener {
 /** HOST:PORT, with an IPv6 host in brackets. */
 const HOST_PORT = /^(?:\[([0-9a-f:.]+)\]|([\w.-]+)):(\d+)$/i
 
-/** Opens a listener at HOST:PORT or on a socket path. */
-export async function openListener(server: Server, where: string, tryLock: TryLock): Promise<Listener> {
+/** Opens a listener at HOST:PORT or on a socket path, where `mode` says who may connect. */
+export async function openListener(server: Server, where: string, tryLock: TryLock, mode?: number): Promise<Listener> {
   const tcp = HOST_PORT.exec(where)
   return tcp === null
-    ? openPath(server, where, tryLock)
+    ? openPath(server, where, tryLock, mode)
     : openTcp(server, tcp[1] ?? tcp[2], Number(tcp[3]), tcp[1] !== undefined)
 }
 
-async function openPath(server: Server, where: string, tryLock: TryLock): Promise<Listener> {
+async function openPath(server: Server, where: string, tryLock: TryLock, mode?: number): Promise<Listener> {
   const claimed: ClaimedPath = await claimPath(where, tryLock)
   try {
-    await listenOn(server, claimed.path)
+    await listenOn(server, claimed.path, mode)
   } catch (error) {
     claimed.release()
     throw error

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
-/** `iommud`: runs the daemon in the foreground until it is told to stop. */
+/** `iommud`: runs the daemon in the foreground until it is told to stop; or inside a harness's own process. */
 
+import { realpathSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { ConfigError, type Invocation, printConfig, readConfig } from './ops/config.js'
 import { packageVersion } from './ops/version.js'
 import { type RunningServer, startServer } from './start.js'
@@ -9,7 +11,44 @@ import { SocketTaken } from './transports/socket.js'
 /** Exit statuses; `--help` tells them. */
 const EXIT = { STOPPED: 0, FAILED: 1, MISCONFIGURED: 2 } as const
 
-await main(process.argv.slice(2))
+/** A reply, as HTTP would carry it. */
+export interface InProcessReply {
+  readonly status: number
+  readonly contentType: string
+  readonly body: Uint8Array
+}
+
+/** A daemon inside this process, as a client's transport sees it. */
+export interface InProcess {
+  readonly transport: {
+    call(path: string, body: Uint8Array, timeoutMs?: number): Promise<InProcessReply>
+    close(): void
+  }
+  stop(): Promise<void>
+}
+
+/**
+ * Starts a daemon in this process, without sockets and, unless the arguments ask for it, without a log.
+ *
+ * @param args the command line's
+ */
+export async function startInProcess(args: readonly string[]): Promise<InProcess> {
+  const quiet = ['--socket', 'off', '--diagnostics', 'off', '--log-level', 'silent']
+  const invocation = readConfig([...quiet, ...args], {}, packageVersion())
+  if (invocation.kind !== 'run') throw new ConfigError('only settings make sense here')
+  const server = await startServer(invocation.config)
+  const connection = server.connect()
+  return {
+    transport: {
+      async call(path, body, timeoutMs) {
+        const { status, body: reply } = await connection.call(path, 'proto', body, timeoutMs)
+        return { status, contentType: status === 200 ? 'application/proto' : 'application/json', body: reply }
+      },
+      close: () => void connection.close(),
+    },
+    stop: server.stop,
+  }
+}
 
 async function main(args: readonly string[]): Promise<void> {
   try {
@@ -40,6 +79,12 @@ async function run({ config }: Extract<Invocation, { kind: 'run' | 'print-config
   process.once('SIGINT', stop)
 }
 
+/** Whether this file is the program, started by its own name or by a link that npm made. */
+function isProgram(): boolean {
+  const [, started] = process.argv
+  return started !== undefined && realpathSync(started) === fileURLToPath(import.meta.url)
+}
+
 /** Where the daemon is, and lines to paste. */
 function firstLines({ core, socket, tcp, diagnostics }: RunningServer): string[] {
   const call = `-H 'content-type: application/json' -d '{}'`
@@ -60,3 +105,5 @@ const known = (error: unknown): error is Error => {
   const code = (error as NodeJS.ErrnoException).code
   return error instanceof ConfigError || error instanceof SocketTaken || (code !== undefined && /^E[A-Z]+$/.test(code))
 }
+
+if (isProgram()) await main(process.argv.slice(2))

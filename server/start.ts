@@ -20,9 +20,9 @@ import { readOrMakeToken } from './ops/token.js'
 import { packageVersion } from './ops/version.js'
 import { Dispatcher } from './rpc/dispatch.js'
 import { METHOD_TABLE } from './rpc/method-table.js'
-import { type HttpTransport, httpTransport } from './transports/http.js'
+import { type HttpOptions, type HttpTransport, httpTransport } from './transports/http.js'
 import { connectInProcess, type MemoryConnection } from './transports/memory.js'
-import { defaultSocketPath } from './transports/socket.js'
+import { defaultSocketPath, SOCKET_MODE } from './transports/socket.js'
 
 /** Length of an incident's name: enough to find one line in a log. */
 const INCIDENT_BYTES = 4
@@ -30,15 +30,21 @@ const INCIDENT_BYTES = 4
 /** How long the end of contexts and the last bytes of replies may take beyond `drainMs`. */
 const LAST_BYTES_MS = 1_000
 
-/** A daemon that runs. */
-export interface RunningServer {
-  readonly core: Core
-  readonly log: Log
+/** What a daemon listens on. */
+export interface OpenDoors {
   /** The clients' Unix socket. */
   readonly socket?: Listener
   /** The TCP listener, and the file with its token. */
   readonly tcp?: Listener & { readonly tokenFile: string }
+  /** The administrator's Unix socket. */
+  readonly admin?: Listener
   readonly diagnostics?: Listener
+}
+
+/** A daemon that runs. */
+export interface RunningServer extends OpenDoors {
+  readonly core: Core
+  readonly log: Log
   /** A connection inside this process. */
   connect(): MemoryConnection
   /** Lets calls in flight finish, ends every context, and goes. Asking twice is one stop. */
@@ -117,7 +123,7 @@ const metricSources = (core: Core): Parameters<typeof openMetrics>[0] => ({
   unitCounters: () => Object.fromEntries(core.machine.units.map(({ driver }) => [driver.name, driver.counters()])),
 })
 
-/** What a daemon listens on. */
+/** Opens and closes what a daemon listens on. */
 class Doors {
   readonly addresses: Record<string, string> = {}
   readonly #dispatcher: Dispatcher
@@ -131,20 +137,18 @@ class Doors {
     this.#log = log
   }
 
-  async open(
-    config: Config,
-    metrics: Metrics | undefined,
-  ): Promise<Pick<RunningServer, 'socket' | 'tcp' | 'diagnostics'>> {
-    const path =
-      config.socket === 'off'
-        ? undefined
-        : (config.socket ?? defaultSocketPath({ environment: process.env, uid: uid() }))
+  async open(config: Config, metrics: Metrics | undefined): Promise<OpenDoors> {
+    const path = config.socket === 'off' ? undefined : (config.socket ?? defaultPath())
     const socket = path === undefined ? undefined : await this.#serve('http', path, { uidOf: peerUid })
     const tcp = config.listen === undefined ? undefined : await this.#openTcp(config.listen, path, config.tokenFile)
-    const where = config.diagnostics ?? (path === undefined ? undefined : beside(path, 'diagnostics.sock'))
-    if (metrics === undefined || where === undefined) return { socket, tcp }
-    const diagnostics = await this.#openDiagnostics(where, metrics)
-    return { socket, tcp, diagnostics }
+    const besideSocket = (name: string): string => (path === undefined ? 'off' : beside(path, name))
+    const adminPath = config.admin ?? besideSocket('admin.sock')
+    const admin =
+      adminPath === 'off' ? undefined : await this.#serve('admin', adminPath, { uidOf: peerUid, admin: true })
+    const where = config.diagnostics ?? besideSocket('diagnostics.sock')
+    const diagnostics =
+      metrics === undefined || where === 'off' ? undefined : await this.#openDiagnostics(where, metrics)
+    return { socket, tcp, admin, diagnostics }
   }
 
   async close(): Promise<void> {
@@ -154,9 +158,8 @@ class Doors {
     for (const listener of this.#listeners) listener.release()
   }
 
-  async #openTcp(where: string, path: string | undefined, given: string | undefined): Promise<RunningServer['tcp']> {
-    const folder = path ?? defaultSocketPath({ environment: process.env, uid: uid() })
-    const tokenFile = given ?? beside(folder, 'token')
+  async #openTcp(where: string, path: string | undefined, given: string | undefined): Promise<OpenDoors['tcp']> {
+    const tokenFile = given ?? beside(path ?? defaultPath(), 'token')
     const token = readOrMakeToken(tokenFile)
     // Whoever knows the token may read a file of ours alone: it is the daemon's own user.
     return { ...(await this.#serve('tcp', where, { token, uidOf: uid })), tokenFile }
@@ -172,18 +175,14 @@ class Doors {
     return this.#listen('diagnostics', this.#diagnostics, where)
   }
 
-  async #serve(
-    name: string,
-    where: string,
-    door: { readonly token?: string; readonly uidOf: (socket: Socket) => number },
-  ): Promise<Listener> {
+  async #serve(name: string, where: string, door: Pick<HttpOptions, 'token' | 'admin' | 'uidOf'>): Promise<Listener> {
     const transport = await httpTransport({ dispatcher: this.#dispatcher, transport: name, ...door })
     this.#transports.push(transport)
-    return this.#listen(name, transport.server, where)
+    return this.#listen(name, transport.server, where, door.admin === true ? SOCKET_MODE.OWNER : SOCKET_MODE.GROUP)
   }
 
-  async #listen(name: string, server: Server, where: string): Promise<Listener> {
-    const listener = await openListener(server, where, tryLock)
+  async #listen(name: string, server: Server, where: string, mode?: number): Promise<Listener> {
+    const listener = await openListener(server, where, tryLock, mode)
     server.on('error', (error) => this.#log.error({ err: error, listener: listener.address }, 'a listener failed'))
     this.#listeners.push(listener)
     this.addresses[name] = listener.address
@@ -202,6 +201,8 @@ async function stop(dispatcher: Dispatcher, doors: Doors, log: Log, drainMs: num
 }
 
 const uid = (): number => process.getuid?.() ?? 0
+
+const defaultPath = (): string => defaultSocketPath({ environment: process.env, uid: uid() })
 
 /** Node has no public name for a socket's descriptor; without one the other end counts as the daemon's own user. */
 function peerUid(socket: Socket): number {

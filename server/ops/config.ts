@@ -23,6 +23,8 @@ export interface Config {
   /** HOST:PORT of the TCP listener; undefined for none. */
   readonly listen?: string
   readonly tokenFile?: string
+  /** A path, `off`, or undefined for a socket beside the clients' one. */
+  readonly admin?: string
   /** HOST:PORT, a path, `off`, or undefined for a socket beside the clients' one. */
   readonly diagnostics?: string
   readonly fileRoots: readonly string[]
@@ -203,5 +205,5 @@ function spell({ instancePath, message, params }: ErrorObject): string {
 const EXPLANATIONS = `
 Flags win over the environment, the environment over the YAML file, the file over the defaults.
 The socket is /run/iommud/iommud.sock, else $XDG_RUNTIME_DIR/iommud/iommud.sock, else one in a private folder
-under the temporary directory; diagnostics are on diagnostics.sock beside it.
+under the temporary directory; admin.sock and diagnostics.sock are beside it.
 Exit status: 0 stopped by a signal, 1 could not start or go on (a live daemon has the socket), 2 wrong configuration.`

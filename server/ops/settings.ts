@@ -44,6 +44,13 @@ export const SETTINGS: readonly Setting[] = [
     schema: TEXT,
   },
   {
+    key: 'admin',
+    kind: 'text',
+    metavar: 'PATH',
+    help: 'Unix socket for the administrator, who sees all contexts, or "off"',
+    schema: TEXT,
+  },
+  {
     key: 'diagnostics',
     kind: 'text',
     metavar: 'WHERE',

@@ -30,6 +30,8 @@ export interface Caller {
    * long as it does unless they ask for something else. HTTP clients share and drop connections as they like.
    */
   readonly exclusive: boolean
+  /** Came through the administrator's socket. */
+  readonly admin: boolean
 }
 
 /** What a dispatcher is made of. */
@@ -83,8 +85,9 @@ export class Dispatcher {
   }
 
   /** A connection was made. */
-  connected(transport: string, uid: number, exclusive = false): Caller {
-    return { number: ++this.#callers, transport, uid, exclusive, connection: new Connection() }
+  connected(transport: string, uid: number, rights: { exclusive?: boolean; admin?: boolean } = {}): Caller {
+    const { exclusive = false, admin = false } = rights
+    return { number: ++this.#callers, transport, uid, exclusive, admin, connection: new Connection() }
   }
 
   /** A connection is gone; ends when what lived with it is gone too. */
@@ -246,5 +249,6 @@ const opensContext = (method: Method): boolean => method.name === METHODS.OpenCo
 /** On a shared connection only a context that asks for it is bound to it. */
 function peerOf(caller: Caller, method: Method, request: AnyRequest): Peer {
   const bound = caller.exclusive || (opensContext(method) && request.lifetime === LIFETIME.CONNECTION)
-  return bound ? { uid: caller.uid, connection: caller.connection } : { uid: caller.uid }
+  const { uid, admin, connection } = caller
+  return bound ? { uid, admin, connection } : { uid, admin }
 }

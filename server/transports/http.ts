@@ -28,6 +28,8 @@ export interface HttpOptions {
   readonly transport: string
   /** Without it every call is unauthenticated; undefined where the socket's rights guard the door. */
   readonly token?: string
+  /** Whoever comes in is the administrator. */
+  readonly admin?: boolean
   /** User id of the other end. */
   readonly uidOf: (socket: Socket) => number
 }
@@ -79,10 +81,10 @@ async function close(app: FastifyInstance): Promise<void> {
 /** Who is behind each open socket. */
 type Callers = WeakMap<Socket, Caller>
 
-function watchConnections(app: FastifyInstance, { dispatcher, transport, uidOf }: HttpOptions): Callers {
+function watchConnections(app: FastifyInstance, { dispatcher, transport, uidOf, admin }: HttpOptions): Callers {
   const callers: Callers = new WeakMap()
   app.server.on('connection', (socket: Socket) => {
-    const caller = dispatcher.connected(transport, uidOf(socket))
+    const caller = dispatcher.connected(transport, uidOf(socket), { admin })
     callers.set(socket, caller)
     socket.once('close', () => {
       dispatcher.disconnected(caller).catch((error) => dispatcher.explain(error, caller))

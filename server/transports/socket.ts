@@ -20,8 +20,8 @@ import { connect, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 
-/** Owner and group may connect. */
-const SOCKET_MODE = 0o660
+/** Who may connect to a socket: its owner and group, or its owner alone. */
+export const SOCKET_MODE = { GROUP: 0o660, OWNER: 0o600 } as const
 
 /** Folders that the daemon makes are its user's alone. */
 const FOLDER_MODE = 0o700
@@ -101,15 +101,15 @@ export async function claimPath(given: string, tryLock: TryLock): Promise<Claime
 }
 
 /** Binds and listens. The socket never exists with wider rights than it shall have. */
-export function listenOn(server: Server, path: string): Promise<void> {
+export function listenOn(server: Server, path: string, mode: number = SOCKET_MODE.GROUP): Promise<void> {
   return new Promise((listening, failed) => {
     server.once('error', failed)
-    const before = process.umask(0o777 & ~SOCKET_MODE)
+    const before = process.umask(0o777 & ~mode)
     try {
       // Binding happens inside this call; only its callback comes later.
       server.listen(path, () => {
         server.off('error', failed)
-        chmodSync(path, SOCKET_MODE)
+        chmodSync(path, mode)
         listening()
       })
     } finally {

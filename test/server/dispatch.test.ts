@@ -82,7 +82,7 @@ describe('a context', () => {
     const shell = makeShell(HANDLERS)
     const error = await failure(getContext(shell, shell.dispatcher.connected('http', 1), ''))
     expect(error.detail?.name).toBe('EBADF')
-    const own = shell.dispatcher.connected('ttrpc', 1, true)
+    const own = shell.dispatcher.connected('ttrpc', 1, { exclusive: true })
     expect(await getContext(shell, own, '')).toBe('')
     expect(shell.core.contexts).toHaveLength(1)
     await shell.dispatcher.disconnected(own)
