@@ -77,13 +77,19 @@ export function loadCapture(directory: string): Capture {
     directory,
     name: description.name ?? directory,
     type: registers.has('IDR0') ? 'smmuv3' : 'vtd',
-    kernel: description.kernel ?? 'unknown kernel',
+    kernel: kernelName(description.kernel),
     registers,
     ram: description.ram.map(({ base, size }) => ({ base: BigInt(base), lengthBytes: BigInt(size) })),
     pages: loadPages(directory),
     streams: (description.streams ?? []).map(streamOf),
     rows: loadRows(directory),
   }
+}
+
+/** `uname -a` says more than anybody wants to read: the system and its version do. */
+function kernelName(uname: string | undefined): string {
+  const version = /\b\d+\.\d+(\.\d+)?/.exec(uname ?? '')?.[0]
+  return version === undefined ? 'unknown kernel' : `Linux ${version}`
 }
 
 interface Description {
