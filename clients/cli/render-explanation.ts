@@ -21,13 +21,11 @@ export function renderExplanation(message: Message | undefined): string[] {
 }
 
 function renderStep(step: WalkStep, number: number): string[] {
-  const level = step.level === undefined ? '' : `, level ${step.level}`
-  const stage = step.stage === 0 ? '' : `, stage ${step.stage}`
+  const stage = step.stage === 0 ? '' : unlessSaid(step, `stage ${step.stage}`)
+  const level = step.level === undefined ? '' : unlessSaid(step, `level ${step.level}`)
   const citation = step.citation === '' ? '' : `  ${printable(step.citation)}`
   const words = [...step.words].map((word) => `0x${word.toString(16).padStart(16, '0')}`)
-  const fields = step.fields.map(
-    ({ name, value, text }) => `${printable(name)}=${hex(value)}${text === '' ? '' : ` (${printable(text)})`}`,
-  )
+  const fields = fieldsOf(step)
   return [
     `${number}. ${printable(step.structure)}${stage}${level}${placeOf(step)}${citation}`,
     ...indent([
@@ -38,10 +36,25 @@ function renderStep(step: WalkStep, number: number): string[] {
   ]
 }
 
+/** The fields that say something; entries of sixty fields are mostly zeroes. */
+function fieldsOf({ fields }: WalkStep): string[] {
+  const telling = fields.filter(({ value, text }) => value !== 0n || text !== '')
+  const zeroes = fields.length - telling.length
+  const others = telling.length === 0 ? `all ${zeroes} are 0` : `(${zeroes} more are 0)`
+  return [
+    ...telling.map(
+      ({ name, value, text }) => `${printable(name)}=${hex(value)}${text === '' ? '' : ` (${printable(text)})`}`,
+    ),
+    ...(zeroes === 0 ? [] : [others]),
+  ]
+}
+
+const unlessSaid = ({ structure }: WalkStep, words: string): string => (structure.includes(words) ? '' : `, ${words}`)
+
 function placeOf({ space, address, location }: WalkStep): string {
-  const where = location === undefined ? '' : ` (${messageText('RegionOffset', location as unknown as Message)})`
-  if (space === 0) return where === '' ? '' : ` at${where}`
-  return ` at ${nameOfValue('AddressSpace', space)} ${hex(address)}${where}`
+  const where = location === undefined ? '' : messageText('RegionOffset', location as unknown as Message)
+  if (space === 0) return where === '' ? '' : ` at ${where}`
+  return ` at ${nameOfValue('AddressSpace', space)} ${hex(address)}${where === '' ? '' : ` (${where})`}`
 }
 
 function renderResults(fresh: TranslationResult | undefined, cached: TranslationResult | undefined): string[] {

@@ -23,5 +23,6 @@ export function pairs(entries: readonly (readonly [string, string])[]): string[]
   return entries.map(([key, value]) => `${key.padEnd(width)}  ${value}`.trimEnd())
 }
 
-/** Lines further to the right. */
-export const indent = (lines: readonly string[], by = 2): string[] => lines.map((line) => ' '.repeat(by) + line)
+/** Lines further to the right; empty ones stay empty. */
+export const indent = (lines: readonly string[], by = 2): string[] =>
+  lines.map((line) => (line === '' ? '' : ' '.repeat(by) + line))

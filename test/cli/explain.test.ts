@@ -13,6 +13,7 @@ const STEP = {
   fields: [
     { name: 'V', value: 1n, text: '' },
     { name: 'Config', value: 5n, text: 'stage 1' },
+    { name: 'S1DSS', value: 0n, text: '' },
   ],
   verdict: 'context descriptors at 0x40020000',
   citation: '[SMMU 5.2 Stream Table Entry]',
@@ -28,7 +29,7 @@ describe('explain', () => {
     expect(await linesOf({ steps: [STEP], fresh: NEW })).toEqual([
       '1. STE at IPA 0x40010200 (region 1 + 0x10200)  [SMMU 5.2 Stream Table Entry]',
       '  words    0x000000000000000b 0x0000000000000000',
-      '  fields   V=0x1  Config=0x5 (stage 1)',
+      '  fields   V=0x1  Config=0x5 (stage 1)  (1 more are 0)',
       '  verdict  context descriptors at 0x40020000',
       '',
       '             fresh (tables)',
