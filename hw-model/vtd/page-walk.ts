@@ -86,7 +86,7 @@ export class PageWalk implements TableStage {
     if ((rights & RIGHT.READ) === 0) return this.#refuseTable(REASON.NONE)
     this.#tableWrite = needsWrite
     if (needsWrite && (rights & RIGHT.WRITE) === 0) return this.#refuseTable(REASON.NONE)
-    this.tableAddress = this.second.address + (address % 2 ** this.second.leafLg2)
+    this.tableAddress = this.second.address + (lowWord(address) & ((1 << this.second.leafLg2) - 1))
     return true
   }
 
@@ -130,15 +130,16 @@ export class PageWalk implements TableStage {
   /** The final guest-physical address, through the second stage. [VTD 3.8.1 Access Rights] */
   #runNested(config: DmaConfig, tx: Transaction, flags: number, isFirstDirty: boolean): number {
     const { rights: firstRights, leafLg2: firstLg2, address: leaf } = this.first
-    const guest = leaf + ((tx.lo >>> 0) % 2 ** firstLg2)
+    const guest = leaf + (tx.lo & ((1 << firstLg2) - 1))
     const fault = this.#walkSecond(config, lowWord(guest), highWord(guest), flags)
     if (fault !== REASON.NONE) return fault
     const { rights } = this.second
     const refused = this.#secondPermission(rights, tx.access)
     if (refused !== REASON.NONE) return refused
     this.leafLg2 = Math.min(firstLg2, this.second.leafLg2)
-    const offset = guest % 2 ** this.second.leafLg2
-    this.address = this.second.address + offset - (offset % 2 ** this.leafLg2)
+    // The smaller leaf's place inside the second stage's.
+    const offset = lowWord(guest) & ((1 << this.second.leafLg2) - 1) & ~((1 << this.leafLg2) - 1)
+    this.address = this.second.address + offset
     this.grants = firstGrants(config, firstRights) & this.#secondGrants(config, rights)
     if (isFirstDirty) this.grants |= this.#secondDirty(config)
     return this.#outputFault(tx, REASON.SGN_8)
@@ -244,7 +245,7 @@ export class PageWalk implements TableStage {
 
   /** Nothing a device sends may come out in the interrupt range. [VTD 3.15, 7.1.3 LGN.4, SGN.8] */
   #outputFault(tx: Transaction, reason: number): number {
-    const output = this.address + ((tx.lo >>> 0) % 2 ** this.leafLg2)
+    const output = this.address + (tx.lo & ((1 << this.leafLg2) - 1))
     return Math.floor(output / MIB) === INTERRUPT_RANGE ? reason : REASON.NONE
   }
 }

@@ -260,7 +260,7 @@ const rightsOf = (grants: number, privileged: boolean): number => (privileged ? 
 
 function complete(tx: Transaction, out: Outcome, base: number, leafLg2: number, rights: number): void {
   out.status = STATUS.OK
-  out.address = base + ((tx.lo >>> 0) % 2 ** leafLg2)
+  out.address = base + (tx.lo & ((1 << leafLg2) - 1))
   out.leafLg2 = leafLg2
   out.rights = rights
 }
