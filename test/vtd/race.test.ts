@@ -1,0 +1,55 @@
+import { describe, expect, it } from 'vitest'
+import { MEMORY } from '../../hw-model/memory/index.js'
+import { FS, Guest } from './guest.js'
+
+const PAGE = 0x40_0000n
+const FIRST = 0x100000
+const LEAF = FIRST + 0x3000
+const CLEAN = FS.P | FS.RW | FS.US
+
+/** A guest whose CPU stores `entry` into the leaf just before the unit's n-th flag update lands. */
+function racing(nth: number, entry: bigint): Guest {
+  const guest = new Guest()
+  guest.startScalable()
+  guest.path(FIRST, PAGE, 0x200000n | CLEAN, FS.TABLE)
+  guest.firstStage(0, 2, FIRST)
+  const { memory } = guest
+  const update = memory.updateFlags.bind(memory)
+  let updates = 0
+  memory.updateFlags = (pa, expected, next) => {
+    if (++updates === nth) guest.store(LEAF, entry)
+    return update(pa, expected, next)
+  }
+  return guest
+}
+
+describe('a flag update that loses its race with a CPU', () => {
+  it('reads the entry again and uses the new one', () => {
+    const guest = racing(1, 0x300000n | CLEAN)
+    expect(guest.dma(PAGE)).toBe('0x300000')
+    expect(guest.load(LEAF)).toBe(0x300000n | CLEAN | FS.A)
+  })
+
+  it('never brings an unmapped page back to life', () => {
+    const guest = racing(1, 0n)
+    expect(guest.dma(PAGE, 'w')).toBe('fault 0x71')
+    expect(guest.load(LEAF)).toBe(0n)
+  })
+
+  it('checks the rights of the new entry before the dirty flag', () => {
+    // The first update sets A, the second D: the page becomes read-only between the two.
+    const guest = racing(2, 0x200000n | FS.P | FS.US | FS.A)
+    expect(guest.dma(PAGE, 'w')).toBe('fault 0x85')
+    expect(guest.load(LEAF)).toBe(0x200000n | FS.P | FS.US | FS.A)
+  })
+})
+
+describe('a flag update that cannot be made', () => {
+  it('is 0x91, and an entry that has its flags is never written', () => {
+    const guest = racing(0, 0n)
+    guest.memory.updateFlags = () => MEMORY.ABORT
+    expect(guest.dma(PAGE)).toBe('fault 0x91')
+    guest.store(LEAF, 0x200000n | FS.PAGE)
+    expect(guest.dma(PAGE, 'w')).toBe('0x200000')
+  })
+})
