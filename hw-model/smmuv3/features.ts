@@ -34,6 +34,8 @@ export interface Features {
   readonly eventQueueLg2: number
   /** STE.PRIVCFG and INSTCFG work. */
   readonly permissionOverride: boolean
+  /** STE.SHCFG, MemAttr and ALLOCCFG work. */
+  readonly typesOverride: boolean
   readonly had: boolean
   readonly xnx: boolean
   readonly fwb: boolean
@@ -71,6 +73,7 @@ export function featuresOf(id: IdRegisters): Features {
     commandQueueLg2: IDR1.CMDQS.get(words, at1),
     eventQueueLg2: IDR1.EVENTQS.get(words, at1),
     permissionOverride: IDR1.ATTR_PERMS_OVR.get(words, at1) === 1,
+    typesOverride: IDR1.ATTR_TYPES_OVR.get(words, at1) === 1,
     had: IDR3.HAD.get(words, at3) === 1,
     xnx: IDR3.XNX.get(words, at3) === 1,
     fwb: IDR3.FWB.get(words, at3) === 1,

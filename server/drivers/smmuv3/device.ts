@@ -73,7 +73,7 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
     this.#drain = drain
     this.rid = facts.rid
     const limit = features.cd2l ? features.ssidSize : Math.min(features.ssidSize, LINEAR_LIMIT_LG2)
-    this.#pasidLg2 = Math.min(facts.pasidLg2, limit)
+    this.#pasidLg2 = features.stage1 ? Math.min(facts.pasidLg2, limit) : 0
     this.maxPasids = this.#pasidLg2 === 0 ? 0 : 2 ** this.#pasidLg2
     const { IDR0, IDR1, IDR2, IDR3, IDR4, IDR5, IIDR, AIDR } = unit.id
     this.hwInfo = { kind: 'smmuv3', idr: [IDR0, IDR1, IDR2, IDR3, IDR4, IDR5], iidr: IIDR, aidr: AIDR }
@@ -87,7 +87,7 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
     this.lastSetWasHitless = true
     if (slot === RID_SLOT) this.#setRid(domain)
     else this.#setPasid(slot, domain)
-    if (old !== null && old !== domain) release(old)
+    if (old !== null) release(old)
     return undefined
   }
 

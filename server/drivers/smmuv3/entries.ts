@@ -22,6 +22,8 @@ export interface StageTwoShape {
   readonly ps: number
   readonly table: number
   readonly forcedWriteBack: boolean
+  /** The unit can override shareability, and is told not to. */
+  readonly keepsShareability: boolean
 }
 
 /** The fields of a guest's STE that become part of the host's. */
@@ -33,6 +35,8 @@ export const GUEST_FIELDS = {
 /** Normal write-back memory, read-allocate; inner shareable. */
 const WRITE_BACK = 1
 const INNER_SHAREABLE = 3
+/** SHCFG: as the transaction came. */
+const INCOMING = 1
 
 /** Aborts silently. */
 export const abortSte = (): Int32Array => pack(STE, { V: 1, Config: CONFIG.ABORT })
@@ -58,6 +62,7 @@ export function stageTwoSte(shape: StageTwoShape): Int32Array {
     V: 1,
     Config: CONFIG.S2_TRANS,
     S2FWB: shape.forcedWriteBack ? 1 : 0,
+    SHCFG: shape.keepsShareability ? INCOMING : 0,
     S2VMID: shape.vmid,
     S2T0SZ: shape.t0sz,
     S2SL0: shape.sl0,

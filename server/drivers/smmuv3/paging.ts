@@ -5,6 +5,7 @@ import { TableBuilder } from '../table-builder.js'
 import { STAGE_1_ENCODER, stageTwoEncoder } from './encoders.js'
 import { STAGE_1_BITS, type StageTwoShape, stageOneCd } from './entries.js'
 import type { Host } from './host.js'
+import type { IdAllocator } from './ids.js'
 import type { FlushRange } from './invalidation.js'
 
 /** 4 KiB pages, 2 MiB and 1 GiB blocks: one bit a size. */
@@ -65,6 +66,16 @@ abstract class PagingDomain implements PagingOps {
     this.freeNumber()
   }
 
+  /** A number for the domain; without one its tables are given back. */
+  protected take(numbers: IdAllocator): number {
+    try {
+      return numbers.alloc()
+    } catch (error) {
+      this.tables.destroy()
+      throw error
+    }
+  }
+
   protected abstract flushRanges(ranges: readonly FlushRange[]): void
   protected abstract freeNumber(): void
 }
@@ -76,9 +87,8 @@ export class StageOneDomain extends PagingDomain {
   readonly asid: number
 
   constructor(host: Host) {
-    const asid = host.asids.alloc()
     super(host, new TableBuilder(host.memory, host.ram, STAGE_1_ENCODER, FOUR_LEVELS), STAGE_1_BITS)
-    this.asid = asid
+    this.asid = this.take(host.asids)
   }
 
   /** The CD that leads to it. */
@@ -111,12 +121,11 @@ export class StageTwoDomain extends PagingDomain {
   constructor(host: Host, isNestParent: boolean) {
     const geometry = stageTwoGeometry(host.features.oasBits)
     const encoder = stageTwoEncoder(host.features.fwb)
-    const vmid = host.vmids.alloc()
     const tables = new TableBuilder(host.memory, host.ram, encoder, geometry.topLevel, geometry.rootTables)
     super(host, tables, host.features.oasBits)
     this.#geometry = geometry
     this.isNestParent = isNestParent
-    this.vmid = vmid
+    this.vmid = this.take(host.vmids)
   }
 
   /** Its part of an STE. */
@@ -128,6 +137,7 @@ export class StageTwoDomain extends PagingDomain {
       ps: this.host.oasCode,
       table: this.tables.root,
       forcedWriteBack: this.host.features.fwb,
+      keepsShareability: this.host.features.typesOverride,
     }
   }
 
