@@ -5,7 +5,7 @@ import { realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { ConfigError, type Invocation, printConfig, readConfig } from './ops/config.js'
 import { packageVersion } from './ops/version.js'
-import { type RunningServer, startServer } from './start.js'
+import type { RunningServer, startServer } from './start.js'
 import { SocketTaken } from './transports/socket.js'
 
 /** Exit statuses; `--help` tells them. */
@@ -36,7 +36,7 @@ export async function startInProcess(args: readonly string[]): Promise<InProcess
   const quiet = ['--socket', 'off', '--diagnostics', 'off', '--log-level', 'silent']
   const invocation = readConfig([...quiet, ...args], {}, packageVersion())
   if (invocation.kind !== 'run') throw new ConfigError('only settings make sense here')
-  const server = await startServer(invocation.config)
+  const server = await start(invocation.config)
   const connection = server.connect()
   return {
     transport: {
@@ -50,6 +50,9 @@ export async function startInProcess(args: readonly string[]): Promise<InProcess
   }
 }
 
+/** The rest of the daemon is loaded once the configuration is known to be good. */
+const start: typeof startServer = async (config) => (await import('./start.js')).startServer(config)
+
 async function main(args: readonly string[]): Promise<void> {
   try {
     const invocation = readConfig(args, process.env, packageVersion())
@@ -62,7 +65,7 @@ async function main(args: readonly string[]): Promise<void> {
 }
 
 async function run({ config }: Extract<Invocation, { kind: 'run' | 'print-config' }>): Promise<void> {
-  const server = await startServer(config)
+  const server = await start(config)
   process.stdout.write(`${firstLines(server).join('\n')}\n`)
   const stop = (signal: NodeJS.Signals): void => {
     // A second signal is for those who do not want to wait.

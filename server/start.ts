@@ -8,7 +8,7 @@ import { Core } from './core/core.js'
 import { createMachine } from './drivers/machine.js'
 import { type Listener, openListener } from './listeners.js'
 import { manualClock, systemClock } from './ops/clock.js'
-import type { Config } from './ops/config.js'
+import { type Config, ConfigError } from './ops/config.js'
 import { diagnosticsServer } from './ops/diagnostics.js'
 import { limitsWith } from './ops/limits.js'
 import { type Log, openLog } from './ops/log.js'
@@ -88,7 +88,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
 function makeCore(config: Config, log: Log): Core {
   const clock: Clock = config.clock === 'manual' ? manualClock() : systemClock()
   const random = config.seed === undefined ? cryptoRandom() : seededRandom(BigInt(config.seed))
-  const files = new SharedMemory(config.fileRoots)
+  const files = openFiles(config.fileRoots)
   return new Core({
     machine: createMachine({ platform: config.platform, files }),
     clock,
@@ -104,6 +104,14 @@ function makeCore(config: Config, log: Log): Core {
       fileRoots: files.roots,
     },
   })
+}
+
+function openFiles(roots: readonly string[]): SharedMemory {
+  try {
+    return new SharedMemory(roots)
+  } catch (error) {
+    throw new ConfigError(`a folder for files cannot be used: ${error instanceof Error ? error.message : error}`)
+  }
 }
 
 function logEvent(log: Log, event: CoreEvent): void {

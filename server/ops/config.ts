@@ -91,7 +91,8 @@ export function readConfig(
  */
 export function checkConfig(written: object): Config {
   const copy = structuredClone(written) as Partial<Config> & { platform?: WrittenPlatform }
-  const ajv = new Ajv({ allErrors: true, useDefaults: true, allowUnionTypes: true })
+  // The schema is ours and the same at every start: checking it against its own schema would be half of the start-up.
+  const ajv = new Ajv({ allErrors: true, useDefaults: true, meta: false, validateSchema: false })
   const check = ajv.compile({
     type: 'object',
     additionalProperties: false,

@@ -88,7 +88,7 @@ describe.each(transports)('connect-node, %s', (_name, make) => {
   it('is told errno, reason and facts of a refusal', async () => {
     const transport = make()
     const { context } = await call(transport, 'ContextService', 'OpenContext', {})
-    const error = await call(transport, 'IommuService', 'Destroy', { context, id: 7 }).catch((thrown) => thrown)
+    const error = await call(transport, 'IommuService', 'Destroy', { context, objectId: 7 }).catch((thrown) => thrown)
     expect(error).toBeInstanceOf(ConnectError)
     expect((error as ConnectError).code).toBe(Code.NotFound)
     const [detail] = (error as ConnectError).findDetails(registry.getMessage('iommud.v1.RefusalDetail')!)
@@ -116,7 +116,7 @@ describe('curl', () => {
     expect(await post('ServerService/ListMethods', {}, '--compressed', ...unix)).toHaveProperty('methods.0.service')
     const { context } = await post('ContextService/OpenContext', {}, ...unix)
     expect(await post('IommuService/CreateIoas', { context }, ...unix)).toEqual({ ioasId: 1 })
-    const refusal = await post('IommuService/Destroy', { context, id: 9 }, ...unix)
+    const refusal = await post('IommuService/Destroy', { context, objectId: 9 }, ...unix)
     expect(refusal).toMatchObject({ code: 'not_found', details: [{ debug: { name: 'ENOENT' } }] })
     await post('ContextService/CloseContext', { context }, ...unix)
   })
