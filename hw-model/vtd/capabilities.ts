@@ -22,6 +22,7 @@ export interface Capabilities {
   readonly ecapWords: Int32Array
   readonly cap: Readonly<Record<keyof typeof CAP & string, number>>
   readonly ecap: Readonly<Record<keyof typeof ECAP & string, number>>
+  /** Bits of a physical address: as given, or fewer where MGAW has fewer, since MGAW is never below it. */
   readonly hawBits: number
   /** MGAW + 1: bits of the widest guest address. */
   readonly mgawBits: number
@@ -105,16 +106,22 @@ export function decodeCapabilities(ids: IdRegisters): Capabilities {
     ecapWords,
     cap,
     ecap,
-    hawBits: ids.hawBits,
+    hawBits: Math.min(ids.hawBits, cap.MGAW + 1),
     mgawBits: cap.MGAW + 1,
     didBits: 4 + 2 * cap.ND,
     pasidBits: ecap.SMTS ? ecap.PSS + 1 : 0,
-    agawBits: cap.SAGAW & 8 ? 57 : cap.SAGAW & 4 ? 48 : 39,
+    agawBits: agawBits(cap),
     frcdCount,
     frcdOffset,
     ivaOffset,
     registerBytes: Math.ceil(end / WINDOW_BYTES) * WINDOW_BYTES,
   }
+}
+
+/** A unit without second stage may report no AGAW; then its first stage's width counts. */
+function agawBits({ SAGAW, FS5LP }: Capabilities['cap']): number {
+  if (SAGAW === 0) return FS5LP ? 57 : 48
+  return SAGAW & 8 ? 57 : SAGAW & 4 ? 48 : 39
 }
 
 function fields<L extends { readonly $: { readonly fields: ReadonlyMap<string, { get: Get }> } }>(
@@ -146,7 +153,7 @@ function refuseContradictions(cap: Capabilities['cap'], ecap: Capabilities['ecap
   if (cap.FS5LP && !ecap.FSTS) throw new RangeError('CAP.FS5LP needs ECAP.FSTS')
   if (ecap.PSS > 19) throw new RangeError('ECAP.PSS is at most 19')
   if (ids.hawBits < 39 || ids.hawBits > 52) throw new RangeError('the host address width is 39 to 52 bits')
-  if (cap.MGAW + 1 > 57) throw new RangeError('CAP.MGAW is at most 56')
+  if (cap.MGAW < 38 || cap.MGAW > 56) throw new RangeError('CAP.MGAW is 38 to 56')
   refuseOverlap(cap, ecap)
 }
 

@@ -172,6 +172,23 @@ describe('a second-stage paging domain', () => {
 })
 
 describe('making a unit', () => {
+  it.each([
+    ['CAP.RWBF', { CAP: [0x226f0616, 0x81d2078c] }],
+    ['CAP.MGAW', { CAP: [0x22500606, 0x81d2078c] }],
+    ['CAP.SAGAW', { CAP: [0x226f1606, 0x81d2078c] }],
+    ['CAP.FRO', { CAP: [0x026f0606, 0x81d2078c] }],
+    ['ECAP.NEST needs ECAP.SSTS', { ECAP: [0x84000fc3, 0x0013a99c] }],
+    ['ECAP.PRS', { ECAP: [0xa4000fc3, 0x0013e99c] }],
+  ] as const)('refuses %s with EINVAL', (name, overrides) => {
+    expect(() => makeHost({ overrides })).toThrow(name)
+    expect(refusalOf(() => makeHost({ overrides }))).toBe('EINVAL')
+  })
+
+  it('takes the interrupt remapping bits of another unit and reads them as 0', () => {
+    const host = makeHost({ preset: 'qemu-legacy' })
+    expect(host.driver.hardware.ecapWord).toBe(0xf42n)
+  })
+
   it('refuses a register that offers what the model lacks, and names the bit', () => {
     const words = Int32Array.of(0x84000fc3 | 0, 0x0013e99c)
     ECAP.DT.set(words, 0, 1)

@@ -69,6 +69,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
     this.hardware = new VtdHardware(this.unit, memory, ram)
     const { cap, ecap } = this.hardware
     this.isScalable = ecap['SMTS'] !== 0
+    this.hawBits = Math.min(unit.ids.hawBits, cap['MGAW'] + 1)
     this.tables = new VtdTables(memory, ram, this.isScalable, ecap['SMPWCS'] !== 0)
     this.ids = new DomainIds(4 + 2 * cap['ND'])
     const flushAll = this.isScalable

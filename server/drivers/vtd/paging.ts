@@ -39,6 +39,8 @@ export interface DomainHost {
   readonly memory: Memory
   readonly ram: HostRam
   readonly ids: DomainIds
+  /** Host address width, bits. */
+  readonly hawBits: number
 }
 
 /** A domain whose tables the driver writes. */

@@ -70,8 +70,9 @@ export class UserDomain implements UserOps {
     if (flags & VTD_S1_FLAG.EAFE && !ecap['EAFS']) {
       throw new Refusal('EINVAL', 'EAFE needs the extended access flag, which ECAP.EAFS denies', { flags })
     }
-    // Bits 11:0 are ignored, as the kernel does; an address no second stage can take would fault every request.
-    const { last } = this.parent.aperture
+    // Bits 11:0 are ignored, as the kernel does; an address that the entry cannot hold would fault every request.
+    const limit = 2n ** BigInt(this.#host.hawBits)
+    const last = this.parent.aperture.last < limit ? this.parent.aperture.last : limit - 1n
     if (pgtblAddr > last) {
       throw new Refusal('EINVAL', 'pgtbl_addr lies beyond what the parent can map', { pgtblAddr, last })
     }
