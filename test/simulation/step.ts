@@ -1,0 +1,33 @@
+/** One step of a simulation: a machine of its own, made from two numbers, driven and judged to its end. */
+
+import type { Rng } from './rng.js'
+
+/** How the unit under test is made. */
+export interface StepOptions {
+  /** Whether the unit keeps translations and configuration. */
+  readonly cached: boolean
+}
+
+/** What a step did. */
+export interface StepReport {
+  readonly accesses: number
+  /** Accesses that reached an address. */
+  readonly translated: number
+  /** Accesses that were blocked. */
+  readonly blocked: number
+  /** Translations answered from the cache. */
+  readonly hits: number
+  /** Commands or descriptors consumed. */
+  readonly commands: number
+  /** Where unit and reference disagree first, in words. */
+  readonly disagreement: string | undefined
+}
+
+/** Plays one step. */
+export type Step = (rng: Rng, options: StepOptions) => StepReport
+
+/** Thrown where the unit and the reference disagree. */
+export class Disagreement extends Error {}
+
+/** A 64-bit value in hex. */
+export const hex = (value: bigint | number): string => `0x${value.toString(16)}`
