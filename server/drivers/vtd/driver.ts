@@ -50,6 +50,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
   readonly tables: VtdTables
   readonly ids: DomainIds
   readonly isScalable: boolean
+  readonly hawBits: number
   readonly unit: VtdUnit
   readonly #onFault: (fault: VtdFault) => void
   #hasFaultEvent = false
