@@ -1,7 +1,7 @@
 /** Finding the daemon: a given place, or the places where it listens by default, in the order in which it chooses them. */
 
 import { existsSync } from 'node:fs'
-import { tmpdir, userInfo } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Client, createClient } from './client.js'
 import { httpTransport, TransportError } from './transport.js'
@@ -25,7 +25,7 @@ export function defaultSocketPaths(environment: Readonly<Record<string, string |
   return [
     '/run/iommud/iommud.sock',
     ...(runtime === undefined || runtime === '' ? [] : [join(runtime, 'iommud', 'iommud.sock')]),
-    join(tmpdir(), `iommud-${userInfo().uid}`, 'iommud.sock'),
+    join(tmpdir(), `iommud-${process.getuid?.() ?? 0}`, 'iommud.sock'),
   ]
 }
 
@@ -37,7 +37,8 @@ export function defaultSocketPaths(environment: Readonly<Record<string, string |
  */
 export function connect(options: ConnectOptions = {}): Client {
   if (options.tcp !== undefined) return createClient(httpTransport(options.tcp))
-  const given = options.socketPath ?? process.env['IOMMUD_SOCKET']
+  // An empty variable is one that nobody set.
+  const given = options.socketPath ?? (process.env['IOMMUD_SOCKET'] || undefined)
   const socketPath = given ?? defaultSocketPaths().find((path) => existsSync(path))
   if (socketPath === undefined) {
     throw new TransportError(`no daemon found; looked for ${defaultSocketPaths().join(', ')}`)

@@ -34,6 +34,9 @@ export type HttpTarget =
   | { readonly socketPath: string }
   | { readonly host: string; readonly port: number; readonly token: string }
 
+/** How much longer than its deadline a daemon may stay silent, milliseconds. */
+const SILENCE_MS = 1_000
+
 /** HTTP/1.1 with kept-alive connections, so that a call costs one round trip. */
 export function httpTransport(target: HttpTarget): Transport {
   const agent = new Agent({ keepAlive: true, maxSockets: 8 })
@@ -53,6 +56,10 @@ export function httpTransport(target: HttpTarget): Transport {
           collect(incoming).then(resolve, (error) => reject(new TransportError(describe(target, error))))
         })
         outgoing.on('error', (error) => reject(new TransportError(describe(target, error))))
+        if (timeoutMs !== undefined) {
+          // The daemon keeps the deadline and says so. This is for one that says nothing at all.
+          outgoing.setTimeout(timeoutMs + SILENCE_MS, () => outgoing.destroy(new Error('it does not answer')))
+        }
         outgoing.end(body)
       }),
     close: () => agent.destroy(),
