@@ -20,7 +20,7 @@ export type Grant = (typeof GRANT)[keyof typeof GRANT]
 
 /** A bound device. */
 export class Device extends IommuObject {
-  static readonly label = 'a bound device'
+  static override readonly label = 'a bound device'
 
   readonly type = OBJECT_TYPE.DEVICE
   readonly kind = 'device'

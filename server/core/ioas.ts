@@ -25,7 +25,7 @@ export interface Reservation {
 
 /** An address space. */
 export class Ioas extends IommuObject {
-  static readonly label = 'an IOAS'
+  static override readonly label = 'an IOAS'
   static readonly hint = (found: IommuObject): string | undefined =>
     found.type === OBJECT_TYPE.USER_DOMAIN
       ? 'its tables are their owner’s, in guest memory, and nothing can be mapped into them by a call'

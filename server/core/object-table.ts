@@ -89,7 +89,8 @@ export class ObjectTable {
   }
 
   #whyNot<T extends IommuObject>(kind: Kind<T>, id: number, found: IommuObject | undefined): string {
-    const hint = found === undefined ? undefined : kind.hint?.(found)
+    if (found === undefined) return `${this.describe(id)}; ${kind.label} is wanted`
+    const hint = kind.hint?.(found)
     return `${this.describe(id)}, not ${kind.label}${hint === undefined ? '' : `: ${hint}`}`
   }
 

@@ -30,6 +30,9 @@ export interface Holder {
 
 /** An object of a context. */
 export abstract class IommuObject implements Holder {
+  /** As a refusal names what is wanted. */
+  static readonly label: string = 'an object'
+
   readonly id: number
   abstract readonly type: ObjectType
   abstract readonly kind: string

@@ -6,7 +6,7 @@ import { IommuObject, OBJECT_TYPE } from './object.js'
 
 /** HWPT_PAGING. */
 export class PagingDomain extends IommuObject {
-  static readonly label = 'a paging domain'
+  static override readonly label = 'a paging domain'
 
   readonly type = OBJECT_TYPE.PAGING_DOMAIN
   readonly kind = 'paging domain'

@@ -8,7 +8,7 @@ import { IommuObject, OBJECT_TYPE } from './object.js'
 
 /** One raw unit, with its bus. */
 export class Unit extends IommuObject {
-  static readonly label = 'a raw unit'
+  static override readonly label = 'a raw unit'
 
   readonly type = OBJECT_TYPE.UNIT
   readonly kind = 'raw unit'

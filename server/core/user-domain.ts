@@ -11,7 +11,7 @@ import type { Viommu } from './viommu.js'
 
 /** HWPT_NESTED. */
 export class UserDomain extends IommuObject {
-  static readonly label = 'a user domain'
+  static override readonly label = 'a user domain'
 
   readonly type = OBJECT_TYPE.USER_DOMAIN
   readonly kind = 'user domain'

@@ -8,7 +8,7 @@ import { hex } from './u64.js'
 
 /** A virtual IOMMU. [uAPI IOMMU_VIOMMU_ALLOC] */
 export class Viommu extends IommuObject {
-  static readonly label = 'a vIOMMU'
+  static override readonly label = 'a vIOMMU'
 
   readonly type = OBJECT_TYPE.VIOMMU
   readonly kind = 'vIOMMU'
@@ -41,7 +41,7 @@ export class Viommu extends IommuObject {
 
 /** A device's place in a vIOMMU. [uAPI IOMMU_VDEVICE_ALLOC] */
 export class Vdevice extends IommuObject {
-  static readonly label = 'a vDEVICE'
+  static override readonly label = 'a vDEVICE'
 
   readonly type = OBJECT_TYPE.VDEVICE
   readonly kind = 'vDEVICE'

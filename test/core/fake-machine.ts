@@ -1,0 +1,400 @@
+/** A machine of maps and lists: enough of a driver to see what core asks of it, and to refuse the n-th thing asked. */
+
+import type {
+  Completion,
+  DeviceDriver,
+  DmaOutcome,
+  DomainOps,
+  IommuDriver,
+  PagingFlags,
+  PagingOps,
+  Protection,
+  ReservedRange,
+  UserDomainData,
+  UserOps,
+} from '../../server/core/driver.js'
+import { DMA_STATUS, Refusal } from '../../server/core/driver.js'
+import type { Machine, PlatformDevice, RawUnit, RegionMemory, RegionSource } from '../../server/core/machine.js'
+
+/** A mapping in a fake table. */
+export interface FakeMapping {
+  readonly iova: bigint
+  readonly address: number
+  readonly length: bigint
+  readonly protection: Protection
+}
+
+/** What a fake unit is like. */
+export interface FakeUnitSpec {
+  readonly name: string
+  readonly kind: 'smmuv3' | 'vtd'
+  readonly pageSizes?: bigint
+  readonly aperture?: { readonly start: bigint; readonly last: bigint }
+}
+
+/** What a fake device is like. */
+export interface FakeDeviceSpec {
+  readonly name: string
+  readonly unit: string
+  readonly pasidLg2?: number
+  readonly reserved?: readonly ReservedRange[]
+  readonly mediated?: { readonly parent: string; readonly pasid: number }
+}
+
+const REGION_GAP = 2 ** 32
+
+/** Everything a test can look at or turn. */
+export class FakeMachine implements Machine {
+  readonly units: Machine['units']
+  readonly devices: readonly PlatformDevice[]
+  readonly fileRoots = []
+  /** What drivers were asked, in order. */
+  readonly log: string[] = []
+  /** Called before a driver makes or changes anything; throws to refuse. */
+  failPoint: (what: string) => void = () => {}
+  /** Driver operations that have been begun and wait for `finish`. */
+  deferred: (() => void)[] | undefined
+  /** Things that exist: tables, user domains, vIOMMUs, regions, raw units. */
+  live = 0
+  readonly memories: FakeMemory[] = []
+  #next = REGION_GAP
+
+  constructor(units: readonly FakeUnitSpec[], devices: readonly FakeDeviceSpec[]) {
+    const drivers = new Map(units.map((unit) => [unit.name, new FakeDriver(this, unit)]))
+    this.units = [...drivers.values()].map((driver) => ({ driver, idRegisters: new Map([['IDR0', 1n]]) }))
+    const made = new Map<string, FakeDevice>()
+    this.devices = devices.map((spec, index) => {
+      const driver = drivers.get(spec.unit) as FakeDriver
+      const device = made.get(spec.mediated?.parent ?? '') ?? new FakeDevice(this, driver, index, spec)
+      made.set(spec.name, device)
+      return { name: spec.name, driver, device, mediated: spec.mediated }
+    })
+  }
+
+  /** Done at once, or when `finish` is called. */
+  done(what: string): Completion {
+    this.log.push(what)
+    if (this.deferred === undefined) return undefined
+    const { deferred } = this
+    return new Promise((resolve) => deferred.push(resolve))
+  }
+
+  /** Lets everything that was begun end, and what follows from it too. */
+  async finish(): Promise<void> {
+    for (let turn = 0; turn < 50; turn++) {
+      for (const end of this.deferred?.splice(0) ?? []) end()
+      await Promise.resolve()
+    }
+  }
+
+  createRegion(source: RegionSource): RegionMemory {
+    this.failPoint('region')
+    const memory = new FakeMemory(this, this.#next, source.lengthBytes || 8192, source.kind === 'anonymous' || source.writable)
+    this.#next += REGION_GAP
+    this.memories.push(memory)
+    return memory
+  }
+
+  createRawUnit(): RawUnit {
+    this.failPoint('raw unit')
+    return new FakeRawUnit(this)
+  }
+
+  readPhysical(address: number, into: Uint8Array): number {
+    const memory = this.memories.find((one) => address >= one.address && address < one.address + one.lengthBytes)
+    memory?.read(address - memory.address, into)
+    return memory === undefined ? 0 : into.length
+  }
+
+  writePhysical(address: number, from: Uint8Array): number {
+    const memory = this.memories.find((one) => address >= one.address && address < one.address + one.lengthBytes)
+    memory?.write(address - memory.address, from)
+    return memory === undefined ? 0 : from.length
+  }
+
+  regionAt(): undefined {
+    return undefined
+  }
+}
+
+class FakeMemory implements RegionMemory {
+  readonly residentBytes = 0
+  readonly #bytes = new Map<number, number>()
+
+  constructor(
+    readonly machine: FakeMachine,
+    readonly address: number,
+    readonly lengthBytes: number,
+    readonly writable: boolean,
+  ) {
+    machine.live++
+  }
+
+  read(offset: number, into: Uint8Array): void {
+    for (let at = 0; at < into.length; at++) into[at] = this.#bytes.get(offset + at) ?? 0
+  }
+
+  write(offset: number, from: Uint8Array): void {
+    for (const [at, byte] of from.entries()) this.#bytes.set(offset + at, byte)
+  }
+
+  release(): void {
+    this.machine.live--
+    this.machine.memories.splice(this.machine.memories.indexOf(this), 1)
+  }
+}
+
+/** A driver that remembers. */
+export class FakeDriver implements IommuDriver {
+  readonly name: string
+  readonly kind: 'smmuv3' | 'vtd'
+  readonly userDomainBinds: IommuDriver['userDomainBinds']
+
+  constructor(
+    readonly machine: FakeMachine,
+    readonly spec: FakeUnitSpec,
+  ) {
+    this.name = spec.name
+    this.kind = spec.kind
+    this.userDomainBinds = spec.kind === 'vtd' ? 'rid-or-pasid' : 'rid-and-all-pasids'
+  }
+
+  probe(): DeviceDriver {
+    throw new Error('the fake machine probes by itself')
+  }
+
+  createPaging(_device: DeviceDriver, flags: PagingFlags): FakePaging {
+    this.machine.failPoint('paging')
+    return new FakePaging(this, flags)
+  }
+
+  createViommu(): ReturnType<IommuDriver['createViommu']> {
+    const { machine } = this
+    machine.failPoint('viommu')
+    machine.live++
+    return {
+      driver: this,
+      createUserDomain: (_device, data) => this.#user(data),
+      addVdevice: () => {
+        machine.failPoint('vdevice')
+        machine.live++
+      },
+      removeVdevice: () => machine.live--,
+      invalidate: ({ kind }) => ({ done: kind === 'smmuv3' ? 1 : 0, completion: machine.done('invalidate viommu') }),
+      destroy: () => machine.live--,
+    }
+  }
+
+  createUserDomain(_device: DeviceDriver, _parent: PagingOps, data: UserDomainData): UserOps {
+    const { machine } = this
+    return {
+      ...this.#user(data),
+      invalidate: (entries) => {
+        const count = entries.kind === 'vtd_s1' ? entries.entries.length : 0
+        const bad = entries.kind === 'vtd_s1' ? entries.entries.findIndex(({ addr }) => addr % 4096n !== 0n) : -1
+        const refusal = bad < 0 ? undefined : new Refusal('EINVAL', 'addr is not aligned', { index: bad })
+        return { done: bad < 0 ? count : bad, refusal, completion: machine.done('invalidate user domain') }
+      },
+    }
+  }
+
+  counters(): Record<string, number> {
+    return {}
+  }
+
+  #user(data: UserDomainData): UserOps {
+    this.machine.failPoint('user domain')
+    this.machine.live++
+    const destroy = () => {
+      this.machine.log.push(`destroy user ${data.kind}`)
+      this.machine.live--
+    }
+    return { kind: 'user', driver: this, destroy }
+  }
+}
+
+/** A table of mappings. */
+export class FakePaging implements PagingOps {
+  readonly kind = 'paging'
+  readonly isNestParent: boolean
+  readonly pageSizes: bigint
+  readonly aperture: { readonly start: bigint; readonly last: bigint }
+  readonly mappings: FakeMapping[] = []
+  /** Mappings that were taken out and not flushed. */
+  stale = 0
+
+  constructor(
+    readonly driver: FakeDriver,
+    flags: PagingFlags,
+  ) {
+    driver.machine.live++
+    this.isNestParent = flags.nestParent
+    this.pageSizes = driver.spec.pageSizes ?? 0x40201000n
+    this.aperture = driver.spec.aperture ?? { start: 0n, last: 2n ** 48n - 1n }
+  }
+
+  get tableBytes(): number {
+    return 4096 * (1 + this.mappings.length)
+  }
+
+  map(iova: bigint, address: number, length: bigint, protection: Protection): void {
+    this.driver.machine.failPoint('map')
+    const smallest = this.pageSizes & -this.pageSizes
+    if (iova % smallest !== 0n || length % smallest !== 0n) throw new Error(`bug: map ${iova} ${length} is misaligned`)
+    const other = this.mappings.find((one) => one.iova < iova + length && iova < one.iova + one.length)
+    if (other !== undefined) throw new Error(`bug: ${iova} is mapped twice`)
+    this.mappings.push({ iova, address, length, protection })
+  }
+
+  unmap(iova: bigint, length: bigint): void {
+    const inside = this.mappings.filter((one) => one.iova >= iova && one.iova + one.length <= iova + length)
+    if (inside.reduce((sum, one) => sum + one.length, 0n) !== length) throw new Error('bug: unmap of what is not mapped')
+    for (const one of inside) this.mappings.splice(this.mappings.indexOf(one), 1)
+    this.stale += inside.length
+  }
+
+  flush(): Completion {
+    this.stale = 0
+    return this.driver.machine.done('flush')
+  }
+
+  destroy(): void {
+    this.driver.machine.log.push('destroy paging')
+    this.driver.machine.live--
+  }
+}
+
+/** A device with slots, whose DMA finds what is mapped. */
+export class FakeDevice implements DeviceDriver {
+  readonly rid: number
+  readonly maxPasids: number
+  readonly capabilities = 8
+  readonly reserved: readonly ReservedRange[]
+  readonly hwInfo: DeviceDriver['hwInfo']
+  readonly slots = new Map<number, DomainOps>()
+  readonly port: DeviceDriver['port']
+
+  constructor(
+    readonly machine: FakeMachine,
+    readonly driver: FakeDriver,
+    index: number,
+    spec: FakeDeviceSpec,
+  ) {
+    this.rid = index * 8
+    this.maxPasids = spec.pasidLg2 === undefined ? 0 : 2 ** spec.pasidLg2
+    this.reserved = spec.reserved ?? []
+    this.hwInfo =
+      driver.kind === 'vtd'
+        ? { kind: 'vtd', flags: 1, cap: 2n ** 63n + 1n, ecap: 3n }
+        : { kind: 'smmuv3', idr: [1, 2, 3, 4, 5, 6], iidr: 7, aidr: 8 }
+    this.port = {
+      translate: (pasid, lo, hi, _access, out) => this.#translate(pasid, lo, hi, out),
+      explain: (pasid, lo, hi, _access, out) => {
+        this.#translate(pasid, lo, hi, out)
+        return [{ what: 'stage 1 level 3', address: 4096, words: [1, 2], fields: { V: 0, TTB: 2 ** 32 }, verdict: 'not valid' }]
+      },
+      faultName: (fault) => `FAULT_${fault}`,
+    }
+  }
+
+  set(slot: number, domain: DomainOps, old: DomainOps | null): Completion {
+    if ((this.slots.get(slot) ?? null) !== old) throw new Error('bug: the old domain is another one')
+    this.machine.failPoint('set')
+    this.slots.set(slot, domain)
+    return this.machine.done(`set ${this.rid}:${slot}`)
+  }
+
+  clear(slot: number, old: DomainOps): Completion {
+    if (this.slots.get(slot) !== old) throw new Error('bug: another domain is cleared')
+    this.slots.delete(slot)
+    return this.machine.done(`clear ${this.rid}:${slot}`)
+  }
+
+  reset(): Completion {
+    return this.machine.done(`reset ${this.rid}`)
+  }
+
+  #translate(pasid: number, lo: number, hi: number, out: DmaOutcome): void {
+    const domain = this.slots.get(pasid < 0 ? 0 : pasid)
+    const iova = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
+    const found =
+      domain instanceof FakePaging
+        ? domain.mappings.find((one) => iova >= one.iova && iova < one.iova + one.length)
+        : undefined
+    out.hit = 0
+    if (domain === undefined) out.status = DMA_STATUS.ABORTED
+    else if (found === undefined) {
+      out.status = DMA_STATUS.FAULT
+      out.fault = 0x10
+    } else {
+      out.status = DMA_STATUS.OK
+      out.address = found.address + Number(iova - found.iova)
+      out.leafLg2 = 12
+      out.rights = 3
+    }
+  }
+}
+
+class FakeRawUnit implements RawUnit {
+  readonly kind = 'smmuv3'
+  readonly preset = 'default'
+  readonly idRegisters = new Map([['IDR0', 5n]])
+  readonly registerBytes = 0x20000
+  readonly placed = new Set<RegionMemory>()
+  readonly #registers = new Map<number, bigint>()
+  #events: { kind: 'interrupt'; address: number; data: number; source: string }[] = []
+
+  constructor(readonly machine: FakeMachine) {
+    machine.live++
+  }
+
+  placeRegion(region: RegionMemory): void {
+    this.machine.failPoint('place')
+    this.placed.add(region)
+  }
+
+  removeRegion(region: RegionMemory): void {
+    this.placed.delete(region)
+  }
+
+  readRegister({ offset }: { offset: number }): bigint {
+    return this.#registers.get(offset) ?? 0n
+  }
+
+  writeRegister({ offset }: { offset: number }, value: bigint): void {
+    this.#registers.set(offset, value)
+    this.#events.push({ kind: 'interrupt', address: 0, data: 0, source: 'cmdq-sync' })
+  }
+
+  translate(rid: number, _pasid: number, lo: number, hi: number, _access: number, out: DmaOutcome): void {
+    out.status = DMA_STATUS.OK
+    out.address = (hi >>> 0) * 2 ** 32 + (lo >>> 0) + rid
+    out.hit = 1
+  }
+
+  explain(): [] {
+    return []
+  }
+
+  faultName(): string {
+    return ''
+  }
+
+  counters(): Record<string, number> {
+    return {}
+  }
+
+  takeEvents() {
+    const events = this.#events
+    this.#events = []
+    return { events, lost: 0 }
+  }
+
+  reset(): void {
+    this.#registers.clear()
+  }
+
+  destroy(): void {
+    this.machine.live--
+  }
+}

@@ -1,0 +1,293 @@
+import { describe, expect, it } from 'vitest'
+import type { FakePaging } from './fake-machine.js'
+import { ALL, FIXED, READABLE, RW, World, WRITEABLE } from './world.js'
+
+const PAGE = 0x1000n
+
+const tableOf = (world: World, name: string, slot = 0): FakePaging => {
+  const device = world.machine.devices.find((one) => one.name === name)?.device
+  return (device as unknown as { slots: Map<number, FakePaging> }).slots.get(slot) as FakePaging
+}
+
+describe('choosing an IOVA', () => {
+  it('is first fit at page steps, never at 0', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    expect(world.map(ioas, region, PAGE)).toBe(0x1000n)
+    expect(world.map(ioas, region, 5n * PAGE)).toBe(0x2000n)
+    expect(world.map(ioas, region, PAGE)).toBe(0x7000n)
+  })
+
+  it('keeps the offset in the page, in an aperture that begins at 16 MiB', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    world.do('AttachRid', { deviceId: world.bind('mock'), ptId: ioas })
+    expect(world.map(ioas, region, PAGE)).toBe(0x1000000n)
+    expect(world.map(ioas, region, PAGE)).toBe(0x1001000n)
+    expect(world.map(ioas, region, 0x800n, undefined, 0x800n)).toBe(0x1002800n)
+  })
+
+  it('finds nothing at the end of 2^64: ENOSPC', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    const last = 0xffffffffffff8006n
+    world.map(ioas, region, 6n, 0n)
+    // Areas stand for the reservation: what counts is that nothing else is free.
+    world.do('IoasAllowIovas', { ioasId: ioas, ranges: [{ first: last + 1n, last: ALL }] })
+    const request = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: 0x8000n, iova: 0n, flags: RW }
+    expect(world.no('IoasMap', request)).toBe('ENOSPC')
+  })
+
+  it('stays in the allowed ranges, and fixed maps do not', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    world.do('IoasAllowIovas', { ioasId: ioas, ranges: [{ first: 0x5000n, last: 0x5fffn }, { first: 0x6000n, last: 0x6fffn }] })
+    expect(world.map(ioas, region, 2n * PAGE)).toBe(0x5000n)
+    const request = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0n, flags: RW }
+    expect(world.no('IoasMap', request)).toBe('ENOSPC')
+    expect(world.map(ioas, region, PAGE, 0x9000n)).toBe(0x9000n)
+  })
+
+  it('refuses half of all addresses with EOVERFLOW', () => {
+    const world = new World()
+    const request = { ioasId: world.ioas(), userVa: 0n, length: ALL / 2n, iova: 0n, flags: RW }
+    expect(world.no('IoasMap', request)).toBe('EOVERFLOW')
+  })
+})
+
+describe('mapping', () => {
+  it('checks in the order of the kernel', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    const good = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0x1000n, flags: RW | FIXED }
+    expect(world.no('IoasMap', { ...good, flags: 8, iova: ALL })).toBe('EOPNOTSUPP')
+    expect(world.no('IoasMap', { ...good, flags: 0, iova: ALL })).toBe('EOVERFLOW')
+    expect(world.no('IoasMap', { ...good, flags: 0, length: ALL })).toBe('EOVERFLOW')
+    expect(world.no('IoasMap', { ...good, flags: FIXED, ioasId: 99 })).toBe('EINVAL')
+    expect(world.no('IoasMap', { ...good, ioasId: 99, length: 0n })).toBe('ENOENT')
+    expect(world.no('IoasMap', { ...good, region: { regionId: region, offset: ALL } })).toBe('EOVERFLOW')
+    expect(world.no('IoasMap', { ...good, length: 0n })).toBe('EINVAL')
+    expect(world.no('IoasMap', { ...good, length: ALL - 1n, region: { regionId: region, offset: 0n } })).toBe('EINVAL')
+    expect(world.no('IoasMap', { ...good, region: undefined })).toBe('EFAULT')
+    expect(world.no('IoasMap', { ...good, iova: ALL - 0xffen, length: PAGE })).toBe('EOVERFLOW')
+    world.do('IoasMap', good)
+    expect(world.no('IoasMap', good)).toBe('EEXIST')
+  })
+
+  it('has no alignment without a domain, and the domain’s with one', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    expect(world.map(ioas, region, 3n, 5n)).toBe(5n)
+    world.do('IoasUnmap', { ioasId: ioas, iova: 5n, length: 3n })
+    world.do('AttachRid', { deviceId: world.bind('arm2'), ptId: ioas })
+    const request = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0x1000n, flags: RW | FIXED }
+    expect(world.no('IoasMap', { ...request, length: 3n })).toBe('EINVAL')
+    expect(world.no('IoasMap', { ...request, iova: 0x1800n })).toBe('EINVAL')
+    expect(world.no('IoasMap', { ...request, region: { regionId: region, offset: 0x800n } })).toBe('EINVAL')
+    expect(world.do('IoasIovaRanges', { ioasId: ioas }).iovaAlignment).toBe(4096n)
+  })
+
+  it('touches memory only when a domain is there: EFAULT at the map, or at the attach', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region(0x2000n)]
+    world.map(ioas, region, PAGE, 0x10000n, 0x5000n)
+    const device = world.bind('arm2')
+    expect(world.no('AttachRid', { deviceId: device, ptId: ioas })).toBe('EFAULT')
+    world.do('IoasUnmap', { ioasId: ioas, iova: 0n, length: ALL })
+    world.do('AttachRid', { deviceId: device, ptId: ioas })
+    const request = { ioasId: ioas, userVa: 0x7000n, length: PAGE, iova: 0n, flags: RW }
+    expect(world.no('IoasMap', request)).toBe('EFAULT')
+  })
+
+  it('follows the client’s own addresses over adjacent regions', () => {
+    const world = new World()
+    const ioas = world.ioas()
+    world.do('AttachRid', { deviceId: world.bind('arm2'), ptId: ioas })
+    world.region(0x2000n, 0x70000000n)
+    world.region(0x2000n, 0x70002000n)
+    const request = { ioasId: ioas, userVa: 0x70001000n, length: 2n * PAGE, iova: 0x4000n, flags: RW | FIXED }
+    world.do('IoasMap', request)
+    const { mappings } = tableOf(world, 'arm2')
+    expect(mappings.map(({ iova, length }) => [iova, length])).toEqual([[0x4000n, PAGE], [0x5000n, PAGE]])
+  })
+
+  it('refuses WRITEABLE of read-only memory with EPERM, after EEXIST', () => {
+    const world = new World()
+    const ioas = world.ioas()
+    const { regionId } = world.do('CreateMemoryRegion', { file: { path: '/f', offset: 0n, bytes: 0x2000n, writable: false } })
+    const request = { ioasId: ioas, region: { regionId, offset: 0n }, length: PAGE, iova: 0x1000n, flags: RW | FIXED }
+    expect(world.no('IoasMap', request)).toBe('EPERM')
+    world.do('IoasMap', { ...request, flags: READABLE | FIXED })
+    expect(world.no('IoasMap', request)).toBe('EEXIST')
+  })
+
+  it('rolls back every domain when the second refuses', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    world.paging(world.bind('arm'), ioas)
+    world.paging(world.bind('intel'), ioas)
+    let maps = 0
+    world.machine.failPoint = (what) => {
+      if (what === 'map' && ++maps === 2) throw new Error('bug')
+    }
+    expect(() => world.map(ioas, region, PAGE, 0x1000n)).toThrow('bug')
+    world.machine.failPoint = () => {}
+    expect(world.do('GetContext').quotas.find(({ name }) => name === 'areas')?.used).toBe(0n)
+    expect(world.map(ioas, region, PAGE, 0x1000n)).toBe(0x1000n)
+  })
+})
+
+describe('copying', () => {
+  it('takes parts and several areas, and asks the first mapping for WRITEABLE', () => {
+    const world = new World()
+    const [ioas, other, region] = [world.ioas(), world.ioas(), world.region()]
+    world.map(ioas, region, PAGE, 0x1000n)
+    world.map(ioas, region, PAGE, 0x2000n, 0x8000n, READABLE)
+    const copy = { srcIoasId: ioas, dstIoasId: other, length: PAGE, srcIova: 0x1800n, dstIova: 0x5000n, flags: FIXED | READABLE }
+    expect(world.do('IoasCopy', copy).dstIova).toBe(0x5000n)
+    expect(world.no('IoasCopy', { ...copy, dstIova: 0x9000n, flags: FIXED | RW })).toBe('EPERM')
+    expect(world.no('IoasCopy', { ...copy, flags: FIXED | RW })).toBe('EEXIST')
+    expect(world.no('IoasCopy', { ...copy, srcIova: 0x2800n })).toBe('ENOENT')
+    expect(world.no('IoasCopy', { ...copy, length: 0n })).toBe('EINVAL')
+    expect(world.no('IoasCopy', { ...copy, dstIova: ALL, flags: READABLE })).toBe('EOVERFLOW')
+    expect(world.no('IoasCopy', { ...copy, dstIoasId: 77 })).toBe('ENOENT')
+    // Rights are of the original mapping: a write-only copy of a copy that cannot write.
+    const onlyRead = { ...copy, srcIova: 0x1000n, length: 0x800n, dstIova: 0x20000n }
+    world.do('IoasCopy', onlyRead)
+    const back = { ...onlyRead, srcIoasId: other, srcIova: 0x20000n, dstIova: 0x30000n, flags: FIXED | WRITEABLE }
+    expect(world.do('IoasCopy', back).dstIova).toBe(0x30000n)
+  })
+
+  it('keeps memory whose region was destroyed', () => {
+    const world = new World()
+    const [ioas, other, region] = [world.ioas(), world.ioas(), world.region()]
+    const device = world.bind('arm2')
+    world.map(ioas, region, PAGE, 0x1000n)
+    world.do('DestroyMemoryRegion', { regionId: region })
+    world.do('IoasCopy', { srcIoasId: ioas, dstIoasId: other, length: PAGE, srcIova: 0x1000n, flags: READABLE })
+    world.do('AttachRid', { deviceId: device, ptId: other })
+    const reply = world.do('Translate', { deviceId: device, iovas: BigUint64Array.of(0x1008n) })
+    expect([...reply.outcomes, ...reply.regionIds]).toEqual([1, 0])
+    world.do('IoasUnmap', { ioasId: ioas, iova: 0n, length: ALL })
+    expect(world.machine.memories).toHaveLength(1)
+    world.do('IoasUnmap', { ioasId: other, iova: 0n, length: ALL })
+    expect(world.machine.memories).toHaveLength(0)
+  })
+})
+
+describe('unmapping', () => {
+  it('takes whole areas, leaves what is below a refused one gone, and says how much', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    for (const iova of [0x1000n, 0x3000n, 0x5000n]) world.map(ioas, region, 2n * PAGE, iova)
+    const refusal = world.refusal('IoasUnmap', { ioasId: ioas, iova: 0n, length: 0x4000n })
+    expect([refusal.name, refusal.context['removed']]).toEqual(['ENOENT', 0x2000n])
+    expect(world.do('IoasUnmap', { ioasId: ioas, iova: 0n, length: 0x100000n }).length).toBe(0x4000n)
+    expect(world.no('IoasUnmap', { ioasId: ioas, iova: 0n, length: 0x100000n })).toBe('ENOENT')
+    expect(world.do('IoasUnmap', { ioasId: ioas, iova: 0n, length: ALL }).length).toBe(0n)
+    expect(world.no('IoasUnmap', { ioasId: ioas, iova: 1n, length: ALL })).toBe('EOVERFLOW')
+    expect(world.no('IoasUnmap', { ioasId: ioas, iova: 1n, length: 0n })).toBe('EINVAL')
+    expect(world.no('IoasUnmap', { ioasId: ioas, iova: ALL - 1n, length: 3n })).toBe('EOVERFLOW')
+  })
+
+  it('keeps the range busy until the hardware has forgotten it', async () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    world.do('AttachRid', { deviceId: world.bind('arm2'), ptId: ioas })
+    world.map(ioas, region, PAGE, 0x1000n)
+    world.machine.deferred = []
+    const unmapped = world.begin('IoasUnmap', { ioasId: ioas, iova: 0x1000n, length: PAGE })
+    const again = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0x1000n, flags: RW | FIXED }
+    expect(world.no('IoasMap', again)).toBe('EBUSY')
+    expect(world.no('IoasUnmap', { ioasId: ioas, iova: 0x1000n, length: PAGE })).toBe('EBUSY')
+    await world.machine.finish()
+    expect(await unmapped).toEqual({ length: PAGE })
+    world.machine.deferred = undefined
+    expect(world.map(ioas, region, PAGE, 0x1000n)).toBe(0x1000n)
+  })
+})
+
+describe('allowed and reserved ranges', () => {
+  it('lists the holes, and says EMSGSIZE beside those that fit', () => {
+    const world = new World()
+    const ioas = world.ioas()
+    expect(world.do('IoasIovaRanges', { ioasId: ioas })).toEqual({
+      ranges: [{ first: 0n, last: ALL }],
+      totalCount: 1,
+      iovaAlignment: 1n,
+    })
+    world.do('AttachRid', { deviceId: world.bind('arm'), ptId: ioas })
+    const reply = world.do('IoasIovaRanges', { ioasId: ioas, maxRanges: 1 })
+    expect(reply.ranges).toEqual([{ first: 0n, last: 0x7ffffffn }])
+    expect([reply.totalCount, reply.refusal?.name]).toEqual([2, 'EMSGSIZE'])
+  })
+
+  it('refuses a fixed map into a reserved range with EINVAL, an attach over a mapping with EADDRINUSE', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    const device = world.bind('arm')
+    world.map(ioas, region, PAGE, 0x8000000n)
+    expect(world.no('AttachRid', { deviceId: device, ptId: ioas })).toBe('EADDRINUSE')
+    world.do('IoasUnmap', { ioasId: ioas, iova: 0n, length: ALL })
+    world.do('AttachRid', { deviceId: device, ptId: ioas })
+    const request = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0x8000000n, flags: RW | FIXED }
+    expect(world.no('IoasMap', request)).toBe('EINVAL')
+  })
+
+  it('replaces the allowed list whole or not at all', () => {
+    const world = new World()
+    const ioas = world.ioas()
+    const names = (ranges: { first: bigint; last: bigint }[]) =>
+      world.do('IoasAllowIovas', { ioasId: ioas, ranges }).refusal?.name
+    expect(names([{ first: 5n, last: 5n }])).toBe('EINVAL')
+    expect(names([{ first: 5n, last: 9n }, { first: 9n, last: 12n }])).toBe('EINVAL')
+    expect(names([{ first: 0n, last: 0xffffn }])).toBeUndefined()
+    const device = world.bind('mock')
+    expect(world.no('AttachRid', { deviceId: device, ptId: ioas })).toBe('EADDRINUSE')
+    expect(names([])).toBeUndefined()
+    world.do('AttachRid', { deviceId: device, ptId: ioas })
+    expect(names([{ first: 0n, last: 0xffffn }])).toBe('EADDRINUSE')
+  })
+
+  it('joins a domain only when every area fits its alignment and aperture', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    const device = world.bind('mock')
+    world.map(ioas, region, 0x400n, 0x1000000n)
+    expect(world.no('CreatePagingDomain', { deviceId: device, ioasId: ioas })).toBe('EADDRINUSE')
+    world.do('IoasUnmap', { ioasId: ioas, iova: 0n, length: ALL })
+    world.map(ioas, region, PAGE, 0x1000n)
+    expect(world.no('CreatePagingDomain', { deviceId: device, ioasId: ioas })).toBe('EADDRINUSE')
+    expect(world.do('IoasIovaRanges', { ioasId: ioas }).totalCount).toBe(1)
+  })
+
+  it('switches large pages off only while that is still possible', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    const option = { option: 2, objectId: ioas }
+    world.map(ioas, region, 0x800n, 0x1800n)
+    expect(world.no('SetOption', { ...option, value: 0n })).toBe('EADDRINUSE')
+    world.do('IoasUnmap', { ioasId: ioas, iova: 0n, length: ALL })
+    world.do('SetOption', { ...option, value: 0n })
+    expect(world.do('GetOption', option)).toEqual({ value: 0n })
+    world.do('AttachRid', { deviceId: world.bind('arm2'), ptId: ioas })
+    world.map(ioas, region, 4n * PAGE, 0x200000n)
+    expect(tableOf(world, 'arm2').mappings).toHaveLength(4)
+    world.do('SetOption', { ...option, value: 1n })
+    expect(world.no('SetOption', { ...option, value: 0n })).toBe('EINVAL')
+    expect(world.no('SetOption', { ...option, value: 2n })).toBe('EINVAL')
+  })
+
+  it('does a batch up to the first that is refused', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    const map = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0x1000n, flags: RW | FIXED }
+    const reply = world.do('IoasBatch', { operations: [{ map }, { map }, { map }] })
+    expect([reply.doneCount, [...reply.results], reply.refusal?.name, reply.refusal?.context['index']]).toEqual([
+      1,
+      [0x1000n],
+      'EEXIST',
+      '1',
+    ])
+  })
+})
