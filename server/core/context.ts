@@ -102,7 +102,8 @@ export class Context {
     assert(this.#active > 0, 'a call enters its context before it leaves')
     this.#active--
     this.#usedAt = this.core.clock.now()
-    if (this.#active === 0) this.#idle?.()
+    // An end that a call of this context asked for waits for all but that call: it counts again.
+    this.#idle?.()
   }
 
   /** Takes a published object out and gives everything of it back. Nobody holds it. */
