@@ -137,6 +137,8 @@ export class Translator {
     if ((grants & needed) !== needed) return false
     const leafLg2 = iotlb.cache.leafLg2[slot]
     complete(tx, out, iotlb.cache.address[slot], leafLg2, rightsOf(grants, isPrivileged(tx)))
+    // A large leaf may reach into the interrupt range; the walk names the fault of a request that ends there.
+    if (Math.floor(out.address / 2 ** INTERRUPT_LG2) === INTERRUPT_RANGE) return false
     out.hit = 1
     this.counts.hits++
     return true
