@@ -90,7 +90,11 @@ function makeCore(config: Config, log: Log): Core {
   const random = config.seed === undefined ? cryptoRandom() : seededRandom(BigInt(config.seed))
   const files = openFiles(config.fileRoots)
   return new Core({
-    machine: createMachine({ platform: config.platform, files }),
+    machine: createMachine({
+      platform: config.platform,
+      files,
+      onUnitRecord: (unit, record) => log.debug({ unit, ...record }, 'a unit recorded a fault'),
+    }),
     clock,
     random,
     limits: limitsWith(config.limits),

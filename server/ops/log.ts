@@ -28,6 +28,7 @@ export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** The daemon's log. */
 export interface Log extends CallObserver {
+  debug(facts: object, message: string): void
   info(facts: object, message: string): void
   warn(facts: object, message: string): void
   error(facts: object, message: string): void
@@ -47,6 +48,7 @@ export function openLog(level: LogLevel, clock: Clock, sink?: DestinationStream)
   )
   const refusals = new RefusalLog(logger, clock)
   return {
+    debug: (facts, message) => logger.debug(facts, message),
     info: (facts, message) => logger.info(facts, message),
     warn: (facts, message) => logger.warn(facts, message),
     error: (facts, message) => logger.error(facts, message),

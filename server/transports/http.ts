@@ -143,9 +143,13 @@ const tooLarge = (messageBytes: number): HttpError =>
 
 /** A framework's error in our words. */
 function fromFramework(thrown: unknown, messageBytes: number): unknown {
+  if (thrown instanceof HttpError || thrown instanceof RpcError) return thrown
   const { code, statusCode, message } = thrown as { code?: string; statusCode?: number; message?: string }
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return tooLarge(messageBytes)
-  if (code?.startsWith('FST_ERR_') && statusCode !== undefined && statusCode < 500) {
+  // Nobody reads this answer: the client went away in the middle of its body.
+  if (code === 'ECONNRESET') return new HttpError(400, refused('EINVAL', 'the connection ended before the body did'))
+  // A client that went away in the middle of a body is among these.
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     return new HttpError(statusCode, refused('EINVAL', `the request is malformed: ${message}`))
   }
   return thrown

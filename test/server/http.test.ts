@@ -200,6 +200,14 @@ describe('what is wrong', () => {
     expect(JSON.parse(said.split('\r\n\r\n')[1])).toMatchObject({ code: 'invalid_argument' })
   })
 
+  it('is not a bug of ours when the client goes away in the middle of a body', async () => {
+    const before = shell.records.length
+    const head = `POST ${INFO} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{`
+    const socket = connect(shell.path, () => socket.write(head, () => setTimeout(() => socket.destroy(), 20)))
+    while (shell.records.length === before) await new Promise((next) => setTimeout(next, 1))
+    expect(shell.records.at(-1)).toMatchObject({ method: 'unknown', code: 'invalid_argument', incident: undefined })
+  })
+
   it('is told to observers', async () => {
     await ask(shell.path, post('/nowhere'), '{}')
     expect(shell.records.at(-1)).toMatchObject({
