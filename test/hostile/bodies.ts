@@ -75,7 +75,13 @@ function spliced(bytes: Uint8Array, random: Random, other: Uint8Array): Uint8Arr
 }
 
 function joined(...parts: readonly ArrayLike<number>[]): Uint8Array {
-  return Uint8Array.from(parts.flatMap((part) => Array.from(part)))
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
+  return whole
 }
 
 function tag(field: number, wireType: number): number[] {
