@@ -58,6 +58,10 @@ export class Configurations {
   readonly #contextTable: ConfigCache<number>
   readonly #words = new Int32Array(16)
   readonly #keeps: boolean
+  /** The stream asked for last; void when the generation moved on. */
+  #lastSid = -1
+  #lastStream: StreamConfig | null = null
+  #lastGeneration = -1
 
   /** @param entries entries of each cache; 0 switches them off */
   constructor(memory: Memory, registers: RegisterFile, features: Features, entries: number) {
@@ -77,8 +81,14 @@ export class Configurations {
 
   /** The STE of a stream, or null with the reason in `event`. */
   stream(sid: number): StreamConfig | null {
+    if (sid === this.#lastSid && this.generation === this.#lastGeneration) return this.#lastStream
     const known = this.#stream.get(sid)
-    if (known !== undefined) return known
+    if (known !== undefined) {
+      this.#lastSid = sid
+      this.#lastStream = known
+      this.#lastGeneration = this.generation
+      return known
+    }
     const at = this.#locateSte(sid)
     if (at < 0) return null
     if (at >= 2 ** this.#features.oasBits || this.#memory.loadRecord(at, this.#words, 0, 16) !== MEMORY.OK) {

@@ -35,7 +35,7 @@ export function explain(
   const tlb = new Tlb({ entries: 0, ways: 1 })
   const translator = new Translator(memory, registers, features, configs, tlb, NOWHERE)
   configs.trace = trace
-  translator.trace = trace
+  translator.verdicts.trace = trace
   translator.stageOne.dry = true
   translator.stageOne.trace = entryTrace('stage 1', trace)
   translator.stageTwo.walker.dry = true

@@ -1,10 +1,8 @@
 /** The SMMUv3 as others see it: the unit, its presets, and the records that software shares with it. */
 
-export * from './command-records.js'
 export { isIllegal } from './commands.js'
-export * from './event-records.js'
 export { addressBits, type Features, featuresOf, type IdRegisters } from './features.js'
 export { type IdOverrides, idRegisters, PRESETS, type PresetName } from './presets.js'
-export { CD, CONFIG, L1CD, L1STD, S1DSS, S1FMT, STE } from './records.js'
+export * from './records.js'
 export * from './registers.js'
 export { SmmuV3, type SmmuV3Options } from './unit.js'

@@ -1,9 +1,12 @@
 /**
  * The structures that software keeps in memory for the unit, in the manual's numbers: bits are counted over the whole
- * structure, so bit 4 of its second 64-bit word is 68. Commands and events have their own files.
+ * structure, so bit 4 of its second 64-bit word is 68. Commands and events have their own files, and are to be had here.
  */
 
 import { address, bit, bits, layout } from '../bits/layout.js'
+
+export * from './command-records.js'
+export * from './event-records.js'
 
 /** Level 1 Stream Table Descriptor. [SMMU 5.1 Level 1 Stream Table Descriptor] */
 export const L1STD = layout('L1STD', 64, {

@@ -13,21 +13,22 @@
 import { type Page, pageOf, TWO32 } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
-import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction, type WalkTrace } from '../port.js'
+import { NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
 import { WALK } from '../walk/format.js'
 import { topIndexAt, Walker } from '../walk/walker.js'
 import type { Configurations } from './config.js'
 import type { ContextConfig, HalfConfig } from './decode-cd.js'
 import type { StreamConfig } from './decode-ste.js'
 import { CLASS, EVENT } from './event-records.js'
-import { type EventSink, FaultInfo } from './events.js'
+import type { EventSink } from './events.js'
 import type { Features } from './features.js'
 import { PRIVILEGED_SHIFT, RIGHT } from './formats.js'
 import { S1DSS } from './records.js'
 import type { RegisterFile } from './register-file.js'
-import { CR2, GBPA, OFFSET } from './registers.js'
+import { GBPA, OFFSET } from './registers.js'
 import { StageTwo, WALK_EVENTS } from './stage-two.js'
 import { geometryFlags, TLB_FLAGS, type Tlb } from './tlb.js'
+import { Verdicts } from './verdicts.js'
 
 /** STE.PRIVCFG and INSTCFG: the two values that override what came in. [SMMU 5.2 PRIVCFG] */
 const OVERRIDE = { LOW: 2, HIGH: 3 } as const
@@ -41,18 +42,14 @@ export class Translator {
   translations = 0
   hits = 0
   misses = 0
-  faults = 0
-  /** Where decisions are shown, if anybody looks. */
-  trace: WalkTrace | null = null
 
   readonly stageOne: Walker
   readonly stageTwo: StageTwo
+  readonly verdicts: Verdicts
   readonly #registers: RegisterFile
   readonly #features: Features
   readonly #configs: Configurations
   readonly #tlb: Tlb
-  readonly #sink: EventSink
-  readonly #info = new FaultInfo()
   /** Rights that the transaction needs, and how far the row for its privilege stands. */
   #needed = 0
   #shift = 0
@@ -71,7 +68,7 @@ export class Translator {
     this.#features = features
     this.#configs = configs
     this.#tlb = tlb
-    this.#sink = sink
+    this.verdicts = new Verdicts(registers, sink)
   }
 
   /** Ends a transaction in `outcome`. */
@@ -80,7 +77,7 @@ export class Translator {
     outcome.hit = 0
     outcome.fault = 0
     const sid = transaction.rid >>> 0
-    this.#begin(transaction, sid)
+    this.verdicts.begin(transaction, sid)
     if (transaction.type !== REQUEST.UNTRANSLATED) {
       this.#refuseAts(transaction, outcome)
       return
@@ -91,15 +88,15 @@ export class Translator {
     }
     const stream = this.#configs.stream(sid)
     if (stream === null) {
-      this.#configFault(outcome)
+      this.verdicts.configFault(outcome, this.#configs)
       return
     }
     if (stream.event !== 0) {
-      this.#report(outcome, stream.event)
+      this.verdicts.report(outcome, stream.event)
       return
     }
     if (stream.aborts) {
-      this.#abort(outcome, 'STE.Config aborts silently')
+      this.verdicts.abort(outcome, 'STE.Config aborts silently')
       return
     }
     const index = this.#chooseContext(stream, transaction.pasid, outcome)
@@ -113,47 +110,30 @@ export class Translator {
     const context = this.#configs.context(stream, index, stream.stageTwo === null ? null : this.stageTwo)
     if (context === null) {
       if (this.#configs.event !== 0) {
-        this.#configFault(outcome)
+        this.verdicts.configFault(outcome, this.#configs)
         return
       }
-      this.#stageTwoFault(outcome, stream, CLASS.CD)
+      this.verdicts.stageTwo(outcome, stream, this.stageTwo, CLASS.CD)
       return
     }
     if (context.event !== 0) {
-      this.#report(outcome, context.event)
+      this.verdicts.report(outcome, context.event)
       return
     }
     this.#withStageOne(stream, context, transaction, outcome)
   }
 
-  /** Notes what a fault record would say, before any override. */
-  #begin(transaction: Transaction, sid: number): void {
-    const info = this.#info
-    const { access } = transaction
-    info.sid = sid
-    info.ssv = transaction.pasid === NO_PASID ? 0 : 1
-    info.ssid = info.ssv === 1 ? transaction.pasid : 0
-    info.lo = transaction.lo | 0
-    info.hi = transaction.hi | 0
-    info.rnw = (access & ACCESS.WRITE) === 0 ? 1 : 0
-    info.pnu = (access & ACCESS.PRIVILEGED) === 0 ? 0 : 1
-    info.ind = info.rnw === 1 && (access & ACCESS.EXECUTE) !== 0 ? 1 : 0
-    info.s2 = 0
-    info.class = CLASS.IN
-    info.ipa = 0
-  }
-
   /** ATS is not offered: nothing the unit could have granted. [SMMU 7.3.6 F_BAD_ATS_TREQ] [SMMU 7.3.8] */
   #refuseAts(transaction: Transaction, outcome: Outcome): void {
     const isRequest = transaction.type === REQUEST.TRANSLATION
-    this.#report(outcome, isRequest ? EVENT.F_BAD_ATS_TREQ : EVENT.F_TRANSL_FORBIDDEN)
+    this.verdicts.report(outcome, isRequest ? EVENT.F_BAD_ATS_TREQ : EVENT.F_TRANSL_FORBIDDEN)
   }
 
   /** [SMMU 6.3.14 SMMU_GBPA] Neither the abort nor an address that is too wide makes an event. */
   #globalBypass(transaction: Transaction, outcome: Outcome): void {
     const isAbort = GBPA.ABORT.get(this.#registers.words, OFFSET.GBPA >>> 2) === 1
     if (isAbort || this.#exceeds(transaction.hi, this.#features.oasBits)) {
-      this.#abort(outcome, 'SMMUEN = 0 and GBPA aborts')
+      this.verdicts.abort(outcome, 'SMMUEN = 0 and GBPA aborts')
       return
     }
     this.#passThrough(transaction, outcome)
@@ -176,7 +156,7 @@ export class Translator {
 
   /** Applies PRIVCFG and INSTCFG, and settles which right is needed. Writes are always data. [SMMU 5.2 INSTCFG] */
   #override(stream: StreamConfig, access: number): void {
-    const info = this.#info
+    const info = this.verdicts.info
     if (stream.privcfg >= OVERRIDE.LOW) info.pnu = stream.privcfg & 1
     if (info.rnw === 1 && stream.instcfg >= OVERRIDE.LOW) info.ind = stream.instcfg & 1
     this.#needed = info.ind === 1 ? RIGHT.EXECUTE : info.rnw === 1 ? RIGHT.READ : access & (RIGHT.READ | RIGHT.WRITE)
@@ -187,7 +167,7 @@ export class Translator {
   #withoutStageOne(stream: StreamConfig, transaction: Transaction, outcome: Outcome): void {
     // IAS is OAS where only VMSAv8-64 tables are supported. Such a fault has no CD: it aborts and is recorded.
     if (this.#exceeds(transaction.hi, this.#features.oasBits)) {
-      this.#report(outcome, EVENT.F_ADDR_SIZE)
+      this.verdicts.report(outcome, EVENT.F_ADDR_SIZE)
       return
     }
     if (stream.stageTwo === null) {
@@ -197,14 +177,14 @@ export class Translator {
     const { stageTwo } = this
     const hitsBefore = this.#tlb.ipa.hits
     if (!stageTwo.translate((transaction.hi >>> 0) * TWO32 + (transaction.lo >>> 0))) {
-      this.#stageTwoFault(outcome, stream, CLASS.IN)
+      this.verdicts.stageTwo(outcome, stream, this.stageTwo, CLASS.IN)
       return
     }
     outcome.hit = this.#tlb.ipa.hits - hitsBefore
     if (outcome.hit === 1) this.hits++
     else this.misses++
     if (!this.#grants(stageTwo.rights)) {
-      this.#stageTwoDenial(outcome, stream)
+      this.verdicts.stageTwoDenial(outcome, stream, this.stageTwo)
       return
     }
     this.#finish(outcome, stageTwo.address, stageTwo.leafLg2, stageTwo.rights)
@@ -216,12 +196,12 @@ export class Translator {
     const isHigh = (transaction.hi & 0x00800000) !== 0
     const half = isHigh ? context.high : context.low
     if (half === null) {
-      this.#stageOneFault(outcome, context, EVENT.F_TRANSLATION)
+      this.verdicts.stageOne(outcome, context, EVENT.F_TRANSLATION)
       return
     }
     const hi = effectiveHigh(transaction.hi, isHigh, isHigh ? context.tbi1 : context.tbi0)
     if (!isInRange(lo, hi, half.inputBits, isHigh)) {
-      this.#stageOneFault(outcome, context, EVENT.F_TRANSLATION)
+      this.verdicts.stageOne(outcome, context, EVENT.F_TRANSLATION)
       return
     }
     const tlb = this.#tlb
@@ -237,12 +217,12 @@ export class Translator {
     const leafLg2 = tlb.va.leafLg2[slot]
     const inLeaf = lo & ((1 << leafLg2) - 1)
     if (!this.#grants(flags)) {
-      this.#stageOneFault(outcome, context, EVENT.F_PERMISSION)
+      this.verdicts.stageOne(outcome, context, EVENT.F_PERMISSION)
       return
     }
     if (!this.#grants(flags >>> TLB_FLAGS.STAGE_2_SHIFT)) {
       this.stageTwo.ipa = tlb.va.extra[slot] + inLeaf
-      this.#stageTwoDenial(outcome, stream)
+      this.verdicts.stageTwoDenial(outcome, stream, this.stageTwo)
       return
     }
     this.#finish(outcome, tlb.va.address[slot] + inLeaf, leafLg2, flags & (flags >>> TLB_FLAGS.STAGE_2_SHIFT))
@@ -275,15 +255,17 @@ export class Translator {
       RIGHT.ALL,
     )
     if (end === WALK.TABLE_STAGE) {
-      this.#stageTwoFault(outcome, stream, CLASS.TT)
+      this.verdicts.stageTwo(outcome, stream, this.stageTwo, CLASS.TT)
       return
     }
     if (end !== WALK.OK) {
-      this.#stageOneWalkFault(outcome, context, WALK_EVENTS[end], isNested)
+      const event = WALK_EVENTS[end]
+      if (event !== EVENT.F_WALK_EABT) this.verdicts.stageOne(outcome, context, event)
+      else this.verdicts.stageOneFetch(outcome, isNested ? stageTwo.tableAddress : stageOne.entryAddress)
       return
     }
     if (!this.#grants(stageOne.rights)) {
-      this.#stageOneFault(outcome, context, EVENT.F_PERMISSION)
+      this.verdicts.stageOne(outcome, context, EVENT.F_PERMISSION)
       return
     }
     const inLeaf = lo & ((1 << stageOne.leafLg2) - 1)
@@ -293,11 +275,11 @@ export class Translator {
     let rights: number = RIGHT.ALL
     if (isNested) {
       if (!stageTwo.translate(ipa)) {
-        this.#stageTwoFault(outcome, stream, CLASS.IN)
+        this.verdicts.stageTwo(outcome, stream, this.stageTwo, CLASS.IN)
         return
       }
       if (!this.#grants(stageTwo.rights)) {
-        this.#stageTwoDenial(outcome, stream)
+        this.verdicts.stageTwoDenial(outcome, stream, this.stageTwo)
         return
       }
       address = stageTwo.address
@@ -346,7 +328,7 @@ export class Translator {
     outcome.address = address
     outcome.leafLg2 = leafLg2
     outcome.rights = (rights >>> this.#shift) & RIGHT.USER
-    if (this.trace !== null) this.trace.step({ what: 'output', address, verdict: 'translated' })
+    if (this.verdicts.trace !== null) this.verdicts.trace.step({ what: 'output', address, verdict: 'translated' })
   }
 
   /** Identity. The whole of the smallest piece is granted, since bypass has no leaves. */
@@ -355,97 +337,13 @@ export class Translator {
     outcome.address = (transaction.hi >>> 0) * TWO32 + (transaction.lo >>> 0)
     outcome.leafLg2 = 12
     outcome.rights = RIGHT.USER
-    if (this.trace !== null) this.trace.step({ what: 'output', address: outcome.address, verdict: 'bypass' })
-  }
-
-  #abort(outcome: Outcome, why: string): void {
-    outcome.status = STATUS.ABORTED
-    if (this.trace !== null) this.trace.step({ what: 'transaction', verdict: why })
+    if (this.verdicts.trace !== null)
+      this.verdicts.trace.step({ what: 'output', address: outcome.address, verdict: 'bypass' })
   }
 
   #refuse(outcome: Outcome, event: number): number {
-    this.#report(outcome, event)
+    this.verdicts.report(outcome, event)
     return REFUSED
-  }
-
-  /** An STE or CD could not be had. */
-  #configFault(outcome: Outcome): void {
-    const { event } = this.#configs
-    const info = this.#info
-    // Records of unknown streams are wanted or not; the access aborts in any case. [SMMU 6.3.12 SMMU_CR2]
-    if (event === EVENT.C_BAD_STREAMID && CR2.RECINVSID.get(this.#registers.words, OFFSET.CR2 >>> 2) === 0) {
-      this.#abort(outcome, 'C_BAD_STREAMID, and CR2.RECINVSID = 0 wants no record')
-      return
-    }
-    if (event === EVENT.C_BAD_SUBSTREAMID) info.ssid = this.#configs.ssid
-    info.fetchAddress = this.#configs.fetchAddress
-    this.#report(outcome, event)
-  }
-
-  /** Aborted and recorded. */
-  #report(outcome: Outcome, event: number): void {
-    this.faults++
-    outcome.status = STATUS.FAULT
-    outcome.fault = event
-    this.#sink.record(event, this.#info)
-    if (this.trace !== null) this.#showFault(event)
-  }
-
-  /** A fault of stage 1 obeys CD.R and CD.A. [SMMU 5.5 Fault configuration (A, R, S bits)] */
-  #stageOneFault(outcome: Outcome, context: ContextConfig, event: number): void {
-    if (context.records) this.#report(outcome, event)
-    else this.#silent(outcome, event)
-    if (context.aborts) return
-    outcome.status = STATUS.RAZ_WI
-    outcome.fault = event
-  }
-
-  /** A walk's external abort is always recorded, with the class of a table access. [SMMU 7.3.12 F_WALK_EABT] */
-  #stageOneWalkFault(outcome: Outcome, context: ContextConfig, event: number, isNested: boolean): void {
-    if (event !== EVENT.F_WALK_EABT) {
-      this.#stageOneFault(outcome, context, event)
-      return
-    }
-    this.#info.class = CLASS.TT
-    this.#info.fetchAddress = isNested ? this.stageTwo.tableAddress : this.stageOne.entryAddress
-    this.#report(outcome, event)
-  }
-
-  /** Stage 2 refused what it was asked for. */
-  #stageTwoFault(outcome: Outcome, stream: StreamConfig, cls: number): void {
-    const info = this.#info
-    const { event } = this.stageTwo
-    info.s2 = 1
-    info.class = cls
-    info.ipa = this.stageTwo.ipa
-    info.ttrnw = this.stageTwo.ttrnw
-    info.fetchAddress = this.stageTwo.fetchAddress
-    // Only the four translation faults may be kept quiet; an access always aborts at stage 2.
-    if (event === EVENT.F_WALK_EABT || stream.stageTwo?.records === true) {
-      this.#report(outcome, event)
-      return
-    }
-    this.#silent(outcome, event)
-  }
-
-  /** Stage 2 maps it, and not for this kind of access. */
-  #stageTwoDenial(outcome: Outcome, stream: StreamConfig): void {
-    this.stageTwo.event = EVENT.F_PERMISSION
-    this.#stageTwoFault(outcome, stream, CLASS.IN)
-  }
-
-  /** Aborted without a record. */
-  #silent(outcome: Outcome, event: number): void {
-    this.faults++
-    outcome.status = STATUS.ABORTED
-    if (this.trace !== null) this.#showFault(event)
-  }
-
-  #showFault(event: number): void {
-    const info = this.#info
-    const name = Object.entries(EVENT).find(([, number]) => number === event)?.[0] ?? `event ${event}`
-    const { s2, class: cls, pnu, ind, rnw } = info
-    this.trace?.step({ what: 'fault', fields: { S2: s2, CLASS: cls, PnU: pnu, InD: ind, RnW: rnw }, verdict: name })
   }
 }
 

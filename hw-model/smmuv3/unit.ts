@@ -96,7 +96,8 @@ export class SmmuV3 implements RemappingUnit {
   }
 
   get counters(): UnitCounters {
-    const { translations, hits, misses, faults } = this.#translator
+    const { translations, hits, misses } = this.#translator
+    const { faults } = this.#translator.verdicts
     const evictions = this.tlb.va.evictions + this.tlb.ipa.evictions + this.configs.evictions
     return { translations, hits, misses, faults, evictions }
   }

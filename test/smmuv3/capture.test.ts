@@ -1,8 +1,5 @@
 /** A Linux guest's tables, commands and events, as its own driver wrote them, walked by a raw unit. */
 
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { gunzipSync } from 'node:zlib'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { SparseBacking } from '../../hw-model/memory/backing.js'
 import { Memory } from '../../hw-model/memory/memory.js'
@@ -10,42 +7,13 @@ import { ACCESS, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/p
 import { idRegisters } from '../../hw-model/smmuv3/presets.js'
 import { OFFSET } from '../../hw-model/smmuv3/registers.js'
 import { SmmuV3 } from '../../hw-model/smmuv3/unit.js'
-
-const FOLDER = join(import.meta.dirname, '../fixtures/captures/A')
-
-interface Row {
-  readonly sid: number
-  readonly pasid: number | null
-  readonly iova: string
-  readonly access: 'r' | 'w'
-  readonly pa?: string
-  readonly fault?: string
-  readonly spec_fault?: string
-  readonly event?: readonly string[]
-}
-
-interface Capture {
-  readonly registers: Readonly<Record<string, string>>
-  readonly ram: readonly { readonly base: string; readonly size: string }[]
-}
-
-const read = (name: string): Buffer => readFileSync(join(FOLDER, name))
-const capture = JSON.parse(read('capture.json').toString()) as Capture
-const rows = gunzipSync(read('translations.jsonl.gz'))
-  .toString()
-  .trimEnd()
-  .split('\n')
-  .map((line) => JSON.parse(line) as Row)
+import { capture, expected, loadPages, type Row, rows } from './captured-guest.js'
 
 /** The guest's memory: its RAM, sparse, and the captured pages in it. */
 function guestMemory(): Memory {
   const memory = new Memory()
   for (const { base, size } of capture.ram) memory.place(Number(base), new SparseBacking(Number(size)))
-  const bytes = gunzipSync(read('memory.bin.gz'))
-  const index = JSON.parse(read('memory.index.json').toString()) as { pa: string; offset: number; length: number }[]
-  for (const { pa, offset, length } of index) {
-    expect(memory.writeBytes(Number(pa), bytes.subarray(offset, offset + length))).toBe(length)
-  }
+  expect(loadPages(memory, (address) => address)).toBe(0)
   return memory
 }
 
@@ -79,11 +47,6 @@ function guestUnit(memory: Memory): SmmuV3 {
 }
 
 const HALF = 0xffffffffn
-
-/** A row's answer in the capture's words. */
-function expected(row: Row): string {
-  return row.spec_fault ?? row.fault ?? (row.pa as string)
-}
 
 function fill(transaction: Transaction, row: Row): void {
   const iova = BigInt(row.iova)

@@ -1,4 +1,4 @@
-/** The driver's ends of the unit's queues: commands go in, event records come out. [SMMU 3.5 Command and Event queues] */
+/** The driver's ends of the unit's queues: commands in, event records out. [SMMU 3.5 Command and Event queues] */
 
 import { type FieldSpec, type Layout, pack } from '../../../hw-model/bits/layout.js'
 import type { Memory } from '../../../hw-model/memory/index.js'

@@ -1,0 +1,123 @@
+/**
+ * How a transaction ends when it is not translated: which event is recorded, if any, and what the device sees.
+ * [SMMU 5.5 Fault configuration (A, R, S bits)] [SMMU 7.3 Event records]
+ */
+
+import { ACCESS, NO_PASID, type Outcome, STATUS, type Transaction, type WalkTrace } from '../port.js'
+import type { Configurations } from './config.js'
+import type { ContextConfig } from './decode-cd.js'
+import type { StreamConfig } from './decode-ste.js'
+import { CLASS, EVENT } from './event-records.js'
+import { type EventSink, FaultInfo } from './events.js'
+import type { RegisterFile } from './register-file.js'
+import { CR2, OFFSET } from './registers.js'
+import type { StageTwo } from './stage-two.js'
+
+/** The ends of one pipeline; `info` is what a record would say of the present transaction. */
+export class Verdicts {
+  faults = 0
+  /** Where decisions are shown, if anybody looks. */
+  trace: WalkTrace | null = null
+  readonly info = new FaultInfo()
+  readonly #registers: RegisterFile
+  readonly #sink: EventSink
+
+  constructor(registers: RegisterFile, sink: EventSink) {
+    this.#registers = registers
+    this.#sink = sink
+  }
+
+  /** Notes what a fault record would say, before any override. */
+  begin(transaction: Transaction, sid: number): void {
+    const { info } = this
+    const { access } = transaction
+    info.sid = sid
+    info.ssv = transaction.pasid === NO_PASID ? 0 : 1
+    info.ssid = info.ssv === 1 ? transaction.pasid : 0
+    info.lo = transaction.lo | 0
+    info.hi = transaction.hi | 0
+    info.rnw = (access & ACCESS.WRITE) === 0 ? 1 : 0
+    info.pnu = (access & ACCESS.PRIVILEGED) === 0 ? 0 : 1
+    info.ind = info.rnw === 1 && (access & ACCESS.EXECUTE) !== 0 ? 1 : 0
+    info.s2 = 0
+    info.class = CLASS.IN
+    info.ipa = 0
+  }
+
+  /** Blocked, and no event exists for it. */
+  abort(outcome: Outcome, why: string): void {
+    outcome.status = STATUS.ABORTED
+    if (this.trace !== null) this.trace.step({ what: 'transaction', verdict: why })
+  }
+
+  /** Aborted and recorded. */
+  report(outcome: Outcome, event: number): void {
+    this.faults++
+    outcome.status = STATUS.FAULT
+    outcome.fault = event
+    this.#sink.record(event, this.info)
+    if (this.trace !== null) this.#show(event)
+  }
+
+  /** An STE or CD could not be had. */
+  configFault(outcome: Outcome, configs: Configurations): void {
+    const { event } = configs
+    // Records of unknown streams are wanted or not; the access aborts in any case. [SMMU 6.3.12 SMMU_CR2]
+    if (event === EVENT.C_BAD_STREAMID && CR2.RECINVSID.get(this.#registers.words, OFFSET.CR2 >>> 2) === 0) {
+      this.abort(outcome, 'C_BAD_STREAMID, and CR2.RECINVSID = 0 wants no record')
+      return
+    }
+    if (event === EVENT.C_BAD_SUBSTREAMID) this.info.ssid = configs.ssid
+    this.info.fetchAddress = configs.fetchAddress
+    this.report(outcome, event)
+  }
+
+  /** A fault of stage 1 obeys CD.R and CD.A. */
+  stageOne(outcome: Outcome, context: ContextConfig, event: number): void {
+    if (context.records) this.report(outcome, event)
+    else this.#silent(outcome, event)
+    if (context.aborts) return
+    outcome.status = STATUS.RAZ_WI
+    outcome.fault = event
+  }
+
+  /** A stage 1 entry could not be read: always recorded, with the class of a table access. [SMMU 7.3.12 F_WALK_EABT] */
+  stageOneFetch(outcome: Outcome, address: number): void {
+    this.info.class = CLASS.TT
+    this.info.fetchAddress = address
+    this.report(outcome, EVENT.F_WALK_EABT)
+  }
+
+  /** Stage 2 refused what it was asked for; `cls` says what that was. */
+  stageTwo(outcome: Outcome, stream: StreamConfig, stage: StageTwo, cls: number): void {
+    const { info } = this
+    const { event } = stage
+    info.s2 = 1
+    info.class = cls
+    info.ipa = stage.ipa
+    info.ttrnw = stage.ttrnw
+    info.fetchAddress = stage.fetchAddress
+    // Only the four translation faults may be kept quiet; an access always aborts at stage 2.
+    if (event === EVENT.F_WALK_EABT || stream.stageTwo?.records === true) this.report(outcome, event)
+    else this.#silent(outcome, event)
+  }
+
+  /** Stage 2 maps it, and not for this kind of access. */
+  stageTwoDenial(outcome: Outcome, stream: StreamConfig, stage: StageTwo): void {
+    stage.event = EVENT.F_PERMISSION
+    this.stageTwo(outcome, stream, stage, CLASS.IN)
+  }
+
+  /** Aborted without a record. */
+  #silent(outcome: Outcome, event: number): void {
+    this.faults++
+    outcome.status = STATUS.ABORTED
+    if (this.trace !== null) this.#show(event)
+  }
+
+  #show(event: number): void {
+    const { s2, class: cls, pnu, ind, rnw } = this.info
+    const name = Object.entries(EVENT).find(([, number]) => number === event)?.[0] ?? `event ${event}`
+    this.trace?.step({ what: 'fault', fields: { S2: s2, CLASS: cls, PnU: pnu, InD: ind, RnW: rnw }, verdict: name })
+  }
+}
