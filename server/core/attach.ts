@@ -66,7 +66,7 @@ function makeAuto(call: Call, device: Device, ioas: Ioas): PagingDomain {
 function put(call: Call, device: Device, slot: number, domain: Domain): Domain {
   const there = device.slots.get(slot)
   if (there !== undefined) {
-    const reason = `${slotName(slot)} of device ${device.id} is attached to ${there.kind} ${there.id}; replace or detach it`
+    const reason = `${slotName(slot)} of device ${device.id} has ${there.kind} ${there.id}; replace or detach it`
     throw new Refusal('EBUSY', reason, { device: device.id, domain: there.id })
   }
   if (slot === RID_SLOT) reserveFor(device, domain.ioas)
@@ -122,8 +122,9 @@ function reserveFor(device: Device, ioas: Ioas): void {
 function check(device: Device, slot: number, domain: Domain): void {
   const { driver } = device.platform
   if (domain.ops.driver !== driver) {
-    const reason = `${domain.kind} ${domain.id} was made for ${domain.ops.driver.name}, and the device is behind ${driver.name}`
-    throw new Refusal('EINVAL', reason, { domain_unit: domain.ops.driver.name, device_unit: driver.name })
+    const { name } = domain.ops.driver
+    const reason = `${domain.kind} ${domain.id} was made for ${name}, and the device is behind ${driver.name}`
+    throw new Refusal('EINVAL', reason, { domain_unit: name, device_unit: driver.name })
   }
   const wholeRid = domain instanceof UserDomain && driver.userDomainBinds === 'rid-and-all-pasids'
   if (wholeRid) checkWholeRid(device, slot)
@@ -154,7 +155,7 @@ function checkRid(device: Device, domain: Domain): void {
 
 function checkPasid(device: Device, pasid: number, domain: Domain): void {
   if (!domain.pasidCompatible) {
-    const reason = `${domain.kind} ${domain.id} was made without the flag PASID, as those made for an IOAS id always are`
+    const reason = `${domain.kind} ${domain.id} was made without the flag PASID, as all for an IOAS id are`
     throw new Refusal('EINVAL', reason, { domain: domain.id })
   }
   const rid = device.slots.get(RID_SLOT)

@@ -8,6 +8,9 @@ import { type DmaFault, faultOf } from './dma-fault.js'
 import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
 import { assert, Refusal } from './refusal.js'
 
+/** The contract's DmaOutcome. */
+export type OutcomeNumber = 0 | 1 | 2 | 3 | 4 | 5
+
 /** Bits that an access may have. */
 const ACCESS_BITS = DMA_ACCESS.READ | DMA_ACCESS.WRITE | DMA_ACCESS.EXECUTE | DMA_ACCESS.PRIVILEGED
 const MOVES = DMA_ACCESS.READ | DMA_ACCESS.WRITE | DMA_ACCESS.EXECUTE

@@ -11,17 +11,16 @@ import {
   type BatchColumns,
   checkAccess,
   newOutcome,
+  type OutcomeNumber,
   type Requester,
   refusePending,
   translateBatch,
 } from './dma-batch.js'
-import { type DmaFault, faultOf, type StepInfo, stepsOf } from './dma-fault.js'
-import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
+import { type DmaFault, faultOf, stepsOf } from './dma-fault.js'
+import { DMA_ACCESS, DMA_STATUS, type DmaOutcome } from './driver.js'
+import { type Explanation, explainOne } from './explanation.js'
 import { Refusal } from './refusal.js'
-import { U64_MAX } from './u64.js'
-
-/** The contract's DmaOutcome. */
-export type OutcomeNumber = 0 | 1 | 2 | 3 | 4 | 5
+import { halvesOf, U64_MAX } from './u64.js'
 
 const NO_PASID = -1
 
@@ -142,20 +141,6 @@ export function awaitDma(
   return { results: [], doneCount: 0, refusal: detailWith(refusal, 0) }
 }
 
-/** The contract's Explanation. */
-export interface Explanation {
-  readonly steps: readonly StepInfo[]
-  readonly fresh: {
-    readonly outcome: OutcomeNumber
-    readonly location?: { readonly regionId: number; readonly offset: bigint }
-    readonly address?: bigint
-    readonly pageSizeLog2: number
-    readonly permissions: number
-    readonly fault?: DmaFault
-  }
-  readonly missingInvalidation: string
-}
-
 /** Walks the tables for one access and shows each step; nothing changes. */
 export function explain(
   call: Call,
@@ -173,40 +158,6 @@ export function explain(
       : undefined
   return { explanation: { steps: explanation.steps, fresh: { ...fresh, location }, missingInvalidation: '' } }
 }
-
-/** One dry walk of a requester, and the physical address it came to. */
-export function explainOne(
-  requester: Requester,
-  iova: bigint,
-  access: number,
-  tell: (steps: readonly ExplainStep[]) => readonly StepInfo[],
-): Explanation & { readonly physical: number } {
-  const out = newOutcome()
-  const [lo, hi] = halvesOf(iova)
-  const steps = requester.explain(0, lo, hi, access, out)
-  const isOk = out.status === DMA_STATUS.OK
-  const isFault = out.status === DMA_STATUS.FAULT
-  return {
-    steps: tell(steps),
-    fresh: {
-      outcome: out.status as OutcomeNumber,
-      pageSizeLog2: isOk ? out.leafLg2 : 0,
-      permissions: isOk ? out.rights : 0,
-      // A dry walk records nothing.
-      fault: isFault
-        ? { ...faultOf(requester, { index: 0, lo, hi, access }, out.fault, true), recorded: false }
-        : undefined,
-    },
-    missingInvalidation: '',
-    physical: isOk ? out.address : -1,
-  }
-}
-
-/** Both halves of an address. */
-export const halvesOf = (address: bigint): readonly [lo: number, hi: number] => [
-  Number(address & 0xffff_ffffn),
-  Number(address >> 32n),
-]
 
 const NONE = new BigUint64Array(0)
 const NOBODY: Requester = { translate() {}, explain: () => [], faultName: () => '' }

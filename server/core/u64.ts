@@ -32,3 +32,9 @@ export const min = (a: bigint, b: bigint): bigint => (b < a ? b : a)
 
 /** The larger one. */
 export const max = (a: bigint, b: bigint): bigint => (b > a ? b : a)
+
+/** Both halves of an address. */
+export const halvesOf = (address: bigint): readonly [lo: number, hi: number] => [
+  Number(address & 0xffff_ffffn),
+  Number(address >> 32n),
+]

@@ -52,8 +52,9 @@ export function createVdevice(
   const { virtId } = request
   const viommu = call.take(Viommu, request.viommuId, 'viommu_id')
   const device = call.take(Device, request.deviceId, 'device_id')
-  if (device.platform.driver !== viommu.ops.driver) {
-    const reason = `the vIOMMU belongs to ${viommu.ops.driver.name}, the device is behind ${device.platform.driver.name}`
+  const { driver } = device.platform
+  if (driver !== viommu.ops.driver) {
+    const reason = `the vIOMMU belongs to ${viommu.ops.driver.name}, and the device is behind ${driver.name}`
     throw new Refusal('EINVAL', reason, { viommu: viommu.id, device: device.id })
   }
   if (device.vdevice !== undefined) {

@@ -154,7 +154,11 @@ describe('what a device authorises', () => {
     const fit = world.paging(device, ioas, PASID)
     expect(world.no('AttachRid', { deviceId: device, ptId: ioas })).toBe('EINVAL')
     expect(world.no('AttachPasid', { deviceId: device, pasid: 6, ptId: fit })).toBe('EINVAL')
-    const refusal = world.refusal('AttachPasid', { deviceId: device, pasid: 5, ptId: smmuUser(world, device, world.ioas()) })
+    const refusal = world.refusal('AttachPasid', {
+      deviceId: device,
+      pasid: 5,
+      ptId: smmuUser(world, device, world.ioas()),
+    })
     expect([refusal.name, refusal.message.includes('one PASID of arm')]).toEqual(['EPERM', true])
     world.do('AttachPasid', { deviceId: device, pasid: 5, ptId: fit })
     expect(world.do('GetHwInfo', { deviceId: device }).userDomainModel).toBe(0)

@@ -15,6 +15,7 @@ import type {
 } from '../../server/core/driver.js'
 import { DMA_STATUS, Refusal } from '../../server/core/driver.js'
 import type { Machine, PlatformDevice, RawUnit, RegionMemory, RegionSource } from '../../server/core/machine.js'
+import { FakeMemory, FakeRawUnit } from './fake-parts.js'
 
 /** A mapping in a fake table. */
 export interface FakeMapping {
@@ -89,7 +90,13 @@ export class FakeMachine implements Machine {
 
   createRegion(source: RegionSource): RegionMemory {
     this.failPoint('region')
-    const memory = new FakeMemory(this, this.#next, source.lengthBytes || 8192, source.kind === 'anonymous' || source.writable)
+    const memory = new FakeMemory(
+      this,
+      (gone) => this.memories.splice(this.memories.indexOf(gone), 1),
+      this.#next,
+      source.lengthBytes || 8192,
+      source.kind === 'anonymous' || source.writable,
+    )
     this.#next += REGION_GAP
     this.memories.push(memory)
     return memory
@@ -114,33 +121,6 @@ export class FakeMachine implements Machine {
 
   regionAt(): undefined {
     return undefined
-  }
-}
-
-class FakeMemory implements RegionMemory {
-  readonly residentBytes = 0
-  readonly #bytes = new Map<number, number>()
-
-  constructor(
-    readonly machine: FakeMachine,
-    readonly address: number,
-    readonly lengthBytes: number,
-    readonly writable: boolean,
-  ) {
-    machine.live++
-  }
-
-  read(offset: number, into: Uint8Array): void {
-    for (let at = 0; at < into.length; at++) into[at] = this.#bytes.get(offset + at) ?? 0
-  }
-
-  write(offset: number, from: Uint8Array): void {
-    for (const [at, byte] of from.entries()) this.#bytes.set(offset + at, byte)
-  }
-
-  release(): void {
-    this.machine.live--
-    this.machine.memories.splice(this.machine.memories.indexOf(this), 1)
   }
 }
 
@@ -248,7 +228,8 @@ export class FakePaging implements PagingOps {
 
   unmap(iova: bigint, length: bigint): void {
     const inside = this.mappings.filter((one) => one.iova >= iova && one.iova + one.length <= iova + length)
-    if (inside.reduce((sum, one) => sum + one.length, 0n) !== length) throw new Error('bug: unmap of what is not mapped')
+    if (inside.reduce((sum, one) => sum + one.length, 0n) !== length)
+      throw new Error('bug: unmap of what is not mapped')
     for (const one of inside) this.mappings.splice(this.mappings.indexOf(one), 1)
     this.stale += inside.length
   }
@@ -291,7 +272,15 @@ export class FakeDevice implements DeviceDriver {
       translate: (pasid, lo, hi, _access, out) => this.#translate(pasid, lo, hi, out),
       explain: (pasid, lo, hi, _access, out) => {
         this.#translate(pasid, lo, hi, out)
-        return [{ what: 'stage 1 level 3', address: 4096, words: [1, 2], fields: { V: 0, TTB: 2 ** 32 }, verdict: 'not valid' }]
+        return [
+          {
+            what: 'stage 1 level 3',
+            address: 4096,
+            words: [1, 2],
+            fields: { V: 0, TTB: 2 ** 32 },
+            verdict: 'not valid',
+          },
+        ]
       },
       faultName: (fault) => `FAULT_${fault}`,
     }
@@ -315,7 +304,7 @@ export class FakeDevice implements DeviceDriver {
   }
 
   #translate(pasid: number, lo: number, hi: number, out: DmaOutcome): void {
-    const domain = this.slots.get(pasid < 0 ? 0 : pasid)
+    const domain = this.slots.get(Math.max(pasid, 0))
     const iova = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
     const found =
       domain instanceof FakePaging
@@ -332,69 +321,5 @@ export class FakeDevice implements DeviceDriver {
       out.leafLg2 = 12
       out.rights = 3
     }
-  }
-}
-
-class FakeRawUnit implements RawUnit {
-  readonly kind = 'smmuv3'
-  readonly preset = 'default'
-  readonly idRegisters = new Map([['IDR0', 5n]])
-  readonly registerBytes = 0x20000
-  readonly placed = new Set<RegionMemory>()
-  readonly #registers = new Map<number, bigint>()
-  #events: { kind: 'interrupt'; address: number; data: number; source: string }[] = []
-
-  constructor(readonly machine: FakeMachine) {
-    machine.live++
-  }
-
-  placeRegion(region: RegionMemory): void {
-    this.machine.failPoint('place')
-    this.placed.add(region)
-  }
-
-  removeRegion(region: RegionMemory): void {
-    this.placed.delete(region)
-  }
-
-  readRegister({ offset }: { offset: number }): bigint {
-    return this.#registers.get(offset) ?? 0n
-  }
-
-  writeRegister({ offset }: { offset: number }, value: bigint): void {
-    this.#registers.set(offset, value)
-    this.#events.push({ kind: 'interrupt', address: 0, data: 0, source: 'cmdq-sync' })
-  }
-
-  translate(rid: number, _pasid: number, lo: number, hi: number, _access: number, out: DmaOutcome): void {
-    out.status = DMA_STATUS.OK
-    out.address = (hi >>> 0) * 2 ** 32 + (lo >>> 0) + rid
-    out.hit = 1
-  }
-
-  explain(): [] {
-    return []
-  }
-
-  faultName(): string {
-    return ''
-  }
-
-  counters(): Record<string, number> {
-    return {}
-  }
-
-  takeEvents() {
-    const events = this.#events
-    this.#events = []
-    return { events, lost: 0 }
-  }
-
-  reset(): void {
-    this.#registers.clear()
-  }
-
-  destroy(): void {
-    this.machine.live--
   }
 }

@@ -41,7 +41,13 @@ describe('choosing an IOVA', () => {
   it('stays in the allowed ranges, and fixed maps do not', () => {
     const world = new World()
     const [ioas, region] = [world.ioas(), world.region()]
-    world.do('IoasAllowIovas', { ioasId: ioas, ranges: [{ first: 0x5000n, last: 0x5fffn }, { first: 0x6000n, last: 0x6fffn }] })
+    world.do('IoasAllowIovas', {
+      ioasId: ioas,
+      ranges: [
+        { first: 0x5000n, last: 0x5fffn },
+        { first: 0x6000n, last: 0x6fffn },
+      ],
+    })
     expect(world.map(ioas, region, 2n * PAGE)).toBe(0x5000n)
     const request = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0n, flags: RW }
     expect(world.no('IoasMap', request)).toBe('ENOSPC')
@@ -59,7 +65,13 @@ describe('mapping', () => {
   it('checks in the order of the kernel', () => {
     const world = new World()
     const [ioas, region] = [world.ioas(), world.region()]
-    const good = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0x1000n, flags: RW | FIXED }
+    const good = {
+      ioasId: ioas,
+      region: { regionId: region, offset: 0n },
+      length: PAGE,
+      iova: 0x1000n,
+      flags: RW | FIXED,
+    }
     expect(world.no('IoasMap', { ...good, flags: 8, iova: ALL })).toBe('EOPNOTSUPP')
     expect(world.no('IoasMap', { ...good, flags: 0, iova: ALL })).toBe('EOVERFLOW')
     expect(world.no('IoasMap', { ...good, flags: 0, length: ALL })).toBe('EOVERFLOW')
@@ -80,7 +92,13 @@ describe('mapping', () => {
     expect(world.map(ioas, region, 3n, 5n)).toBe(5n)
     world.do('IoasUnmap', { ioasId: ioas, iova: 5n, length: 3n })
     world.do('AttachRid', { deviceId: world.bind('arm2'), ptId: ioas })
-    const request = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0x1000n, flags: RW | FIXED }
+    const request = {
+      ioasId: ioas,
+      region: { regionId: region, offset: 0n },
+      length: PAGE,
+      iova: 0x1000n,
+      flags: RW | FIXED,
+    }
     expect(world.no('IoasMap', { ...request, length: 3n })).toBe('EINVAL')
     expect(world.no('IoasMap', { ...request, iova: 0x1800n })).toBe('EINVAL')
     expect(world.no('IoasMap', { ...request, region: { regionId: region, offset: 0x800n } })).toBe('EINVAL')
@@ -108,13 +126,18 @@ describe('mapping', () => {
     const request = { ioasId: ioas, userVa: 0x70001000n, length: 2n * PAGE, iova: 0x4000n, flags: RW | FIXED }
     world.do('IoasMap', request)
     const { mappings } = tableOf(world, 'arm2')
-    expect(mappings.map(({ iova, length }) => [iova, length])).toEqual([[0x4000n, PAGE], [0x5000n, PAGE]])
+    expect(mappings.map(({ iova, length }) => [iova, length])).toEqual([
+      [0x4000n, PAGE],
+      [0x5000n, PAGE],
+    ])
   })
 
   it('refuses WRITEABLE of read-only memory with EPERM, after EEXIST', () => {
     const world = new World()
     const ioas = world.ioas()
-    const { regionId } = world.do('CreateMemoryRegion', { file: { path: '/f', offset: 0n, bytes: 0x2000n, writable: false } })
+    const { regionId } = world.do('CreateMemoryRegion', {
+      file: { path: '/f', offset: 0n, bytes: 0x2000n, writable: false },
+    })
     const request = { ioasId: ioas, region: { regionId, offset: 0n }, length: PAGE, iova: 0x1000n, flags: RW | FIXED }
     expect(world.no('IoasMap', request)).toBe('EPERM')
     world.do('IoasMap', { ...request, flags: READABLE | FIXED })
@@ -143,7 +166,14 @@ describe('copying', () => {
     const [ioas, other, region] = [world.ioas(), world.ioas(), world.region()]
     world.map(ioas, region, PAGE, 0x1000n)
     world.map(ioas, region, PAGE, 0x2000n, 0x8000n, READABLE)
-    const copy = { srcIoasId: ioas, dstIoasId: other, length: PAGE, srcIova: 0x1800n, dstIova: 0x5000n, flags: FIXED | READABLE }
+    const copy = {
+      srcIoasId: ioas,
+      dstIoasId: other,
+      length: PAGE,
+      srcIova: 0x1800n,
+      dstIova: 0x5000n,
+      flags: FIXED | READABLE,
+    }
     expect(world.do('IoasCopy', copy).dstIova).toBe(0x5000n)
     expect(world.no('IoasCopy', { ...copy, dstIova: 0x9000n, flags: FIXED | RW })).toBe('EPERM')
     expect(world.no('IoasCopy', { ...copy, flags: FIXED | RW })).toBe('EEXIST')
@@ -197,7 +227,13 @@ describe('unmapping', () => {
     world.map(ioas, region, PAGE, 0x1000n)
     world.machine.deferred = []
     const unmapped = world.begin('IoasUnmap', { ioasId: ioas, iova: 0x1000n, length: PAGE })
-    const again = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0x1000n, flags: RW | FIXED }
+    const again = {
+      ioasId: ioas,
+      region: { regionId: region, offset: 0n },
+      length: PAGE,
+      iova: 0x1000n,
+      flags: RW | FIXED,
+    }
     expect(world.no('IoasMap', again)).toBe('EBUSY')
     expect(world.no('IoasUnmap', { ioasId: ioas, iova: 0x1000n, length: PAGE })).toBe('EBUSY')
     await world.machine.finish()
@@ -230,7 +266,13 @@ describe('allowed and reserved ranges', () => {
     expect(world.no('AttachRid', { deviceId: device, ptId: ioas })).toBe('EADDRINUSE')
     world.do('IoasUnmap', { ioasId: ioas, iova: 0n, length: ALL })
     world.do('AttachRid', { deviceId: device, ptId: ioas })
-    const request = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0x8000000n, flags: RW | FIXED }
+    const request = {
+      ioasId: ioas,
+      region: { regionId: region, offset: 0n },
+      length: PAGE,
+      iova: 0x8000000n,
+      flags: RW | FIXED,
+    }
     expect(world.no('IoasMap', request)).toBe('EINVAL')
   })
 
@@ -240,7 +282,12 @@ describe('allowed and reserved ranges', () => {
     const names = (ranges: { first: bigint; last: bigint }[]) =>
       world.do('IoasAllowIovas', { ioasId: ioas, ranges }).refusal?.name
     expect(names([{ first: 5n, last: 5n }])).toBe('EINVAL')
-    expect(names([{ first: 5n, last: 9n }, { first: 9n, last: 12n }])).toBe('EINVAL')
+    expect(
+      names([
+        { first: 5n, last: 9n },
+        { first: 9n, last: 12n },
+      ]),
+    ).toBe('EINVAL')
     expect(names([{ first: 0n, last: 0xffffn }])).toBeUndefined()
     const device = world.bind('mock')
     expect(world.no('AttachRid', { deviceId: device, ptId: ioas })).toBe('EADDRINUSE')
@@ -281,7 +328,13 @@ describe('allowed and reserved ranges', () => {
   it('does a batch up to the first that is refused', () => {
     const world = new World()
     const [ioas, region] = [world.ioas(), world.region()]
-    const map = { ioasId: ioas, region: { regionId: region, offset: 0n }, length: PAGE, iova: 0x1000n, flags: RW | FIXED }
+    const map = {
+      ioasId: ioas,
+      region: { regionId: region, offset: 0n },
+      length: PAGE,
+      iova: 0x1000n,
+      flags: RW | FIXED,
+    }
     const reply = world.do('IoasBatch', { operations: [{ map }, { map }, { map }] })
     expect([reply.doneCount, [...reply.results], reply.refusal?.name, reply.refusal?.context['index']]).toEqual([
       1,

@@ -79,7 +79,8 @@ describe('a vDEVICE', () => {
     const world = new World()
     const { device, viommu, vdevice } = nested(world)
     const other = world.bind('arm2')
-    const create = (deviceId: number, virtId: bigint) => world.refusal('CreateVdevice', { viommuId: viommu, deviceId, virtId })
+    const create = (deviceId: number, virtId: bigint) =>
+      world.refusal('CreateVdevice', { viommuId: viommu, deviceId, virtId })
     expect([create(device, 7n).name, create(device, 7n).context['vdevice']]).toEqual(['EEXIST', vdevice])
     expect([create(other, 7n).name, create(other, 7n).context['virt_id']]).toEqual(['EEXIST', '0x7'])
     expect(create(world.bind('intel'), 8n).name).toBe('EINVAL')
@@ -139,9 +140,20 @@ describe('InvalidateIotlb', () => {
   it('goes to the vIOMMU on SMMUv3 and to the user domain on VT-d', () => {
     const world = new World()
     const { device, ioas, parent, viommu } = nested(world)
-    const user = world.do('CreateUserDomain', { deviceId: device, viommuId: viommu, smmuv3Ste: { ste0: 1n, ste1: 0n } }).domainId
+    const user = world.do('CreateUserDomain', {
+      deviceId: device,
+      viommuId: viommu,
+      smmuv3Ste: { ste0: 1n, ste1: 0n },
+    }).domainId
     const commands = { smmuv3: { entries: [{ dw0: 0x10n, dw1: 0n }] } }
-    const ranges = { vtdS1: { entries: [{ addr: 0n, npages: 1n, flags: 0 }, { addr: 1n, npages: 1n, flags: 0 }] } }
+    const ranges = {
+      vtdS1: {
+        entries: [
+          { addr: 0n, npages: 1n, flags: 0 },
+          { addr: 1n, npages: 1n, flags: 0 },
+        ],
+      },
+    }
     const ends = (request: object) => {
       const { doneCount, refusal } = world.do('InvalidateIotlb', request)
       return `${doneCount} ${refusal?.name ?? 'ok'}`

@@ -1,8 +1,8 @@
 /** A core on a fake machine, with a clock that stands still and words short enough for a story. */
 
 import type { Clock, Peer } from '../../server/core/ambient.js'
-import { HANDLERS } from '../../server/core/index.js'
 import { Core, type CoreOptions } from '../../server/core/core.js'
+import { HANDLERS } from '../../server/core/index.js'
 import { Refusal } from '../../server/core/refusal.js'
 import { FakeMachine } from './fake-machine.js'
 
@@ -94,7 +94,11 @@ export class World {
   }
 
   /** Calls; the answer may come later. */
-  begin<N extends Name>(name: N, request: Partial<RequestOf<N>> = {}, token = this.token): ReplyOf<N> | Promise<ReplyOf<N>> {
+  begin<N extends Name>(
+    name: N,
+    request: Partial<RequestOf<N>> = {},
+    token = this.token,
+  ): ReplyOf<N> | Promise<ReplyOf<N>> {
     const whole = { ...DEFAULTS, ...request, context: token }
     return this.core.call(this.peer, HANDLERS[name] as never, whole as never)
   }
@@ -133,7 +137,8 @@ export class World {
 
   map(ioasId: number, regionId: number, length: bigint, iova?: bigint, offset = 0n, flags = RW): bigint {
     const fixed = iova === undefined ? 0 : FIXED
-    return this.do('IoasMap', { ioasId, region: { regionId, offset }, length, iova: iova ?? 0n, flags: flags | fixed }).iova
+    return this.do('IoasMap', { ioasId, region: { regionId, offset }, length, iova: iova ?? 0n, flags: flags | fixed })
+      .iova
   }
 
   /** Ids of objects, with their types. */
