@@ -142,4 +142,5 @@ function showResult(capture: Capture, result: VerifyResult, io: Io): void {
   ].map((row) => row.map(String))
   for (const line of indent(table(['through', 'matched', 'mismatched', 'skipped'], rows))) io.out(line)
   for (const [reason, count] of result.skips) io.out(printable(`  skipped ${count}: ${reason}`))
+  for (const [reason, count] of result.outside) io.out(printable(`  reach no page table ${count}: ${reason}`))
 }

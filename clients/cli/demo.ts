@@ -12,7 +12,7 @@ import { agrees, describeAnswer, describeRow, hex } from './capture/compare.js'
 import { type Capture, type CapturedRow, loadCapture } from './capture/folder.js'
 import { registerGuestMemory } from './capture/raw-replay.js'
 import { UserReplay, userStreams } from './capture/user-replay.js'
-import { batches, sortOut } from './capture/verify.js'
+import { batches, type LeftOut, sortOut } from './capture/verify.js'
 import { type Forgotten, forgetInvalidation } from './demo-forgotten.js'
 import { startProgress } from './progress.js'
 
@@ -88,8 +88,8 @@ async function runLeg(
   const regions = await registerGuestMemory(context, capture)
   const replay = await UserReplay.start(context, capture, regions, deviceName)
   const streams = new Map(userStreams(capture).map((stream) => [stream.sid, stream]))
-  const skipped = new Map<string, number>()
-  const rows = sortOut(replay, capture.rows, streams, skipped)
+  const left: LeftOut = { skips: new Map(), outside: new Map() }
+  const rows = sortOut(replay, capture.rows, streams, left)
   say(`  memory registered, nesting parent ${replay.parentId} made; ${streams.size} streams, each to ${attachedTo}`)
   const tally = { translations: 0, matched: 0, faults: 0, cacheHits: 0 }
   const total = [...rows.values()].reduce((sum, own) => sum + own.length, 0)
@@ -104,7 +104,13 @@ async function runLeg(
   }
   bar.end()
   if (forgotten === undefined) throw new Error('no stream of the capture maps a page of 4 KiB')
-  return { guest: titleOf(capture), attachedTo, ...tally, skipped, forgotten }
+  return {
+    guest: titleOf(capture),
+    attachedTo,
+    ...tally,
+    skipped: new Map([...left.skips, ...left.outside]),
+    forgotten,
+  }
 }
 
 async function lookUp(

@@ -15,7 +15,7 @@ let folder = ''
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'iommuctl-capture-'))
   const registers = Object.fromEntries([...REGISTERS, ...QUEUE].map((name) => [name, '0x0']))
-  const description = { name: 'tiny', kernel: 'Linux 0', registers, ram: [{ base: '0x40000000', size: '0x1000' }] }
+  const description = { name: 'tiny', kernel: 'Linux guest 7.2 aarch64', registers, ram: [{ base: '0x40000000', size: '0x1000' }] }
   const rows = [
     { sid: 8, pasid: null, iova: '0x1000', access: 'r', pa: '0x40000000' },
     { sid: 8, pasid: null, iova: '0x2000', access: 'w', fault: 'F_TRANSLATION' },
@@ -67,7 +67,7 @@ describe('capture verify', () => {
       '    STE at 0x40000200: 0000000000000001 -> goes on',
     ])
     expect(out.slice(2)).toEqual([
-      'tiny: smmuv3, Linux 0, 2 lookups',
+      'tiny: smmuv3, Linux 7.2, 2 lookups',
       '  through      matched  mismatched  skipped',
       '  raw unit           1           1        0',
       '  user domain        0           0        0',

@@ -9,8 +9,12 @@ import type { Answer } from './compare.js'
 import type { Capture, CapturedRow, CapturedStream } from './folder.js'
 import { accessOf, answerOf, describeStep, findRegion, type GuestRegion } from './raw-replay.js'
 
-/** Why a row cannot go through a user domain; undefined when it can. */
-export type Skip = string | undefined
+/** Why a row does not go through a user domain. */
+export interface Skip {
+  readonly reason: string
+  /** Whether the row reaches a page table at all. One that does not is no part of the user domains' tally. */
+  readonly reachesTable: boolean
+}
 
 /** Bits of the guest's STE that a user domain takes. [uAPI struct iommu_hwpt_arm_smmuv3] */
 const STE0_ALLOWED = 0xf80f_ffff_ffff_ffffn
@@ -96,13 +100,14 @@ export class UserReplay {
     return replay
   }
 
-  /** Why a row says nothing about user domains. */
-  skipReason(row: CapturedRow, streams: ReadonlyMap<number, CapturedStream>): Skip {
-    if (!streams.has(row.sid)) return 'the guest has configured no translation for this stream'
-    if (row.pa !== undefined && findRegion(this.#regions, row.pa) === undefined) {
-      return `0x${row.pa.toString(16)} is no RAM (the MSI doorbell): it lies in the host's reserved window, which no IOAS maps`
+  /** Why a row cannot go through a user domain; undefined when it can. */
+  skip(row: CapturedRow, streams: ReadonlyMap<number, CapturedStream>): Skip | undefined {
+    if (!streams.has(row.sid)) {
+      return { reason: 'the guest has configured no translation for this stream', reachesTable: false }
     }
-    return undefined
+    if (row.pa === undefined || findRegion(this.#regions, row.pa) !== undefined) return undefined
+    const reason = `0x${row.pa.toString(16)} is no RAM (the MSI doorbell): it lies in the host's reserved window, which no IOAS maps`
+    return { reason, reachesTable: true }
   }
 
   /** Makes a user domain of a stream's tables and attaches it to the RID, or to a PASID where the unit can. */

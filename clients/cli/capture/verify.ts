@@ -13,8 +13,10 @@ export interface VerifyResult {
   readonly raw: Tally
   readonly userDomain: Tally
   readonly mismatches: readonly Mismatch[]
-  /** Rows not sent through a user domain, counted by reason. */
+  /** Rows that reach a page table and that no IOAS can map the end of, counted by reason. */
   readonly skips: ReadonlyMap<string, number>
+  /** Rows that reach no page table, counted by reason; no part of the user domains' tally. */
+  readonly outside: ReadonlyMap<string, number>
 }
 
 /** Told about each batch that is done. */
@@ -33,9 +35,9 @@ export async function verifyCapture(
   const regions = await registerGuestMemory(context, capture)
   const mismatches: Mismatch[] = []
   const raw = await verifyRaw(context, capture, mismatches, onProgress)
-  const skips = new Map<string, number>()
-  const userDomain = await verifyUser(context, capture, regions, deviceName, mismatches, skips, onProgress)
-  return { translations: capture.rows.length, raw, userDomain, mismatches, skips }
+  const left: LeftOut = { skips: new Map(), outside: new Map() }
+  const userDomain = await verifyUser(context, capture, regions, deviceName, mismatches, left, onProgress)
+  return { translations: capture.rows.length, raw, userDomain, mismatches, ...left }
 }
 
 /** Prints the object that programs read. */
@@ -72,15 +74,15 @@ async function verifyUser(
   regions: readonly GuestRegion[],
   deviceName: string,
   mismatches: Mismatch[],
-  skips: Map<string, number>,
+  left: LeftOut,
   onProgress: OnProgress,
 ): Promise<Tally> {
   const tally = emptyTally()
   const streams = new Map(userStreams(capture).map((stream) => [stream.sid, stream]))
   if (streams.size === 0) return tally
   const replay = await UserReplay.start(context, capture, regions, deviceName)
-  const rows = sortOut(replay, capture.rows, streams, skips)
-  for (const count of skips.values()) tally.skipped += count
+  const rows = sortOut(replay, capture.rows, streams, left)
+  for (const count of left.skips.values()) tally.skipped += count
   for (const [sid, stream] of streams) {
     const own = rows.get(sid) ?? []
     if (own.length === 0) continue
@@ -102,18 +104,26 @@ async function verifyUser(
   return tally
 }
 
+/** Rows that do not go through a user domain, counted by reason. */
+export interface LeftOut {
+  readonly skips: Map<string, number>
+  readonly outside: Map<string, number>
+}
+
 /** Rows by stream; what no user domain can show is counted by its reason. */
 export function sortOut(
   replay: UserReplay,
   rows: readonly CapturedRow[],
   streams: ReadonlyMap<number, CapturedStream>,
-  skips: Map<string, number>,
+  left: LeftOut,
 ): Map<number, CapturedRow[]> {
   const bySid = new Map<number, CapturedRow[]>()
   for (const row of rows) {
-    const reason = replay.skipReason(row, streams)
-    if (reason !== undefined) skips.set(reason, (skips.get(reason) ?? 0) + 1)
-    else if (bySid.get(row.sid)?.push(row) === undefined) bySid.set(row.sid, [row])
+    const skip = replay.skip(row, streams)
+    if (skip !== undefined) {
+      const counts = skip.reachesTable ? left.skips : left.outside
+      counts.set(skip.reason, (counts.get(skip.reason) ?? 0) + 1)
+    } else if (bySid.get(row.sid)?.push(row) === undefined) bySid.set(row.sid, [row])
   }
   return bySid
 }
