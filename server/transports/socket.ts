@@ -26,6 +26,9 @@ export const SOCKET_MODE = { GROUP: 0o660, OWNER: 0o600 } as const
 /** Folders that the daemon makes are its user's alone. */
 const FOLDER_MODE = 0o700
 
+/** Write permission of everybody. */
+const OTHERS_WRITE = 0o002
+
 /** Longest path of a Unix socket, bytes. [unix(7) sun_path] */
 const PATH_BYTES = 107
 
@@ -158,15 +161,18 @@ function connectFailure(path: string): Promise<string | undefined> {
   })
 }
 
-/** Whether a socket can be made in a folder, made now if need be. It must not be one that others put there. */
+/**
+ * Whether a socket can be made in a folder, made now if need be. Where anybody may make folders, as in /tmp, it must be
+ * this user's alone. Elsewhere its owner has chosen its rights: a volume that containers share is open to all of them.
+ */
 function canHold(folder: string, uid: number): boolean {
   try {
     // Its parent, such as /run, must be there: a system without one is not for us to furnish.
     if (!existsSync(folder)) mkdirSync(folder, { mode: FOLDER_MODE })
     accessSync(folder, constants.W_OK | constants.X_OK)
+    if ((statSync(dirname(folder)).mode & OTHERS_WRITE) === 0) return true
     const found = lstatSync(folder)
-    const strangers = found.uid !== uid && found.uid !== 0
-    return found.isDirectory() && !strangers && (found.mode & 0o002) === 0
+    return found.isDirectory() && found.uid === uid && (found.mode & OTHERS_WRITE) === 0
   } catch {
     return false
   }

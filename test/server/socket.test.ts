@@ -102,18 +102,24 @@ describe('the default path', () => {
     expect(() => defaultSocketPath(facts, [nowhere])).toThrow(SocketTaken)
   })
 
-  it('is never in a folder that anybody can write to or that is another user’s', () => {
-    const open = join(folder, 'open')
-    mkdirSync(open)
-    chmodSync(open, 0o777)
-    expect(() => defaultSocketPath({ environment: {}, uid: process.getuid!() }, [join(open, 's')])).toThrow(SocketTaken)
-    const other = join(folder, 'other')
-    mkdirSync(other)
-    const strangersId = process.getuid!() + 1
-    const mayBeRoots = process.getuid!() === 0
-    const ask = () => defaultSocketPath({ environment: {}, uid: strangersId }, [join(other, 's')])
-    if (mayBeRoots) expect(ask()).toBe(join(other, 's'))
-    else expect(ask).toThrow(SocketTaken)
+  it('is under the temporary folder only where nobody else can be', () => {
+    const shared = join(folder, 'tmp')
+    const mine = join(shared, 'mine')
+    mkdirSync(mine, { recursive: true })
+    chmodSync(shared, 0o1777)
+    const uid = process.getuid!()
+    const ask = (asking: number): string => defaultSocketPath({ environment: {}, uid: asking }, [join(mine, 's')])
+    expect(ask(uid)).toBe(join(mine, 's'))
+    expect(() => ask(uid + 1)).toThrow(SocketTaken)
+    chmodSync(mine, 0o777)
+    expect(() => ask(uid)).toThrow(SocketTaken)
+  })
+
+  it('may be in a shared volume elsewhere', () => {
+    const volume = join(folder, 'volume')
+    mkdirSync(volume)
+    chmodSync(volume, 0o777)
+    expect(defaultSocketPath({ environment: {}, uid: 12345 }, [join(volume, 's')])).toBe(join(volume, 's'))
   })
 })
 
