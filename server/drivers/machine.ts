@@ -19,7 +19,12 @@ export interface FileDoor {
   /** Folders under which files may be mapped. */
   readonly roots: readonly string[]
   /** @throws Refusal EACCES, ENOENT, EINVAL, ENOMEM */
-  map(range: { readonly path: string; readonly offset: number; readonly lengthBytes: number; readonly writable: boolean }): {
+  map(range: {
+    readonly path: string
+    readonly offset: number
+    readonly lengthBytes: number
+    readonly writable: boolean
+  }): {
     readonly buffer: ArrayBuffer
     readonly lengthBytes: number
     release(): void
