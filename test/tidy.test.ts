@@ -50,7 +50,6 @@ const DOORS: Readonly<Record<string, RegExp>> = {
   koffi: /^server\/ops\//,
   commander: /^server\/ops\/config[a-z-]*\.ts$|^clients\/cli\//,
   yaml: /^server\/ops\/|^clients\/cli\//,
-  typebox: /^server\/ops\//,
   ajv: /^server\/ops\//,
 }
 

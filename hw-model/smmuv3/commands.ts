@@ -65,8 +65,11 @@ export class CommandQueue {
   consume(): void {
     if (this.#isConsuming) return
     this.#isConsuming = true
-    while (this.#canConsume() && this.#one());
-    this.#isConsuming = false
+    try {
+      while (this.#canConsume() && this.#one());
+    } finally {
+      this.#isConsuming = false
+    }
   }
 
   #canConsume(): boolean {

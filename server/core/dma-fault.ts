@@ -35,10 +35,14 @@ export function faultOf(requester: Requester, attempt: Attempt, fault: number, e
   let stage = 0
   if (explained) {
     const fresh: DmaOutcome = { status: 0, address: 0, leafLg2: 12, rights: 0, fault: 0, hit: 0, tag: 0 }
-    const last = requester.explain(index, lo, hi, access, fresh).at(-1)
-    if (fresh.status === DMA_STATUS.FAULT && fresh.fault === fault && last !== undefined) {
-      reason = `${last.what}: ${last.verdict}`
-      stage = stageOf(last)
+    const steps = requester.explain(index, lo, hi, access, fresh)
+    if (fresh.status === DMA_STATUS.FAULT && fresh.fault === fault) {
+      // Walks end with a verdict of the whole; what it follows from is the last entry that was read.
+      const read = steps.findLast(({ address }) => address !== undefined)
+      const last = steps.at(-1)
+      const verdicts = new Set([read && `${read.what}: ${read.verdict}`, last !== read ? last?.verdict : undefined])
+      reason = [...verdicts].filter((verdict) => verdict !== undefined).join('; ')
+      stage = read === undefined ? 0 : stageOf(read)
     } else reason = 'the tables in memory no longer say so: a cache still does, until it is told to forget'
   }
   const name = requester.faultName(fault)
@@ -106,9 +110,11 @@ function placeOf(step: ExplainStep, tellsPhysical: boolean): { space: 0 | 2 | 3;
   return { space: HIDDEN, address: 0n }
 }
 
+/** The manuals say stage 1 and 2, or first and second stage. */
 function stageOf({ what }: ExplainStep): number {
-  const stage = /^stage ([12])\b/.exec(what)?.[1]
-  return stage === undefined ? 0 : Number(stage)
+  const [, number, word] = /\bstage ([12])\b|\b(first|second)[- ]stage\b/.exec(what) ?? []
+  if (number !== undefined) return Number(number)
+  return word === undefined ? 0 : word === 'first' ? 1 : 2
 }
 
 function pairs(words: readonly number[]): BigUint64Array {

@@ -16,6 +16,10 @@ export interface Pool {
   readonly deviceNames: readonly string[]
   readonly paths: readonly string[]
   readonly contextNumbers: readonly bigint[]
+  /** Real ids by the name of the field that wants them, such as `ioasId`: used four times out of five. */
+  readonly idsByField?: Readonly<Record<string, readonly number[]>>
+  /** Real 64-bit values by the name of their field. */
+  readonly valuesByField?: Readonly<Record<string, readonly bigint[]>>
 }
 
 /** A message of plain values, in the form that the codec encodes. */
@@ -142,7 +146,7 @@ function randomValue(random: Random, field: FieldInfo, pool: Pool, depth: number
     case 'sint64':
       return BigInt.asIntN(64, wideNumber(random))
     default:
-      return /context_?number/i.test(field.name) ? random.pick(pool.contextNumbers) : wideNumber(random)
+      return randomWide(random, field.name, pool)
   }
 }
 
@@ -163,8 +167,16 @@ function text(random: Random): string {
   return random.pick(TEXTS)
 }
 
+function randomWide(random: Random, name: string, pool: Pool): bigint {
+  const known = pool.valuesByField?.[name] ?? []
+  if (known.length > 0 && !random.oneIn(5)) return random.pick(known)
+  return name === 'contextNumber' ? random.pick(pool.contextNumbers) : wideNumber(random)
+}
+
 function randomNarrow(random: Random, name: string, pool: Pool): number {
   if (random.oneIn(5)) return narrowNumber(random)
+  const known = pool.idsByField?.[name] ?? []
+  if (known.length > 0) return random.pick(known)
   if (/regionId/.test(name)) return random.pick(pool.regionIds)
   if (/(Id|handle)$/.test(name)) return random.pick(pool.ids)
   if (/^access|^permissions/.test(name)) return random.below(17)

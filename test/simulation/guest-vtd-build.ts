@@ -33,8 +33,17 @@ export interface Guest {
 
 const PWSNP = 1n << 23n
 
+/** Where a guest's structures go. The unit marks page-table entries, so a bad table pointer must not reach `config`. */
+export interface Places {
+  /** Root, context and PASID tables. */
+  readonly config: Ram
+  /** Page tables. */
+  readonly tables: Ram
+}
+
 /** Builds root and context tables and all below them. */
-export function buildGuest(rng: Rng, ram: Ram, features: VtdFeatures, isScalable: boolean): Guest {
+export function buildGuest(rng: Rng, places: Places, features: VtdFeatures, isScalable: boolean): Guest {
+  const ram = places.config
   const rootTable = ram.allocate(4096n)
   const sids = [...new Set([0x08, rng.int(256), 0x100 + rng.int(256), 0x1ff])]
   let did = 1
@@ -42,8 +51,8 @@ export function buildGuest(rng: Rng, ram: Ram, features: VtdFeatures, isScalable
     const rootAt = rootTable + BigInt(sid >>> 8) * 16n + (isScalable ? BigInt((sid >>> 7) & 1) * 8n : 0n)
     if (ram.read(rootAt) === 0n) ram.write(rootAt, ram.allocate(4096n) | 1n)
     const table = ram.read(rootAt) & ~0xfffn
-    if (!isScalable) return buildLegacy(rng, ram, features, sid, did++, table + BigInt(sid & 0xff) * 16n)
-    const device = buildScalable(rng, ram, features, sid, did, table + BigInt(sid & 0x7f) * 32n)
+    if (!isScalable) return buildLegacy(rng, places, features, sid, did++, table + BigInt(sid & 0xff) * 16n)
+    const device = buildScalable(rng, places, features, sid, did, table + BigInt(sid & 0x7f) * 32n)
     did += device.attachments.length
     return device
   })
@@ -52,7 +61,7 @@ export function buildGuest(rng: Rng, ram: Ram, features: VtdFeatures, isScalable
 
 const widths = (features: VtdFeatures): number[] => [1, 2, 3].filter((aw) => ((features.sagaw >> aw) & 1) === 1)
 
-function buildLegacy(rng: Rng, ram: Ram, features: VtdFeatures, sid: number, did: number, context: bigint): Device {
+function buildLegacy(rng: Rng, places: Places, features: VtdFeatures, sid: number, did: number, context: bigint): Device {
   const aw = rng.pick(widths(features))
   const isIdentity = features.pt && rng.chance(0.2)
   const second = isIdentity ? undefined : buildSecond(rng, ram, features, aw)
@@ -62,7 +71,7 @@ function buildLegacy(rng: Rng, ram: Ram, features: VtdFeatures, sid: number, did
   return { sid, context, directoryEntries: [], attachments: [attachment] }
 }
 
-function buildScalable(rng: Rng, ram: Ram, features: VtdFeatures, sid: number, did: number, context: bigint): Device {
+function buildScalable(rng: Rng, places: Places, features: VtdFeatures, sid: number, did: number, context: bigint): Device {
   const pdts = rng.int(3)
   const count = 2 ** (pdts + 13)
   const directory = ram.allocate(8n << BigInt(pdts + 7), 4096n)

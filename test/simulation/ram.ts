@@ -82,8 +82,8 @@ export class GuestSpace implements Space {
   }
 
   allocate(bytes: bigint, alignment = bytes): bigint {
-    const unit = bytes > this.pageBytes ? bytes : this.pageBytes
-    const align = alignment > this.pageBytes ? alignment : this.pageBytes
+    const unit = (bytes + this.pageBytes - 1n) & ~(this.pageBytes - 1n)
+    const align = [alignment, this.pageBytes].reduce((a, b) => (a > b ? a : b))
     const at = (this.#next + align - 1n) & ~(align - 1n)
     this.#next = at + unit
     for (let page = at; page < at + unit; page += this.pageBytes) {

@@ -67,6 +67,8 @@ export function secondStage(
     rights &= field(word, 1, 0)
     const reason = refusal(rights, reasons, wanted, stage)
     used.push({ at, word })
+    // A unit marks what it passes, and may fail at that before it sees the rights.
+    if (stage.flags && !stage.snooped && field(word, 8) === 0) refused = [...refused, 0x7c]
     if (!isLeaf) {
       if (reason !== undefined) refused = [...refused, reason]
       base = inPlace(word, 51, 12)
@@ -157,22 +159,46 @@ export function firstStage(
     user &&= field(word, 2) === 1
     writable &&= field(word, 1) === 1
     const reasons = refusals(user, writable, stage, access)
-    if (isLeaf && reasons.length > 0) throw new VtdStop(reasons[0], [...reasons, ...refused])
+    const accessed = (1n << 5n) | (stage.eafe ? 1n << 10n : 0n)
+    // A unit may mark a leaf accessed before it looks at the rights, and fail at that.
+    const marking = (word & accessed) === accessed ? [] : [0x77, 0x90, 0x91]
+    if (isLeaf && reasons.length > 0) throw new VtdStop(reasons[0], [...reasons, ...refused, ...marking])
     refused = [...refused, ...reasons]
-    const wanted = (1n << 5n) | (stage.eafe ? 1n << 10n : 0n) | (isLeaf && write ? 1n << 6n : 0n)
-    if ((word & wanted) !== wanted) {
+    const wanted = accessed | (isLeaf && write ? 1n << 6n : 0n)
+    const mark = (): void => {
+      if ((word & wanted) === wanted) return
       if (!stage.snooped) throw new VtdStop(0x90, [...refused, 0x71, 0x72, 0x70])
       if (!memory.write64(reach(true), word | wanted)) throw new VtdStop(0x91, refused)
     }
-    if (!isLeaf) {
-      base = next
-      continue
+    if (isLeaf) return throughLeaf(next | offsetOf(address, level), shift, mark)
+    mark()
+    base = next
+  }
+
+  /** The leaf is marked when all allow the access; which of two troubles is told then is open. */
+  function throughLeaf(output: bigint, shift: number, mark: () => void): Leaf {
+    let final: Leaf = { address: output, leafLg2: shift }
+    if (under !== undefined) {
+      const trouble = attempt(() => {
+        final = secondStage(memory, features, under, output, { write, purpose: 'data' })
+      })
+      if (trouble !== undefined) throw new VtdStop(trouble.reason, [...trouble.others, 0x77, 0x90, 0x91])
     }
-    const output = next | offsetOf(address, level)
-    if (under === undefined) return { address: output, leafLg2: shift }
-    const final = secondStage(memory, features, under, output, { write, purpose: 'data' })
+    const trouble = attempt(mark)
+    if (trouble !== undefined) throw new VtdStop(trouble.reason, [...trouble.others, 0x87])
     return { address: final.address, leafLg2: Math.min(shift, final.leafLg2) }
   }
+}
+
+/** What stopped it, if anything did. */
+function attempt(action: () => void): VtdStop | undefined {
+  try {
+    action()
+  } catch (stop) {
+    if (stop instanceof VtdStop) return stop
+    throw stop
+  }
+  return undefined
 }
 
 /** Every reason to refuse what the entries so far allow. [VTD 3.6.1 Access Rights] */
