@@ -61,39 +61,54 @@ export function buildGuest(rng: Rng, places: Places, features: VtdFeatures, isSc
 
 const widths = (features: VtdFeatures): number[] => [1, 2, 3].filter((aw) => ((features.sagaw >> aw) & 1) === 1)
 
-function buildLegacy(rng: Rng, places: Places, features: VtdFeatures, sid: number, did: number, context: bigint): Device {
+function buildLegacy(
+  rng: Rng,
+  places: Places,
+  features: VtdFeatures,
+  sid: number,
+  did: number,
+  context: bigint,
+): Device {
   const aw = rng.pick(widths(features))
   const isIdentity = features.pt && rng.chance(0.2)
-  const second = isIdentity ? undefined : buildSecond(rng, ram, features, aw)
-  ram.write(context, (second?.root ?? 0n) | 1n | (rng.bit(0.15) << 1n) | (isIdentity ? 8n : 0n))
-  ram.write(context + 8n, BigInt(aw) | (BigInt(did) << 8n))
+  const second = isIdentity ? undefined : buildSecond(rng, places.tables, features, aw)
+  places.config.write(context, (second?.root ?? 0n) | 1n | (rng.bit(0.15) << 1n) | (isIdentity ? 8n : 0n))
+  places.config.write(context + 8n, BigInt(aw) | (BigInt(did) << 8n))
   const attachment = { sid, pasid: undefined, did, at: context, first: undefined, second }
   return { sid, context, directoryEntries: [], attachments: [attachment] }
 }
 
-function buildScalable(rng: Rng, places: Places, features: VtdFeatures, sid: number, did: number, context: bigint): Device {
+function buildScalable(
+  rng: Rng,
+  places: Places,
+  features: VtdFeatures,
+  sid: number,
+  did: number,
+  context: bigint,
+): Device {
   const pdts = rng.int(3)
   const count = 2 ** (pdts + 13)
-  const directory = ram.allocate(8n << BigInt(pdts + 7), 4096n)
+  const directory = places.config.allocate(8n << BigInt(pdts + 7), 4096n)
   const ridPasid = rng.pick([0, 0, 1, rng.int(count)])
   const word0 = directory | 1n | (rng.bit(0.1) << 1n) | (rng.bit(0.85) << 3n) | (BigInt(pdts) << 9n)
-  ram.write(context, word0)
-  ram.write(context + 8n, BigInt(ridPasid))
+  places.config.write(context, word0)
+  places.config.write(context + 8n, BigInt(ridPasid))
   const pasids = [...new Set([ridPasid, rng.int(64), rng.int(count), count - 1])]
   const directoryEntries = new Set<bigint>()
   const attachments = pasids.map((pasid, i) => {
     const entry = directory + BigInt(pasid >>> 6) * 8n
     directoryEntries.add(entry)
-    if (ram.read(entry) === 0n) ram.write(entry, ram.allocate(4096n) | 1n | (rng.bit(0.1) << 1n))
-    const at = (ram.read(entry) & ~0xfffn) + BigInt(pasid & 63) * 64n
-    return buildPasid(rng, ram, features, { sid, pasid, did: did + i, at })
+    if (places.config.read(entry) === 0n)
+      places.config.write(entry, places.config.allocate(4096n) | 1n | (rng.bit(0.1) << 1n))
+    const at = (places.config.read(entry) & ~0xfffn) + BigInt(pasid & 63) * 64n
+    return buildPasid(rng, places, features, { sid, pasid, did: did + i, at })
   })
   return { sid, context, directoryEntries: [...directoryEntries], attachments }
 }
 
 function buildPasid(
   rng: Rng,
-  ram: Ram,
+  { config, tables: ram }: Places,
   features: VtdFeatures,
   place: { readonly sid: number; readonly pasid: number; readonly did: number; readonly at: bigint },
 ): Attachment {
@@ -122,7 +137,7 @@ function buildPasid(
       (rng.bit() << 4n) |
       (eafe << 7n),
   ]
-  for (const [i, word] of words.entries()) ram.write(place.at + BigInt(i) * 8n, word)
+  for (const [i, word] of words.entries()) config.write(place.at + BigInt(i) * 8n, word)
   return { ...place, first, second }
 }
 

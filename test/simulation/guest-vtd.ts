@@ -20,6 +20,8 @@ import { Disagreement, hex, type StepOptions, type StepReport } from './step.js'
 
 const RAM_BASE = 0x4000_0000n
 const RAM_BYTES = 0x4000_0000n
+/** So far from the page tables that no single wrong bit of a pointer reaches it. */
+const CONFIG_BASE = 0x7000_0000n
 const ACCESSES = 60
 
 /** Bits that a guest may get wrong by itself; domain-ids stay, for they bind several entries. */
@@ -71,7 +73,8 @@ class Machine {
   constructor(rng: Rng, { cached }: StepOptions) {
     this.#rng = rng
     this.#memory.place(Number(RAM_BASE), new SparseBacking(Number(RAM_BYTES)))
-    this.#ram = new Ram(this.#memory, RAM_BASE, RAM_BASE + RAM_BYTES)
+    this.#ram = new Ram(this.#memory, RAM_BASE, CONFIG_BASE)
+    const config = new Ram(this.#memory, CONFIG_BASE, RAM_BASE + RAM_BYTES)
     const preset = rng.pick(['vtd-scalable', 'vtd-scalable', 'vtd-scalable-57', 'vtd-legacy'] as const)
     const iotlb = { entries: cached ? rng.pick([16, 64, 1024]) : 0, ways: rng.pick([1, 4]) }
     const kept = cached ? rng.pick([2, 256]) : 0
@@ -79,9 +82,9 @@ class Machine {
     this.#unit = new VtdUnit(this.#memory, { message: () => {}, interrupt: () => {} }, options)
     this.#features = decodeFeatures(this.#unit, PRESETS[preset].hawBits)
     const isScalable = this.#features.smts && rng.chance(0.75)
-    this.#guest = buildGuest(rng, this.#ram, this.#features, isScalable)
+    this.#guest = buildGuest(rng, { config, tables: this.#ram }, this.#features, isScalable)
     this.#registers = { rootTable: this.#guest.rootTable, mode: isScalable ? 1 : 0 }
-    this.#driver = new Driver(this.#unit, this.#ram, rng, isScalable || (this.#features.smts && rng.chance(0.5)))
+    this.#driver = new Driver(this.#unit, config, rng, isScalable || (this.#features.smts && rng.chance(0.5)))
     this.#driver.start(this.#registers)
   }
 

@@ -35,6 +35,8 @@ export class Ram {
   }
 }
 
+const alignUp = (value: bigint, to: bigint): bigint => (value + to - 1n) & ~(to - 1n)
+
 const join = (memory: Memory): bigint => (BigInt(memory.hi >>> 0) << 32n) | BigInt(memory.lo >>> 0)
 
 /** What a reference sees; its own stores stay aside, to be compared with the model's. */
@@ -82,8 +84,8 @@ export class GuestSpace implements Space {
   }
 
   allocate(bytes: bigint, alignment = bytes): bigint {
-    const unit = (bytes + this.pageBytes - 1n) & ~(this.pageBytes - 1n)
-    const align = [alignment, this.pageBytes].reduce((a, b) => (a > b ? a : b))
+    const unit = alignUp(bytes, this.pageBytes)
+    const align = alignUp(alignment, this.pageBytes)
     const at = (this.#next + align - 1n) & ~(align - 1n)
     this.#next = at + unit
     for (let page = at; page < at + unit; page += this.pageBytes) {
