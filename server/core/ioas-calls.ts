@@ -4,11 +4,12 @@ import type { Call } from './call.js'
 import { checkCount, checkFlags } from './checks.js'
 import { detailOf, type Progress, type RefusalDetail, refusalOf } from './detail.js'
 import type { Range } from './driver.js'
+import { IntervalMap } from './interval-map.js'
 import { Ioas } from './ioas.js'
 import { mapSlices, type Slice, slicesOf, unmapRange } from './ioas-map.js'
 import { Pages, type PagesSource } from './pages.js'
 import { Refusal } from './refusal.js'
-import { hex, hexRange, intersects, PAGE, U64_MAX } from './u64.js'
+import { hex, hexRange, PAGE, U64_MAX } from './u64.js'
 
 const FIXED_IOVA = 1
 const WRITEABLE = 2
@@ -246,19 +247,17 @@ function fileOf(call: Call, request: { regionId?: number; fd?: number; start: bi
 }
 
 function checkedRanges(ranges: readonly AddressRange[]): readonly Range[] {
-  const checked: Range[] = []
+  const checked = new IntervalMap<Range>()
   for (const [index, { first: start, last }] of ranges.entries()) {
     if (start >= last) {
       throw new Refusal('EINVAL', 'a range has at least two bytes: first is not below last', { index })
     }
-    const range = { start, last }
-    // Sorted insertion would be quicker; a list is as long as a platform has holes.
-    const other = checked.find((earlier) => intersects(earlier, range))
+    const other = checked.firstIn(start, last)
     if (other !== undefined) {
-      const reason = `${hexRange(range)} overlaps ${hexRange(other)} of the same list`
+      const reason = `${hexRange({ start, last })} overlaps ${hexRange(other)} of the same list`
       throw new Refusal('EINVAL', reason, { index })
     }
-    checked.push(range)
+    checked.insert({ start, last })
   }
-  return checked
+  return [...checked]
 }

@@ -158,7 +158,9 @@ function add(call: Call, ioas: Ioas, { slices, protection }: MapSpec, iova: bigi
       if (ioas.domains.size === 0) continue
       area.segments =
         pinned === undefined ? pages.pin(offset, length) : pinAgain(pinned.segments, pinned.offset, length)
-      for (const { ops } of ioas.domains) {
+      for (const domain of ioas.domains) {
+        const { ops } = domain
+        domain.checkRoom(area, ioas.hugePages)
         install(ops, area, ioas.hugePages)
         installed.push({ area, unmap: () => ops.unmap(area.start, area.length) })
       }

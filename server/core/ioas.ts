@@ -118,6 +118,7 @@ export class Ioas extends IommuObject {
       for (const area of this.areas) {
         if (area.leaving) continue
         if (area.segments.length === 0) area.segments = area.pages.pin(area.offset, area.length)
+        domain.checkRoom(area, this.hugePages)
         install(domain.ops, area, this.hugePages)
       }
       domain.chargeTables()

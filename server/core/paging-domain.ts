@@ -1,8 +1,13 @@
 /** Kernel-owned domains: tables that the daemon keeps, with every mapping of an IOAS. [uAPI IOMMU_HWPT_ALLOC] */
 
+import type { Area } from './area.js'
 import type { Completion, PagingFlags, PagingOps } from './driver.js'
 import type { Ioas } from './ioas.js'
 import { IommuObject, OBJECT_TYPE } from './object.js'
+import { PAGE } from './u64.js'
+
+/** Bytes that a table of 512 pages of 4096 bytes maps. Both architectures' tables have this form. */
+const TABLE_SPAN = 512n * PAGE
 
 /** HWPT_PAGING. */
 export class PagingDomain extends IommuObject {
@@ -47,6 +52,23 @@ export class PagingDomain extends IommuObject {
       auto: String(this.isAuto),
       table_bytes: String(this.#chargedBytes),
     }
+  }
+
+  /**
+   * Refuses an area whose tables alone would break the quota, before the driver writes millions of entries to find out.
+   *
+   * @throws Refusal EDQUOT
+   */
+  checkRoom(area: Area, hugePages: boolean): void {
+    let tables = 0n
+    let iova = area.start
+    for (const { region, offset, length } of area.segments) {
+      const shift = iova - BigInt(region.memory.address + offset)
+      // The tables at both ends may be there already; blocks need none.
+      if ((!hugePages || shift % TABLE_SPAN !== 0n) && length > 2n * TABLE_SPAN) tables += length / TABLE_SPAN - 2n
+      iova += length
+    }
+    this.ioas.context.quota.check('table_bytes', Number(tables * PAGE))
   }
 
   /** Brings the quota to what the tables hold now. @throws Refusal EDQUOT, when they grew beyond it */

@@ -26,6 +26,16 @@ export class Quota {
     return this.#limits[this.#scope][name]
   }
 
+  /**
+   * Refuses what could not be charged, before it is made.
+   *
+   * @throws Refusal EDQUOT, with the limit's name and number
+   */
+  check(name: QuotaName, amount: number): void {
+    this.charge(name, amount)
+    this.release(name, amount)
+  }
+
   /** @throws Refusal EDQUOT, with the limit's name and number; nothing is charged then */
   charge(name: QuotaName, amount = 1): void {
     if (amount === 0) return

@@ -8,9 +8,6 @@ export const U64_MAX = 2n ** 64n - 1n
 /** Bytes of a CPU page, the kernel's PAGE. */
 export const PAGE = 4096n
 
-/** Whether two closed ranges share a byte. */
-export const intersects = (a: Range, b: Range): boolean => a.start <= b.last && b.start <= a.last
-
 /** The smallest power of two not below `value`, which is at least 1. */
 export function roundUpToPowerOfTwo(value: bigint): bigint {
   let power = 1n

@@ -210,6 +210,15 @@ describe('quotas', () => {
     const more = { ioasId: mapped, region: { regionId: source, offset: 0n }, length: 4096n, flags: RW }
     expect(tables.no('IoasMap', more)).toBe('EDQUOT')
     expect(tables.do('GetContext').quotas.find(({ name }) => name === 'table_bytes')?.used).toBe(8192n)
+    const wide = { anonymous: { bytes: 2n ** 40n } }
+    const big = new World()
+    const { regionId } = big.do('CreateMemoryRegion', wide)
+    const space = big.ioas()
+    big.do('AttachRid', { deviceId: big.bind('arm2'), ptId: space })
+    const shifted = { ioasId: space, region: { regionId, offset: 0n }, length: 2n ** 40n, iova: 4096n, flags: RW | 1 }
+    big.machine.log.length = 0
+    expect(big.refusal('IoasMap', shifted).context['limit']).toBe('table_bytes')
+    big.do('IoasMap', { ...shifted, iova: 2n ** 21n })
     const units = new World({ limits: withLimit('context', 'units', 1) })
     units.do('CreateUnit', { type: 2 })
     expect(units.no('CreateUnit', { type: 2 })).toBe('EDQUOT')
