@@ -69,8 +69,9 @@ function entryTrace(
   }
 }
 
-function verdictOf({ status, fault, address, leafLg2, rights }: Outcome): string {
+/** Where it leads stands in the outcome: a verdict is shown to people who may not know physical addresses. */
+function verdictOf({ status, fault, leafLg2, rights }: Outcome): string {
   if (status === STATUS.FAULT) return `blocked: ${faultName(fault)}`
   if (status !== STATUS.OK) return 'blocked: unsupported request'
-  return `0x${address.toString(16)}, ${2 ** (leafLg2 - 10)} KiB, rights ${rights}`
+  return `translated, ${2 ** (leafLg2 - 10)} KiB, rights ${rights}`
 }
