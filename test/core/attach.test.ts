@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Refusal } from '../../server/core/refusal.js'
 import { World } from './world.js'
 
 const NEST = 1
@@ -81,6 +82,18 @@ describe('attaching a RID', () => {
     }
     expect(() => world.do('ReplaceRid', { deviceId: device, ptId: second })).toThrow('bug')
     expect(world.do('IoasIovaRanges', { ioasId: ioas }).totalCount).toBe(1)
+  })
+
+  it('reserves nothing when the driver refuses', () => {
+    const world = new World()
+    const [ioas, device] = [world.ioas(), world.bind('arm')]
+    const ptId = world.paging(device, ioas)
+    world.machine.failPoint = (what) => {
+      if (what === 'set') throw new Refusal('EINVAL', 'injected')
+    }
+    expect(world.no('AttachRid', { deviceId: device, ptId })).toBe('EINVAL')
+    expect(world.do('IoasIovaRanges', { ioasId: ioas }).totalCount).toBe(1)
+    expect(world.do('GetDevice', { deviceId: device }).attachments).toEqual([])
   })
 
   it('lets other calls on the device meet EBUSY until the hardware has it', async () => {

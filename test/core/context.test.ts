@@ -70,6 +70,20 @@ describe('the end of a context', () => {
     expect(world.leftovers()).toEqual([])
   })
 
+  it('waits for every running call when another asks for it', async () => {
+    const world = new World()
+    const ioas = world.ioas()
+    const device = world.bind('arm')
+    world.machine.deferred = []
+    const attached = world.begin('AttachRid', { deviceId: device, ptId: ioas })
+    const ended = world.core.shutDown()
+    expect(world.machine.log).not.toContain('clear 0:0')
+    await world.machine.finish()
+    await Promise.all([attached, ended])
+    expect(world.machine.log).toContain('clear 0:0')
+    expect(world.leftovers()).toEqual([])
+  })
+
   it('is told once, with its reason', async () => {
     const events: CoreEvent[] = []
     const world = new World({ eventSink: (event) => events.push(event) })

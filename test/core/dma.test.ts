@@ -81,6 +81,15 @@ describe('DmaRead and DmaWrite', () => {
     expect([...read.results[0].data]).toEqual([...data])
   })
 
+  it('go on beyond 4 GiB', () => {
+    const { world, ioas, region, device } = attached()
+    world.map(ioas, region, 0x2000n, 0xfffff000n, 0x8000n)
+    const data = Uint8Array.of(7, 8, 9, 10)
+    world.do('WriteMemory', { patches: [{ regionId: region, offset: 0x8ffen, data }] })
+    const read = world.do('DmaRead', { deviceId: device, operations: [{ address: 0xfffffffen, length: 4 }] })
+    expect([...read.results[0].data]).toEqual([...data])
+  })
+
   it('end half way at a fault, and go on with the next operation', () => {
     const { world, device } = attached()
     const operations = [

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Refusal } from '../../server/core/refusal.js'
 import type { FakePaging } from './fake-machine.js'
 import { ALL, FIXED, READABLE, RW, World, WRITEABLE } from './world.js'
 
@@ -132,6 +133,34 @@ describe('mapping', () => {
     ])
   })
 
+  it('takes back the first part when the second is refused', () => {
+    const world = new World()
+    const ioas = world.ioas()
+    world.do('AttachRid', { deviceId: world.bind('arm2'), ptId: ioas })
+    world.region(0x1000n, 0x70000000n)
+    world.region(0x1000n, 0x70001000n)
+    let maps = 0
+    world.machine.failPoint = (what) => {
+      if (what === 'map' && ++maps === 2) throw new Refusal('ENOMEM', 'injected')
+    }
+    const request = { ioasId: ioas, userVa: 0x70000000n, length: 2n * PAGE, iova: 0x4000n, flags: RW | FIXED }
+    expect(world.no('IoasMap', request)).toBe('ENOMEM')
+    expect(tableOf(world, 'arm2').mappings).toHaveLength(0)
+    world.do('IoasMap', request)
+  })
+
+  it('gives tables back to the quota when they are unmapped', () => {
+    const world = new World()
+    const [ioas, region] = [world.ioas(), world.region()]
+    const used = () => world.do('GetContext').quotas.find(({ name }) => name === 'table_bytes')?.used
+    world.do('AttachRid', { deviceId: world.bind('arm2'), ptId: ioas })
+    const before = used()
+    world.map(ioas, region, PAGE, 0x1000n)
+    expect(used()).toBe((before ?? 0n) + 4096n)
+    world.do('IoasUnmap', { ioasId: ioas, iova: 0x1000n, length: PAGE })
+    expect(used()).toBe(before)
+  })
+
   it('refuses WRITEABLE of read-only memory with EPERM, after EEXIST', () => {
     const world = new World()
     const ioas = world.ioas()
@@ -201,6 +230,32 @@ describe('copying', () => {
     world.do('IoasUnmap', { ioasId: ioas, iova: 0n, length: ALL })
     expect(world.machine.memories).toHaveLength(1)
     world.do('IoasUnmap', { ioasId: other, iova: 0n, length: ALL })
+    expect(world.machine.memories).toHaveLength(0)
+  })
+})
+
+describe('copying pinned memory of the client’s own addresses', () => {
+  it('needs no region any more', () => {
+    const world = new World()
+    const ioas = world.ioas()
+    world.do('AttachRid', { deviceId: world.bind('arm2'), ptId: ioas })
+    const regionId = world.region(0x2000n, 0x70000000n)
+    const request = { ioasId: ioas, userVa: 0x70000000n, length: 2n * PAGE, iova: 0x4000n, flags: RW | FIXED }
+    world.do('IoasMap', request)
+    world.do('DestroyMemoryRegion', { regionId })
+    const copy = {
+      srcIoasId: ioas,
+      dstIoasId: ioas,
+      srcIova: 0x5000n,
+      length: PAGE,
+      dstIova: 0x9000n,
+      flags: RW | FIXED,
+    }
+    world.do('IoasCopy', copy)
+    world.do('IoasUnmap', { ioasId: ioas, iova: 0x4000n, length: 2n * PAGE })
+    expect(world.machine.memories).toHaveLength(1)
+    expect(tableOf(world, 'arm2').mappings[0].address).toBe(world.machine.memories[0].address + 0x1000)
+    world.do('IoasUnmap', { ioasId: ioas, iova: 0x9000n, length: PAGE })
     expect(world.machine.memories).toHaveLength(0)
   })
 })
