@@ -31,13 +31,19 @@ const LAYERS: readonly { readonly of: RegExp; readonly may: readonly RegExp[] }[
   { of: /^server\/drivers\//, may: [/^server\/core\/(driver|machine)\.js$/, /^hw-model\//] },
   { of: /^server\/rpc\//, may: [/^server\/core\//, /^proto\//] },
   { of: /^server\/transports\//, may: [/^server\/rpc\//, /^proto\//] },
-  { of: /^server\/ops\//, may: [/^server\/core\//, /^server\/drivers\/(machine|platform)\.js$/, /^server\/rpc\//, /^proto\//] },
+  {
+    of: /^server\/ops\//,
+    may: [/^server\/core\//, /^server\/drivers\/(machine|platform)\.js$/, /^server\/rpc\//, /^proto\//],
+  },
   { of: /^server\/[^/]+\.ts$/, may: [/^server\//, /^proto\//] },
   { of: /^proto\//, may: [] },
   { of: /^clients\/node\//, may: [/^proto\//] },
   { of: /^clients\//, may: [/^proto\//, /^clients\//] },
   { of: /^tools\//, may: [/^proto\//, /^server\//, /^clients\//] },
-  { of: /^test\/golden\//, may: [/^hw-model\/bits\//, /^hw-model\/(smmuv3|vtd)\/(records|registers)\.js$/] },
+  {
+    of: /^test\/golden\//,
+    may: [/^hw-model\/bits\//, /^hw-model\/(smmuv3|vtd)\/((command-|event-)?records|registers)\.js$/],
+  },
   { of: /^test\/simulation\/reference\//, may: [] },
 ]
 

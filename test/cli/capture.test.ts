@@ -15,7 +15,12 @@ let folder = ''
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'iommuctl-capture-'))
   const registers = Object.fromEntries([...REGISTERS, ...QUEUE].map((name) => [name, '0x0']))
-  const description = { name: 'tiny', kernel: 'Linux guest 7.2 aarch64', registers, ram: [{ base: '0x40000000', size: '0x1000' }] }
+  const description = {
+    name: 'tiny',
+    kernel: 'Linux guest 7.2 aarch64',
+    registers,
+    ram: [{ base: '0x40000000', size: '0x1000' }],
+  }
   const rows = [
     { sid: 8, pasid: null, iova: '0x1000', access: 'r', pa: '0x40000000' },
     { sid: 8, pasid: null, iova: '0x2000', access: 'w', fault: 'F_TRANSLATION' },

@@ -101,7 +101,7 @@ export class UserReplay {
   }
 
   /** Why a row cannot go through a user domain; undefined when it can. */
-  skip(row: CapturedRow, streams: ReadonlyMap<number, CapturedStream>): Skip | undefined {
+  whyNot(row: CapturedRow, streams: ReadonlyMap<number, CapturedStream>): Skip | undefined {
     if (!streams.has(row.sid)) {
       return { reason: 'the guest has configured no translation for this stream', reachesTable: false }
     }

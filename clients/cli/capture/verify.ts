@@ -119,7 +119,7 @@ export function sortOut(
 ): Map<number, CapturedRow[]> {
   const bySid = new Map<number, CapturedRow[]>()
   for (const row of rows) {
-    const skip = replay.skip(row, streams)
+    const skip = replay.whyNot(row, streams)
     if (skip !== undefined) {
       const counts = skip.reachesTable ? left.skips : left.outside
       counts.set(skip.reason, (counts.get(skip.reason) ?? 0) + 1)
