@@ -1,17 +1,12 @@
 /** A random SMMUv3 guest at work: DMA, edits with the invalidations that the manual asks for, and the judge. */
 
 import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
-import { ACCESS, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'
+import { ACCESS, NO_PASID, Outcome, Transaction } from '../../hw-model/port.js'
 import { SmmuV3 } from '../../hw-model/smmuv3/index.js'
 import { buildStream, type GuestContext, type GuestStream, slotsOf } from './guest-smmuv3-build.js'
+import { describe, judge } from './judge-smmuv3.js'
 import { Overlay, Ram } from './ram.js'
-import {
-  type SmmuAccess,
-  type SmmuFeatures,
-  type SmmuRegisters,
-  type SmmuResult,
-  translate,
-} from './reference/smmuv3.js'
+import { type SmmuAccess, type SmmuFeatures, type SmmuRegisters, translate } from './reference/smmuv3.js'
 import type { Rng } from './rng.js'
 import { Disagreement, hex, type StepOptions, type StepReport } from './step.js'
 
@@ -32,6 +27,8 @@ const FEATURES: SmmuFeatures = {
 
 const RAM_BASE = 0x4000_0000n
 const RAM_BYTES = 0x4000_0000n
+/** So far from the tables that no single wrong bit of a pointer makes a queue one. */
+const QUEUE_BASE = 0x7000_0000n
 const COMMANDS_LG2 = 5
 const EVENTS_LG2 = 4
 const ACCESSES = 60
@@ -75,6 +72,8 @@ class Machine {
   readonly #transaction = new Transaction()
   readonly #outcome = new Outcome()
   readonly #recent: SmmuAccess[] = []
+  /** The access to be made next, after an edit of what it passed. */
+  #again: SmmuAccess | undefined
   #produced = 0
   #consumed = 0
   #commandCount = 0
@@ -84,12 +83,13 @@ class Machine {
   constructor(rng: Rng, { cached }: StepOptions) {
     this.#rng = rng
     this.#memory.place(Number(RAM_BASE), new SparseBacking(Number(RAM_BYTES)))
-    this.#ram = new Ram(this.#memory, RAM_BASE, RAM_BASE + RAM_BYTES)
+    this.#ram = new Ram(this.#memory, RAM_BASE, QUEUE_BASE)
+    const queues = new Ram(this.#memory, QUEUE_BASE, RAM_BASE + RAM_BYTES)
     const tlb = { entries: cached ? rng.pick([16, 64, 1024]) : 0, ways: rng.pick([1, 4]) }
     const owner = { message: (): void => {}, interrupt: (): void => {} }
     this.#unit = new SmmuV3({ memory: this.#memory, owner, tlb, configEntries: cached ? rng.pick([2, 4096]) : 0 })
-    this.#commands = this.#ram.allocate(16n << BigInt(COMMANDS_LG2), 4096n)
-    this.#events = this.#ram.allocate(32n << BigInt(EVENTS_LG2), 4096n)
+    this.#commands = queues.allocate(16n << BigInt(COMMANDS_LG2), 4096n)
+    this.#events = queues.allocate(32n << BigInt(EVENTS_LG2), 4096n)
     this.#registers = this.#buildStreams()
     this.#program()
   }
@@ -188,8 +188,7 @@ class Machine {
     this.#command(this.#rng.pick([0x46n, 0x2046n]), 0n)
   }
 
-  #access(number: number): void {
-    const access = this.#nextAccess()
+  #access(number: number, access = this.#nextAccess()): void {
     const expected = translate(new Overlay(this.#memory), FEATURES, this.#registers, access)
     const { address } = access
     Object.assign(this.#transaction, {
@@ -230,6 +229,9 @@ class Machine {
   /** Often the same page again, perhaps in another way: what a cache is for. */
   #nextAccess(): SmmuAccess {
     const rng = this.#rng
+    const next = this.#again
+    this.#again = undefined
+    if (next !== undefined) return { ...next, address: next.address ^ rng.bits(12) }
     if (this.#recent.length > 0 && rng.chance(0.5)) {
       const again = rng.pick(this.#recent)
       const write = rng.chance(0.4)
@@ -284,14 +286,39 @@ class Machine {
   /** Changes something in memory and tells the unit what the manual asks to be told. */
   #edit(): void {
     const rng = this.#rng
+    if (rng.chance(0.6) && this.#editHot()) {
+      this.#sync()
+      return
+    }
     const stream = rng.pick(this.#streams)
     const kind = rng.int(10)
     if (kind < 2) this.#editSte(stream)
     else if (kind < 4 && stream.contexts.length > 0) this.#editCd(stream, rng.pick(stream.contexts))
     else if (kind === 4 && this.#l1.length > 0) this.#editStreamTable()
     else if (kind === 5 && stream.leaves.length > 0) this.#editCdTable(stream)
-    else this.#editDescriptor(stream)
+    else {
+      const slots = slotsOf(stream)
+      if (slots.length > 0) this.#editDescriptor(stream, rng.pick(slots))
+    }
     this.#sync()
+  }
+
+  /** Edits a descriptor that a recent access passed, and lets the same access come again. */
+  #editHot(): boolean {
+    if (this.#recent.length === 0) return false
+    const access = this.#rng.pick(this.#recent)
+    const stream = this.#streams.find(({ sid }) => sid === access.sid)
+    const context = stream?.contexts.find(({ ssid }) => ssid === (access.ssid ?? 0))
+    const half = Number((access.address >> 55n) & 1n)
+    const tables = context === undefined ? stream?.stage2 : context.halves[half]
+    if (stream === undefined || tables === undefined) return false
+    const input = BigInt.asUintN(tables.shape.inputBits, access.address)
+    const passed = tables.slots.filter(({ input: first, lg2 }) => first >> BigInt(lg2) === input >> BigInt(lg2))
+    if (passed.length === 0) return false
+    this.#access(-1, access)
+    this.#editDescriptor(stream, { slot: this.#rng.pick(passed), context, half })
+    this.#again = access
+    return true
   }
 
   #editSte(stream: GuestStream): void {
@@ -322,11 +349,8 @@ class Machine {
     this.#command(0x10n | (BigInt(stream.vmid) << 32n), 0n)
   }
 
-  #editDescriptor(stream: GuestStream): void {
+  #editDescriptor(stream: GuestStream, { slot, context, half }: ReturnType<typeof slotsOf>[number]): void {
     const rng = this.#rng
-    const slots = slotsOf(stream)
-    if (slots.length === 0) return
-    const { slot, context, half } = rng.pick(slots)
     const before = slot.space.read(slot.at)
     this.#flip(slot.space, slot.at, rng.pick(DESCRIPTOR_FLIPS))
     const vmid = BigInt(stream.vmid) << 32n
@@ -374,28 +398,3 @@ class Machine {
     space.write(at, space.read(at) ^ (1n << BigInt(bit)))
   }
 }
-
-const describe = (access: SmmuAccess): string =>
-  `${access.privileged ? 'privileged ' : ''}${access.write ? 'write' : access.fetch ? 'fetch' : 'read'}`
-
-/** What is wrong with the unit's answer, or undefined. */
-function judge(expected: SmmuResult, outcome: Outcome, events: readonly bigint[][]): string | undefined {
-  const got = `status ${outcome.status} fault ${hex(outcome.fault)} address ${hex(outcome.address)} hit ${outcome.hit}, events ${show(events)}`
-  if (expected.ok) {
-    if (outcome.status !== STATUS.OK) return `the reference translates to ${hex(expected.address)}; ${got}`
-    if (BigInt(outcome.address) !== expected.address)
-      return `the reference translates to ${hex(expected.address)}; ${got}`
-    if (outcome.leafLg2 < 12) return `the leaf is smaller than a page; ${got}`
-    return events.length === 0 ? undefined : `nothing should be recorded; ${got}`
-  }
-  const wanted = expected.event === undefined ? [] : [[...expected.event]]
-  const says = `the reference ${expected.razWi ? 'reads zero' : 'aborts'}, recording ${show(wanted)}; ${got}`
-  if (show(events) !== show(wanted)) return says
-  if (expected.razWi) return outcome.status === STATUS.RAZ_WI ? undefined : says
-  if (outcome.status === STATUS.ABORTED) return undefined
-  if (outcome.status !== STATUS.FAULT) return says
-  return expected.event === undefined || BigInt(outcome.fault) === (expected.event[0] & 0xffn) ? undefined : says
-}
-
-const show = (events: readonly (readonly bigint[])[]): string =>
-  `[${events.map((words) => words.map((word) => word.toString(16)).join(' ')).join('; ')}]`

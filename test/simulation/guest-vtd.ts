@@ -67,6 +67,8 @@ class Machine {
   readonly #recent: VtdAccess[] = []
   readonly #transaction = new Transaction()
   readonly #outcome = new Outcome()
+  /** The access to be made next, after an edit of what it passed. */
+  #again: VtdAccess | undefined
   #translated = 0
   #blocked = 0
 
@@ -111,8 +113,7 @@ class Machine {
     }
   }
 
-  #access(number: number): void {
-    const access = this.#nextAccess()
+  #access(number: number, access = this.#nextAccess()): void {
     const overlay = new Overlay(this.#memory)
     const expected = translate(overlay, this.#features, this.#registers, access)
     Object.assign(this.#transaction, {
@@ -157,6 +158,9 @@ class Machine {
 
   #nextAccess(): VtdAccess {
     const rng = this.#rng
+    const next = this.#again
+    this.#again = undefined
+    if (next !== undefined) return { ...next, address: next.address ^ rng.bits(12) }
     let access = this.#randomAccess()
     if (this.#recent.length > 0 && rng.chance(0.5)) {
       const again = rng.pick(this.#recent)
@@ -207,6 +211,10 @@ class Machine {
   /** Changes something in memory and tells the unit what the manual asks to be told. */
   #edit(): void {
     const rng = this.#rng
+    if (rng.chance(0.6) && this.#editHot()) {
+      this.#driver.wait()
+      return
+    }
     const device = rng.pick(this.#guest.devices)
     const attachment = rng.pick(device.attachments)
     const kind = rng.int(12)
@@ -219,6 +227,30 @@ class Machine {
     } else if (kind === 3 && attachment.pasid !== undefined) this.#editPasid(attachment)
     else this.#editTables(attachment)
     this.#driver.wait()
+  }
+
+  /** Edits an entry that a recent access passed, and lets the same access come again. */
+  #editHot(): boolean {
+    if (this.#recent.length === 0) return false
+    const access = this.#rng.pick(this.#recent)
+    if (access.pasid === undefined && inInterruptRange(access.address)) return false
+    const device = this.#guest.devices.find(({ sid }) => sid === access.sid)
+    const attachment =
+      access.pasid === undefined
+        ? device?.attachments[0]
+        : device?.attachments.find(({ pasid }) => pasid === access.pasid)
+    const tables = attachment?.first ?? attachment?.second
+    if (attachment === undefined || tables === undefined) return false
+    const input = BigInt.asUintN(12 + 9 * tables.levels, access.address)
+    const passed = tables.entries.filter(({ input: first, level }) => {
+      const shift = BigInt(12 + 9 * (level - 1))
+      return first >> shift === input >> shift
+    })
+    if (passed.length === 0) return false
+    this.#access(-1, access)
+    this.#editEntry(attachment, this.#rng.pick(passed), tables === attachment.first)
+    this.#again = access
+    return true
   }
 
   #editRoot(): void {
@@ -245,14 +277,19 @@ class Machine {
     if (this.#rng.chance(0.5)) this.#driver.pasidIotlb(did, pasid ?? 0)
   }
 
-  #editTables({ first, second, did, pasid }: Attachment): void {
-    const rng = this.#rng
+  #editTables(attachment: Attachment): void {
+    const { first, second } = attachment
     const entries = [
       ...(first?.entries.map((entry) => ({ entry, isFirst: true })) ?? []),
       ...(second?.entries.map((entry) => ({ entry, isFirst: false })) ?? []),
     ]
     if (entries.length === 0) return
-    const { entry, isFirst } = rng.pick(entries)
+    const { entry, isFirst } = this.#rng.pick(entries)
+    this.#editEntry(attachment, entry, isFirst)
+  }
+
+  #editEntry({ first, did, pasid }: Attachment, entry: Entry, isFirst: boolean): void {
+    const rng = this.#rng
     const before = entry.space.read(entry.at)
     const flip = rng.pick(isFirst ? FIRST_FLIPS : SECOND_FLIPS)
     entry.space.write(entry.at, before ^ (1n << BigInt(flip)))
