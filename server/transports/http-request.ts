@@ -97,8 +97,14 @@ export function readGet(request: HttpRequest, dispatcher: Dispatcher): HttpCall 
   if ((query.get('connect') ?? 'v1') !== 'v1') throw refused('EINVAL', 'connect is not v1', { parameter: 'connect' })
   const encoding = encodingOf(`application/${parameter('encoding')}`)
   const message = parameter('message')
-  const body = query.get('base64') === '1' ? Buffer.from(message, 'base64url') : Buffer.from(message)
+  const body = query.get('base64') === '1' ? fromBase64(message) : Buffer.from(message)
   return { ...checked, encoding, body, gzipped: isGzip(query.get('compression') ?? undefined, 'compression') }
+}
+
+/** Node skips what is no base64; here it is refused. */
+function fromBase64(text: string): Buffer {
+  if (/^[\w-]*={0,2}$/.test(text)) return Buffer.from(text, 'base64url')
+  throw refused('EINVAL', 'the message is not base64url, as base64=1 says', { parameter: 'message' })
 }
 
 function methodOf({ method: verb, url }: HttpRequest, dispatcher: Dispatcher): Method {

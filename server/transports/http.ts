@@ -53,6 +53,8 @@ export async function httpTransport(options: HttpOptions): Promise<HttpTransport
     exposeHeadRoutes: false,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
+    // Node's own answer to a request without Host is bare; `needsHost` has one in the contract's form.
+    http: { requireHostHeader: false },
     clientErrorHandler: (error, socket) => answerNoRequest(error, socket, dispatcher),
     frameworkErrors: (error, request, reply) => answerError(error, request, reply, callers, dispatcher),
   })
@@ -60,7 +62,10 @@ export async function httpTransport(options: HttpOptions): Promise<HttpTransport
   const authorized = tokenMatcher(options.token)
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
-  app.addHook('onRequest', async (request) => checkRequest(request, dispatcher, authorized))
+  app.addHook('onRequest', async (request) => {
+    needsHost(request)
+    checkRequest(request, dispatcher, authorized)
+  })
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, callers, dispatcher))
   app.route({
     method: ['GET', 'POST'],
@@ -120,6 +125,12 @@ async function answerCall(
 function readPost(request: FastifyRequest, dispatcher: Dispatcher): HttpCall {
   const checked = checkRequest(request, dispatcher)
   return { ...checked, body: Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0) }
+}
+
+/** @throws HttpError 400, as HTTP/1.1 has it */
+function needsHost({ raw }: FastifyRequest): void {
+  if (raw.headers.host !== undefined || raw.httpVersion === '1.0') return
+  throw new HttpError(400, refused('EINVAL', 'the request names no host; any name will do', { header: 'host' }))
 }
 
 /** Unpacks a body; one that unpacks to more than a message may have is never held whole. */

@@ -92,8 +92,8 @@ class Attacker {
   }
 
   async #send(body: Body): Promise<void> {
-    const waits = WAITING.test(body.method.name) ? { 'connect-timeout-ms': WAIT_MS } : {}
-    const headers = { 'content-type': `application/${body.encoding}`, ...waits }
+    const headers: Record<string, string> = { 'content-type': `application/${body.encoding}` }
+    if (WAITING.test(body.method.name)) headers['connect-timeout-ms'] = WAIT_MS
     try {
       const answer = await this.#wire.post(body.method.path, body.bytes, headers)
       const wrong = wrongWith(body, answer)

@@ -32,7 +32,8 @@ const LEFT_OUT: readonly MethodName[] = ['OpenContext', 'CloseContext', 'RenewLe
 async function callable(client: Client): Promise<readonly Method[]> {
   const { methods } = await client.listMethods()
   const offered = new Set(methods.filter((each) => each.offered).map(({ method }) => method))
-  return Object.values(METHODS)
+  const all: readonly Method[] = Object.values(METHODS)
+  return all
     .filter(({ name }) => !LEFT_OUT.includes(name as MethodName) && (offered.has(name) || name === 'Ioctl'))
     .flatMap((method) => (method.noSideEffects ? [method] : [method, method, method]))
 }
