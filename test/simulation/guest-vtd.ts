@@ -65,7 +65,8 @@ class Machine {
   readonly #registers: VtdRegisters
   readonly #guest: Guest
   readonly #recent: VtdAccess[] = []
-  readonly #transaction = new Transaction()
+  /** Every access moves a word of 8 bytes, so in the interrupt range none of them is a message. */
+  readonly #transaction = Object.assign(new Transaction(), { bytes: 8 })
   readonly #outcome = new Outcome()
   /** The access to be made next, after an edit of what it passed. */
   #again: VtdAccess | undefined
