@@ -171,7 +171,7 @@ describe('a connection', () => {
     expect(performance.now() - startedAt).toBeLessThan(5_000)
     for (const socket of sockets.splice(0)) socket.destroy()
     await sleep(300)
-    expect(openFiles(daemon.pid)).toBeLessThan(filesBefore + 1024)
+    expect(openFiles(daemon.pid)).toBeLessThan(filesBefore + 50)
   })
 
   it('that sends its body a byte at a time is answered when the last byte is there', async () => {

@@ -1,6 +1,6 @@
 /** What can be seen of a daemon from outside. */
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 
 /** Memory of a process that is in RAM, MiB. */
 export function residentMib(pid: number): number {
@@ -10,7 +10,7 @@ export function residentMib(pid: number): number {
 
 /** Open file descriptors of a process. */
 export function openFiles(pid: number): number {
-  return Number(/^FDSize:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+  return readdirSync(`/proc/${pid}/fd`).length
 }
 
 /** Lines of a daemon's log that tell of a bug: stacks, rejections that nobody handled, warnings of the engine. */
