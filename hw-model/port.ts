@@ -78,20 +78,45 @@ export class Outcome {
   tag = 0
 }
 
+/** What an address counts in: guest-physical, behind stage 2, or physical. */
+export type Space = 'ipa' | 'pa'
+
 /** One step of an explained walk, in the order in which hardware makes it. */
 export interface WalkStep {
-  /** What was read or decided: `STE`, `CD`, `stage 1 level 3`, `PASID entry`, `permission` … */
+  /** What was read or decided: `STE`, `CD`, `stage-1 table entry`, `PASID table entry`, `fault` … */
   readonly what: string
+  /** Whose tables; absent for configuration, and for a decision that no table led to. */
+  readonly stage?: 1 | 2
+  /** Level of a table entry, as the manual counts it. */
+  readonly level?: number
   /** Physical address it was read at; absent for a decision. */
   readonly address?: number
   /** The same place as the guest names it, when another stage translates it. */
   readonly guestAddress?: number
   /** The record's 32-bit words, low first. */
   readonly words?: readonly number[]
-  /** Decoded fields by the manual's names. */
+  /** Decoded fields that matter here, by the manual's names. */
   readonly fields?: Readonly<Record<string, number>>
-  /** What follows from it, in words. */
+  /** Values of fields in words, where they have any. */
+  readonly texts?: Readonly<Record<string, string>>
+  /** The fields that are addresses. */
+  readonly pointers?: Readonly<Record<string, Space>>
+  /** What follows from it, in words; without any address. */
   readonly verdict: string
+  /** The address that the verdict is about: of the next table, or of a leaf's first byte. */
+  readonly target?: { readonly space: Space; readonly address: number }
+  /** Where the manual says so. */
+  readonly citation?: string
+}
+
+/** A command or descriptor that empties a cache of something. */
+export interface Invalidation {
+  /** Its short name: `TLBI_NH_VA`, `P_IOTLB` … */
+  readonly name: string
+  /** Its operands by the manual's names, but for the address. */
+  readonly operands: Readonly<Record<string, number>>
+  /** First byte of the page that it names, as two unsigned halves. */
+  readonly page?: readonly [lo: number, hi: number]
 }
 
 /** Receives the steps of a dry walk. */
@@ -129,6 +154,16 @@ export interface RemappingUnit {
   translate(transaction: Transaction, outcome: Outcome): void
   /** The same walk, dry and from memory alone: no cache is read or filled, no flag set, nothing recorded. */
   explain(transaction: Transaction, outcome: Outcome, trace: WalkTrace): void
+  /**
+   * What the caches alone answer, and nothing is touched: no counter, no fill, no record. False, and `outcome` is void,
+   * when an entry that the answer needs is not cached.
+   */
+  peek(transaction: Transaction, outcome: Outcome): boolean
+  /**
+   * The fewest invalidations after which `translate` answers what memory says; empty where it does so already, or where
+   * that cannot be told. Touches nothing.
+   */
+  missing(transaction: Transaction): readonly Invalidation[]
   /** The manual's name of a fault code, such as `F_TRANSLATION` or `0x71 SFS.2`. */
   faultName(fault: number): string
   readonly counters: UnitCounters

@@ -7,12 +7,21 @@ export class ConfigCache<T> {
   hits = 0
   misses = 0
   evictions = 0
-  readonly #entries = new Map<number, T>()
+  readonly #entries: Map<number, T>
   readonly #capacity: number
 
-  /** @param capacity entries kept; 0 switches it off */
-  constructor(capacity: number) {
+  /**
+   * @param capacity entries kept; 0 switches it off
+   * @param entries those of another cache, for `view`
+   */
+  constructor(capacity: number, entries = new Map<number, T>()) {
     this.#capacity = capacity
+    this.#entries = entries
+  }
+
+  /** The same entries, to look at only: nothing can be kept there, and look-ups are not counted here. */
+  view(): ConfigCache<T> {
+    return new ConfigCache(0, this.#entries)
   }
 
   /** The decoded entry, or undefined. */

@@ -46,6 +46,9 @@ export class TranslationCache {
   readonly #groups: TagTable
   readonly #ways: number
   readonly #setMask: number
+  readonly #geometry: CacheGeometry
+  /** Shows another cache's entries; nothing can be kept. */
+  readonly #isView: boolean
   /** log2 of the bytes that software names with one entry: its stage's leaf, of which another stage may cut pieces. */
   readonly #spanLg2: Uint8Array
   readonly #page: Float64Array
@@ -57,26 +60,46 @@ export class TranslationCache {
   /** Leaf sizes ever filled since everything was dropped. */
   #sizes = 0
 
-  constructor(geometry: CacheGeometry, tags: TagTable, groups: TagTable) {
+  /** @param shown the cache whose entries are shown, for `view` */
+  constructor(geometry: CacheGeometry, tags: TagTable, groups: TagTable, shown: TranslationCache | null = null) {
     const { entries, ways } = geometry
     if (entries !== 0 && (entries & (entries - 1) || ways & (ways - 1) || ways > entries || ways < 1)) {
       throw new RangeError('cache entries and ways are powers of two, and a set is not larger than the cache')
     }
+    this.#geometry = geometry
     this.#tags = tags
     this.#groups = groups
     this.#ways = ways
     this.#setMask = entries === 0 ? -1 : entries / ways - 1
-    this.address = new Float64Array(entries)
-    this.leafLg2 = new Uint8Array(entries)
-    this.flags = new Int32Array(entries)
-    this.extra = new Float64Array(entries)
-    this.#spanLg2 = new Uint8Array(entries)
-    this.#page = new Float64Array(entries)
-    this.#tag = new Int32Array(entries).fill(-1)
-    this.#tagStamp = new Int32Array(entries)
-    this.#group = new Int32Array(entries)
-    this.#groupStamp = new Int32Array(entries)
-    this.#turn = new Uint8Array(entries === 0 ? 0 : entries / ways)
+    this.#isView = shown !== null
+    this.address = shown?.address ?? new Float64Array(entries)
+    this.leafLg2 = shown?.leafLg2 ?? new Uint8Array(entries)
+    this.flags = shown?.flags ?? new Int32Array(entries)
+    this.extra = shown?.extra ?? new Float64Array(entries)
+    this.#spanLg2 = shown === null ? new Uint8Array(entries) : shown.#spanLg2
+    this.#page = shown === null ? new Float64Array(entries) : shown.#page
+    this.#tag = shown === null ? new Int32Array(entries).fill(-1) : shown.#tag
+    this.#tagStamp = shown === null ? new Int32Array(entries) : shown.#tagStamp
+    this.#group = shown === null ? new Int32Array(entries) : shown.#group
+    this.#groupStamp = shown === null ? new Int32Array(entries) : shown.#groupStamp
+    this.#turn = shown === null ? new Uint8Array(entries === 0 ? 0 : entries / ways) : shown.#turn
+    this.#sizes = shown === null ? 0 : shown.#sizes
+  }
+
+  /** The entries of this moment, to look at only: nothing can be kept or dropped there, nothing is counted here. */
+  view(): TranslationCache {
+    return new TranslationCache(this.#geometry, this.#tags, this.#groups, this)
+  }
+
+  /** The groups of all entries that cover `page` under `tag`; for explanations. */
+  groupsOf(tag: number, page: Page): readonly number[] {
+    const groups = new Set<number>()
+    for (let lg2 = 0; lg2 < 31; lg2++) {
+      if ((this.#sizes & (1 << lg2)) === 0) continue
+      const slot = this.#probe(tag, alignDown(page, lg2), lg2 + PAGE_LG2)
+      if (slot !== MISS) groups.add(this.#group[slot])
+    }
+    return [...groups]
   }
 
   /** The entry that covers `page` under `tag`, or MISS. Largest leaves first. Does not count. */
@@ -107,7 +130,7 @@ export class TranslationCache {
     extra: number,
     spanLg2: number = leafLg2,
   ): number {
-    if (this.#setMask < 0) return MISS
+    if (this.#setMask < 0 || this.#isView) return MISS
     const lg2 = leafLg2 - PAGE_LG2
     const first = alignDown(page, lg2)
     let slot = this.#probe(tag, first, leafLg2)

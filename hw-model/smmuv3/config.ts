@@ -4,18 +4,18 @@
  * nowhere are not kept. [SMMU 3.3 Data structures and translation procedure] [SMMU 3.21.2 Configuration structures]
  */
 
-import { dump } from '../bits/layout.js'
 import { ConfigCache } from '../cache/config-cache.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
 import type { WalkTrace } from '../port.js'
 import type { TableStage } from '../walk/format.js'
-import { type ContextConfig, decodeCd } from './decode-cd.js'
+import { ContextConfig, decodeCd } from './decode-cd.js'
 import { decodeSte, type StreamConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
 import type { Features } from './features.js'
 import { CD, L1CD, L1STD, S1FMT, STE } from './records.js'
 import type { RegisterFile } from './register-file.js'
 import { OFFSET, STRTAB_BASE, STRTAB_BASE_CFG } from './registers.js'
+import { cdStep, l1cdStep, l1stdStep, steStep } from './steps.js'
 
 /** SSIDs have 20 bits; keys of the CD caches are SID * 2^20 + index. */
 const SSIDS = 2 ** 20
@@ -63,16 +63,45 @@ export class Configurations {
   #lastStream: StreamConfig | null = null
   #lastGeneration = -1
 
-  /** @param entries entries of each cache; 0 switches them off */
-  constructor(memory: Memory, registers: RegisterFile, features: Features, entries: number) {
+  /** Structures that were not cached. */
+  misses = 0
+  /** Whose entries a view shows. */
+  readonly #shown: Configurations | null
+
+  /**
+   * @param entries entries of each cache; 0 switches them off
+   * @param shown whose entries to show, for `view`
+   */
+  constructor(
+    memory: Memory,
+    registers: RegisterFile,
+    features: Features,
+    entries: number,
+    shown: Configurations | null = null,
+    keepsStreams = false,
+    keepsContexts = false,
+  ) {
+    this.#shown = keepsContexts ? shown : null
     this.#memory = memory
     this.#registers = registers
     this.#features = features
     this.#keeps = entries > 0
-    this.#stream = new ConfigCache(entries)
-    this.#block = new ConfigCache(entries)
-    this.#context = new ConfigCache(entries)
-    this.#contextTable = new ConfigCache(entries)
+    const streams = keepsStreams ? shown : null
+    const contexts = this.#shown
+    this.#stream = streams === null ? new ConfigCache(entries) : streams.#stream.view()
+    this.#block = streams === null ? new ConfigCache(entries) : streams.#block.view()
+    this.#context = contexts === null ? new ConfigCache(entries) : contexts.#context.view()
+    this.#contextTable = contexts === null ? new ConfigCache(entries) : contexts.#contextTable.view()
+    if (streams === null || streams.#lastGeneration !== streams.generation) return
+    this.generation = streams.generation
+    this.#lastSid = streams.#lastSid
+    this.#lastStream = streams.#lastStream
+    this.#lastGeneration = streams.generation
+  }
+
+  /** What is cached at this moment, or parts of it, to look at only; the rest comes from memory. */
+  view(keepsStreams: boolean, keepsContexts: boolean): Configurations {
+    return new Configurations(this.#memory, this.#registers, this.#features, 0, this, keepsStreams, keepsContexts)
   }
 
   get evictions(): number {
@@ -89,14 +118,14 @@ export class Configurations {
       this.#lastGeneration = this.generation
       return known
     }
+    this.misses++
     const at = this.#locateSte(sid)
     if (at < 0) return null
     if (at >= 2 ** this.#features.oasBits || this.#memory.loadRecord(at, this.#words, 0, 16) !== MEMORY.OK) {
       return this.#failFetch(EVENT.F_STE_FETCH, at)
     }
     const config = decodeSte(this.#words, sid, this.#features)
-    if (this.trace !== null)
-      this.#show('STE', at, at, dump(STE, this.#words), 16, config.event === 0 ? 'legal' : 'ILLEGAL: C_BAD_STE')
+    if (this.trace !== null) this.trace.step(steStep(at, this.#words, config))
     this.#stream.set(sid, config)
     return config
   }
@@ -132,8 +161,7 @@ export class Configurations {
     }
     const span = L1STD.Span.get(this.#words, 0)
     const leads = span !== 0 && span <= SPAN_LAST && span <= split + 1
-    if (this.trace !== null)
-      this.#show('L1STD', at, at, dump(L1STD, this.#words), 2, leads ? 'leads to a table' : 'leads nowhere')
+    if (this.trace !== null) this.trace.step(l1stdStep(at, this.#words, leads))
     if (!leads) {
       this.#badStream('the level 1 descriptor has no table')
       return null
@@ -151,16 +179,18 @@ export class Configurations {
    * @param stage what CD addresses stand behind under nesting, else null
    */
   context(stream: StreamConfig, index: number, stage: TableStage | null): ContextConfig | null {
-    if (stream.contextIndex === index && stream.contextGeneration === this.generation) return stream.context
+    if (this.#keeps && stream.contextIndex === index && stream.contextGeneration === this.generation) {
+      return stream.context
+    }
     const key = stream.sid * SSIDS + index
-    let config = this.#context.get(key)
+    let config = this.#shown === null ? this.#context.get(key) : this.#seen(stream, index, this.#shown)
     if (config === undefined) {
+      this.misses++
       const at = this.#locateCd(stream, index, stage)
       if (at < 0 || !this.#load(at, 16, stage, EVENT.F_CD_FETCH)) return null
       config = decodeCd(this.#words, stream, this.#features)
       if (this.trace !== null) {
-        const verdict = config.event === 0 ? 'legal' : 'ILLEGAL: C_BAD_CD'
-        this.#show('CD', this.fetchAddress, stage === null ? -1 : at, dump(CD, this.#words), 16, verdict)
+        this.trace.step(cdStep(this.fetchAddress, stage === null ? undefined : at, this.#words, config))
       }
       this.#context.set(key, config)
     }
@@ -170,6 +200,13 @@ export class Configurations {
       stream.contextGeneration = this.generation
     }
     return config
+  }
+
+  /** A copy of the CD that `shown` would answer with: the TLB writes its numbers into those that it is given. */
+  #seen(stream: StreamConfig, index: number, shown: Configurations): ContextConfig | undefined {
+    const isLast = stream.contextIndex === index && stream.contextGeneration === shown.generation
+    const config = isLast ? stream.context : this.#context.get(stream.sid * SSIDS + index)
+    return config == null ? undefined : Object.assign(new ContextConfig(), config, { tagEpoch: -1 })
   }
 
   /** Address of a CD as S1ContextPtr names it, or -1 with the reason in `event`. [SMMU 3.3.2 CD lookup] */
@@ -196,8 +233,7 @@ export class Configurations {
     const pointer = L1CD.L2Ptr.get(this.#words, 0)
     const leads = L1CD.V.get(this.#words, 0) === 1 && pointer < 2 ** this.#features.oasBits
     if (this.trace !== null) {
-      const verdict = leads ? 'leads to a table' : 'leads nowhere: C_BAD_SUBSTREAMID'
-      this.#show('L1CD', this.fetchAddress, stage === null ? -1 : at, dump(L1CD, this.#words), 2, verdict)
+      this.trace.step(l1cdStep(this.fetchAddress, stage === null ? undefined : at, this.#words, leads))
     }
     if (leads) return pointer - (pointer % 2 ** (leafLg2 + 6))
     this.event = EVENT.C_BAD_SUBSTREAMID
@@ -278,24 +314,6 @@ export class Configurations {
     this.event = event
     this.fetchAddress = at
     return null
-  }
-
-  #show(
-    what: string,
-    address: number,
-    guest: number,
-    fields: Readonly<Record<string, number>>,
-    words: number,
-    verdict: string,
-  ): void {
-    this.trace?.step({
-      what,
-      address,
-      ...(guest >= 0 && guest !== address ? { guestAddress: guest } : {}),
-      words: Array.from(this.#words.subarray(0, words), (word) => word >>> 0),
-      fields,
-      verdict,
-    })
   }
 }
 

@@ -12,6 +12,9 @@ const { ASET, ASID, HAD0, TTB0, HAD1, TTB1 } = CD
 /** Granule by CD.TG1, which has codes of its own; 0 is reserved. */
 const GRANULE1_LG2: readonly number[] = [0, 14, 12, 16]
 
+/** No reason. */
+const LEGAL = ''
+
 /** One half of the address space: what TTB0 or TTB1 leads to. */
 export interface HalfConfig {
   readonly format: StageOneFormat
@@ -27,6 +30,8 @@ export interface HalfConfig {
 export class ContextConfig {
   /** C_BAD_CD where the descriptor is ILLEGAL, else 0. */
   event = 0
+  /** Why it is ILLEGAL; empty where it is not. */
+  why = ''
   /** TTB0's half; null where EPD0 switches it off. */
   low: HalfConfig | null = null
   high: HalfConfig | null = null
@@ -50,21 +55,23 @@ export class ContextConfig {
 /** Decodes a CD; an ILLEGAL one answers a config whose `event` is C_BAD_CD. */
 export function decodeCd(cd: Int32Array, stream: StreamConfig, features: Features): ContextConfig {
   const config = new ContextConfig()
-  if (!decode(cd, stream, config, features)) config.event = EVENT.C_BAD_CD
+  config.why = decode(cd, stream, config, features)
+  if (config.why !== LEGAL) config.event = EVENT.C_BAD_CD
   return config
 }
 
-function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, features: Features): boolean {
-  if (V.get(cd, 0) === 0) return false
-  if (S.get(cd, 0) === 1) return false
-  if (features.abortOnly && A.get(cd, 0) === 0) return false
+/** Answers why it is ILLEGAL, or LEGAL. */
+function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, features: Features): string {
+  if (V.get(cd, 0) === 0) return 'V is 0'
+  if (S.get(cd, 0) === 1) return 'S is 1, and IDR0.STALL_MODEL has no stalls'
+  if (features.abortOnly && A.get(cd, 0) === 0) return 'A is 0, and IDR0.TERM_MODEL has the abort alone'
   const epd0 = EPD0.get(cd, 0) === 1
   const epd1 = EPD1.get(cd, 0) === 1
-  if (ENDI.get(cd, 0) === 1 && !(epd0 && epd1)) return false
-  if (AA64.get(cd, 0) === 0) return false
-  if (HA.get(cd, 0) === 1 || HD.get(cd, 0) === 1) return false
+  if (ENDI.get(cd, 0) === 1 && !(epd0 && epd1)) return 'ENDI is 1, and IDR0.TTENDIAN has little-endian tables alone'
+  if (AA64.get(cd, 0) === 0) return 'AA64 is 0, and IDR0.TTF has VMSAv8-64 alone'
+  if (HA.get(cd, 0) === 1 || HD.get(cd, 0) === 1) return 'HA or HD is 1, and IDR0.HTTU is 0'
   config.asid = ASID.get(cd, 0)
-  if (!features.asid16 && config.asid >= 256) return false
+  if (!features.asid16 && config.asid >= 256) return 'ASID has more than the 8 bits of IDR0.ASID16 = 0'
   config.aset = ASET.get(cd, 0)
   config.records = R.get(cd, 0) === 1
   config.aborts = A.get(cd, 0) === 1
@@ -73,15 +80,15 @@ function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, fea
   if (!epd0) {
     const granuleLg2 = GRANULE_LG2[TG0.get(cd, 0)]
     config.low = half(cd, features, granuleLg2, T0SZ.get(cd, 0), TTB0.get(cd, 0), HAD0.get(cd, 0))
-    if (config.low === null) return false
+    if (config.low === null) return 'T0SZ, TG0 or TTB0 is out of range'
   }
   if (!epd1) {
     const granuleLg2 = GRANULE1_LG2[TG1.get(cd, 0)]
     config.high = half(cd, features, granuleLg2, T1SZ.get(cd, 0), TTB1.get(cd, 0), HAD1.get(cd, 0))
-    if (config.high === null) return false
+    if (config.high === null) return 'T1SZ, TG1 or TTB1 is out of range'
   }
   // The VMID stands in the STE, so the tags are known only here.
-  return stream.event === 0
+  return stream.event === 0 ? LEGAL : stream.why
 }
 
 /** One half, or null where its size, granule or table is ILLEGAL. Both halves are checked for every transaction. */

@@ -12,6 +12,9 @@ const { S2VMID, S2T0SZ, S2SL0, S2TG, S2PS, S2AA64, S2ENDI, S2AFFD, S2PTW, S2HD, 
 /** Granule by STE.S2TG and CD.TG0; 0 is reserved. */
 export const GRANULE_LG2: readonly number[] = [12, 16, 14, 0]
 
+/** No reason. */
+const LEGAL = ''
+
 /** Stage 2 of a stream. */
 export interface StageTwoConfig {
   readonly format: StageTwoFormat
@@ -34,6 +37,8 @@ export class StreamConfig {
   sid = 0
   /** C_BAD_STE where the entry is ILLEGAL, else 0. */
   event = 0
+  /** Why it is ILLEGAL; empty where it is not. */
+  why = ''
   /** Config 0xx. */
   aborts = false
   stage1 = false
@@ -59,63 +64,78 @@ export class StreamConfig {
 export function decodeSte(words: Int32Array, sid: number, features: Features): StreamConfig {
   const config = new StreamConfig()
   config.sid = sid
-  if (!decode(words, config, features)) config.event = EVENT.C_BAD_STE
+  config.why = decode(words, config, features)
+  if (config.why !== LEGAL) config.event = EVENT.C_BAD_STE
   return config
 }
 
-function decode(ste: Int32Array, config: StreamConfig, features: Features): boolean {
-  if (V.get(ste, 0) === 0) return false
+/** Answers why it is ILLEGAL, or LEGAL. */
+function decode(ste: Int32Array, config: StreamConfig, features: Features): string {
+  if (V.get(ste, 0) === 0) return 'V is 0'
   const kind = Config.get(ste, 0)
   config.aborts = (kind & 0b100) === 0
-  if (config.aborts) return true
+  if (config.aborts) return LEGAL
   config.stage1 = (kind & 0b001) !== 0
   const stage2 = (kind & 0b010) !== 0
-  if ((config.stage1 && !features.stage1) || (stage2 && !features.stage2)) return false
+  if (config.stage1 && !features.stage1) return 'Config asks for stage 1, and IDR0.S1P is 0'
+  if (stage2 && !features.stage2) return 'Config asks for stage 2, and IDR0.S2P is 0'
   if (features.permissionOverride) {
     config.privcfg = PRIVCFG.get(ste, 0)
     config.instcfg = INSTCFG.get(ste, 0)
   }
-  if (config.stage1 && !decodeStageOne(ste, config, kind, features)) return false
+  if (config.stage1) {
+    const why = decodeStageOne(ste, config, kind, features)
+    if (why !== LEGAL) return why
+  }
   if (features.stage2 && kind !== CONFIG.BYPASS) {
     config.vmid = S2VMID.get(ste, 0)
   }
-  if (stage2 && !decodeStageTwo(ste, config, features)) return false
-  return features.vmid16 || config.vmid < 256
+  if (stage2) {
+    const why = decodeStageTwo(ste, config, features)
+    if (why !== LEGAL) return why
+  }
+  return features.vmid16 || config.vmid < 256 ? LEGAL : 'S2VMID has more than the 8 bits of IDR0.VMID16 = 0'
 }
 
 /** S1STALLD needs a unit that can stall. S1CDMax and S1Fmt count only where substreams can be. */
-function decodeStageOne(ste: Int32Array, config: StreamConfig, kind: number, features: Features): boolean {
-  if (S1STALLD.get(ste, 0) === 1) return false
+function decodeStageOne(ste: Int32Array, config: StreamConfig, kind: number, features: Features): string {
+  if (S1STALLD.get(ste, 0) === 1) return 'S1STALLD is 1, and IDR0.STALL_MODEL has no stalls'
   config.s1dss = S1DSS.get(ste, 0)
   config.contextPtr = S1ContextPtr.get(ste, 0)
   if (features.ssidSize !== 0) {
     config.cdMaxLg2 = S1CDMax.get(ste, 0)
     config.s1fmt = S1Fmt.get(ste, 0)
-    if (config.cdMaxLg2 > features.ssidSize) return false
+    if (config.cdMaxLg2 > features.ssidSize) return 'S1CDMax is beyond IDR1.SSIDSIZE'
     if (config.s1fmt > S1FMT.TWO_LEVEL_64K) config.s1fmt = S1FMT.LINEAR
-    if (config.s1fmt !== S1FMT.LINEAR && !features.cd2l && config.cdMaxLg2 !== 0) return false
+    if (config.s1fmt !== S1FMT.LINEAR && !features.cd2l && config.cdMaxLg2 !== 0) {
+      return 'S1Fmt asks for two levels, which need IDR0.CD2L'
+    }
   }
   // Under nesting the pointer is an IPA, and stage 2 says whether it leads anywhere.
-  return kind === CONFIG.NESTED || config.contextPtr < 2 ** features.oasBits
+  const fits = kind === CONFIG.NESTED || config.contextPtr < 2 ** features.oasBits
+  return fits ? LEGAL : 'S1ContextPtr is beyond IDR5.OAS'
 }
 
-function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Features): boolean {
-  if (S2S.get(ste, 0) === 1 || S2AA64.get(ste, 0) === 0) return false
-  if (S2HA.get(ste, 0) === 1 || S2HD.get(ste, 0) === 1) return false
+function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Features): string {
+  if (S2S.get(ste, 0) === 1) return 'S2S is 1, and IDR0.STALL_MODEL has no stalls'
+  if (S2AA64.get(ste, 0) === 0) return 'S2AA64 is 0, and IDR0.TTF has VMSAv8-64 alone'
+  if (S2HA.get(ste, 0) === 1 || S2HD.get(ste, 0) === 1) return 'S2HA or S2HD is 1, and IDR0.HTTU is 0'
   const granuleLg2 = GRANULE_LG2[S2TG.get(ste, 0)]
-  if ((features.granules & (1 << granuleLg2)) === 0 || granuleLg2 === 0) return false
+  if ((features.granules & (1 << granuleLg2)) === 0 || granuleLg2 === 0) {
+    return 'S2TG names a granule that IDR5 does not offer'
+  }
   const outputBits = Math.min(addressBits(S2PS.get(ste, 0)), features.oasBits)
-  if (S2TTB.get(ste, 0) >= 2 ** outputBits) return false
+  if (S2TTB.get(ste, 0) >= 2 ** outputBits) return 'S2TTB is beyond the output size'
   const t0sz = S2T0SZ.get(ste, 0)
-  if (t0sz > 39 || t0sz < Math.max(16, 64 - features.oasBits)) return false
+  if (t0sz > 39 || t0sz < Math.max(16, 64 - features.oasBits)) return 'S2T0SZ is out of range'
   const inputBits = 64 - t0sz
   const top = startLevel(S2SL0.get(ste, 0), granuleLg2)
-  if (top < 0) return false
+  if (top < 0) return 'S2SL0 is reserved'
   const stride = granuleLg2 - 3
   const lower = granuleLg2 + stride * top
-  if (inputBits <= lower || inputBits > lower + stride + 4) return false
+  if (inputBits <= lower || inputBits > lower + stride + 4) return 'S2SL0 does not fit S2T0SZ'
   // Little-endian tables only: IDR0.TTENDIAN is 2.
-  if (S2ENDI.get(ste, 0) === 1) return false
+  if (S2ENDI.get(ste, 0) === 1) return 'S2ENDI is 1, and IDR0.TTENDIAN has little-endian tables alone'
   const table = S2TTB.get(ste, 0)
   config.stageTwo = {
     format: new StageTwoFormat({
@@ -133,7 +153,7 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
     protectsTables: S2PTW.get(ste, 0) === 1,
     records: S2R.get(ste, 0) === 1,
   }
-  return true
+  return LEGAL
 }
 
 /** The walker's level that S2SL0 starts at, or -1 where the code is reserved. [SMMU 5.2 S2SL0] */

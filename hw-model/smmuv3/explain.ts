@@ -1,59 +1,160 @@
-/** The same pipeline, dry: fresh caches that keep nothing, no record, and every step shown. */
+/**
+ * The same pipeline, dry: caches that keep nothing and show nothing, or only what the unit's own hold at this moment.
+ * Nothing is recorded, counted or filled.
+ */
 
 import type { Memory } from '../memory/memory.js'
-import type { Outcome, Transaction, WalkTrace } from '../port.js'
-import type { EntryTrace } from '../walk/walker.js'
-import { Configurations } from './config.js'
+import { type Invalidation, NO_PASID, Outcome, REQUEST, STATUS, type Transaction, type WalkTrace } from '../port.js'
+import { rightsText, sizeText } from '../walk/describe.js'
+import type { Configurations } from './config.js'
+import { entryTrace } from './entry-steps.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
 import type { RegisterFile } from './register-file.js'
-import { Tlb } from './tlb.js'
-import { Translator } from './translate.js'
-
-/** What each kind of entry means for the walk. */
-const VERDICTS: readonly string[] = [
-  'invalid: F_TRANSLATION',
-  'table',
-  'leaf',
-  'reserved: F_TRANSLATION',
-  'address beyond the output size: F_ADDR_SIZE',
-  'access flag clear: F_ACCESS',
-]
+import type { Tlb } from './tlb.js'
+import { effectiveHigh, Translator } from './translate.js'
 
 const NOWHERE: EventSink = { record: () => undefined }
 
-/** Walks a transaction from memory alone, showing every step to `trace`. */
-export function explain(
-  memory: Memory,
-  registers: RegisterFile,
-  features: Features,
-  transaction: Transaction,
-  outcome: Outcome,
-  trace: WalkTrace,
-): void {
-  const configs = new Configurations(memory, registers, features, 0)
-  const tlb = new Tlb({ entries: 0, ways: 1 })
-  const translator = new Translator(memory, registers, features, configs, tlb, NOWHERE)
-  configs.trace = trace
-  translator.verdicts.trace = trace
-  translator.stageOne.dry = true
-  translator.stageOne.trace = entryTrace('stage 1', trace)
-  translator.stageTwo.walker.dry = true
-  translator.stageTwo.walker.trace = entryTrace('stage 2', trace)
-  translator.translate(transaction, outcome)
+/** What a unit consists of, as far as a translation meets it. */
+export interface Parts {
+  readonly memory: Memory
+  readonly registers: RegisterFile
+  readonly features: Features
+  readonly configs: Configurations
+  readonly tlb: Tlb
 }
 
-/** Shows table entries; the manual's levels count down to 3, the walker's to 0. */
-function entryTrace(stage: string, trace: WalkTrace): EntryTrace {
-  return {
-    entry(level, address, physical, lo, hi, kind) {
-      trace.step({
-        what: `${stage} level ${3 - level}`,
-        address: physical,
-        ...(address === physical ? {} : { guestAddress: address }),
-        words: [lo >>> 0, hi >>> 0],
-        verdict: VERDICTS[kind] ?? `kind ${kind}`,
-      })
+/** Walks a transaction from memory alone, showing every step to `trace`. */
+export function explain(parts: Parts, transaction: Transaction, outcome: Outcome, trace: WalkTrace): void {
+  const { configs, translator } = dry(parts, MEMORY_ALONE)
+  const { stageOne, stageTwo } = translator
+  let isTranslated = false
+  let isBehind = false
+  const entries: WalkTrace = {
+    step(step) {
+      isTranslated = true
+      isBehind ||= step.stage === 2
+      trace.step(step)
     },
   }
+  configs.trace = trace
+  translator.verdicts.trace = trace
+  stageOne.trace = entryTrace(1, entries)
+  stageTwo.walker.trace = entryTrace(2, entries)
+  translator.translate(transaction, outcome)
+  if (outcome.status !== STATUS.OK) return
+  trace.step({
+    what: 'output',
+    address: outcome.address,
+    ...(isBehind ? { guestAddress: stageTwo.ipa } : {}),
+    verdict: isTranslated
+      ? `translated, ${sizeText(outcome.leafLg2)} around it, ${rightsText(outcome.rights)}`
+      : 'the address as it came',
+  })
 }
+
+/** What the caches alone answer. False where something that is needed is not cached. */
+export function peek(parts: Parts, transaction: Transaction, outcome: Outcome): boolean {
+  // Without translation no cache is asked.
+  if (!parts.registers.enabled || transaction.type !== REQUEST.UNTRANSLATED) return false
+  const { configs, tlb, translator } = dry(parts, EVERYTHING)
+  if (configs.stream(transaction.rid >>> 0) === null) return false
+  translator.translate(transaction, outcome)
+  return configs.misses === 0 && translator.misses === 0 && tlb.ipa.misses === 0
+}
+
+/** Sets of commands, the smaller before the larger, and what each of them leaves in the caches. */
+const REMEDIES: readonly Remedy[] = [
+  { config: null, tlb: 'address', leaves: { streams: true, contexts: true, va: false, ipa: true } },
+  { config: 'CFGI_CD', tlb: null, leaves: { streams: true, contexts: false, va: true, ipa: true } },
+  { config: 'CFGI_STE', tlb: null, leaves: { streams: false, contexts: false, va: true, ipa: true } },
+  { config: null, tlb: 'vmid', leaves: { streams: true, contexts: true, va: false, ipa: false } },
+  { config: 'CFGI_CD', tlb: 'address', leaves: { streams: true, contexts: false, va: false, ipa: true } },
+  { config: 'CFGI_STE', tlb: 'address', leaves: { streams: false, contexts: false, va: false, ipa: true } },
+  { config: 'CFGI_CD', tlb: 'vmid', leaves: { streams: true, contexts: false, va: false, ipa: false } },
+  { config: 'CFGI_STE', tlb: 'vmid', leaves: { streams: false, contexts: false, va: false, ipa: false } },
+]
+
+/**
+ * The fewest commands after which the unit answers what memory says. Each set is tried on views of the caches, so what
+ * is named does help; the order says that no smaller set would.
+ */
+export function missing(parts: Parts, transaction: Transaction): readonly Invalidation[] {
+  const fresh = outcomeOf(dry(parts, MEMORY_ALONE), transaction)
+  if (isSame(outcomeOf(dry(parts, EVERYTHING), transaction), fresh)) return []
+  for (const remedy of REMEDIES) {
+    const after = dry(parts, remedy.leaves)
+    if (isSame(outcomeOf(after, transaction), fresh)) return commandsOf(remedy, after, transaction)
+  }
+  return []
+}
+
+interface Leaves {
+  readonly streams: boolean
+  readonly contexts: boolean
+  readonly va: boolean
+  readonly ipa: boolean
+}
+
+interface Remedy {
+  readonly config: 'CFGI_CD' | 'CFGI_STE' | null
+  /** By address and ASID, or all of a VMID. */
+  readonly tlb: 'address' | 'vmid' | null
+  readonly leaves: Leaves
+}
+
+interface Dry {
+  readonly configs: Configurations
+  readonly tlb: Tlb
+  readonly translator: Translator
+}
+
+const MEMORY_ALONE: Leaves = { streams: false, contexts: false, va: false, ipa: false }
+const EVERYTHING: Leaves = { streams: true, contexts: true, va: true, ipa: true }
+
+/** A pipeline over what is left in the caches. */
+function dry({ memory, registers, features, configs: live, tlb: liveTlb }: Parts, leaves: Leaves): Dry {
+  const configs = live.view(leaves.streams, leaves.contexts)
+  const tlb = liveTlb.view(leaves.va, leaves.ipa)
+  const translator = new Translator(memory, registers, features, configs, tlb, NOWHERE)
+  translator.stageOne.dry = true
+  translator.stageTwo.walker.dry = true
+  return { configs, tlb, translator }
+}
+
+function outcomeOf({ translator }: Dry, transaction: Transaction): Outcome {
+  const outcome = new Outcome()
+  translator.translate(transaction, outcome)
+  return outcome
+}
+
+function isSame(one: Outcome, other: Outcome): boolean {
+  if (one.status !== other.status) return false
+  if (one.status === STATUS.FAULT) return one.fault === other.fault
+  return one.status !== STATUS.OK || (one.address === other.address && one.rights === other.rights)
+}
+
+function commandsOf(remedy: Remedy, after: Dry, { rid, pasid, lo, hi }: Transaction): readonly Invalidation[] {
+  const sid = rid >>> 0
+  const commands: Invalidation[] = []
+  if (remedy.config === 'CFGI_STE') commands.push({ name: 'CFGI_STE', operands: { SID: sid } })
+  if (remedy.config === 'CFGI_CD') {
+    commands.push({ name: 'CFGI_CD', operands: { SID: sid, SSID: pasid === NO_PASID ? 0 : pasid } })
+  }
+  const stageTwo = after.configs.stream(sid)?.stageTwo
+  const { asked, askedVmid: VMID } = after.tlb
+  if (remedy.tlb === 'address' && asked !== null) {
+    const isHigh = (hi & 0x00800000) !== 0
+    const high = effectiveHigh(hi, isHigh, isHigh ? asked.tbi1 : asked.tbi0)
+    commands.push({ name: 'TLBI_NH_VA', operands: { VMID, ASID: asked.asid }, page: [pageLow(lo), high >>> 0] })
+  } else if (remedy.tlb !== null) {
+    if (stageTwo == null) return []
+    const operands = { VMID: stageTwo.vmid }
+    if (asked !== null) commands.push({ name: 'TLBI_S12_VMALL', operands })
+    else commands.push({ name: 'TLBI_S2_IPA', operands, page: [pageLow(lo), hi >>> 0] })
+  }
+  return commands
+}
+
+const pageLow = (lo: number): number => (lo & ~0xfff) >>> 0

@@ -39,6 +39,9 @@ export const tgOf = (granuleLg2: number): number => (granuleLg2 - 10) >>> 1
 export const geometryFlags = (granuleLg2: number, level: number): number =>
   (tgOf(granuleLg2) << TLB_FLAGS.TG_SHIFT) | (((3 - level) & 3) << TLB_FLAGS.TTL_SHIFT)
 
+/** A cache without entries. */
+const NOTHING: CacheGeometry = { entries: 0, ways: 1 }
+
 /** Which entries a command by address means. */
 export interface AddressScope {
   readonly first: Page
@@ -62,27 +65,47 @@ export class Tlb {
   readonly #ipaTags: TagTable
   readonly #noGroups: TagTable
 
-  constructor(geometry: CacheGeometry) {
+  /** The context that a view was last asked for, and its VMID. */
+  asked: ContextConfig | null = null
+  askedVmid = 0
+
+  readonly #isView: boolean
+
+  /** @param shown the TLB whose tags and entries are shown, for `view` */
+  constructor(geometry: CacheGeometry, shown: Tlb | null = null, keepsVa = false, keepsIpa = false) {
+    this.#isView = shown !== null
+    this.epoch = shown?.epoch ?? 0
     const restart = (): void => {
       this.epoch++
       this.dropAll()
     }
-    this.#tags = new TagTable(TAGS, restart)
-    this.#groups = new TagTable(VMIDS, restart)
-    this.#ipaTags = new TagTable(VMIDS, restart)
-    this.#noGroups = new TagTable(1, restart)
-    this.va = new TranslationCache(geometry, this.#tags, this.#groups)
-    this.ipa = new TranslationCache(geometry, this.#ipaTags, this.#noGroups)
+    this.#tags = shown === null ? new TagTable(TAGS, restart) : shown.#tags
+    this.#groups = shown === null ? new TagTable(VMIDS, restart) : shown.#groups
+    this.#ipaTags = shown === null ? new TagTable(VMIDS, restart) : shown.#ipaTags
+    this.#noGroups = shown === null ? new TagTable(1, restart) : shown.#noGroups
+    const va = keepsVa ? shown?.va.view() : undefined
+    const ipa = keepsIpa ? shown?.ipa.view() : undefined
+    this.va = va ?? new TranslationCache(geometry, this.#tags, this.#groups)
+    this.ipa = ipa ?? new TranslationCache(geometry, this.#ipaTags, this.#noGroups)
+  }
+
+  /** This moment's entries of either cache, or none, to look at only. Its contexts are copies: they get its tags. */
+  view(keepsVa: boolean, keepsIpa: boolean): Tlb {
+    return new Tlb(NOTHING, this, keepsVa, keepsIpa)
   }
 
   /** Makes sure that a context's tag numbers are of this epoch. */
   tagContext(context: ContextConfig, vmid: number): void {
+    if (this.#isView) {
+      this.asked = context
+      this.askedVmid = vmid
+    }
     // Handing out a number may start a new epoch, which voids those before it.
     while (context.tagEpoch !== this.epoch) {
       context.tagEpoch = this.epoch
-      context.tag = this.#tags.intern(vmid * VMID_UNIT + context.asid)
-      context.globalTag = this.#tags.intern(vmid * VMID_UNIT + GLOBAL + context.aset)
-      context.group = this.#groups.intern(vmid)
+      context.tag = this.#number(this.#tags, vmid * VMID_UNIT + context.asid)
+      context.globalTag = this.#number(this.#tags, vmid * VMID_UNIT + GLOBAL + context.aset)
+      context.group = this.#number(this.#groups, vmid)
     }
   }
 
@@ -94,7 +117,7 @@ export class Tlb {
 
   /** Tag number of a VMID's stage 2. */
   ipaTag(vmid: number): number {
-    return this.#ipaTags.intern(vmid)
+    return this.#number(this.#ipaTags, vmid)
   }
 
   /** Every VA-keyed entry of a VMID. [SMMU 4.4.1.1 CMD_TLBI_NH_ALL] */
@@ -140,5 +163,10 @@ export class Tlb {
   dropAll(): void {
     this.va.dropAll()
     this.ipa.dropAll()
+  }
+
+  /** A view hands out no numbers; -1 finds nothing. */
+  #number(table: TagTable, name: number): number {
+    return this.#isView ? table.lookup(name) : table.intern(name)
   }
 }

@@ -328,7 +328,6 @@ export class Translator {
     outcome.address = address
     outcome.leafLg2 = leafLg2
     outcome.rights = (rights >>> this.#shift) & RIGHT.USER
-    if (this.verdicts.trace !== null) this.verdicts.trace.step({ what: 'output', address, verdict: 'translated' })
   }
 
   /** Identity. The whole of the smallest piece is granted, since bypass has no leaves. */
@@ -337,8 +336,6 @@ export class Translator {
     outcome.address = (transaction.hi >>> 0) * TWO32 + (transaction.lo >>> 0)
     outcome.leafLg2 = 12
     outcome.rights = RIGHT.USER
-    if (this.verdicts.trace !== null)
-      this.verdicts.trace.step({ what: 'output', address: outcome.address, verdict: 'bypass' })
   }
 
   #refuse(outcome: Outcome, event: number): number {
@@ -348,7 +345,7 @@ export class Translator {
 }
 
 /** The high half with the top byte ignored where TBI says so. [Arm D8.8 Address tagging] */
-function effectiveHigh(hi: number, isHigh: boolean, tbi: boolean): number {
+export function effectiveHigh(hi: number, isHigh: boolean, tbi: boolean): number {
   if (!tbi) return hi | 0
   return isHigh ? hi | 0xff000000 : hi & 0x00ffffff
 }

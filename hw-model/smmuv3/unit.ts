@@ -5,12 +5,12 @@
 
 import { type CacheGeometry, DEFAULT_GEOMETRY } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
-import type { Outcome, RemappingUnit, Transaction, UnitCounters, UnitOwner, WalkTrace } from '../port.js'
+import type { Invalidation, Outcome, RemappingUnit, Transaction, UnitCounters, UnitOwner, WalkTrace } from '../port.js'
 import { CommandQueue } from './commands.js'
 import { Configurations } from './config.js'
 import { EVENT } from './event-records.js'
 import { EventQueue } from './events.js'
-import { explain } from './explain.js'
+import { explain, missing, type Parts, peek } from './explain.js'
 import { type Features, featuresOf, type IdRegisters } from './features.js'
 import { Interrupts } from './interrupts.js'
 import { idRegisters } from './presets.js'
@@ -56,15 +56,14 @@ export class SmmuV3 implements RemappingUnit {
   readonly tlb: Tlb
   readonly configs: Configurations
 
-  readonly #memory: Memory
   readonly #registers: RegisterFile
   readonly #translator: Translator
+  readonly #parts: Parts
 
   constructor(options: SmmuV3Options) {
     const { memory, owner, id = idRegisters(), tlb = DEFAULT_GEOMETRY, configEntries = CONFIG_ENTRIES } = options
     this.id = id
     this.features = featuresOf(id)
-    this.#memory = memory
     this.#registers = new RegisterFile(id)
     const interrupts = new Interrupts(memory, this.#registers, this.features, owner)
     this.tlb = new Tlb(tlb)
@@ -72,6 +71,8 @@ export class SmmuV3 implements RemappingUnit {
     this.events = new EventQueue(memory, this.#registers, this.features, interrupts)
     this.commands = new CommandQueue(memory, this.#registers, this.features, this.configs, this.tlb, interrupts)
     this.#translator = new Translator(memory, this.#registers, this.features, this.configs, this.tlb, this.events)
+    const { features, configs } = this
+    this.#parts = { memory, registers: this.#registers, features, configs, tlb: this.tlb }
   }
 
   readRegister(offset: number, bytes: 4 | 8): readonly [lo: number, hi: number] {
@@ -88,7 +89,15 @@ export class SmmuV3 implements RemappingUnit {
   }
 
   explain(transaction: Transaction, outcome: Outcome, trace: WalkTrace): void {
-    explain(this.#memory, this.#registers, this.features, transaction, outcome, trace)
+    explain(this.#parts, transaction, outcome, trace)
+  }
+
+  peek(transaction: Transaction, outcome: Outcome): boolean {
+    return peek(this.#parts, transaction, outcome)
+  }
+
+  missing(transaction: Transaction): readonly Invalidation[] {
+    return missing(this.#parts, transaction)
   }
 
   faultName(fault: number): string {

@@ -13,6 +13,17 @@ import type { RegisterFile } from './register-file.js'
 import { CR2, OFFSET } from './registers.js'
 import type { StageTwo } from './stage-two.js'
 
+/** Events of a stage's tables. */
+const STAGE_EVENTS: readonly number[] = [
+  EVENT.F_WALK_EABT,
+  EVENT.F_TRANSLATION,
+  EVENT.F_ADDR_SIZE,
+  EVENT.F_ACCESS,
+  EVENT.F_PERMISSION,
+]
+
+const CLASS_TEXTS: readonly string[] = ['for a CD', 'for a stage 1 table', 'for the output of stage 1']
+
 /** The ends of one pipeline; `info` is what a record would say of the present transaction. */
 export class Verdicts {
   faults = 0
@@ -56,7 +67,7 @@ export class Verdicts {
     outcome.status = STATUS.FAULT
     outcome.fault = event
     this.#sink.record(event, this.info)
-    if (this.trace !== null) this.#show(event)
+    if (this.trace !== null) this.#show(event, '')
   }
 
   /** An STE or CD could not be had. */
@@ -112,12 +123,21 @@ export class Verdicts {
   #silent(outcome: Outcome, event: number): void {
     this.faults++
     outcome.status = STATUS.ABORTED
-    if (this.trace !== null) this.#show(event)
+    if (this.trace !== null) this.#show(event, ', not recorded')
   }
 
-  #show(event: number): void {
-    const { s2, class: cls, pnu, ind, rnw } = this.info
+  #show(event: number, ending: string): void {
+    const { s2, class: cls, pnu, ind, rnw, ipa } = this.info
+    const stage = s2 === 1 ? 2 : STAGE_EVENTS.includes(event) ? 1 : undefined
     const name = Object.entries(EVENT).find(([, number]) => number === event)?.[0] ?? `event ${event}`
-    this.trace?.step({ what: 'fault', fields: { S2: s2, CLASS: cls, PnU: pnu, InD: ind, RnW: rnw }, verdict: name })
+    this.trace?.step({
+      what: 'fault',
+      ...(stage === undefined ? {} : { stage }),
+      ...(s2 === 1 ? { guestAddress: ipa } : {}),
+      fields: { S2: s2, CLASS: cls, PnU: pnu, InD: ind, RnW: rnw },
+      texts: s2 === 1 ? { CLASS: CLASS_TEXTS[cls] } : {},
+      verdict: name + ending,
+      citation: '[SMMU 7.3 Event records]',
+    })
   }
 }

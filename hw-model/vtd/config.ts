@@ -7,12 +7,12 @@
  */
 
 import type { Layout } from '../bits/layout.js'
-import { anySet, dump } from '../bits/layout.js'
+import { anySet } from '../bits/layout.js'
 import { ConfigCache } from '../cache/config-cache.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
-import { NO_PASID, type WalkTrace } from '../port.js'
+import { NO_PASID, type Space, type WalkTrace } from '../port.js'
 import type { Capabilities } from './capabilities.js'
-import { faultName, REASON } from './faults.js'
+import { REASON } from './faults.js'
 import {
   CONTEXT_ENTRY,
   FSPM,
@@ -25,6 +25,7 @@ import {
   TT,
 } from './records.js'
 import { ReservedMasks } from './reserved.js'
+import { configStep, failedStep } from './steps.js'
 
 /** What governs a DMA: a legacy context entry or a PASID table entry, decoded. */
 export interface DmaConfig {
@@ -95,13 +96,41 @@ export class ConfigReader {
   readonly #masks: ReservedMasks
   readonly #words = new Int32Array(16)
 
+  /** The record read last, until it is shown. */
+  #shown: Layout<Record<never, never>> | null = null
+  #shownAt = 0
+  #wasRead = false
+
   /** @param contextEntries,pasidEntries entries cached; 0 reads memory every time */
-  constructor(memory: Memory, caps: Capabilities, contextEntries: number, pasidEntries: number) {
+  constructor(
+    memory: Memory,
+    caps: Capabilities,
+    contextEntries: number,
+    pasidEntries: number,
+    contexts = new ConfigCache<ContextConfig>(contextEntries),
+    pasids = new ConfigCache<DmaConfig>(pasidEntries),
+  ) {
     this.#memory = memory
     this.#caps = caps
     this.#masks = new ReservedMasks(caps, AW_IS_RESERVED_WITHOUT_SSTS)
-    this.contexts = new ConfigCache(contextEntries)
-    this.pasids = new ConfigCache(pasidEntries)
+    this.contexts = contexts
+    this.pasids = pasids
+  }
+
+  /** The same root table, and what is cached at this moment, or parts of it, to look at only. */
+  view(keepsContexts: boolean, keepsPasids: boolean): ConfigReader {
+    const contexts = keepsContexts ? this.contexts.view() : undefined
+    const view = new ConfigReader(
+      this.#memory,
+      this.#caps,
+      0,
+      0,
+      contexts,
+      keepsPasids ? this.pasids.view() : undefined,
+    )
+    view.rootTable = this.rootTable
+    view.isScalable = this.isScalable
+    return view
   }
 
   /** The context entry of a source-id, or null with `reason` and `fpd`. */
@@ -126,6 +155,7 @@ export class ConfigReader {
     if (anySet(words, 0, this.#masks.directory)) return this.#fail(REASON.SPD_3)
     // The table. [VTD 9.6]
     const table = PASID_DIRECTORY_ENTRY.SMPTBLPTR.get(words, 0)
+    if (this.trace !== null) this.#show('PASID table', table)
     if (!this.#load(PASID_TABLE_ENTRY, table + (pasid & 63) * PASID_TABLE_ENTRY.$.bytes))
       return this.#fail(REASON.SPT_1)
     this.fpd |= PASID_TABLE_ENTRY.FPD.get(words, 0)
@@ -141,6 +171,7 @@ export class ConfigReader {
     if (ROOT_ENTRY.P.get(words, 0) === 0) return this.#fail(REASON.LRT_2)
     if (anySet(words, 0, this.#masks.root)) return this.#fail(REASON.LRT_3)
     const table = ROOT_ENTRY.CTP.get(words, 0)
+    if (this.trace !== null) this.#show('context table', table)
     if (!this.#load(CONTEXT_ENTRY, table + (sid & 0xff) * CONTEXT_ENTRY.$.bytes)) return this.#fail(REASON.LCT_1)
     this.fpd = CONTEXT_ENTRY.FPD.get(words, 0)
     if (CONTEXT_ENTRY.P.get(words, 0) === 0) return this.#fail(REASON.LCT_2)
@@ -160,6 +191,7 @@ export class ConfigReader {
       // Legacy mode has no access or dirty flags and no supervisor requests, so nothing is ever refused for them.
       sre: true,
     })
+    if (this.trace !== null) this.#showDma(dma)
     return { ...NO_CONTEXT, sid, did, fpd: this.fpd, tt, dma }
   }
 
@@ -175,6 +207,7 @@ export class ConfigReader {
     if ((isUpper ? UP : LP).get(words, 0) === 0) return this.#fail(REASON.SRT_2)
     if (this.#masks.scalableRootIsBad(words)) return this.#fail(REASON.SRT_3)
     const table = (isUpper ? UCTP : LCTP).get(words, 0)
+    if (this.trace !== null) this.#show('context table', table)
     const entry = table + (devfn & 0x7f) * SCALABLE_CONTEXT_ENTRY.$.bytes
     if (!this.#load(SCALABLE_CONTEXT_ENTRY, entry)) return this.#fail(REASON.SCT_1)
     const { P, FPD, PASIDE, PDTS, PASIDDIRPTR, RID_PASID } = SCALABLE_CONTEXT_ENTRY
@@ -184,12 +217,14 @@ export class ConfigReader {
     const pasidLimit = 2 ** (PDTS.get(words, 0) + 13)
     const ridPasid = RID_PASID.get(words, 0)
     if (ridPasid >= pasidLimit) return this.#fail(REASON.SCT_4)
+    const directory = PASIDDIRPTR.get(words, 0)
+    if (this.trace !== null) this.#show('PASID directory', directory)
     return {
       ...NO_CONTEXT,
       sid,
       fpd: this.fpd,
       pasidEnabled: PASIDE.get(words, 0) !== 0,
-      directory: PASIDDIRPTR.get(words, 0),
+      directory,
       pasidLimit,
       ridPasid,
     }
@@ -211,7 +246,7 @@ export class ConfigReader {
     if (usesFirst && !hasFspm) return this.#fail(REASON.SPT_4)
     const firstTable = PASID_TABLE_ENTRY.FSPTPTR.get(words, 0)
     if (pgtt === PGTT.NESTED && firstTable >= 2 ** this.#secondBits(aw)) return this.#fail(REASON.SPT_4)
-    return dmaConfig(pgtt, PASID_TABLE_ENTRY.DID.get(words, 0), pasid, this.fpd, {
+    const config = dmaConfig(pgtt, PASID_TABLE_ENTRY.DID.get(words, 0), pasid, this.fpd, {
       secondTable: PASID_TABLE_ENTRY.SSPTPTR.get(words, 0),
       secondLevels: aw + 2,
       secondBits: this.#secondBits(aw),
@@ -223,6 +258,8 @@ export class ConfigReader {
       ssade: PASID_TABLE_ENTRY.SSADE.get(words, 0) !== 0,
       isSnooped: PASID_TABLE_ENTRY.PWSNP.get(words, 0) !== 0,
     })
+    if (this.trace !== null) this.#showDma(config)
+    return config
   }
 
   #hasWidth(aw: number): boolean {
@@ -236,20 +273,34 @@ export class ConfigReader {
   /** Copies a record once; false where it could not be read. */
   #load(record: Layout<Record<never, never>>, pa: number): boolean {
     const status = this.#memory.loadRecord(pa, this.#words, 0, record.$.words)
-    if (this.trace !== null) this.#show(record, pa, status === MEMORY.OK)
-    return status === MEMORY.OK
+    this.#shown = record
+    this.#shownAt = pa
+    this.#wasRead = status === MEMORY.OK
+    return this.#wasRead
   }
 
-  #show(record: Layout<Record<never, never>>, address: number, wasRead: boolean): void {
-    const words = Array.from(this.#words.subarray(0, record.$.words), (word) => word >>> 0)
-    const what = record.$.name
-    if (!wasRead) this.trace?.step({ what, address, verdict: 'could not be read' })
-    else this.trace?.step({ what, address, words, fields: dump(record, this.#words), verdict: 'read' })
+  /** What follows from the record in hand. */
+  #show(verdict: string, address: number | undefined, space: Space = 'pa'): void {
+    if (this.#shown === null) return
+    const target = address === undefined ? undefined : { space, address }
+    this.trace?.step(configStep(this.#shown.$.name, this.#shownAt, this.#words, verdict, target))
+    this.#shown = null
+  }
+
+  #showDma({ pgtt, firstTable, secondTable }: DmaConfig): void {
+    if (pgtt === PGTT.PASS_THROUGH) this.#show('addresses pass untranslated', undefined)
+    else if (pgtt === PGTT.SECOND) this.#show('second-stage tables', secondTable)
+    else if (pgtt === PGTT.FIRST) this.#show('first-stage tables', firstTable)
+    else this.#show('first stage behind the second stage, with first-stage tables', firstTable, 'ipa')
   }
 
   #fail(reason: number): null {
     this.reason = reason
-    this.trace?.step({ what: 'configuration', verdict: `blocked: ${faultName(reason)}` })
+    if (this.trace !== null && this.#shown !== null) {
+      const words = this.#wasRead ? this.#words : null
+      this.trace.step(failedStep(this.#shown.$.name, this.#shownAt, words, reason))
+      this.#shown = null
+    }
     return null
   }
 }

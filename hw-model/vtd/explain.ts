@@ -1,77 +1,175 @@
-/** Tells every step of one walk: the pipeline without caches, flags and records, with somebody watching. */
+/**
+ * The same pipeline, dry: caches that keep nothing and show nothing, or only what the unit's own hold at this moment.
+ * Nothing is recorded, counted or filled, and no flag is set.
+ */
 
-import { dump } from '../bits/layout.js'
+import { joinWord, pageOf } from '../bits/address.js'
 import type { Memory } from '../memory/memory.js'
-import { type Outcome, STATUS, type Transaction, type WalkTrace } from '../port.js'
-import { ENTRY } from '../walk/format.js'
-import type { EntryTrace } from '../walk/walker.js'
+import { type Invalidation, Outcome, STATUS, type Transaction, type WalkTrace } from '../port.js'
+import { rightsText, sizeText } from '../walk/describe.js'
 import type { Capabilities } from './capabilities.js'
-import { ConfigReader } from './config.js'
+import type { ConfigReader } from './config.js'
 import { faultName } from './faults.js'
-import { FIRST_STAGE_ENTRY, SECOND_STAGE_ENTRY } from './records.js'
+import type { Iotlb } from './iotlb.js'
+import { PGTT } from './records.js'
+import { entryTrace } from './steps.js'
 import { Translator } from './translate.js'
 
-/** What the walker found, in words; by ENTRY. */
-const KINDS: readonly string[] = [
-  'not present',
-  'points to a table',
-  'leaf',
-  'reserved bits or an encoding that this level does not have',
-  'its address does not fit the second stage',
+/** What a unit consists of, as far as a translation meets it. */
+export interface Parts {
+  readonly memory: Memory
+  readonly caps: Capabilities
+  /** The pipeline whose registers apply. */
+  readonly live: Translator
+  readonly config: ConfigReader
+  readonly iotlb: Iotlb
+}
+
+/** Walks from memory alone, showing every step to `trace`. */
+export function explain(parts: Parts, tx: Transaction, out: Outcome, trace: WalkTrace): void {
+  const { translator } = dry(parts, MEMORY_ALONE)
+  const { config, walk } = translator
+  let stage: 1 | 2 | undefined
+  let isTranslated = false
+  const entries: WalkTrace = {
+    step(step) {
+      stage = step.stage
+      isTranslated = true
+      trace.step(step)
+    },
+  }
+  config.trace = trace
+  walk.first.trace = entryTrace(1, entries)
+  walk.second.trace = entryTrace(2, entries)
+  translator.translate(tx, out)
+  const isOk = out.status === STATUS.OK
+  // The second stage is the last that is asked, so its input is what the result is about.
+  const isBehind = stage === 2
+  trace.step({
+    what: 'result',
+    ...(isOk ? { address: out.address } : {}),
+    ...(isBehind ? { guestAddress: joinWord(walk.secondLo, walk.secondHi) } : {}),
+    ...(isOk || stage === undefined ? {} : { stage }),
+    verdict: verdictOf(out, isTranslated),
+    ...(isOk ? {} : { citation: '[VTD 7.1.3 Fault Conditions and Remapping Hardware Behavior for Various Requests]' }),
+  })
+}
+
+function verdictOf({ status, fault, leafLg2, rights }: Outcome, isTranslated: boolean): string {
+  if (status === STATUS.FAULT) return `blocked: ${faultName(fault)}`
+  if (status !== STATUS.OK) return 'blocked: unsupported request'
+  if (!isTranslated) return 'the address as it came'
+  return `translated, ${sizeText(leafLg2)} around it, ${rightsText(rights)}`
+}
+
+/** What the IOTLB answers. False where it does not, or where hardware would walk again. */
+export function peek(parts: Parts, tx: Transaction, out: Outcome): boolean {
+  const { translator } = dry(parts, EVERYTHING)
+  translator.translate(tx, out)
+  return translator.counts.hits === 1
+}
+
+/** Sets of descriptors, the smaller before the larger. */
+const REMEDIES: readonly Remedy[] = [
+  { iotlb: true, pasid: false, context: false },
+  { iotlb: false, pasid: true, context: false },
+  { iotlb: false, pasid: false, context: true },
+  { iotlb: true, pasid: true, context: false },
+  { iotlb: true, pasid: false, context: true },
+  { iotlb: false, pasid: true, context: true },
+  { iotlb: true, pasid: true, context: true },
 ]
 
 /**
- * Walks from memory alone.
- *
- * @param live the pipeline whose registers apply
+ * The fewest descriptors after which the unit answers what memory says. Each set is tried on views of the caches, so
+ * what is named does help; the order says that no smaller set would.
  */
-export function explain(
-  memory: Memory,
-  caps: Capabilities,
-  live: Translator,
-  tx: Transaction,
-  out: Outcome,
-  trace: WalkTrace,
-): void {
-  const config = new ConfigReader(memory, caps, 0, 0)
-  config.rootTable = live.config.rootTable
-  config.isScalable = live.config.isScalable
-  config.trace = trace
-  const dry = new Translator(memory, caps, config, null, null)
-  dry.isEnabled = live.isEnabled
-  dry.ttm = live.ttm
-  dry.ssirwe = live.ssirwe
-  dry.walk.first.dry = true
-  dry.walk.second.dry = true
-  dry.walk.first.trace = entryTrace('first stage', FIRST_STAGE_ENTRY, trace)
-  dry.walk.second.trace = entryTrace('second stage', SECOND_STAGE_ENTRY, trace)
-  dry.translate(tx, out)
-  trace.step({ what: 'result', verdict: verdictOf(out) })
-}
-
-function entryTrace(
-  stage: string,
-  record: typeof FIRST_STAGE_ENTRY | typeof SECOND_STAGE_ENTRY,
-  trace: WalkTrace,
-): EntryTrace {
-  return {
-    entry(level, address, physical, lo, hi, kind) {
-      const words = Int32Array.of(lo, hi)
-      trace.step({
-        what: `${stage} level ${level}`,
-        address: physical,
-        ...(address === physical ? {} : { guestAddress: address }),
-        words: [lo >>> 0, hi >>> 0],
-        ...(kind === ENTRY.INVALID ? {} : { fields: dump(record as typeof FIRST_STAGE_ENTRY, words) }),
-        verdict: KINDS[kind],
-      })
-    },
+export function missing(parts: Parts, tx: Transaction): readonly Invalidation[] {
+  const fresh = outcomeOf(dry(parts, MEMORY_ALONE), tx)
+  if (isSame(outcomeOf(dry(parts, EVERYTHING), tx), fresh)) return []
+  for (const remedy of REMEDIES) {
+    const leaves = { entries: !remedy.iotlb, pasids: !remedy.pasid, contexts: !remedy.context }
+    if (isSame(outcomeOf(dry(parts, leaves), tx), fresh)) return descriptorsOf(remedy, parts, tx)
   }
+  return []
 }
 
-/** Where it leads stands in the outcome: a verdict is shown to people who may not know physical addresses. */
-function verdictOf({ status, fault, leafLg2, rights }: Outcome): string {
-  if (status === STATUS.FAULT) return `blocked: ${faultName(fault)}`
-  if (status !== STATUS.OK) return 'blocked: unsupported request'
-  return `translated, ${2 ** (leafLg2 - 10)} KiB, rights ${rights}`
+interface Leaves {
+  readonly entries: boolean
+  readonly pasids: boolean
+  readonly contexts: boolean
+}
+
+/** What a set drops. */
+interface Remedy {
+  readonly iotlb: boolean
+  readonly pasid: boolean
+  readonly context: boolean
+}
+
+interface Dry {
+  readonly translator: Translator
+}
+
+const MEMORY_ALONE: Leaves = { entries: false, pasids: false, contexts: false }
+const EVERYTHING: Leaves = { entries: true, pasids: true, contexts: true }
+
+/** A pipeline over what is left in the caches. */
+function dry({ memory, caps, live, config, iotlb }: Parts, { entries, pasids, contexts }: Leaves): Dry {
+  const isBare = !entries && !pasids && !contexts
+  const translator = new Translator(
+    memory,
+    caps,
+    config.view(contexts, pasids),
+    isBare ? null : iotlb.view(entries),
+    null,
+  )
+  translator.isEnabled = live.isEnabled
+  translator.ttm = live.ttm
+  translator.ssirwe = live.ssirwe
+  translator.walk.first.dry = true
+  translator.walk.second.dry = true
+  return { translator }
+}
+
+function outcomeOf({ translator }: Dry, tx: Transaction): Outcome {
+  const out = new Outcome()
+  translator.translate(tx, out)
+  return out
+}
+
+function isSame(one: Outcome, other: Outcome): boolean {
+  if (one.status !== other.status) return false
+  if (one.status === STATUS.FAULT) return one.fault === other.fault
+  return one.status !== STATUS.OK || (one.address === other.address && one.rights === other.rights)
+}
+
+/** The descriptors by name; none where one of them would have to name more than one domain. */
+function descriptorsOf({ iotlb, pasid, context }: Remedy, parts: Parts, tx: Transaction): readonly Invalidation[] {
+  const { config } = parts
+  // Views count nothing and remember nothing.
+  const tag = parts.iotlb.view(false).tagOf(tx.rid, tx.pasid)
+  const descriptors: Invalidation[] = []
+  const cachedContext = config.contexts.view().get(tx.rid)
+  if (context) {
+    if (cachedContext === undefined) return []
+    const operands: Record<string, number> = { SID: tx.rid }
+    if (!config.isScalable) operands['DID'] = cachedContext.did
+    descriptors.push({ name: 'context cache', operands })
+  }
+  if (pasid) {
+    const entry = config.pasids.view().get(tag)
+    if (entry === undefined) return []
+    descriptors.push({ name: 'PASID cache', operands: { DID: entry.did, PASID: entry.pasid } })
+  }
+  if (!iotlb) return descriptors
+  const sources = parts.iotlb.sourcesOf(tag, pageOf(tx.lo, tx.hi))
+  if (sources.length !== 1) return []
+  const [{ did: DID, pgtt, pasid: PASID }] = sources
+  const page = [(tx.lo & ~0xfff) >>> 0, tx.hi >>> 0] as const
+  const isFirst = pgtt === PGTT.FIRST || pgtt === PGTT.NESTED
+  if (isFirst) descriptors.push({ name: 'P_IOTLB', operands: { DID, PASID }, page })
+  else if (parts.caps.cap.PSI !== 0) descriptors.push({ name: 'IOTLB', operands: { DID }, page })
+  else descriptors.push({ name: 'IOTLB', operands: { DID } })
+  return descriptors
 }

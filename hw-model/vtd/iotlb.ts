@@ -33,6 +33,9 @@ const TAG_LIMIT = 8192
 /** (DID, PGTT, PASID) remembered at once. */
 const GROUP_LIMIT = 8192
 
+/** A cache without entries. */
+const NOTHING: CacheGeometry = { entries: 0, ways: 1 }
+
 /** Requesters whose number is found without a look at the table. */
 const MEMO_ENTRIES = 1024
 
@@ -54,12 +57,37 @@ export class Iotlb {
   readonly #memoPasid = new Int32Array(MEMO_ENTRIES)
   readonly #memoTag = new Int32Array(MEMO_ENTRIES)
 
-  /** @param onForget called when requesters' numbers start again, so that what is keyed by them goes too */
-  constructor(geometry: CacheGeometry, onForget: () => void) {
+  readonly #isView: boolean
+
+  /**
+   * @param onForget called when requesters' numbers start again, so that what is keyed by them goes too
+   * @param shown whose numbers are shown, for `view`
+   */
+  constructor(geometry: CacheGeometry, onForget: () => void, shown: Iotlb | null = null, keepsEntries = false) {
     this.#onForget = onForget
-    this.#tags = new TagTable(TAG_LIMIT, () => this.#forgetTags())
-    this.#groups = new TagTable(GROUP_LIMIT, () => this.#forgetGroups())
-    this.cache = new TranslationCache(geometry, this.#tags, this.#groups)
+    this.#isView = shown !== null
+    this.#tags = shown === null ? new TagTable(TAG_LIMIT, () => this.#forgetTags()) : shown.#tags
+    this.#groups = shown === null ? new TagTable(GROUP_LIMIT, () => this.#forgetGroups()) : shown.#groups
+    const entries = keepsEntries ? shown?.cache.view() : undefined
+    this.cache = entries ?? new TranslationCache(geometry, this.#tags, this.#groups)
+  }
+
+  /** Requesters' numbers, with this moment's entries or none, to look at only. */
+  view(keepsEntries: boolean): Iotlb {
+    return new Iotlb(NOTHING, () => undefined, this, keepsEntries)
+  }
+
+  /** What the entries for a page were made from, each (DID, PGTT, PASID) once; for explanations. */
+  sourcesOf(
+    tag: number,
+    page: Page,
+  ): readonly { readonly did: number; readonly pgtt: number; readonly pasid: number }[] {
+    const names = tag < 0 ? [] : this.cache.groupsOf(tag, page).map((group) => this.#groups.nameOf(group))
+    return names.map((name) => ({
+      did: Math.floor(name / (PASID_SPAN * PGTT_SPAN)),
+      pgtt: pgttOf(name),
+      pasid: name % PASID_SPAN,
+    }))
   }
 
   /** The number of a requester, or -1 where nothing was ever kept for it. */
@@ -78,7 +106,7 @@ export class Iotlb {
   /** The number of a requester, made now if it is new. */
   internTag(sid: number, pasid: number): number {
     const known = this.tagOf(sid, pasid)
-    return known >= 0 ? known : this.#tags.intern(tagName(sid, pasid))
+    return known >= 0 || this.#isView ? known : this.#tags.intern(tagName(sid, pasid))
   }
 
   /** The entry for a page, or MISS. */
@@ -88,6 +116,8 @@ export class Iotlb {
 
   /** Keeps a translation. */
   fill(tag: number, config: DmaConfig, page: Page, leafLg2: number, address: number, grants: number): void {
+    // The configuration may be the unit's own, and its numbers are not a view's to write.
+    if (this.#isView) return
     if (config.groupEpoch !== this.groupEpoch) {
       config.group = this.#internGroup(config.did, config.pgtt, config.pasid)
       config.groupEpoch = this.groupEpoch

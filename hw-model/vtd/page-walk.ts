@@ -41,6 +41,9 @@ export class PageWalk implements TableStage {
   grants = 0
   /** [TableStage] Where the last table address really is. */
   tableAddress = 0
+  /** Input of the last second-stage walk. */
+  secondLo = 0
+  secondHi = 0
   readonly first: Walker
   readonly second: Walker
 
@@ -195,6 +198,8 @@ export class PageWalk implements TableStage {
 
   /** [VTD 3.7] Answers scalable-mode reasons; legacy mode renames them. */
   #walkSecond(config: DmaConfig, lo: number, hi: number, flags: number): number {
+    this.secondLo = lo
+    this.secondHi = hi
     const top = config.secondLevels - 1
     const index = indexAt(lo, hi, TABLE_LG2 + STRIDE * top, STRIDE)
     const rights = RIGHT.READ | RIGHT.WRITE | (config.ssade ? RIGHT.ACCESSED_DIRTY : 0)

@@ -80,9 +80,11 @@ export class Translator {
   translate(tx: Transaction, out: Outcome): void {
     this.counts.translations++
     out.hit = 0
-    // Translation is off: addresses are physical, and ATS does not exist. [VTD 4.2.1]
-    if (!this.isEnabled && tx.type === REQUEST.UNTRANSLATED) identity(tx, out)
-    else if (!this.isEnabled || isMalformed(tx)) out.status = STATUS.ABORTED
+    // Translation is off: addresses are physical, and ATS does not exist. [VTD 4.2.1] Nothing stands beyond the host
+    // address width.
+    if (!this.isEnabled && tx.type === REQUEST.UNTRANSLATED && tx.hi >>> 0 < 2 ** (this.#caps.hawBits - 32)) {
+      identity(tx, out)
+    } else if (!this.isEnabled || isMalformed(tx)) out.status = STATUS.ABORTED
     else {
       this.#fpd = 0
       const reason = this.#process(tx, out)

@@ -4,11 +4,11 @@
  */
 
 import type { Memory } from '../memory/memory.js'
-import type { Outcome, RemappingUnit, Transaction, UnitCounters, UnitOwner, WalkTrace } from '../port.js'
+import type { Invalidation, Outcome, RemappingUnit, Transaction, UnitCounters, UnitOwner, WalkTrace } from '../port.js'
 import { type Capabilities, decodeCapabilities } from './capabilities.js'
 import { ConfigReader } from './config.js'
 import { EventBlock } from './events.js'
-import { explain } from './explain.js'
+import { explain, missing, type Parts, peek } from './explain.js'
 import { FaultRecorder, faultName } from './faults.js'
 import { Invalidator } from './invalidate.js'
 import { Iotlb } from './iotlb.js'
@@ -43,7 +43,6 @@ export class VtdUnit implements RemappingUnit {
   readonly registerBytes: number
   readonly capabilities: Capabilities
 
-  readonly #memory: Memory
   readonly #words: Int32Array
   readonly #config: ConfigReader
   readonly #iotlb: Iotlb
@@ -53,6 +52,7 @@ export class VtdUnit implements RemappingUnit {
   readonly #invalidator: Invalidator
   readonly #queue: InvalidationQueue
   readonly #translator: Translator
+  readonly #parts: Parts
   readonly #version: number
 
   /** @throws RangeError naming the register field that this model does not offer */
@@ -60,7 +60,6 @@ export class VtdUnit implements RemappingUnit {
     const caps = decodeCapabilities(options.ids)
     this.capabilities = caps
     this.registerBytes = caps.registerBytes
-    this.#memory = memory
     this.#version = options.ids.VER
     this.#words = new Int32Array(caps.registerBytes / 4)
     this.#config = new ConfigReader(memory, caps, options.contextEntries, options.pasidEntries)
@@ -78,6 +77,7 @@ export class VtdUnit implements RemappingUnit {
       this.#completionEvent,
     )
     this.#translator = new Translator(memory, caps, this.#config, this.#iotlb, this.#faults)
+    this.#parts = { memory, caps, live: this.#translator, config: this.#config, iotlb: this.#iotlb }
     this.reset()
   }
 
@@ -96,7 +96,15 @@ export class VtdUnit implements RemappingUnit {
   }
 
   explain(transaction: Transaction, outcome: Outcome, trace: WalkTrace): void {
-    explain(this.#memory, this.capabilities, this.#translator, transaction, outcome, trace)
+    explain(this.#parts, transaction, outcome, trace)
+  }
+
+  peek(transaction: Transaction, outcome: Outcome): boolean {
+    return peek(this.#parts, transaction, outcome)
+  }
+
+  missing(transaction: Transaction): readonly Invalidation[] {
+    return missing(this.#parts, transaction)
   }
 
   faultName(fault: number): string {

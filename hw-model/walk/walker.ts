@@ -9,8 +9,14 @@ import { ENTRY, type Format, type TableStage, WALK } from './format.js'
 
 /** Sees every entry of a traced walk. */
 export interface EntryTrace {
-  /** `address` as the table names it, `physical` where it was read. */
-  entry(level: number, address: number, physical: number, lo: number, hi: number, kind: number): void
+  /**
+   * `walker` holds the entry, its level and its address as the table names it.
+   *
+   * @param physical where it was read
+   * @param kind one of ENTRY
+   * @param above the rights that were left before it
+   */
+  entry(walker: Walker, format: Format, stage: TableStage | null, physical: number, kind: number, above: number): void
 }
 
 /** How often a level is read again because a flag update lost its race. */
@@ -101,7 +107,7 @@ export class Walker {
       this.lo = lo
       this.hi = hi
       const kind = format.classify(lo, hi, level)
-      if (this.trace !== null) this.trace.entry(level, this.entryAddress, physical, lo, hi, kind)
+      if (this.trace !== null) this.trace.entry(this, format, stage, physical, kind, above)
       if (kind !== ENTRY.TABLE && kind !== ENTRY.LEAF) return ENDS[kind]
       this.address = format.addressIn(lo, hi, level)
       this.rights = format.narrow(above, lo, hi, level)

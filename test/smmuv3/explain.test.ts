@@ -32,12 +32,15 @@ describe('explaining a nested walk', () => {
     const { steps, outcome } = explain(bench, 3)
     const walk = ['stage 2 level 0', 'stage 2 level 1', 'stage 2 level 2', 'stage 2 level 3']
     const tables = [0, 1, 2, 3].flatMap((level) => [...walk, `stage 1 level ${level}`])
-    expect(steps.map(({ what }) => what)).toEqual(['STE', ...walk, 'CD', ...tables, ...walk, 'output'])
+    const entries = steps.filter(({ stage }) => stage !== undefined)
+    expect(entries.every(({ what, stage }) => what === `stage-${stage} table entry`)).toBe(true)
+    const names = steps.map(({ what, stage, level }) => (stage === undefined ? what : `stage ${stage} level ${level}`))
+    expect(names).toEqual(['STE', ...walk, 'CD', ...tables, ...walk, 'output'])
     expect([outcome.status, outcome.address]).toEqual([STATUS.OK, 0xa0000000])
     const shown = steps.find(({ what }) => what === 'CD')
     expect([shown?.address, shown?.guestAddress, shown?.fields?.['ASID']]).toEqual([cd, GUEST + cd, 7])
-    const root = steps.find(({ what }) => what === 'stage 1 level 0')
-    expect([root?.address, root?.guestAddress, root?.verdict]).toEqual([s1, GUEST + s1, 'table'])
+    const root = steps.find(({ stage, level }) => stage === 1 && level === 0)
+    expect([root?.address, root?.guestAddress, root?.verdict]).toEqual([s1, GUEST + s1, 'next table'])
   })
 
   it('is fresh where the caches are stale, and changes neither them nor the event queue', () => {

@@ -44,10 +44,10 @@ describe('a nested walk', () => {
 
   it('is explained with guest and host address of each first-stage entry, below the second-stage steps', () => {
     const steps = nested().explain(PAGE)
-    const firsts = steps.filter(({ what }) => what.startsWith('first stage'))
+    const firsts = steps.filter(({ what }) => what === 'first-stage entry')
     expect(firsts.map(({ guestAddress }) => Math.floor((guestAddress ?? 0) / 4096))).toEqual([...TABLES])
     expect(firsts.map(({ address }) => address)).toEqual([0, 1, 2, 3].map(firstAt))
-    expect(steps.filter(({ what }) => what.startsWith('second stage')).length).toBe(20)
+    expect(steps.filter(({ what }) => what === 'second-stage entry').length).toBe(20)
     expect(steps.slice(0, 4).map(({ what }) => what)).toEqual([
       'scalable-mode root entry',
       'scalable-mode context entry',
@@ -55,7 +55,13 @@ describe('a nested walk', () => {
       'PASID table entry',
     ])
     expect(steps[3].fields?.['PGTT']).toBe(3)
-    expect(steps.at(-1)?.verdict).toBe('translated, 4 KiB, rights 3')
+    expect(firsts.map(({ level }) => level)).toEqual([4, 3, 2, 1])
+    expect(firsts.map(({ verdict }) => verdict)).toEqual([
+      ...Array<string>(3).fill('next table'),
+      'leaf, 4 KiB, read-write, user and supervisor',
+    ])
+    expect(firsts.map(({ target }) => target?.space)).toEqual(Array<string>(4).fill('ipa'))
+    expect(steps.at(-1)?.verdict).toBe('translated, 4 KiB around it, read-write')
   })
 
   it('caches the smaller of the two leaves', () => {

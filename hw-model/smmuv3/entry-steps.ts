@@ -1,0 +1,104 @@
+/** Table entries as the steps of an explained walk. [Arm D8.3 Translation table descriptor formats] */
+
+import type { Field } from '../bits/layout.js'
+import type { Space, WalkStep, WalkTrace } from '../port.js'
+import { recordOf, rightsText, sizeText } from '../walk/describe.js'
+import { ENTRY } from '../walk/format.js'
+import type { EntryTrace, Walker } from '../walk/walker.js'
+import { STAGE_1_LEAF, STAGE_1_TABLE, STAGE_2_LEAF, STAGE_2_TABLE } from './descriptors.js'
+import { PRIVILEGED_SHIFT, RIGHT } from './formats.js'
+
+const AP = ['read-write, EL1 only', 'read-write, EL0 and EL1', 'read-only, EL1 only', 'read-only, EL0 and EL1'] as const
+const AP_TABLE = ['no limit', 'EL1 only', 'read-only', 'read-only, EL1 only'] as const
+const SHAREABILITY = ['non-shareable', 'reserved', 'outer shareable', 'inner shareable'] as const
+
+/** The walker's levels count up from the leaves, the manual's down to 3. */
+const LAST_LEVEL = 3
+
+/** Shows the entries of one stage. What stage 1 names is an IPA where its tables stand behind stage 2. */
+export function entryTrace(stage: 1 | 2, trace: WalkTrace): EntryTrace {
+  return {
+    entry(walker, format, tables, physical, kind, above) {
+      const { lo, hi, level } = walker
+      const isTable = kind === ENTRY.TABLE
+      const isPresent = kind === ENTRY.TABLE || kind === ENTRY.LEAF
+      const space = tables === null ? 'pa' : 'ipa'
+      const rights = kind === ENTRY.LEAF ? format.narrow(above, lo, hi, level) : 0
+      trace.step({
+        what: `stage-${stage} table entry`,
+        stage,
+        level: LAST_LEVEL - level,
+        address: physical,
+        ...(tables === null ? {} : { guestAddress: walker.entryAddress }),
+        ...fieldsOf(stage, walker, space),
+        verdict: verdictOf(stage, walker, kind, rights),
+        ...(isPresent ? { target: { space, address: format.addressIn(lo, hi, level) } } : {}),
+        citation: isTable
+          ? '[Arm D8.3.1 Table descriptor format]'
+          : '[Arm D8.3.1 Block descriptor and Page descriptor formats]',
+      })
+    },
+  }
+}
+
+function verdictOf(stage: 1 | 2, { lo, level, leafLg2 }: Walker, kind: number, rights: number): string {
+  switch (kind) {
+    case ENTRY.TABLE:
+      return 'next table'
+    case ENTRY.LEAF:
+      return ['leaf', sizeText(leafLg2), ...(stage === 1 ? stageOneRights(rights) : stageTwoRights(rights))].join(', ')
+    case ENTRY.TOO_WIDE:
+      return 'F_ADDR_SIZE: its address is beyond the output size'
+    case ENTRY.UNACCESSED:
+      return 'F_ACCESS: the access flag is clear'
+    default:
+      if ((lo & 1) === 0) return 'F_TRANSLATION: not valid'
+      return `F_TRANSLATION: level ${LAST_LEVEL - level} has no block`
+  }
+}
+
+function stageOneRights(rights: number): string[] {
+  const scope = (rights & RIGHT.NOT_GLOBAL) === 0 ? 'global' : 'not global'
+  const [user, privileged] = [rightsText(rights), rightsText(rights >>> PRIVILEGED_SHIFT)]
+  if (user === privileged) return [user, scope]
+  return [`EL0 ${user}`, `EL1 ${privileged}`, scope]
+}
+
+const stageTwoRights = (rights: number): string[] => [
+  rightsText(rights),
+  ...((rights & RIGHT.DEVICE) === 0 ? [] : ['Device memory']),
+]
+
+function fieldsOf(stage: 1 | 2, { lo, hi, level }: Walker, space: Space): Partial<WalkStep> {
+  const words = Int32Array.of(lo, hi)
+  const valueIn = (field: Field): number => field.get(words, 0)
+  const isTable = level !== 0 && (lo & 2) !== 0
+  const isValid = (lo & 1) !== 0
+  const Type = isTable ? 'table' : level === 0 ? 'page' : 'block'
+  // An invalid entry is software's own but for its lowest bit.
+  if (!isValid) return recordOf(STAGE_2_TABLE, words, { only: ['V'], texts: { V: 'not valid' } })
+  if (isTable && stage === 2) return recordOf(STAGE_2_TABLE, words, { texts: { Type }, space })
+  if (isTable) {
+    const APTable = AP_TABLE[valueIn(STAGE_1_TABLE.APTable)]
+    return recordOf(STAGE_1_TABLE, words, { texts: { Type, APTable }, space })
+  }
+  if (stage === 2) {
+    const texts = {
+      Type,
+      S2AP: rightsText(valueIn(STAGE_2_LEAF.S2AP)),
+      SH: SHAREABILITY[valueIn(STAGE_2_LEAF.SH)],
+      AF: accessText(valueIn(STAGE_2_LEAF.AF)),
+    }
+    return recordOf(STAGE_2_LEAF, words, { texts, space })
+  }
+  const texts = {
+    Type,
+    AP: AP[valueIn(STAGE_1_LEAF.AP)],
+    SH: SHAREABILITY[valueIn(STAGE_1_LEAF.SH)],
+    AF: accessText(valueIn(STAGE_1_LEAF.AF)),
+    nG: valueIn(STAGE_1_LEAF.nG) === 1 ? 'not global' : 'global',
+  }
+  return recordOf(STAGE_1_LEAF, words, { texts, space })
+}
+
+const accessText = (flag: number): string => (flag === 1 ? 'accessed' : 'not accessed')
