@@ -19,6 +19,10 @@ const MOVES = DMA_ACCESS.READ | DMA_ACCESS.WRITE | DMA_ACCESS.EXECUTE
 export interface Requester {
   translate(index: number, lo: number, hi: number, access: number, out: DmaOutcome): void
   explain(index: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]
+  /** What the caches alone answer; false where they do not. */
+  peek(index: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean
+  /** The invalidation that was not sent; empty where none is missing. */
+  missing(index: number, lo: number, hi: number, access: number): string
   faultName(fault: number): string
 }
 

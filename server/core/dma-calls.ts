@@ -16,11 +16,12 @@ import {
   refusePending,
   translateBatch,
 } from './dma-batch.js'
-import { type DmaFault, faultOf, stepsOf } from './dma-fault.js'
+import { type DmaFault, faultOf } from './dma-fault.js'
 import { DMA_ACCESS, DMA_STATUS, type DmaOutcome } from './driver.js'
 import { type Explanation, explainOne } from './explanation.js'
 import { Refusal } from './refusal.js'
 import { halvesOf, U64_MAX } from './u64.js'
+import type { Place } from './walk-step.js'
 
 const NO_PASID = -1
 
@@ -149,18 +150,24 @@ export function explain(
   const requester = requesterOf(call, { ...request, addressType: 0 })
   const access = request.access === 0 ? DMA_ACCESS.READ : request.access
   checkAccess(access)
-  const explanation = explainOne(requester, request.iova, access, (steps) => stepsOf(steps, call.context.regions))
-  const region = call.context.regions.atPhysical(explanation.physical)
-  const { fresh } = explanation
-  const location =
-    fresh.outcome === DMA_STATUS.OK && region !== undefined
-      ? { regionId: region.id, offset: BigInt(explanation.physical - region.memory.address) }
-      : undefined
-  return { explanation: { steps: explanation.steps, fresh: { ...fresh, location }, missingInvalidation: '' } }
+  const { regions } = call.context
+  const locate = (physical: number): Place | undefined => {
+    const region = regions.atPhysical(physical)
+    // A region that was destroyed may still be mapped; it has no name any more.
+    if (region === undefined || region.id === 0) return undefined
+    return { regionId: region.id, offset: BigInt(physical - region.memory.address) }
+  }
+  return { explanation: explainOne(requester, request.iova, access, { ownsBus: false, locate }) }
 }
 
 const NONE = new BigUint64Array(0)
-const NOBODY: Requester = { translate() {}, explain: () => [], faultName: () => '' }
+const NOBODY: Requester = {
+  translate() {},
+  explain: () => [],
+  peek: () => false,
+  missing: () => '',
+  faultName: () => '',
+}
 
 function requesterOf(call: Call, request: Omit<DmaRequest, 'access'>): Requester {
   const { platform } = call.look(Device, request.deviceId, 'device_id')
@@ -172,6 +179,8 @@ function requesterOf(call: Call, request: Omit<DmaRequest, 'access'>): Requester
   return {
     translate: (_index, lo, hi, access, out) => port.translate(pasid, lo, hi, access, out),
     explain: (_index, lo, hi, access, out) => port.explain(pasid, lo, hi, access, out),
+    peek: (_index, lo, hi, access, out) => port.peek(pasid, lo, hi, access, out),
+    missing: (_index, lo, hi, access) => port.missing(pasid, lo, hi, access),
     faultName: (fault) => port.faultName(fault),
   }
 }

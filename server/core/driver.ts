@@ -215,14 +215,31 @@ export interface DmaOutcome {
   tag: number
 }
 
-/** One step of an explained walk. */
+/** What an address in a step counts in: guest-physical, or physical. */
+export type StepSpace = 'ipa' | 'pa'
+
+/** One step of an explained walk. Physical addresses in it never leave the server, but to the owner of a raw unit. */
 export interface ExplainStep {
   readonly what: string
+  /** Whose tables; absent for configuration. */
+  readonly stage?: 1 | 2
+  /** Of a table entry, as the manual counts it. */
+  readonly level?: number
+  /** Physical. */
   readonly address?: number
   readonly guestAddress?: number
+  /** 32 bits each, low first. */
   readonly words?: readonly number[]
   readonly fields?: Readonly<Record<string, number>>
+  /** Values of fields in words. */
+  readonly texts?: Readonly<Record<string, string>>
+  /** The fields that are addresses. */
+  readonly pointers?: Readonly<Record<string, StepSpace>>
+  /** Without any address. */
   readonly verdict: string
+  /** The address that the verdict is about. */
+  readonly target?: { readonly space: StepSpace; readonly address: number }
+  readonly citation?: string
 }
 
 /** Where a device's DMA enters its unit. Both halves of an address are 32 bits. */
@@ -231,5 +248,9 @@ export interface DmaPort {
   translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
   /** The same walk, dry and fresh: no cache, no flag, no record. */
   explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]
+  /** What the caches alone answer, and nothing is touched; false, and `out` is void, where they do not. */
+  peek(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean
+  /** The invalidation that the client has not sent, in its own terms; empty where none is missing or none is its own. */
+  missing(pasid: number, lo: number, hi: number, access: number): string
   faultName(fault: number): string
 }

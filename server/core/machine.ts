@@ -93,6 +93,10 @@ export interface RawUnit {
   /** @param pasid the PASID on the request, or -1 for none */
   translate(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
   explain(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]
+  /** What the caches alone answer, and nothing is touched; false, and `out` is void, where they do not. */
+  peek(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean
+  /** The invalidations that would make the unit answer what memory says; empty where it does. */
+  missing(rid: number, pasid: number, lo: number, hi: number, access: number): string
   faultName(fault: number): string
   counters(): Readonly<Record<string, number>>
   /** Events since the last call; at most `limit` are kept, then `lost` counts. */

@@ -35,3 +35,6 @@ export const halvesOf = (address: bigint): readonly [lo: number, hi: number] => 
   Number(address & 0xffff_ffffn),
   Number(address >> 32n),
 ]
+
+/** Two 32-bit halves as one address. */
+export const join = (lo: number, hi: number): bigint => (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)

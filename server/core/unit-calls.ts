@@ -4,11 +4,11 @@ import type { Call } from './call.js'
 import { checkCount } from './checks.js'
 import { detailOf, forEachUntilRefused, type Progress, refusalOf } from './detail.js'
 import { type BatchColumns, checkAccess, type Requester, translateBatch } from './dma-batch.js'
-import { stepsOf } from './dma-fault.js'
 import { DMA_ACCESS } from './driver.js'
 import { type Explanation, explainOne } from './explanation.js'
 import { Refusal } from './refusal.js'
 import { Unit } from './unit.js'
+import type { Place } from './walk-step.js'
 
 /** The contract's UnitType. */
 export const UNIT_TYPE = { SMMUV3: 1, VTD: 2 } as const
@@ -166,10 +166,8 @@ export function explainUnit(
   })
   const access = request.access === 0 ? DMA_ACCESS.READ : request.access
   checkAccess(access)
-  const { physical, ...explanation } = explainOne(requester, request.iova, access, (steps) => stepsOf(steps, undefined))
-  const region = physical < 0 ? undefined : onBus(call, physical)
-  const address = physical < 0 ? undefined : BigInt(physical)
-  return { explanation: { ...explanation, fresh: { ...explanation.fresh, address, location: region } } }
+  const locate = (physical: number): Place | undefined => onBus(call, physical)
+  return { explanation: explainOne(requester, request.iova, access, { ownsBus: true, locate }) }
 }
 
 /** The contract's UnitInterrupt. */
@@ -203,7 +201,13 @@ export function resetUnit(call: Call, request: { readonly unitId: number }): { a
 const NO_ADDRESSES = new BigUint64Array(0)
 const NO_NUMBERS = new Uint32Array(0)
 const ONE = { iovas: new BigUint64Array(1), translated: false } as const
-const NOBODY: Requester = { translate() {}, explain: () => [], faultName: () => '' }
+const NOBODY: Requester = {
+  translate() {},
+  explain: () => [],
+  peek: () => false,
+  missing: () => '',
+  faultName: () => '',
+}
 
 /** The widest PASID: 20 bits on PCIe, and of a SubstreamID. */
 const PASID_END = 2 ** 20
@@ -244,11 +248,13 @@ function requesterOf({ raw }: Unit, request: Omit<TranslateUnitRequest, 'unitId'
   return {
     translate: (index, lo, hi, access, out) => raw.translate(sourceIds[index * each], pasid, lo, hi, access, out),
     explain: (index, lo, hi, access, out) => raw.explain(sourceIds[index * each], pasid, lo, hi, access, out),
+    peek: (index, lo, hi, access, out) => raw.peek(sourceIds[index * each], pasid, lo, hi, access, out),
+    missing: (index, lo, hi, access) => raw.missing(sourceIds[index * each], pasid, lo, hi, access),
     faultName: (fault) => raw.faultName(fault),
   }
 }
 
-function onBus(call: Call, physical: number): { regionId: number; offset: bigint } | undefined {
+function onBus(call: Call, physical: number): Place | undefined {
   for (const { id, memory, spec } of call.context.regions.all) {
     const from = spec.busAddress
     if (from === undefined || physical < from || physical >= from + memory.lengthBytes) continue

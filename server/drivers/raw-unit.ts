@@ -5,6 +5,7 @@ import { Outcome, type RemappingUnit, Transaction, type WalkStep } from '../../h
 import { assert, type DmaOutcome, type ExplainStep, Refusal } from '../core/driver.js'
 import type { RawUnit, RawUnitSpec, RegionMemory, RegisterAccess, UnitEvent } from '../core/machine.js'
 import { makeUnit, type NamedRegisters, readIds } from './id-registers.js'
+import { spell } from './invalidation-text.js'
 
 /** Events kept for the owner. A unit that nobody polls must not grow; what is beyond is counted as lost. */
 const EVENT_LIMIT = 1024
@@ -77,6 +78,14 @@ export class PrivateUnit implements RawUnit {
     const steps: WalkStep[] = []
     this.#unit.explain(this.#fill(rid, pasid, lo, hi, access), out, { step: (step) => steps.push(step) })
     return steps
+  }
+
+  peek(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean {
+    return this.#unit.peek(this.#fill(rid, pasid, lo, hi, access), out)
+  }
+
+  missing(rid: number, pasid: number, lo: number, hi: number, access: number): string {
+    return spell(this.#unit.missing(this.#fill(rid, pasid, lo, hi, access)))
   }
 
   faultName(fault: number): string {

@@ -274,7 +274,9 @@ export class FakeDevice implements DeviceDriver {
         this.#translate(pasid, lo, hi, out)
         return [
           {
-            what: 'stage 1 level 3',
+            what: 'stage-1 table entry',
+            stage: 1,
+            level: 3,
             address: 4096,
             words: [1, 2],
             fields: { V: 0, TTB: 2 ** 32 },
@@ -282,6 +284,8 @@ export class FakeDevice implements DeviceDriver {
           },
         ]
       },
+      peek: () => false,
+      missing: () => '',
       faultName: (fault) => `FAULT_${fault}`,
     }
   }

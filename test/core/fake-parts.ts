@@ -80,6 +80,14 @@ export class FakeRawUnit implements RawUnit {
     return []
   }
 
+  peek(): boolean {
+    return false
+  }
+
+  missing(): string {
+    return ''
+  }
+
   faultName(): string {
     return ''
   }

@@ -4,7 +4,7 @@
  * other two while a PASID is in use.
  */
 
-import { NO_PASID, Outcome, Transaction } from '../../../hw-model/port.js'
+import { type Invalidation, NO_PASID, Outcome, Transaction } from '../../../hw-model/port.js'
 import { S1DSS, type SmmuV3 } from '../../../hw-model/smmuv3/index.js'
 import {
   type Completion,
@@ -21,6 +21,7 @@ import {
   type ReservedRange,
   RID_SLOT,
 } from '../../core/driver.js'
+import { spell } from '../invalidation-text.js'
 import { CdTable } from './cd-table.js'
 import { abortSte, stageOneSte, stageTwoSte } from './entries.js'
 import type { Host } from './host.js'
@@ -33,6 +34,9 @@ const MSI_WINDOW: ReservedRange = { start: 0x0800_0000n, last: 0x080f_ffffn, kin
 
 /** log2 of the CDs where two-level tables are not offered: a linear table of 64 KiB. */
 const LINEAR_LIMIT_LG2 = 10
+
+/** Commands that `Unit.missing` may name and a guest may give. */
+const GUESTS: readonly string[] = ['TLBI_NH_VA', 'CFGI_CD']
 
 /** Which guest's name a device's events carry. */
 export interface VirtualStream {
@@ -125,6 +129,19 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
     return steps
   }
 
+  peek(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean {
+    return this.#unit.peek(this.#fill(pasid, lo, hi, access), out)
+  }
+
+  missing(pasid: number, lo: number, hi: number, access: number): string {
+    // Without the guest's name for the device nothing here is the guest's to invalidate.
+    if (this.virtual === null) return ''
+    const { virtId } = this.virtual
+    const commands = this.#unit.missing(this.#fill(pasid, lo, hi, access))
+    if (commands.length === 0 || !commands.every(({ name }) => GUESTS.includes(name))) return ''
+    return `${spell(commands.map((command) => asGuest(command, virtId)))} on the vIOMMU`
+  }
+
   faultName(fault: number): string {
     return this.#unit.faultName(fault)
   }
@@ -215,6 +232,12 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
   #writeSte(ste: Int32Array): void {
     if (!this.#host.streams.update(this.rid, ste)) this.lastSetWasHitless = false
   }
+}
+
+/** The VMID is the host's to fill in, and a guest knows the device by a name of its own. */
+function asGuest({ name, operands, page }: Invalidation, virtId: bigint): Invalidation {
+  const { VMID: _, ...own } = operands
+  return { name, operands: 'SID' in own ? { ...own, SID: Number(virtId) } : own, page }
 }
 
 /** A slot has let go of a domain; the last one to do so empties the TLB of it. */

@@ -1,6 +1,6 @@
 /** One device behind a VT-d unit: its slots (the RID's own requests, and PASIDs) and its way to memory. */
 
-import { NO_PASID, type RemappingUnit, Transaction } from '../../../hw-model/port.js'
+import { type Invalidation, NO_PASID, type RemappingUnit, Transaction } from '../../../hw-model/port.js'
 import { CONTEXT_ENTRY, PASID_TABLE_ENTRY } from '../../../hw-model/vtd/index.js'
 import {
   type Completion,
@@ -16,6 +16,7 @@ import {
   type ReservedRange,
   RID_SLOT,
 } from '../../core/driver.js'
+import { addressText } from '../invalidation-text.js'
 import { type Descriptor, deviceContext, domainTranslations, pasidEntry, pasidTranslations } from './descriptors.js'
 import type { VtdDriver } from './driver.js'
 import { PagingDomain } from './paging.js'
@@ -28,6 +29,8 @@ const INTERRUPT_RANGE: ReservedRange = { kind: 'msi', start: 0xfee00000n, last: 
 /** Flag bit 0: erratum 772415, which Linux always reports. [uAPI struct iommu_hw_info_vtd] */
 const HW_INFO_FLAGS = 1
 
+const NOTHING: Invalidation = { name: '', operands: {} }
+
 /** A device with all of its DMA blocked until a domain is set. */
 export class VtdDevice implements DeviceDriver {
   readonly driver: VtdDriver
@@ -39,6 +42,8 @@ export class VtdDevice implements DeviceDriver {
   readonly port: DmaPort
   /** Physical address of its PASID directory; 0 in legacy mode. */
   readonly #directory: number
+  /** Slots with a user domain. */
+  readonly #userSlots = new Set<number>()
 
   constructor(driver: VtdDriver, facts: DeviceFacts, unit: RemappingUnit) {
     const { cap, ecap, capWord, ecapWord } = driver.hardware
@@ -51,7 +56,7 @@ export class VtdDevice implements DeviceDriver {
       (this.maxPasids > 0 && ecap['SRS'] ? HW_CAPABILITY.PCI_PASID_PRIV : 0) |
       (facts.ats && ecap['DT'] ? 0 : HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED)
     this.hwInfo = { kind: 'vtd', flags: HW_INFO_FLAGS, cap: capWord, ecap: ecapWord }
-    this.port = new UnitPort(unit, driver, facts.rid)
+    this.port = new UnitPort(unit, driver, facts.rid, (slot) => this.#userSlots.has(slot))
     this.#directory = driver.isScalable ? driver.tables.addScalableDevice(facts.rid, this.maxPasids) : 0
     if (!driver.isScalable) driver.tables.addLegacyDevice(facts.rid)
     // Caching mode: the absent entry may be cached, under domain-id 0. [VTD 6.5.3.3 T28]
@@ -63,6 +68,8 @@ export class VtdDevice implements DeviceDriver {
     // What can be refused is refused before anything changes.
     const entry = this.#entryOf(slot)
     const did = next.bindings.add(slot)
+    if (next.kind === 'user') this.#userSlots.add(slot)
+    else this.#userSlots.delete(slot)
     if (old !== null) this.#tearDown(slot, entry, old as VtdDomain)
     if (this.driver.isScalable) this.driver.tables.setPasidEntry(entry, next, did)
     else this.driver.tables.setContextEntry(this.rid, next as PagingDomain, did)
@@ -72,6 +79,7 @@ export class VtdDevice implements DeviceDriver {
   }
 
   clear(slot: number, old: DomainOps): Completion {
+    this.#userSlots.delete(slot)
     this.#tearDown(slot, this.#entryOf(slot), old as VtdDomain)
     return undefined
   }
@@ -132,9 +140,12 @@ class UnitPort implements DmaPort {
   readonly #unit: RemappingUnit
   readonly #driver: VtdDriver
   readonly #transaction = new Transaction()
+  readonly #isUsers: (slot: number) => boolean
 
-  constructor(unit: RemappingUnit, driver: VtdDriver, rid: number) {
+  /** @param isUsers whether a user domain is in a slot */
+  constructor(unit: RemappingUnit, driver: VtdDriver, rid: number, isUsers: (slot: number) => boolean) {
     this.#unit = unit
+    this.#isUsers = isUsers
     this.#driver = driver
     this.#transaction.rid = rid
   }
@@ -148,6 +159,19 @@ class UnitPort implements DmaPort {
     const steps: ExplainStep[] = []
     this.#unit.explain(this.#fill(pasid, lo, hi, access), out, { step: (step) => steps.push(step) })
     return steps
+  }
+
+  peek(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean {
+    return this.#unit.peek(this.#fill(pasid, lo, hi, access), out)
+  }
+
+  missing(pasid: number, lo: number, hi: number, access: number): string {
+    // All but a user domain's pages is the host's own to invalidate.
+    if (!this.#isUsers(pasid < 0 ? RID_SLOT : pasid)) return ''
+    const descriptors = this.#unit.missing(this.#fill(pasid, lo, hi, access))
+    const [{ name, page } = NOTHING] = descriptors
+    if (descriptors.length !== 1 || name !== 'P_IOTLB' || page === undefined) return ''
+    return `P_IOTLB addr=${addressText(page)} npages=1 on the user domain`
   }
 
   faultName(fault: number): string {

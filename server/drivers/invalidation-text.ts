@@ -1,0 +1,19 @@
+/** Invalidations as people write them. */
+
+import type { Invalidation } from '../../hw-model/port.js'
+
+/** Commands or descriptors in one line, in the order in which they are to be sent; empty for none. */
+export function spell(invalidations: readonly Invalidation[]): string {
+  return invalidations.map(spellOne).join(', then ')
+}
+
+function spellOne({ name, operands, page }: Invalidation): string {
+  const words = Object.entries(operands).map(([key, value]) => `${key}=${value}`)
+  const address = page === undefined ? [] : [`ADDR=${addressText(page)}`]
+  return [name, ...words, ...address].join(' ')
+}
+
+/** An address of two halves in hex. */
+export function addressText([lo, hi]: readonly [lo: number, hi: number]): string {
+  return `0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`
+}
