@@ -64,6 +64,9 @@ function torment(random: Random, unit: RemappingUnit, run: Run): void {
     timed(run, `translate ${what}`, () => unit.translate(transaction, outcome))
     run.outcomes.add(outcome.status)
     if (outcome.status === STATUS.FAULT) run.faults.add(outcome.fault)
+    if (outcome.status === STATUS.OK && !(outcome.address >= 0 && outcome.address < 2 ** 52)) {
+      throw new Error(`address ${outcome.address} of ${what}`)
+    }
     if (!STATUSES.includes(outcome.status)) throw new Error(`status ${outcome.status} of ${what}`)
     if (outcome.status === STATUS.FAULT && unit.faultName(outcome.fault) === '')
       throw new Error(`a nameless fault of ${what}`)
