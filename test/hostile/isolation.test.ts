@@ -242,14 +242,14 @@ function leaksOf(
 /** Addresses in a sentence that are neither the guest's own nor in what the guest wrote. */
 function foreignAddresses(sentence: string, iova: bigint, words: BigUint64Array): string[] {
   return [...sentence.matchAll(/0x([0-9a-f]{5,})/gi)]
-    .map(([, hex]) => BigInt(`0x${hex}`))
+    .map(([, hex]) => BigInt(`0x${hex}`) & ADDRESS)
     .filter((value) => {
-      const own = value >= GUEST_BASE && value < GUEST_BASE + REGION_BYTES
-      return (
-        !own &&
-        value >> 12n !== iova >> 12n &&
-        ![...words].some((word) => (word & 0xf_ffff_ffff_f000n) === (value & ~0xfffn))
-      )
+      const isOwn = value >= GUEST_BASE && value < GUEST_BASE + REGION_BYTES
+      const isWritten = [...words].some((word) => (word & ADDRESS) === (value & ADDRESS))
+      return !isOwn && !isWritten && value !== (iova & ADDRESS)
     })
     .map((value) => `0x${value.toString(16)} in "${sentence}"`)
 }
+
+/** The address bits of an entry of either architecture, at a granule of 4 KiB. */
+const ADDRESS = 0xffff_ffff_f000n
