@@ -2,8 +2,9 @@
 
 import { resolve } from 'node:path'
 import { loadCapture } from '../clients/cli/capture/folder.js'
-import { RawReplay, registerGuestMemory } from '../clients/cli/capture/raw-replay.js'
-import { ContextLifetime } from '../clients/node/index.js'
+import { accessOf, registerGuestMemory } from '../clients/cli/capture/raw-replay.js'
+import { idRegistersOf, programOf } from '../clients/cli/capture/registers.js'
+import { ContextLifetime, UnitType } from '../clients/node/index.js'
 import { startDaemon } from '../clients/node/testing.js'
 import { guestLookups } from './guest.js'
 import type { Contender } from './measure.js'
@@ -19,8 +20,13 @@ export async function overTheSocket(sizes: readonly number[]): Promise<{
   const { context } = await daemon.client.openContext({ lifetime: ContextLifetime.EXPLICIT })
   const client = daemon.client.inContext(context)
   await registerGuestMemory(client, capture)
-  const unit = await RawReplay.start(client, capture)
+  const overrides = idRegistersOf(capture)
+  const { unitId } = await client.createUnit({ type: UnitType.SMMUV3, overrides })
+  await client.writeUnitRegisters({ unitId, writes: programOf(capture) })
   const rows = capture.rows.filter(({ pa }) => pa !== undefined)
+  const sourceIds = Uint32Array.from(rows, ({ sid }) => sid)
+  const iovas = BigUint64Array.from(rows, ({ iova }) => iova)
+  const accesses = Uint32Array.from(rows, accessOf)
   const contenders = sizes.map((size) => ({
     name: `socket-${size}`,
     operations: size,
@@ -28,8 +34,13 @@ export async function overTheSocket(sizes: readonly number[]): Promise<{
       let sum = 0
       for (let round = 0; round < rounds; round++) {
         const from = (round * size) % (rows.length - size)
-        const answers = await unit.translate(rows.slice(from, from + size))
-        sum += answers.length
+        const reply = await client.translateUnit({
+          unitId,
+          sourceIds: sourceIds.subarray(from, from + size),
+          iovas: iovas.subarray(from, from + size),
+          accesses: accesses.subarray(from, from + size),
+        })
+        sum += reply.doneCount
       }
       return sum
     },

@@ -20,7 +20,14 @@ describe('Translate', () => {
     expect([...reply.offsets]).toEqual([0x3008n, 0n, 0x1fffn])
     expect([...reply.faultCodes]).toEqual([0, 0x10, 0])
     expect(reply.faults).toMatchObject([
-      { index: 1, code: 0x10, name: 'FAULT_16', iova: 0x9000n, stage: 1, reason: 'stage-1 table entry at level 3: not valid' },
+      {
+        index: 1,
+        code: 0x10,
+        name: 'FAULT_16',
+        iova: 0x9000n,
+        stage: 1,
+        reason: 'stage-1 table entry at level 3: not valid',
+      },
     ])
     expect([reply.doneCount, reply.refusal]).toEqual([3, undefined])
   })
