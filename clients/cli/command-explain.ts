@@ -4,9 +4,11 @@ import type { Command } from 'commander'
 import { METHODS } from '../../proto/generated/methods.js'
 import { commandFor, readRequest, runVerb, type SetExit } from './command-verb.js'
 import { optionsOf } from './fields.js'
+import type { Message } from './format.js'
 import type { Globals } from './globals.js'
 import type { Io } from './io.js'
 import type { Fields } from './json-request.js'
+import { renderExplanation } from './render-explanation.js'
 import { UsageError } from './values.js'
 
 /** The command: Explain, and ExplainUnit when a unit is named. */
@@ -15,7 +17,7 @@ export function explainCommand(io: Io, setExit: SetExit): Command {
   const ofUnit = optionsOf(METHODS.ExplainUnit.request)
   const known = new Set(ofDevice.map(({ option }) => option))
   const all = [...ofDevice, ...ofUnit.filter(({ option }) => !known.has(option))]
-  const command = commandFor(METHODS.Explain, all)
+  const command = commandFor(METHODS.Explain, all).option('--all', 'show every entry of nested stage 2 walks')
   command.action(async () => {
     const unit = command.opts()['unitId'] !== undefined
     const method = unit ? METHODS.ExplainUnit : METHODS.Explain
@@ -24,7 +26,10 @@ export function explainCommand(io: Io, setExit: SetExit): Command {
       if (command.opts()['request'] === undefined) checkTarget(request, unit)
       return request
     }
-    setExit(await runVerb('explain', method, command.optsWithGlobals<Globals>(), io, read))
+    const isWhole = command.opts()['all'] === true
+    const render = (_: unknown, reply: Message): string[] =>
+      renderExplanation(reply['explanation'] as Message | undefined, isWhole)
+    setExit(await runVerb('explain', method, command.optsWithGlobals<Globals>(), io, read, render))
   })
   return command
 }

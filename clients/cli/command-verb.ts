@@ -100,6 +100,7 @@ export async function runVerb(
   globals: Globals,
   io: Io,
   read: () => Promise<Fields>,
+  render: (method: Method, reply: Message, request: Fields) => readonly string[] = linesOf,
 ): Promise<number> {
   const json = globals.json === true
   try {
@@ -110,7 +111,7 @@ export async function runVerb(
       client.call(method.name as MethodName, request as never, timeoutMs === undefined ? {} : { timeoutMs }),
     )
     if (json) io.out(encodeJson(method.reply, reply as never))
-    else for (const line of linesOf(method, reply as unknown as Message, request)) io.out(line)
+    else for (const line of render(method, reply as unknown as Message, request)) io.out(line)
     return EXIT.DONE
   } catch (error) {
     return reportFailure(verb, error, json, io, method.reply)

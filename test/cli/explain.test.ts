@@ -67,6 +67,79 @@ describe('explain', () => {
     expect(lines).toContain('ipa          0x5000                -                  differs')
   })
 
+  describe('of a nested walk', () => {
+    const behind = {
+      structure: 'stage-2 table entry',
+      stage: 2,
+      space: 0,
+      address: 0n,
+      words: [],
+      fields: [],
+      citation: '',
+    }
+    const root = {
+      ...behind,
+      level: 1,
+      fields: [{ name: 'NextTable', value: 0n, text: 'not told' }],
+      verdict: 'next table',
+    }
+    const leaf = { ...behind, level: 2, verdict: 'leaf, 2 MiB, read-write' }
+    const location = { regionId: 1, offset: 0x1000n }
+    const entry = { structure: 'stage-1 table entry', stage: 1, level: 3, space: 2, address: 0x5000n, location }
+    const first = { ...entry, words: [0x40200f47n], fields: [], verdict: 'leaf, 4 KiB, at IPA 0x9000', citation: '' }
+    const output = {
+      ...behind,
+      structure: 'output',
+      stage: 0,
+      space: 2,
+      address: 0x9000n,
+      location,
+      verdict: 'translated',
+    }
+    const steps = [root, leaf, first, root, leaf, output]
+    const run = async (explanation: object, ...words: string[]): Promise<readonly string[]> =>
+      (await runIn({ reply: { explanation } }, 'explain', '--device-id', '3', '--iova', '1', ...words)).out
+
+    it('is a line for each walk of stage 2, below what it is for', async () => {
+      const lines = await run({ steps, fresh: NEW })
+      expect(lines.slice(0, lines.indexOf(''))).toEqual([
+        '3. stage-1 table entry, level 3 at IPA 0x5000 (region 1 + 0x1000)',
+        '  words    0x0000000040200f47',
+        '  verdict  leaf, 4 KiB, at IPA 0x9000',
+        '  stage 2  IPA 0x5000 -> region 1 + 0x1000 (2 steps)',
+        '6. output at IPA 0x9000 (region 1 + 0x1000)',
+        '  verdict  translated',
+        '  stage 2  IPA 0x9000 -> region 1 + 0x1000 (2 steps)',
+      ])
+    })
+
+    it('is every step of them with --all', async () => {
+      const lines = await run({ steps, fresh: NEW }, '--all')
+      expect(lines.filter((line) => /^ *\d+\. /.test(line))).toEqual([
+        '3. stage-1 table entry, level 3 at IPA 0x5000 (region 1 + 0x1000)',
+        '  1. stage-2 table entry, level 1',
+        '  2. stage-2 table entry, level 2',
+        '6. output at IPA 0x9000 (region 1 + 0x1000)',
+        '  4. stage-2 table entry, level 1',
+        '  5. stage-2 table entry, level 2',
+      ])
+      expect(lines).toContain('    fields   NextTable (not told)')
+    })
+
+    it('shows the entry at which stage 2 refused', async () => {
+      const refused = { ...leaf, verdict: 'F_TRANSLATION: not valid' }
+      const fault = { ...behind, structure: 'fault', stage: 2, space: 2, address: 0x9000n, verdict: 'F_TRANSLATION' }
+      const lines = await run({ steps: [root, leaf, first, root, refused, fault], fresh: { outcome: 2 } })
+      expect(lines.slice(4, lines.indexOf(''))).toEqual([
+        '6. fault, stage 2 at IPA 0x9000',
+        '  verdict  F_TRANSLATION',
+        '  stage 2  IPA 0x9000 -> F_TRANSLATION: not valid (2 steps)',
+        '  5. stage-2 table entry, level 2',
+        '    verdict  F_TRANSLATION: not valid',
+      ])
+    })
+  })
+
   it('asks a raw unit when one is named', async () => {
     const { exit, sent } = await runIn(
       {},
