@@ -53,7 +53,7 @@ function steVerdict(kind: number, { cdMaxLg2, s1fmt }: StreamConfig): string {
   if (kind === CONFIG.BYPASS) return 'addresses pass untranslated'
   if (kind === CONFIG.S2_TRANS) return 'stage 2 alone translates'
   const where = cdMaxLg2 === 0 ? 'the CD' : s1fmt === S1FMT.LINEAR ? 'the table of CDs' : 'the table of L1CDs'
-  return kind === CONFIG.NESTED ? `stage 1 then stage 2, with ${where}` : `stage 1 translates, with ${where}`
+  return kind === CONFIG.NESTED ? `stage 1 then stage 2: ${where}` : `stage 1: ${where}`
 }
 
 function steTexts(words: Int32Array): Record<string, string> {
@@ -92,7 +92,7 @@ export function l1stdStep(at: number, words: Int32Array, leads: boolean): WalkSt
     what: 'L1STD',
     address: at,
     ...recordOf(L1STD, words, { texts: leads ? { Span: `${2 ** (span - 1)} STEs` } : {} }),
-    verdict: leads ? `next table, of ${2 ** (span - 1)} STEs` : 'C_BAD_STREAMID: Span leads to no table',
+    verdict: leads ? `next table of ${2 ** (span - 1)} STEs` : 'C_BAD_STREAMID: Span leads to no table',
     ...(leads ? { target: { space: 'pa', address: L1STD.L2Ptr.get(words, 0) } } : {}),
     citation: '[SMMU 5.1 Level 1 Stream Table Descriptor]',
   }

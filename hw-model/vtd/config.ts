@@ -291,7 +291,7 @@ export class ConfigReader {
     if (pgtt === PGTT.PASS_THROUGH) this.#show('addresses pass untranslated', undefined)
     else if (pgtt === PGTT.SECOND) this.#show('second-stage tables', secondTable)
     else if (pgtt === PGTT.FIRST) this.#show('first-stage tables', firstTable)
-    else this.#show('first stage behind the second stage, with first-stage tables', firstTable, 'ipa')
+    else this.#show('first stage then second stage: first-stage tables', firstTable, 'ipa')
   }
 
   #fail(reason: number): null {

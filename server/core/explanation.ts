@@ -35,11 +35,13 @@ export function explainOne(requester: Requester, iova: bigint, access: number, l
     recorded: false,
   })
   const fresh = resultOf(out, listener, (fault) => faultIn(fault, true))
+  // What the tables say too has its reason there.
+  const faultInCaches = (fault: number): DmaFault => (fresh.fault?.code === fault ? fresh.fault : faultIn(fault, false))
   const isCached = requester.peek(0, lo, hi, access, out)
   return {
     steps: steps.map((step) => stepInfo(step, listener)),
     fresh,
-    cached: isCached ? resultOf(out, listener, (fault) => faultIn(fault, false)) : undefined,
+    cached: isCached ? resultOf(out, listener, faultInCaches) : undefined,
     missingInvalidation: requester.missing(0, lo, hi, access),
   }
 }

@@ -72,12 +72,18 @@ export const nameOf = ({ what, level }: ExplainStep): string =>
   level === undefined ? what : `${what} at level ${level}`
 
 /** The verdict with the address that it is about. */
-function verdictOf({ verdict, target }: ExplainStep, { ownsBus, locate }: Listener): string {
+function verdictOf({ verdict, target }: ExplainStep, listener: Listener): string {
   if (target === undefined) return verdict
-  if (target.space === 'ipa') return `${verdict} at IPA ${hex(BigInt(target.address))}`
-  if (ownsBus) return `${verdict} at PA ${hex(BigInt(target.address))}`
-  const place = locate(target.address)
-  return place === undefined ? verdict : `${verdict} at region ${place.regionId} + ${hex(place.offset)}`
+  const where = whereIs(target, listener)
+  if (where === '') return verdict
+  return verdict.includes(',') ? `${verdict}, at ${where}` : `${verdict} at ${where}`
+}
+
+function whereIs({ space, address }: NonNullable<ExplainStep['target']>, { ownsBus, locate }: Listener): string {
+  if (space === 'ipa') return `IPA ${hex(BigInt(address))}`
+  if (ownsBus) return `PA ${hex(BigInt(address))}`
+  const place = locate(address)
+  return place === undefined ? '' : `region ${place.regionId} + ${hex(place.offset)}`
 }
 
 function fieldOf({ fields, texts, pointers }: ExplainStep, name: string, isOwn: boolean): readonly FieldInfo[] {

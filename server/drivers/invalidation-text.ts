@@ -7,8 +7,10 @@ export function spell(invalidations: readonly Invalidation[]): string {
   return invalidations.map(spellOne).join(', then ')
 }
 
+/** StreamIDs and source-ids hold bus, device and function, which are read in hex. */
 function spellOne({ name, operands, page }: Invalidation): string {
-  const words = Object.entries(operands).map(([key, value]) => `${key}=${value}`)
+  const textOf = (key: string, value: number): string => (key === 'SID' ? `0x${value.toString(16)}` : `${value}`)
+  const words = Object.entries(operands).map(([key, value]) => `${key}=${textOf(key, value)}`)
   const address = page === undefined ? [] : [`ADDR=${addressText(page)}`]
   return [name, ...words, ...address].join(' ')
 }
