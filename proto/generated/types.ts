@@ -568,7 +568,10 @@ export interface DmaFault {
 export const ContextLifetime = {
   /** The transport's default: LEASE on HTTP, CONNECTION on ttrpc. */
   UNSPECIFIED: 0,
-  /** With the connection that opened it. */
+  /**
+   * With the connection that opened it: a client that is killed gives its devices back at once. On HTTP too, while that
+   * connection is kept alive.
+   */
   CONNECTION: 1,
   /** When no call, waiting call or open stream has renewed it for `lease_ms`. */
   LEASE: 2,
@@ -752,7 +755,7 @@ export interface ListDevicesResponse {
 
 /** A device of the platform. */
 export interface PlatformDevice {
-  /** Its name: "0000:00:01.0", a mediated device's "0000:00:01.0/mdev5". */
+  /** Its name: "0000:00:01.0", a mediated device's as the platform names it: "0000:00:02.0-mdev". */
   readonly name: string
   /** Name of its IOMMU. */
   readonly unitName: string
@@ -1257,7 +1260,7 @@ export interface CreatePagingDomainResponse {
 export interface VtdS1 {
   /** VtdS1Flag bits. */
   readonly flags: bigint
-  /** Root table, an IPA, 4096-byte aligned. */
+  /** Root table, an IPA. Bits 11:0 are ignored, as the kernel does. */
   readonly pgtblAddr: bigint
   /** Width of input addresses in bits: 48, or 57 with five levels. Checked at attach (EINVAL). */
   readonly addrWidth: number
@@ -1373,7 +1376,8 @@ export interface Smmuv3Command {
 
 /**
  * Commands for a vIOMMU: TLBI_NH_ALL, _ASID, _VA, _VAA, TLBI_NSNH_ALL, CFGI_CD, CFGI_CD_ALL, ATC_INV. VMID fields are
- * overwritten, StreamIDs are virtual. The daemon adds CMD_SYNC; do not send it.
+ * overwritten, StreamIDs are virtual. The daemon adds CMD_SYNC; do not send it. A CD that was used while invalid may be
+ * cached as invalid: CFGI_CD belongs after V 0 to 1 too.
  */
 export interface Smmuv3Commands {
   /** The commands, done in order. */
