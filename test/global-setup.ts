@@ -1,0 +1,12 @@
+/** Gives all tests of a run one temporary folder of their own, and takes it away with whatever they left in it. */
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/** Called by the test runner before the first test; what it answers is called after the last. */
+export function setup(): () => void {
+  const folder = mkdtempSync(join(tmpdir(), 'iommud-tests-'))
+  process.env['TMPDIR'] = folder
+  return () => rmSync(folder, { recursive: true, force: true })
+}
