@@ -8,9 +8,10 @@ import { listMethods, METHOD_TABLE } from '../server/rpc/method-table.js'
 const START = '<!-- methods -->'
 const END = '<!-- /methods -->'
 
-/** One service: what it answers, and what it answers with EOPNOTSUPP, by reason. */
+/** One service: what it answers, what part of that it does not, and what it answers with EOPNOTSUPP, by reason. */
 interface Service {
   readonly offered: string[]
+  readonly except: string[]
   readonly reasons: Map<string, string[]>
 }
 
@@ -19,16 +20,19 @@ export function methodsSection(): string {
   const services = new Map<string, Service>()
   for (const { service = '', method = '', offered, reason = '' } of listMethods(METHOD_TABLE, false)) {
     const name = service.replace('iommud.v1.', '')
-    const entry: Service = services.get(name) ?? { offered: [], reasons: new Map() }
+    const entry: Service = services.get(name) ?? { offered: [], except: [], reasons: new Map() }
     services.set(name, entry)
     if (offered === true) entry.offered.push(`\`${method}\``)
-    else entry.reasons.set(reason, [...(entry.reasons.get(reason) ?? []), `\`${method}\``])
+    if (offered === true && reason !== '') entry.except.push(`\`${method}\`: ${reason}`)
+    if (offered === true) continue
+    entry.reasons.set(reason, [...(entry.reasons.get(reason) ?? []), `\`${method}\``])
   }
-  const rows = [...services].map(([name, { offered, reasons }]) => {
+  const rows = [...services].map(([name, { offered, except, reasons }]) => {
     const refused = [...reasons].map(([reason, methods]) => `${methods.join(' ')}: ${reason}`)
-    return `| ${name} | ${offered.join(' ')} | ${refused.join('<br>')} |`
+    return `| ${name} | ${offered.join(' ')} | ${except.join('<br>')} | ${refused.join('<br>')} |`
   })
-  return ['| service | works | answers EOPNOTSUPP, with this reason |', '|---|---|---|', ...rows].join('\n')
+  const head = '| service | works | with this left out | answers EOPNOTSUPP, with this reason |'
+  return [head, '|---|---|---|---|', ...rows].join('\n')
 }
 
 /** README with the table between its marks replaced. */

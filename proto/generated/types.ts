@@ -548,7 +548,7 @@ export interface DmaFault {
   readonly index: number
   /** SMMUv3 event number (such as 0x10) or VT-d fault reason (such as 0x71). */
   readonly code: number
-  /** The manual's name: "F_TRANSLATION", or "SFS.2" for VT-d 0x71. */
+  /** The manual's name: "F_TRANSLATION"; for VT-d the reason and its condition, "0x71 SFS.2". */
   readonly name: string
   /** One sentence: which table, which entry, which rule. */
   readonly reason: string
