@@ -144,7 +144,7 @@ function isSame(one: Outcome, other: Outcome): boolean {
   return one.status !== STATUS.OK || (one.address === other.address && one.rights === other.rights)
 }
 
-/** The descriptors by name; none where one of them would have to name more than one domain. */
+/** The descriptors by name, with the domain-ids and PASIDs that the cached entries have. */
 function descriptorsOf({ iotlb, pasid, context }: Remedy, parts: Parts, tx: Transaction): readonly Invalidation[] {
   const { config } = parts
   // Views count nothing and remember nothing.
@@ -163,13 +163,13 @@ function descriptorsOf({ iotlb, pasid, context }: Remedy, parts: Parts, tx: Tran
     descriptors.push({ name: 'PASID cache', operands: { DID: entry.did, PASID: entry.pasid } })
   }
   if (!iotlb) return descriptors
-  const sources = parts.iotlb.sourcesOf(tag, pageOf(tx.lo, tx.hi))
-  if (sources.length !== 1) return []
-  const [{ did: DID, pgtt, pasid: PASID }] = sources
+  // Entries of several domains may cover the page, and each is dropped by its own.
   const page = [(tx.lo & ~0xfff) >>> 0, tx.hi >>> 0] as const
-  const isFirst = pgtt === PGTT.FIRST || pgtt === PGTT.NESTED
-  if (isFirst) descriptors.push({ name: 'P_IOTLB', operands: { DID, PASID }, page })
-  else if (parts.caps.cap.PSI !== 0) descriptors.push({ name: 'IOTLB', operands: { DID }, page })
-  else descriptors.push({ name: 'IOTLB', operands: { DID } })
+  for (const { did: DID, pgtt, pasid: PASID } of parts.iotlb.sourcesOf(tag, pageOf(tx.lo, tx.hi))) {
+    const isFirst = pgtt === PGTT.FIRST || pgtt === PGTT.NESTED
+    if (isFirst) descriptors.push({ name: 'P_IOTLB', operands: { DID, PASID }, page })
+    else if (parts.caps.cap.PSI !== 0) descriptors.push({ name: 'IOTLB', operands: { DID }, page })
+    else descriptors.push({ name: 'IOTLB', operands: { DID } })
+  }
   return descriptors
 }

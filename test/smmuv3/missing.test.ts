@@ -138,11 +138,13 @@ describe('a guest that forgets invalidations', () => {
       const fresh = new Outcome()
       const outcome = new Outcome()
       unit.explain(request, fresh, NOTHING)
-      const missing = unit.missing(request)
+      let missing = unit.missing(request)
       // What a unit does by itself agrees with memory exactly where nothing is said to be missing.
       if (i % 2 === 0) {
         unit.translate(request, outcome)
         expect(tell(outcome) === tell(fresh)).toBe(missing.length === 0)
+        // It may have filled the TLB from what is stale.
+        missing = unit.missing(request)
       }
       for (const { name } of missing) named.add(name)
       guest.send(missing)
