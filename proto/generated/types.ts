@@ -1515,13 +1515,19 @@ export interface EntryField {
   readonly name: string
   /** Its value, right-aligned; addresses in place. */
   readonly value: bigint
-  /** The value in words, where it has any: "stage 1 then stage 2". */
+  /**
+   * The value in words, where it has any: "stage 1 then stage 2". "not told", with the value 0, of an address in a
+   * table of the host's.
+   */
   readonly text: string
 }
 
 /** One table entry that the walk read. */
 export interface WalkStep {
-  /** What it is: "STE", "L1CD", "CD", "context entry", "PASID entry", "stage-1 table entry" … */
+  /**
+   * What it is: "STE", "L1CD", "CD", "context entry", "PASID table entry", "stage-1 table entry" … The last step is the
+   * decision that follows: "output", "fault", "result".
+   */
   readonly structure: string
   /** 0 configuration, 1 or 2 a stage's tables. */
   readonly stage: number
@@ -1533,7 +1539,7 @@ export interface WalkStep {
   readonly address: bigint
   /** The same place in the client's memory, if it is there. */
   readonly location?: RegionOffset
-  /** The entry, 64 bits each, low word first. */
+  /** The entry, 64 bits each, low word first; none of a table of the host's. */
   readonly words: BigUint64Array
   /** The entry's fields that matter here, decoded. */
   readonly fields: readonly EntryField[]
@@ -1570,7 +1576,10 @@ export interface Explanation {
    * invalidation was forgotten, or has not been sent yet.
    */
   readonly cached?: TranslationResult
-  /** Which invalidation is missing, one sentence; empty if none. */
+  /**
+   * The fewest invalidations after which DMA goes by the tables: commands of the guest's on a vIOMMU, an entry for a
+   * VT-d user domain, the unit's own commands of a raw unit. Empty if none is missing, or none is the caller's to send.
+   */
   readonly missingInvalidation: string
 }
 
