@@ -1,24 +1,29 @@
-/** Methods of the contract that core does not answer yet, each with the reason that its callers read. */
+/**
+ * Methods of the contract that core does not answer, each with the reason that its callers read: a fact about this
+ * daemon, and a way out where there is one.
+ */
 
-const NO_QUEUES = 'this daemon has no page-request and event queues yet'
-const NO_ATS = 'this daemon has no device TLBs and no page requests yet'
-const NO_HANDLES = 'this daemon has no handles yet; use the typed methods'
-const NO_CHECKER = 'this daemon keeps no record of stale translations yet; compare Translate with Explain'
-const NO_WINDOWS = 'reserved windows are not offered yet; use a vIOMMU and an STE'
-const NO_DIRTY = 'core does not read dirty bits yet'
+const NO_DEVICE_TLBS = 'this daemon emulates no device TLBs: IDR0.ATS and ECAP.DT are 0; use Translate'
+const NO_FAULT_QUEUES =
+  'no fault waits for an answer: IDR0.PRI, STALL_MODEL and ECAP.PRS deny it; the reply of the DMA tells its fault'
+const NO_EVENT_QUEUES = 'events are not queued for guests; the reply of the DMA tells its fault'
+const NO_HANDLES = 'this daemon opens no files for clients; the typed methods reach the same objects'
+const NO_CHECKER = 'cached translations are not checked against the tables; compare Translate with Explain'
+const NO_WINDOWS = 'no range of a parent is set aside for the daemon; make a user domain on a vIOMMU from an STE'
+const NO_DIRTY = 'no call reads dirty flags out of the tables; keep a list of what DmaWrite wrote'
 const FIXED_PLATFORM = 'the platform is fixed at the start; give it with --platform'
 
 /** Why each of them is not offered. */
 export const NOT_OFFERED = {
   AddDevice: FIXED_PLATFORM,
   RemoveDevice: FIXED_PLATFORM,
-  InjectFault: 'this daemon cannot make things fail on purpose yet',
-  RequestTranslations: NO_ATS,
-  RequestPages: NO_ATS,
-  PollInvalidations: NO_ATS,
-  CompleteInvalidations: NO_ATS,
-  GetCacheStats: NO_CHECKER,
-  SetCachePolicy: 'the caches are set up with the platform; give it with --platform',
+  InjectFault: 'nothing fails on request; make a bad entry in tables of your own, or unmap what they need',
+  RequestTranslations: NO_DEVICE_TLBS,
+  RequestPages: 'no device makes page requests: IDR0.PRI and ECAP.PRS are 0; map the pages before the DMA',
+  PollInvalidations: NO_DEVICE_TLBS,
+  CompleteInvalidations: NO_DEVICE_TLBS,
+  GetCacheStats: 'the caches’ counters are on the diagnostics listener: /metrics',
+  SetCachePolicy: 'a unit’s cache is set up with the platform; give it with --platform',
   SetOracleMode: NO_CHECKER,
   CheckStale: NO_CHECKER,
   ListStaleTranslations: NO_CHECKER,
@@ -29,31 +34,31 @@ export const NOT_OFFERED = {
   PollHandle: NO_HANDLES,
   MapHandle: NO_HANDLES,
   CloseHandle: NO_HANDLES,
-  IoasChangeProcess: 'memory is accounted to contexts here, so there is no process to move it to',
+  IoasChangeProcess: 'memory is accounted to contexts and users, not to processes, so nothing needs to move',
   SetDirtyTracking: NO_DIRTY,
   GetDirtyBitmap: NO_DIRTY,
-  CreateFaultQueue: NO_QUEUES,
-  PollFaults: NO_QUEUES,
-  RespondFaults: NO_QUEUES,
-  CreateVeventq: NO_QUEUES,
-  PollEvents: NO_QUEUES,
-  CreateHwQueue: 'no unit of this daemon has queues that hardware reads from guest memory',
+  CreateFaultQueue: NO_FAULT_QUEUES,
+  PollFaults: NO_FAULT_QUEUES,
+  RespondFaults: NO_FAULT_QUEUES,
+  CreateVeventq: NO_EVENT_QUEUES,
+  PollEvents: NO_EVENT_QUEUES,
+  CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',
   CreateWindow: NO_WINDOWS,
   GrowWindow: NO_WINDOWS,
 } as const satisfies Readonly<Record<string, string>>
 
 /** What of an offered method is not, for the status table. */
 export const PARTLY_OFFERED = {
-  AwaitDma: 'nothing is ever pending: no unit stalls or makes page requests yet',
-  CreateMemoryRegion: 'no descriptors: there is no side channel yet',
-  CreateUserDomain: 'no windows, no fault queues',
-  CreatePagingDomain: 'no fault queues',
-  CreateUnit: 'the cache policy HARDWARE only',
+  AwaitDma: 'nothing is ever pending: IDR0.PRI, STALL_MODEL and ECAP.PRS deny stalls and page requests',
+  CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
+  CreateUserDomain: 'no windows, and no fault queues, which IDR0.PRI, STALL_MODEL and ECAP.PRS leave empty',
+  CreatePagingDomain: 'no fault queues: IDR0.PRI, STALL_MODEL and ECAP.PRS deny what would fill one',
+  CreateUnit: 'no cache policy but HARDWARE',
   Explain: 'what the caches would say is not told; compare with Translate',
   ExplainUnit: 'what the caches would say is not told; compare with TranslateUnit',
-  IoasMapFile: 'regions only: there is no side channel yet',
-  SetOption: 'RLIMIT_MODE cannot be set',
-  Translate: 'no ATC',
-  DmaRead: 'no ATC',
-  DmaWrite: 'no ATC',
+  IoasMapFile: 'no descriptors, for which there is no side channel; name a region',
+  SetOption: 'RLIMIT_MODE stays 0: memory is accounted to contexts and users',
+  Translate: 'no ATC: untranslated addresses only',
+  DmaRead: 'no ATC: untranslated addresses only',
+  DmaWrite: 'no ATC: untranslated addresses only',
 } as const satisfies Readonly<Record<string, string>>

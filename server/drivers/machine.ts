@@ -91,7 +91,7 @@ function probeDevices(platform: PlatformSpec, units: ReadonlyMap<string, Platfor
   return platform.devices.map((spec) => {
     const found = physical.get(spec.mediated?.parent ?? spec.name)
     if (found === undefined) throw new Refusal('EINVAL', `device ${spec.name}: its parent is no device of the platform`)
-    return { name: spec.name, ...found, mediated: spec.mediated }
+    return { name: spec.name, ...found, ats: spec.ats, pri: spec.pri, mediated: spec.mediated }
   })
 }
 

@@ -52,7 +52,7 @@ export class Tally {
   /** Compared calls by name: all, and those that succeeded. */
   readonly byCall = new Map<string, { all: number; succeeded: number }>()
 
-  skip(rule: Rule): void {
+  leaveOut(rule: Rule): void {
     this.skipped.set(rule, (this.skipped.get(rule) ?? 0) + 1)
   }
 
