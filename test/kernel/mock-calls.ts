@@ -112,7 +112,7 @@ const addReserved: Translate<'TEST_ADD_RESERVED'> = (replay, { id, start, length
 
 const getHwInfo: Translate<'GET_HW_INFO'> = (replay, values, line) => {
   const { flags, dev_id, data_len, data_uptr, data_type } = values
-  if (flags > 1) skip('VFIO flags')
+  if (flags > 1) skip('info flags')
   const requestedType = flags === 0 || data_type === 0 || data_type === HW_INFO.type ? 0 : 2
   const { maxPasidLog2, capabilities } = replay.do('GetHwInfo', { deviceId: dev_id, requestedType })
   dataAt(line, data_uptr, data_len)

@@ -17,6 +17,7 @@ export const RULES = {
   'not bound': 'the VFIO file is not bound: typed calls name a device by the id that binding gives',
   descriptor: 'a descriptor that is no iommufd, or a token: BindDevice names the device, and the context is the call’s',
   'VFIO flags': 'flags or sizes of a VFIO struct: attaching and detaching RID and PASID are methods of their own',
+  'info flags': 'unknown flags of GET_HW_INFO: the typed call names the wanted type and has no flags',
   'PASID 0': 'a PASID struct with PASID 0 means the RID: the typed call refuses it',
   'PASID 2^31': 'the test driver goes around VFIO’s table of PASIDs, whose end is ENOSPC in the typed call',
   file: 'opening and closing a VFIO file: closing unbinds, which is compared by what follows',

@@ -62,7 +62,7 @@ const close: Translate<'OPAQUE'> = (replay, _values, line) => {
 const getHwInfo =
   (excuse: HwInfoExcuse): Translate<'GET_HW_INFO'> =>
   (replay, { flags, dev_id, data_len, data_uptr, data_type }, line) => {
-    if (flags > 1) skip('VFIO flags')
+    if (flags > 1) skip('info flags')
     const reply = replay.do('GetHwInfo', { deviceId: dev_id, requestedType: flags === 1 ? data_type : 0 })
     dataAt(line, data_uptr, data_len)
     const { vtd, smmuv3 } = reply
