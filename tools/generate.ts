@@ -3,6 +3,7 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { callsText } from './generate-calls.js'
 import { compileImage, ROOT } from './generate-image.js'
 import { methodsText } from './generate-methods.js'
 import { descriptorsText, schemaText } from './generate-schema.js'
@@ -17,6 +18,7 @@ export function generate(): ReadonlyMap<string, string> {
   return new Map([
     ['types.ts', typesText(image)],
     ['methods.ts', methodsText(image)],
+    ['calls.ts', callsText(image)],
     ['schema.ts', schemaText(image)],
     ['descriptors.ts', descriptorsText(image)],
   ])

@@ -5,6 +5,7 @@
  */
 
 import { decode, encode } from '../../proto/codec.js'
+import type { Calls as GeneratedCalls } from '../../proto/generated/calls.js'
 import { METHODS, type Method, type MethodName, type ReplyOf, type RequestOf } from '../../proto/generated/methods.js'
 import type { Init, RefusalDetail } from '../../proto/generated/types.js'
 import { IommudError } from './errors.js'
@@ -16,20 +17,15 @@ export interface CallOptions {
   readonly timeoutMs?: number
 }
 
-/** A method's function: its request, with any field left out that shall have its default. */
-export type Calls = {
-  readonly [M in MethodName as Uncapitalize<M>]: (
-    request?: Init<RequestOf<M>>,
-    options?: CallOptions,
-  ) => Promise<ReplyOf<M>>
-}
+/** Every method as a function: its request, with any field left out that shall have its default. */
+export type Calls = GeneratedCalls<CallOptions>
 
 /** The same functions inside one context, whose token they add. */
 export type ContextCalls = {
-  readonly [M in MethodName as Uncapitalize<M>]: (
-    request?: Omit<Init<RequestOf<M>>, 'context'>,
+  readonly [M in keyof Calls]: (
+    request?: Omit<NonNullable<Parameters<Calls[M]>[0]>, 'context'>,
     options?: CallOptions,
-  ) => Promise<ReplyOf<M>>
+  ) => ReturnType<Calls[M]>
 }
 
 /** A connected client. */
