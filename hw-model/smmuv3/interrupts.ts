@@ -54,14 +54,15 @@ export class Interrupts {
 
   /** The MSI first, where there is an address for it, then the wire. */
   #signal(source: string, address: number, data: number, error: ErrorField): void {
-    if (this.#features.msi && address !== 0) {
-      if (address >= 2 ** this.#features.oasBits) this.raiseError(error)
-      else {
-        // An address without memory is a doorbell, which only the owner can ring.
-        const status = this.#memory.store32(address, data)
-        if (status === MEMORY.OK || status === MEMORY.ABORT) this.#owner.message(address, data >>> 0)
-      }
-    }
+    if (this.#features.msi && address !== 0) this.#write(address % 2 ** this.#features.oasBits, data, error)
     this.#owner.interrupt(source)
+  }
+
+  /** The address is truncated to OAS already. [SMMU 3.4.3 Address sizes of SMMU-originated accesses] */
+  #write(address: number, data: number, error: ErrorField): void {
+    const isWritten = this.#memory.store32(address, data) === MEMORY.OK
+    // An address without memory is a doorbell, which only the owner can ring.
+    if (isWritten || this.#memory.find(address) === undefined) this.#owner.message(address, data >>> 0)
+    else this.raiseError(error)
   }
 }

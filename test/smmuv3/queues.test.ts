@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { SparseBacking } from '../../hw-model/memory/backing.js'
+import { FlatBacking, SparseBacking } from '../../hw-model/memory/backing.js'
 import { CONFIG, OFFSET, PAGE_1 } from '../../hw-model/smmuv3/index.js'
 import { Bench } from './bench.js'
 
@@ -92,10 +92,32 @@ describe('[SMMU 4.7.3 CMD_SYNC]', () => {
     expect(bench.messages).toEqual([[0x800000000010, 0x55]])
   })
 
-  it('with an MSI beyond the output size is MSI_CMDQ_ABT_ERR, and completes', () => {
+  it('with an MSI beyond the output size writes where the address truncated to OAS leads', () => {
     const bench = new Bench()
-    bench.commands([0x0000005500001046n, 2n ** 50n])
-    expect([bench.read(OFFSET.GERROR), consOf(bench)]).toEqual([1 << 4, 1])
+    bench.commands([0x0000005500001046n, 2n ** 50n + 0x3000n])
+    expect([bench.peek(0x3000), bench.messages]).toEqual([0x55n, [[0x3000, 0x55]]])
+    expect([bench.read(OFFSET.GERROR), consOf(bench)]).toEqual([0, 1])
+  })
+
+  it('with an MSI into memory that may not be written is MSI_CMDQ_ABT_ERR, and completes', () => {
+    const bench = new Bench()
+    bench.memory.place(2 ** 40, new FlatBacking(new ArrayBuffer(65536), false))
+    bench.commands([0x0000005500001046n, 2n ** 40n])
+    expect([bench.read(OFFSET.GERROR), consOf(bench), bench.messages]).toEqual([1 << 4, 1, []])
+  })
+})
+
+describe('[SMMU 3.4.3 Address sizes of SMMU-originated accesses]', () => {
+  it('reads a command queue and writes an event queue beyond the output size at their truncated addresses', () => {
+    const bench = new Bench()
+    bench.write(OFFSET.CR0, 0)
+    bench.write64(OFFSET.CMDQ_BASE, 2 ** 48 + bench.commandQueue + bench.commandLg2)
+    bench.write64(OFFSET.EVENTQ_BASE, 2 ** 49 + bench.eventQueue + bench.eventLg2)
+    bench.write(OFFSET.CR0, 0b1101)
+    bench.commands(SYNC)
+    bench.dma(1, 0n)
+    expect([consOf(bench), bench.read(OFFSET.GERROR), bench.events().length]).toEqual([1, 0, 1])
+    expect(bench.peek(bench.eventQueue) & 0xffn).toBe(4n)
   })
 })
 
