@@ -197,11 +197,21 @@ export class CommandQueue {
 /** Opcodes of commands by address, which may carry a range. */
 const BY_ADDRESS: ReadonlySet<number> = new Set([OPCODE.TLBI_NH_VA, OPCODE.TLBI_NH_VAA, OPCODE.TLBI_S2_IPA])
 
+/** Opcodes of commands that name a stream, and so have SSec; in others the bit is reserved, and ignored. */
+const BY_STREAM: ReadonlySet<number> = new Set([
+  OPCODE.PREFETCH_CONFIG,
+  OPCODE.PREFETCH_ADDR,
+  OPCODE.CFGI_STE,
+  OPCODE.CFGI_STE_RANGE,
+  OPCODE.CFGI_CD,
+  OPCODE.CFGI_CD_ALL,
+])
+
 /** Whether the queue answers a command with CERROR_ILL. [SMMU 4.1.3 Command opcodes] */
 export function isIllegal(command: Int32Array, features: Features): boolean {
   const opcode = Opcode.get(command, 0)
   // Secure streams are not this queue's. [SMMU 4.1.6 Common command fields]
-  if (SSec.get(command, 0) === 1) return true
+  if (BY_STREAM.has(opcode) && SSec.get(command, 0) === 1) return true
   switch (opcode) {
     case OPCODE.PREFETCH_CONFIG:
     case OPCODE.PREFETCH_ADDR:

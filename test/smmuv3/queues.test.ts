@@ -39,6 +39,22 @@ describe('[SMMU 7.1 Command queue errors]', () => {
     expect([consOf(bench), isCommandError(bench)]).toEqual([1, false])
   })
 
+  it.each([
+    ['NH_ALL', 0x410n],
+    ['NSNH_ALL', 0x430n],
+    ['SYNC', 0x446n],
+  ])('bit 10 of %s, which has no SSec, is reserved and ignored', (_name, dw0) => {
+    const bench = new Bench()
+    bench.commands([dw0, 0n])
+    expect([consOf(bench), isCommandError(bench)]).toEqual([1, false])
+  })
+
+  it.each([0x01n, 0x02n, 0x03n, 0x04n, 0x05n, 0x06n])('SSec of the command %i is CERROR_ILL', (opcode) => {
+    const bench = new Bench()
+    bench.commands([opcode | 0x400n, 0n])
+    expect([consOf(bench), errorOf(bench)]).toEqual([0, 1])
+  })
+
   it('goes on when the error is acknowledged, reading the slot again, without a write to PROD', () => {
     const bench = new Bench({ commandLg2: 2 })
     bench.commands(SYNC, SYNC, SYNC, [0xffn, 0n])
