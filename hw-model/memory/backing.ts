@@ -10,6 +10,9 @@ export const CHUNK_LG2 = 16
 /** Bytes of a chunk. */
 export const CHUNK_BYTES = 1 << CHUNK_LG2
 
+/** Views of a flat backing that are kept: those of 4 GiB, at about 150 bytes each. */
+const VIEWS_KEPT = 1 << 16
+
 /** A source of chunks. Only the last chunk may be shorter than CHUNK_BYTES. */
 export interface Backing {
   /** Bytes, a multiple of 4. */
@@ -20,35 +23,47 @@ export interface Backing {
   readonly residentBytes: number
   /** The chunk, or null where nothing was written yet. Those bytes read as zero. */
   chunk(index: number): Int32Array | null
-  /** The chunk, made now if it did not exist. Not called on a backing that is not writable. */
-  chunkForWrite(index: number): Int32Array
+  /**
+   * The chunk, made now if it did not exist; null where its owner may hold no more. Not called on a backing that is not
+   * writable.
+   */
+  chunkForWrite(index: number): Int32Array | null
 }
+
+/** Whether so many bytes more may be held. What was admitted counts until the backing is gone. */
+export type Admit = (bytes: number) => boolean
 
 /** Zero-filled memory that costs nothing where it was never written. */
 export class SparseBacking implements Backing {
   readonly writable = true
-  readonly #chunks = new Map<number, Int32Array>()
   readonly lengthBytes: number
+  readonly #chunks = new Map<number, Int32Array>()
+  readonly #admit: Admit
+  #resident = 0
 
-  constructor(lengthBytes: number) {
+  /** @param admit asked before a chunk is made; absent, all are */
+  constructor(lengthBytes: number, admit: Admit = () => true) {
     if (lengthBytes % 4 !== 0) throw new RangeError('memory comes in words of 4 bytes')
     this.lengthBytes = lengthBytes
+    this.#admit = admit
   }
 
   get residentBytes(): number {
-    return this.#chunks.size * CHUNK_BYTES
+    return this.#resident
   }
 
   chunk(index: number): Int32Array | null {
     return this.#chunks.get(index) ?? null
   }
 
-  chunkForWrite(index: number): Int32Array {
-    let chunk = this.#chunks.get(index)
-    if (chunk === undefined) {
-      chunk = new Int32Array(Math.min(CHUNK_BYTES, this.lengthBytes - index * CHUNK_BYTES) / 4)
-      this.#chunks.set(index, chunk)
-    }
+  chunkForWrite(index: number): Int32Array | null {
+    const made = this.#chunks.get(index)
+    if (made !== undefined) return made
+    const bytes = Math.min(CHUNK_BYTES, this.lengthBytes - index * CHUNK_BYTES)
+    if (!this.#admit(bytes)) return null
+    const chunk = new Int32Array(bytes / 4)
+    this.#chunks.set(index, chunk)
+    this.#resident += bytes
     return chunk
   }
 }
@@ -59,7 +74,7 @@ export class FlatBacking implements Backing {
   readonly lengthBytes: number
   readonly writable: boolean
   readonly #buffer: ArrayBufferLike
-  readonly #views: (Int32Array | undefined)[] = []
+  readonly #views = new Map<number, Int32Array>()
 
   constructor(buffer: ArrayBufferLike, writable: boolean) {
     if (buffer.byteLength % 4 !== 0) throw new RangeError('memory comes in words of 4 bytes')
@@ -73,12 +88,13 @@ export class FlatBacking implements Backing {
   }
 
   chunkForWrite(index: number): Int32Array {
-    let view = this.#views[index]
-    if (view === undefined) {
-      const start = index * CHUNK_BYTES
-      view = new Int32Array(this.#buffer, start, Math.min(CHUNK_BYTES, this.lengthBytes - start) / 4)
-      this.#views[index] = view
-    }
+    const known = this.#views.get(index)
+    if (known !== undefined) return known
+    // They can be cut again: a client that touches all of a sparse terabyte must not make sixteen million of them stay.
+    if (this.#views.size === VIEWS_KEPT) this.#views.clear()
+    const start = index * CHUNK_BYTES
+    const view = new Int32Array(this.#buffer, start, Math.min(CHUNK_BYTES, this.lengthBytes - start) / 4)
+    this.#views.set(index, view)
     return view
   }
 }

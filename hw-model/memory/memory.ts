@@ -33,6 +33,13 @@ const DIRECTORY_BYTES = 2 ** DIRECTORY_LG2
 const CHUNKS_PER_DIRECTORY = 1 << (DIRECTORY_LG2 - CHUNK_LG2)
 const WORD_MASK = (1 << (CHUNK_LG2 - 2)) - 1
 
+/**
+ * Chunks and directories that are remembered: those of 8 GiB of touched memory in 64 separate gigabytes, at most about
+ * 30 MB. Beyond, all are forgotten and looked up again, for a guest may touch a byte of every gigabyte.
+ */
+const CHUNKS_KEPT = 1 << 17
+const DIRECTORIES_KEPT = 64
+
 /** The directory of every gigabyte without memory. */
 const NOWHERE: Chunks = Object.freeze([]) as unknown as Chunks
 
@@ -57,6 +64,7 @@ export class Memory {
   readonly #placements: Placement[] = []
   #directory: Chunks = NOWHERE
   #directoryIndex = -1
+  #chunksKept = 0
 
   /** Every placement, by ascending base. */
   get placements(): readonly Placement[] {
@@ -210,6 +218,7 @@ export class Memory {
     if (placement === undefined || !placement.backing.writable) return undefined
     const index = Math.floor((pa - placement.base) / CHUNK_BYTES)
     const chunk = placement.backing.chunkForWrite(index)
+    if (chunk === null) return undefined
     return (pa >>> 2) % (CHUNK_BYTES / 4) < chunk.length ? chunk : undefined
   }
 
@@ -219,8 +228,15 @@ export class Memory {
     const { backing } = placement
     const index = Math.floor((pa - placement.base) / CHUNK_BYTES)
     // A short last chunk is made at once, for its length says where the memory ends.
-    const isShort = (index + 1) * CHUNK_BYTES > backing.lengthBytes && backing.writable
+    const left = backing.lengthBytes - index * CHUNK_BYTES
+    const isShort = left < CHUNK_BYTES && backing.writable
     const chunk = isShort ? backing.chunkForWrite(index) : backing.chunk(index)
+    // Whoever may hold no more memory can still read the zeroes there.
+    if (chunk === null) return isShort ? new Int32Array(left / 4) : null
+    if (++this.#chunksKept > CHUNKS_KEPT) {
+      this.#forget()
+      this.#enter(Math.floor(pa / DIRECTORY_BYTES))
+    }
     this.#directory[slot] = chunk
     return chunk
   }
@@ -230,6 +246,7 @@ export class Memory {
     if (directory === undefined) {
       // A guest may point anywhere: only a gigabyte that holds memory gets a directory of its own.
       const isEmpty = this.findOverlap(index * DIRECTORY_BYTES, DIRECTORY_BYTES) === undefined
+      if (!isEmpty && this.#directories.size === DIRECTORIES_KEPT) this.#forget()
       directory = isEmpty ? NOWHERE : new Array<Int32Array | null | undefined>(CHUNKS_PER_DIRECTORY)
       if (!isEmpty) this.#directories.set(index, directory)
     }
@@ -239,6 +256,7 @@ export class Memory {
 
   #forget(): void {
     this.#directories.clear()
+    this.#chunksKept = 0
     this.#directory = NOWHERE
     this.#directoryIndex = -1
   }

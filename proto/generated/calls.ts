@@ -383,7 +383,8 @@ export interface Calls<Options> {
   dmaRead(request?: Init<DmaReadRequest>, options?: Options): Promise<DmaReadResponse>
 
   /**
-   * Writes memory as the device. Each element may cross pages and end half way. Errnos in `refusal`: as Translate.
+   * Writes memory as the device. Each element may cross pages and end half way. Errnos in `refusal`: as Translate, and
+   * EDQUOT (resident_bytes: anonymous memory that was never written; the element may have been done half way).
    */
   dmaWrite(request?: Init<DmaWriteRequest>, options?: Options): Promise<DmaWriteResponse>
 
@@ -674,7 +675,8 @@ export interface Calls<Options> {
 
   /**
    * Writes slices of regions, in order, up to the first that is refused. An aligned 8-byte slice is one store.
-   * Errnos in `refusal`: ENOENT (region), EINVAL (slice outside the region), EACCES (region is read-only), E2BIG.
+   * Errnos in `refusal`: ENOENT (region), EINVAL (slice outside the region), EACCES (region is read-only), E2BIG,
+   * EDQUOT (resident_bytes: anonymous memory counts once it is written, 64 KiB at a time; nothing of the slice is).
    */
   writeMemory(request?: Init<WriteMemoryRequest>, options?: Options): Promise<WriteMemoryResponse>
 

@@ -434,7 +434,7 @@ export const METHODS = {
     extension: false,
     machine: true,
     uapi: "",
-    doc: "Writes memory as the device. Each element may cross pages and end half way. Errnos in `refusal`: as Translate.",
+    doc: "Writes memory as the device. Each element may cross pages and end half way. Errnos in `refusal`: as Translate, and\nEDQUOT (resident_bytes: anonymous memory that was never written; the element may have been done half way).",
   },
   AwaitDma: {
     service: "DmaService",
@@ -974,7 +974,7 @@ export const METHODS = {
     extension: false,
     machine: true,
     uapi: "",
-    doc: "Writes slices of regions, in order, up to the first that is refused. An aligned 8-byte slice is one store.\nErrnos in `refusal`: ENOENT (region), EINVAL (slice outside the region), EACCES (region is read-only), E2BIG.",
+    doc: "Writes slices of regions, in order, up to the first that is refused. An aligned 8-byte slice is one store.\nErrnos in `refusal`: ENOENT (region), EINVAL (slice outside the region), EACCES (region is read-only), E2BIG,\nEDQUOT (resident_bytes: anonymous memory counts once it is written, 64 KiB at a time; nothing of the slice is).",
   },
   GetServerInfo: {
     service: "ServerService",

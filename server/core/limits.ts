@@ -18,6 +18,7 @@ export type QuotaName =
   | 'allowed_ranges'
   | 'regions'
   | 'region_bytes'
+  | 'resident_bytes'
   | 'table_bytes'
   | 'queue_depth'
   | 'streams'
@@ -85,6 +86,9 @@ export const DEFAULT_LIMITS: Limits = {
     regions: 1024,
     // Sparse mappings were checked up to here.
     region_bytes: TIB,
+    // Anonymous bytes that were written, in pieces of 64 KiB. Twice the tables: it is to hold a guest's tables and what a
+    // test moves at 3 MiB a call; a guest's whole RAM is a file's. With `table_bytes` it bounds what a container needs.
+    resident_bytes: 512 * MIB,
     // Tables of 128 GiB in 4 KiB pages.
     table_bytes: 256 * MIB,
     queue_depth: 65_536,
@@ -102,6 +106,7 @@ export const DEFAULT_LIMITS: Limits = {
     allowed_ranges: 16_384,
     regions: 4096,
     region_bytes: 4 * TIB,
+    resident_bytes: 2048 * MIB,
     table_bytes: 1024 * MIB,
     queue_depth: 262_144,
     streams: 256,

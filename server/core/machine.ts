@@ -15,11 +15,22 @@ export interface RegionMemory {
   readonly residentBytes: number
   /** Copies out; the range has been checked against `lengthBytes`. */
   read(offset: number, into: Uint8Array): void
-  /** Copies in; the range and `writable` have been checked. */
+  /**
+   * Copies in, all or nothing; the range and `writable` have been checked.
+   *
+   * @throws Refusal EDQUOT, where `holdBytes` threw it
+   */
   write(offset: number, from: Uint8Array): void
   /** Takes it off every bus and lets it go. Nothing maps it any more. */
   release(): void
 }
+
+/**
+ * Charges bytes that a region is about to hold in this process; they count until its release.
+ *
+ * @throws Refusal EDQUOT; then they are not held
+ */
+export type HoldBytes = (bytes: number) => void
 
 /** Where a region's bytes come from. */
 export type RegionSource =
@@ -115,11 +126,12 @@ export interface Machine {
   /**
    * @throws Refusal EACCES (path not allowed), ENOENT (no such file), EINVAL (range outside the file), ENOMEM
    */
-  createRegion(source: RegionSource): RegionMemory
+  createRegion(source: RegionSource, holdBytes: HoldBytes): RegionMemory
   /** @throws Refusal ENOENT (no such preset), EINVAL (an override the model cannot honour; names register and bit) */
   createRawUnit(spec: RawUnitSpec): RawUnit
   /** Reads physical memory that a DMA was translated to; answers the bytes there were. */
   readPhysical(address: number, into: Uint8Array): number
+  /** @throws Refusal EDQUOT, where a region's `holdBytes` threw it */
   writePhysical(address: number, from: Uint8Array): number
   /** The region that holds a physical address, if it is a client's. */
   regionAt(address: number): { readonly region: RegionMemory; readonly offset: number } | undefined

@@ -5,7 +5,7 @@ import { checkBytes, checkCount } from './checks.js'
 import { detailOf, forEachUntilRefused, type Progress, refusalOf } from './detail.js'
 import type { RegionSource } from './machine.js'
 import { Refusal } from './refusal.js'
-import type { Region } from './region.js'
+import { type Region, releaseMemory } from './region.js'
 import { PAGE, U64_MAX } from './u64.js'
 import { Unit } from './unit.js'
 
@@ -43,8 +43,8 @@ export function createMemoryRegion(call: Call, request: RegionRequest): { region
   // A file of unknown length is charged when it is known.
   call.charge('region_bytes', source.lengthBytes)
   core.failPoint?.('region')
-  const memory = core.machine.createRegion(source)
-  call.onUndo(() => memory.release())
+  const memory = core.machine.createRegion(source, (held) => context.quota.charge('resident_bytes', held))
+  call.onUndo(() => releaseMemory(context, memory))
   call.charge('region_bytes', memory.lengthBytes - source.lengthBytes)
   const bytes = BigInt(memory.lengthBytes)
   checkRange(context.regions, 'clientAddress', request.clientAddress, bytes)

@@ -123,7 +123,7 @@ export class RegionTable {
     const { quota } = this.#context
     quota.release('regions')
     quota.release('region_bytes', region.memory.lengthBytes)
-    region.memory.release()
+    releaseMemory(this.#context, region.memory)
   }
 
   /** Refuses a client range that another region covers. @throws Refusal EINVAL */
@@ -151,6 +151,12 @@ export class RegionTable {
     }
     return low
   }
+}
+
+/** Lets memory go, and what of it was resident. */
+export function releaseMemory({ quota }: Context, memory: RegionMemory): void {
+  quota.release('resident_bytes', memory.residentBytes)
+  memory.release()
 }
 
 const holds = (memory: RegionMemory, address: number): boolean =>

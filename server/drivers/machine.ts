@@ -3,9 +3,16 @@
  * them, clients' memory regions, and private units. Core sees it through `core/machine.ts`.
  */
 
-import { type Backing, FlatBacking, SparseBacking } from '../../hw-model/memory/index.js'
+import { type Backing, CHUNK_BYTES, FlatBacking, SparseBacking } from '../../hw-model/memory/index.js'
 import { assert, type DeviceDriver, type IommuDriver, Refusal } from '../core/driver.js'
-import type { Machine, PlatformDevice, PlatformUnitInfo, RegionMemory, RegionSource } from '../core/machine.js'
+import type {
+  HoldBytes,
+  Machine,
+  PlatformDevice,
+  PlatformUnitInfo,
+  RegionMemory,
+  RegionSource,
+} from '../core/machine.js'
 import { PhysicalSpace } from './physical-space.js'
 import { type PlatformSpec, ridOf, type UnitSpec } from './platform.js'
 import { PrivateUnit } from './raw-unit.js'
@@ -53,23 +60,30 @@ export function createMachine(options: MachineOptions): Machine {
   for (const spec of options.platform.units) units.set(spec.name, startUnit(spec, space, options))
   const devices = probeDevices(options.platform, units)
   const regions = new Map<number, Region>()
+  const regionAt = (address: number): { region: Region; offset: number } | undefined => {
+    const placement = space.memory.find(address)
+    const region = placement && regions.get(placement.base)
+    return region && { region, offset: address - region.address }
+  }
   return {
     units: [...units.values()],
     devices,
     fileRoots: options.files.roots,
-    createRegion(source) {
-      const region = openRegion(source, space, options.files, () => regions.delete(region.address))
+    createRegion(source, holdBytes) {
+      const forget = (): unknown => regions.delete(region.address)
+      const region = openRegion(source, { space, files: options.files, holdBytes, forget })
       regions.set(region.address, region)
       return region
     },
     createRawUnit: (spec) => new PrivateUnit(spec, backingOf),
     readPhysical: (address, into) => space.memory.readBytes(address, into),
-    writePhysical: (address, from) => space.memory.writeBytes(address, from),
-    regionAt(address) {
-      const placement = space.memory.find(address)
-      const region = placement && regions.get(placement.base)
-      return region && { region, offset: address - region.address }
+    writePhysical(address, from) {
+      const done = space.memory.writeBytes(address, from)
+      const region = done === from.length ? undefined : regionAt(address + done)?.region
+      if (region?.refusal !== undefined) throw region.refusal
+      return done
     },
+    regionAt,
   }
 }
 
@@ -98,16 +112,30 @@ function probeDevices(platform: PlatformSpec, units: ReadonlyMap<string, Platfor
 /** A region with what stands behind it. */
 interface Region extends RegionMemory {
   readonly backing: Backing
+  /** Why the last chunk that it asked for could not be had; undefined once one could. */
+  readonly refusal: Refusal | undefined
 }
 
-function openRegion(source: RegionSource, space: PhysicalSpace, files: FileDoor, forget: () => void): Region {
+interface RegionDoor {
+  readonly space: PhysicalSpace
+  readonly files: FileDoor
+  readonly holdBytes: HoldBytes
+  readonly forget: () => void
+}
+
+function openRegion(source: RegionSource, { space, files, holdBytes, forget }: RegionDoor): Region {
   if (source.kind === 'anonymous' && (source.lengthBytes <= 0 || source.lengthBytes % REGION_ALIGN !== 0)) {
     throw new Refusal('EINVAL', 'a region is a positive multiple of 4096 bytes long', { bytes: source.lengthBytes })
   }
   const mapping = source.kind === 'file' ? files.map(source) : undefined
+  let refusal: Refusal | undefined
+  const admit = (bytes: number): boolean => {
+    refusal = refusalOf(() => holdBytes(bytes))
+    return refusal === undefined
+  }
   const backing =
     mapping === undefined
-      ? new SparseBacking(source.lengthBytes)
+      ? new SparseBacking(source.lengthBytes, admit)
       : new FlatBacking(mapping.buffer, source.kind === 'file' && source.writable)
   let address: number
   try {
@@ -124,11 +152,18 @@ function openRegion(source: RegionSource, space: PhysicalSpace, files: FileDoor,
     get residentBytes() {
       return backing.residentBytes
     },
+    get refusal() {
+      return refusal
+    },
     read(offset, into) {
       const done = space.memory.readBytes(address + offset, into)
       assert(done === into.length, 'a region is whole')
     },
     write(offset, from) {
+      for (let at = offset - (offset % CHUNK_BYTES); at < offset + from.length; at += CHUNK_BYTES) {
+        if (backing.chunkForWrite(at / CHUNK_BYTES) === null)
+          throw refusal ?? new Refusal('ENOMEM', 'no memory is left')
+      }
       const done = space.memory.writeBytes(address + offset, from)
       assert(done === from.length, 'a region is whole')
     },
@@ -137,6 +172,17 @@ function openRegion(source: RegionSource, space: PhysicalSpace, files: FileDoor,
       mapping?.release()
       forget()
     },
+  }
+}
+
+/** Hardware cannot be told why; it meets an external abort, and a caller behind it asks the region. */
+function refusalOf(action: () => void): Refusal | undefined {
+  try {
+    action()
+    return undefined
+  } catch (error) {
+    if (error instanceof Refusal) return error
+    throw error
   }
 }
 
