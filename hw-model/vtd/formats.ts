@@ -143,7 +143,9 @@ export class SecondStageFormat implements Format {
   flagged(lo: number, _hi: number, level: number, access: number, rights: number): number {
     if ((rights & RIGHT.ACCESSED_DIRTY) === 0) return lo
     const isLeaf = level === 0 || (lo & PS) !== 0
-    const writes = isLeaf && (access & ACCESS.WRITE) !== 0 && (rights & RIGHT.WRITE) !== 0
+    // Where both are asked for and one is missing nothing will be written. The numbers of RIGHT are those of ACCESS.
+    const isGranted = (access & ~rights & (ACCESS.READ | ACCESS.WRITE)) === 0
+    const writes = isLeaf && (access & ACCESS.WRITE) !== 0 && isGranted
     return writes ? lo | SS_A | SS_D : lo | SS_A
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { FS, Guest, PASIDS, SS } from './guest.js'
+import { FS, Guest, IQ, PASIDS, SS } from './guest.js'
 
 const PAGE = 0x40_0000n
 /** Host addresses of the second-stage tables: one tree over guest-physical 0 to 2 MiB. */
@@ -141,5 +141,21 @@ describe('flags of a nested walk', () => {
     expect(leaf(DATA)).toBe(SS.A)
     expect(guest.dma(PAGE, 'w')).toBe('0x600000')
     expect(leaf(DATA)).toBe(SS.A | SS.D)
+  })
+
+  it('leave D clear on a first-stage table that the second stage does not let be read', () => {
+    const guest = nested(FS.PAGE, 0x200n)
+    second(guest, 0x35, (BigInt(HOST[0x35]) << 12n) | SS.W)
+    expect(guest.dma(PAGE)).toBe('fault 0x76')
+    expect(guest.load(SECOND_LEAVES + 0x35 * 8) & SS.D).toBe(0n)
+  })
+
+  it('need a writable second-stage page with SSADE even where a first-stage entry is only read', () => {
+    const guest = nested(FS.PAGE, 0x200n)
+    second(guest, 0x35, (BigInt(HOST[0x35]) << 12n) | SS.R)
+    expect(guest.dma(PAGE)).toBe('fault 0x77')
+    guest.nested(0, 9, TABLES[0] << 12, SECOND)
+    guest.queue(IQ.pasid(9, 0))
+    expect(guest.dma(PAGE)).toBe('0x600000')
   })
 })
