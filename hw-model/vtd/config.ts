@@ -76,6 +76,12 @@ export interface ContextConfig {
  */
 const AW_IS_RESERVED_WITHOUT_SSTS = false
 
+/** Words that hardware reads as one. [VTD 9 Translation Structure Formats] */
+const PIECE_WORDS = 4
+
+/** How often a piece that changes under its reader is read again; then it counts as unreadable. */
+const PIECE_TRIES = 16
+
 /** Reads configuration; `reason` and `fpd` say why it could not. */
 export class ConfigReader {
   /** Why the last read failed; one of REASON. */
@@ -272,11 +278,25 @@ export class ConfigReader {
 
   /** Copies a record once; false where it could not be read. */
   #load(record: Layout<Record<never, never>>, pa: number): boolean {
-    const status = this.#memory.loadRecord(pa, this.#words, 0, record.$.words)
     this.#shown = record
     this.#shownAt = pa
-    this.#wasRead = status === MEMORY.OK
+    this.#wasRead = true
+    for (let at = 0; at < record.$.words && this.#wasRead; at += PIECE_WORDS) {
+      this.#wasRead = this.#loadPiece(pa + at * 4, at, Math.min(PIECE_WORDS, record.$.words - at))
+    }
     return this.#wasRead
+  }
+
+  /** Copies 128 bits, whole: software may replace them by one store. The lower half is read before and after. */
+  #loadPiece(pa: number, at: number, words: number): boolean {
+    const memory = this.#memory
+    for (let attempt = 0; attempt < PIECE_TRIES; attempt++) {
+      if (memory.loadRecord(pa, this.#words, at, words) !== MEMORY.OK) return false
+      if (words < PIECE_WORDS) return true
+      if (memory.loadWord(pa) !== MEMORY.OK) return false
+      if (memory.lo === this.#words[at] && memory.hi === this.#words[at + 1]) return true
+    }
+    return false
   }
 
   /** What follows from the record in hand. */

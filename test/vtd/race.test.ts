@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { MEMORY } from '../../hw-model/memory/index.js'
-import { FS, Guest } from './guest.js'
+import { FS, Guest, PASIDS } from './guest.js'
 
 const PAGE = 0x40_0000n
 const FIRST = 0x100000
@@ -51,5 +51,29 @@ describe('a flag update that cannot be made', () => {
     expect(guest.dma(PAGE)).toBe('fault 0x91')
     guest.store(LEAF, 0x200000n | FS.PAGE)
     expect(guest.dma(PAGE, 'w')).toBe('0x200000')
+  })
+})
+
+describe('an entry of 128 bits that a CPU replaces by one store', () => {
+  it('is read old or new, never the lower half of one and the upper half of the other', () => {
+    const guest = new Guest()
+    guest.startScalable()
+    guest.path(FIRST, PAGE, 0x200000n | FS.PAGE, FS.TABLE)
+    guest.firstStage(0, 2, FIRST)
+    const { memory } = guest
+    const load = memory.loadWord.bind(memory)
+    let loads = 0
+    memory.loadWord = (pa) => {
+      const status = load(pa)
+      // Absent, and what the upper half holds is software's own affair then.
+      if (pa === PASIDS && ++loads === 1) {
+        const { lo, hi } = memory
+        guest.store(PASIDS, 0x40n, 1n << 31n)
+        memory.lo = lo
+        memory.hi = hi
+      }
+      return status
+    }
+    expect(guest.dma(PAGE)).toBe('fault 0x59')
   })
 })
