@@ -3,7 +3,7 @@
  * [VTD 7.1.3 Fault Conditions and Remapping Hardware Behavior for Various Requests, 7.2.1 Primary Fault Logging]
  */
 
-import { ACCESS, NO_PASID, type Transaction } from '../port.js'
+import { ACCESS, NO_PASID, REQUEST, type Transaction } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import type { EventBlock } from './events.js'
 import { FAULT_RECORD } from './records.js'
@@ -187,32 +187,24 @@ export class FaultRecorder {
     this.#next = 0
   }
 
-  /** PPF is the OR of every F, and the event stops pending when its last cause is gone. */
+  /**
+   * PPF is the OR of every F, and the event stops pending when its last cause is gone. FRI stays where PPF was set:
+   * software that clears records in another order than the ring's loses its place. [VTD 11.4.7.1 FRI]
+   */
   #settle(): void {
     const words = this.#words
     let pending = 0
     for (let i = 0; i < this.#caps.frcdCount; i++) pending |= F.get(words, this.#wordOf(i))
     FSTS.PPF.set(words, FSTS_WORD, pending)
     if (pending === 0) FSTS.FRI.set(words, FSTS_WORD, 0)
-    else if (F.get(words, this.#wordOf(FSTS.FRI.get(words, FSTS_WORD))) === 0) this.#advanceFri()
     if ((words[FSTS_WORD] & CAUSES) === 0) this.#event.withdraw()
   }
 
-  /** The oldest record still pending; records are used in ring order from the next one on. */
-  #advanceFri(): void {
-    const count = this.#caps.frcdCount
-    for (let i = 0; i < count; i++) {
-      const index = (this.#next + i) % count
-      if (F.get(this.#words, this.#wordOf(index)) === 0) continue
-      FSTS.FRI.set(this.#words, FSTS_WORD, index)
-      return
-    }
-  }
-
   /** Low half first, F last. */
-  #fill(at: number, reason: number, { lo, hi, rid, pasid, access }: Transaction): void {
+  #fill(at: number, reason: number, { lo, hi, rid, pasid, access, type }: Transaction): void {
     const words = this.#words
-    const isWrite = (access & ACCESS.WRITE) !== 0
+    // A translation request is a read, whatever rights it asks for. [choice]
+    const isWrite = (access & ACCESS.WRITE) !== 0 && type !== REQUEST.TRANSLATION
     const isRead = (access & ACCESS.READ) !== 0 || !isWrite
     const withPasid = pasid !== NO_PASID && this.#caps.ecap.PASID !== 0
     words[at] = lo & ~0xfff
