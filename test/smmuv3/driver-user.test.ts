@@ -153,7 +153,7 @@ describe('a user domain', () => {
       ['S2_IPA', 0x2an, 0n],
       ['SYNC', 0x46n, 0n],
       ['the reserved range code', 0x12n, 0x400n],
-      ['SSec', 0x410n, 0n],
+      ['SSec', 0x0000_004d_0000_0405n, 0n],
     ] as [string, bigint, bigint][])('%s is EIO, after what came before it', (_name, dw0, dw1) => {
       const result = invalidate([0x10n, 0n], [dw0, dw1], [0x10n, 0n])
       expect([result.done, result.refusal?.name]).toEqual([1, 'EIO'])
