@@ -172,6 +172,10 @@ describe('a second-stage paging domain', () => {
 })
 
 describe('making a unit', () => {
+  it('refuses one without an invalidation queue, which the driver needs', () => {
+    expect(refusalOf(() => makeHost({ preset: 'vtd-legacy', overrides: { ECAP: [0xfc1, 0] } }))).toBe('EINVAL')
+  })
+
   it.each([
     ['CAP.RWBF', { CAP: [0x226f0616, 0x81d2078c] }],
     ['CAP.MGAW', { CAP: [0x22500606, 0x81d2078c] }],

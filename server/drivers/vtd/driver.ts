@@ -67,6 +67,9 @@ export class VtdDriver implements IommuDriver, DomainHost {
     this.ram = ram
     this.#onFault = onFault
     this.unit = new VtdUnit(memory, owner, unit)
+    if (this.unit.capabilities.ecap.QI === 0) {
+      throw new Refusal('EINVAL', 'the driver works through an invalidation queue, which ECAP.QI denies')
+    }
     this.hardware = new VtdHardware(this.unit, memory, ram)
     const { cap, ecap } = this.hardware
     this.isScalable = ecap['SMTS'] !== 0
