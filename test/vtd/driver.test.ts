@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { CAP, ECAP } from '../../hw-model/vtd/index.js'
+import type { Memory } from '../../hw-model/memory/index.js'
+import { CAP, ECAP, REGISTER } from '../../hw-model/vtd/index.js'
 import { type Refusal, RID_SLOT } from '../../server/core/driver.js'
+import type { VtdDriver } from '../../server/drivers/vtd/index.js'
 import { CLIENT, dma, makeHost, NEST_PARENT, PLAIN } from './host.js'
 
 const RW = { read: true, write: true }
@@ -49,6 +51,22 @@ describe('a plain paging domain', () => {
     const domain = host.driver.createPaging(host.probe(8), PLAIN)
     expect(domain.aperture).toEqual({ start: 0n, last: 2n ** 47n - 1n })
     expect(domain.pageSizes).toBe(0x40201000n)
+  })
+
+  it('stays below MGAW too, which the first stage itself does not check', () => {
+    // MGAW 40 bits.
+    const host = makeHost({ overrides: { CAP: [0x22670606, 0x81d2078c] } })
+    const domain = host.driver.createPaging(host.probe(8), PLAIN)
+    expect(domain.aperture).toEqual({ start: 0n, last: 2n ** 40n - 1n })
+  })
+
+  it('refuses memory that stands beyond the host address width, whose address no entry can hold', () => {
+    const host = makeHost({ overrides: { hawBits: 40 } })
+    const domain = host.driver.createPaging(host.probe(8), PLAIN)
+    const map = (address: number, length: bigint): string => refusalOf(() => domain.map(0n, address, length, RW))
+    expect(map(2 ** 40 - 0x1000, 0x2000n)).toBe('EINVAL')
+    expect(map(2 ** 40, 0x1000n)).toBe('EINVAL')
+    expect(map(2 ** 40 - 0x1000, 0x1000n)).toBe('none')
   })
 
   it('translates on a RID and on PASIDs, and blocks again when cleared', () => {
@@ -158,7 +176,7 @@ describe('a second-stage paging domain', () => {
     expect(refusalOf(() => host.driver.createPaging(device, NEST_PARENT))).toBe('EOPNOTSUPP')
   })
 
-  it('is told to the unit page by page where caching mode asks for it', () => {
+  it('is told to the unit page by page where caching mode asks for it, absent table entries included', () => {
     const [lo, hi] = [0x226f0686, 0x81d2078c]
     expect(CAP.CM.get(Int32Array.of(lo, hi), 0)).toBe(1)
     const host = makeHost({ overrides: { CAP: [lo, hi] } })
@@ -168,8 +186,19 @@ describe('a second-stage paging domain', () => {
     expect(dma(device, 0x1000n)).toBe('0x79 SSS.2')
     parent.map(0x1000n, CLIENT, 0x1000n, RW)
     expect(dma(device, 0x1000n)).toBe('0x100000000')
+    // The last descriptor before the wait: IOTLB, page-selective, IH 0.
+    expect(lastQueued(host.driver, host.memory)).toEqual([0x2n | (3n << 4n), 0x1000n])
   })
 })
+
+/** Type, G, and the second word of the descriptor before the last one. */
+function lastQueued({ unit }: VtdDriver, memory: Memory): [what: bigint, word1: bigint] {
+  const [base, baseHigh] = unit.readRegister(REGISTER.IQA, 8)
+  const [tail] = unit.readRegister(REGISTER.IQT, 8)
+  const words = new Int32Array(4)
+  memory.loadRecord(baseHigh * 2 ** 32 + (base & ~0xfff) + tail - 64, words, 0, 4)
+  return [BigInt(words[0] & 0x3f), (BigInt(words[3] >>> 0) << 32n) | BigInt(words[2] >>> 0)]
+}
 
 describe('making a unit', () => {
   it('refuses one without an invalidation queue, which the driver needs', () => {

@@ -57,6 +57,8 @@ export class PagingDomain implements PagingOps {
   readonly nested = new Set<Bindings>()
   readonly #hardware: VtdHardware
   readonly #tables: TableBuilder
+  /** First physical byte that no entry can hold. */
+  readonly #physicalEnd: number
   /** First and last page unmapped since the last flush. */
   #first = -1n
   #last = -1n
@@ -67,10 +69,12 @@ export class PagingDomain implements PagingOps {
     this.#hardware = host.hardware
     this.stage = stage
     this.isNestParent = isNestParent
-    this.levels = stage === 'first' ? (cap['FS5LP'] ? 5 : 4) : levelsOf(cap['SAGAW'])
+    this.#physicalEnd = 2 ** host.hawBits
+    const mgawBits = cap['MGAW'] + 1
+    this.levels = stage === 'first' ? (cap['FS5LP'] && mgawBits > 48 ? 5 : 4) : levelsOf(cap['SAGAW'])
     const width = 12 + STRIDE * this.levels
-    // The first stage is sign-extended, and only its lower half is used.
-    const usable = stage === 'first' ? width - 1 : Math.min(width, cap['MGAW'] + 1)
+    // The first stage is sign-extended, and only its lower half is used. It does not check MGAW; software must.
+    const usable = Math.min(stage === 'first' ? width - 1 : width, mgawBits)
     this.aperture = { start: 0n, last: 2n ** BigInt(usable) - 1n }
     const topLeaf = stage === 'first' ? (cap['FS1GP'] ? 2 : 1) : [0, 1, 1, 2][cap['SSLPS']]
     this.pageSizes = [0x1000n, 0x201000n, 0x40201000n][topLeaf]
@@ -92,12 +96,15 @@ export class PagingDomain implements PagingOps {
     if (this.isNestParent && !protection.write) {
       throw new Refusal('EINVAL', 'a nesting parent takes writable mappings only (erratum 772415)', { iova, length })
     }
+    if (address + Number(length) > this.#physicalEnd) {
+      throw new Refusal('EINVAL', "the memory stands beyond the unit's host address width (MGAW)", { iova, length })
+    }
     const first = iova >> PAGE_LG2
     const pages = length >> PAGE_LG2
     this.#tables.map(Number(first), Number(pages), address / 4096, protection)
-    // Caching mode: absent second-stage entries may be cached. [VTD 6.1 Caching Mode]
+    // Caching mode: absent second-stage entries may be cached, of every level. [VTD 6.1 Caching Mode, 6.2.5.5]
     if (this.#hardware.cap['CM'] && this.stage === 'second') {
-      this.#hardware.submit(this.#descriptors(first, first + pages - 1n, true))
+      this.#hardware.submit(this.#descriptors(first, first + pages - 1n, false))
     }
   }
 
