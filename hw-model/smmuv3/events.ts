@@ -1,10 +1,12 @@
 /** Writes event records and keeps the event queue. [SMMU 7.2 Event queue] [SMMU 7.3 Event records] */
 
 import { MEMORY, type Memory } from '../memory/memory.js'
+import { ACCESS } from '../port.js'
 import {
   C_BAD_SUBSTREAMID,
   EVENT,
   EVENT_RECORD,
+  F_BAD_ATS_TREQ,
   F_PERMISSION,
   F_STE_FETCH,
   F_TRANSLATION,
@@ -33,6 +35,8 @@ export class FaultInfo {
   ssv = 0
   lo = 0
   hi = 0
+  /** What came in, before any override; bits of ACCESS. */
+  access = 0
   pnu = 0
   ind = 0
   rnw = 0
@@ -126,8 +130,11 @@ export function compose(record: Int32Array, event: number, info: FaultInfo): voi
     return
   }
   if (event === EVENT.C_BAD_STREAMID || event === EVENT.C_BAD_STE || event === EVENT.C_BAD_CD) return
+  if (event === EVENT.F_BAD_ATS_TREQ) {
+    setRequest(record, info)
+    return
+  }
   setInput(record, info)
-  if (event === EVENT.F_BAD_ATS_TREQ) return
   PnU.set(record, 0, info.pnu)
   InD.set(record, 0, info.ind)
   RnW.set(record, 0, info.rnw)
@@ -140,6 +147,18 @@ export function compose(record: Int32Array, event: number, info: FaultInfo): voi
   }
   if (info.s2 === 1) IPA.set(record, 0, info.ipa)
   if (event === EVENT.F_PERMISSION && info.class === 1) TTRnW.set(record, 0, info.ttrnw)
+}
+
+/** A request for one translation unit, which always asks to read. [SMMU 7.3.6 F_BAD_ATS_TREQ] */
+function setRequest(record: Int32Array, { access, lo, hi }: FaultInfo): void {
+  const { R, W, X, P, Span } = F_BAD_ATS_TREQ
+  R.set(record, 0, 1)
+  W.set(record, 0, (access & ACCESS.WRITE) === 0 ? 0 : 1)
+  X.set(record, 0, (access & ACCESS.EXECUTE) === 0 ? 0 : 1)
+  P.set(record, 0, (access & ACCESS.PRIVILEGED) === 0 ? 0 : 1)
+  Span.set(record, 0, 1)
+  record[INPUT] = lo & -4096
+  record[INPUT + 1] = hi
 }
 
 function setInput(record: Int32Array, info: FaultInfo): void {

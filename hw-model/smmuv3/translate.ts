@@ -79,7 +79,7 @@ export class Translator {
     const sid = transaction.rid >>> 0
     this.verdicts.begin(transaction, sid)
     if (transaction.type !== REQUEST.UNTRANSLATED) {
-      this.#refuseAts(transaction, outcome)
+      this.#refuseAts(transaction.type, sid, outcome)
       return
     }
     if (!this.#registers.enabled) {
@@ -123,10 +123,19 @@ export class Translator {
     this.#withStageOne(stream, context, transaction, outcome)
   }
 
-  /** ATS is not offered: nothing the unit could have granted. [SMMU 7.3.6 F_BAD_ATS_TREQ] [SMMU 7.3.8] */
-  #refuseAts(transaction: Transaction, outcome: Outcome): void {
-    const isRequest = transaction.type === REQUEST.TRANSLATION
-    this.verdicts.report(outcome, isRequest ? EVENT.F_BAD_ATS_TREQ : EVENT.F_TRANSL_FORBIDDEN)
+  /**
+   * ATS is not offered, so every stream's effective EATS is 0b00. Without a valid STE, or where the stream aborts anyway,
+   * there is no record. [SMMU 3.9.1.2 Responses to ATS Translation Requests] [SMMU 7.3.8 F_TRANSL_FORBIDDEN]
+   */
+  #refuseAts(type: number, sid: number, outcome: Outcome): void {
+    if (this.#registers.enabled) {
+      const stream = this.#configs.stream(sid)
+      if (stream === null || stream.event !== 0 || stream.aborts) {
+        this.verdicts.abort(outcome, 'ATS of a stream that has no valid STE or aborts')
+        return
+      }
+    }
+    this.verdicts.report(outcome, type === REQUEST.TRANSLATION ? EVENT.F_BAD_ATS_TREQ : EVENT.F_TRANSL_FORBIDDEN)
   }
 
   /** [SMMU 6.3.14 SMMU_GBPA] Neither the abort nor an address that is too wide makes an event. */

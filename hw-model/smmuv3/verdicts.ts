@@ -47,6 +47,7 @@ export class Verdicts {
     info.ssid = info.ssv === 1 ? transaction.pasid : 0
     info.lo = transaction.lo | 0
     info.hi = transaction.hi | 0
+    info.access = access
     info.rnw = (access & ACCESS.WRITE) === 0 ? 1 : 0
     info.pnu = (access & ACCESS.PRIVILEGED) === 0 ? 0 : 1
     info.ind = info.rnw === 1 && (access & ACCESS.EXECUTE) !== 0 ? 1 : 0

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ACCESS, Outcome, REQUEST, STATUS, Transaction } from '../../hw-model/port.js'
+import { ACCESS, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
 import { CONFIG, idRegisters, OFFSET } from '../../hw-model/smmuv3/index.js'
 import { Bench, contextFields, S1, S2, stageTwoFields } from './bench.js'
 
@@ -270,21 +270,47 @@ describe('configuration', () => {
     expect(bench.dma(3, VA)).toBe('C_BAD_STREAMID')
   })
 
-  it('refuses ATS, which it does not offer', () => {
-    const { bench } = stageOne(PA | S1.RW)
-    const transaction = new Transaction()
-    const outcome = new Outcome()
-    transaction.rid = SID
-    transaction.type = REQUEST.TRANSLATED
-    bench.unit.translate(transaction, outcome)
-    expect([outcome.status, bench.describe(outcome)]).toEqual([STATUS.FAULT, 'F_TRANSL_FORBIDDEN'])
-    transaction.type = REQUEST.TRANSLATION
-    bench.unit.translate(transaction, outcome)
-    expect(bench.describe(outcome)).toBe('F_BAD_ATS_TREQ')
-    expect(bench.events().map(([dw0, dw1]) => [dw0, dw1])).toEqual([
-      [0x0000000200000007n, 0x0000000800000000n],
-      [0x0000000200000005n, 0n],
-    ])
+  describe('ATS, which it does not offer', () => {
+    const ask = (bench: Bench, sid: number, type: number, access: number = READ): string => {
+      const transaction = new Transaction()
+      const outcome = new Outcome()
+      Object.assign(transaction, { rid: sid, type, access, lo: 0x12345abc, hi: 0xffff0000 | 0 })
+      bench.unit.translate(transaction, outcome)
+      return bench.describe(outcome)
+    }
+
+    it('is refused on a stream with a valid STE, and recorded', () => {
+      const { bench } = stageOne(PA | S1.RW)
+      expect(ask(bench, SID, REQUEST.TRANSLATED)).toBe('F_TRANSL_FORBIDDEN')
+      expect(ask(bench, SID, REQUEST.TRANSLATION)).toBe('F_BAD_ATS_TREQ')
+      expect(bench.events()).toEqual([
+        [0x0000000200000007n, 0x0000000800000000n, 0xffff000012345abcn, 0n],
+        [0x0000000200000005n, 0x0000000080000001n, 0xffff000012345000n, 0n],
+      ])
+    })
+
+    it('is recorded with the permissions that were asked for, of one translation unit', () => {
+      const { bench } = stageOne(PA | S1.RW)
+      for (const access of [READ | WRITE, READ | EXECUTE, READ | PRIVILEGED]) {
+        ask(bench, SID, REQUEST.TRANSLATION, access)
+      }
+      expect(bench.events().map(([, dw1]) => dw1)).toEqual([0xc0000001n, 0xa0000001n, 0x90000001n])
+    })
+
+    it.each([REQUEST.TRANSLATION, REQUEST.TRANSLATED])('of type %i is no event without a usable STE', (type) => {
+      const { bench } = stageOne(PA | S1.RW)
+      bench.ste(SID + 1, { V: 1, Config: CONFIG.ABORT })
+      expect([SID + 1, SID + 2, 64].map((sid) => ask(bench, sid, type))).toEqual(['aborted', 'aborted', 'aborted'])
+      expect(bench.events()).toEqual([])
+    })
+
+    it('is refused and recorded while SMMUEN is 0', () => {
+      const { bench } = stageOne(PA | S1.RW)
+      bench.write(OFFSET.CR0, 0b1100)
+      expect(ask(bench, 64, REQUEST.TRANSLATION)).toBe('F_BAD_ATS_TREQ')
+      expect(ask(bench, 64, REQUEST.TRANSLATED)).toBe('F_TRANSL_FORBIDDEN')
+      expect(bench.events().length).toBe(2)
+    })
   })
 })
 
