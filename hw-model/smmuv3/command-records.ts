@@ -35,7 +35,7 @@ export const OPCODE = {
 /** CMD_SYNC.CS: how completion is signalled. [SMMU 4.7.3 CMD_SYNC] */
 export const SYNC_CS = { NONE: 0, IRQ: 1, SEV: 2, RESERVED: 3 } as const
 
-/** CMD_CFGI_STE_RANGE.Range that names every stream. [SMMU 4.3.3 CMD_CFGI_ALL] */
+/** CMD_CFGI_STE_RANGE.Range that names every stream. [SMMU 4.3.6 CMD_CFGI_ALL] */
 export const RANGE_ALL = 31
 
 const common = { Opcode: bits(7, 0), SSec: bit(10) } as const
@@ -65,27 +65,27 @@ export const CMD_PREFETCH_ADDR = command('CMD_PREFETCH_ADDR', {
 export const CMD_CFGI_STE = command('CMD_CFGI_STE', { SID: bits(63, 32), ...leaf })
 /** [SMMU 4.3.2 CMD_CFGI_STE_RANGE] */
 export const CMD_CFGI_STE_RANGE = command('CMD_CFGI_STE_RANGE', { SID: bits(63, 32), Range: bits(68, 64) })
-/** [SMMU 4.3.4 CMD_CFGI_CD] */
+/** [SMMU 4.3.3 CMD_CFGI_CD] */
 export const CMD_CFGI_CD = command('CMD_CFGI_CD', { SSID: bits(31, 12), SID: bits(63, 32), ...leaf })
-/** [SMMU 4.3.5 CMD_CFGI_CD_ALL] */
+/** [SMMU 4.3.4 CMD_CFGI_CD_ALL] */
 export const CMD_CFGI_CD_ALL = command('CMD_CFGI_CD_ALL', { SID: bits(63, 32) })
-/** [SMMU 4.3.6 CMD_CFGI_VMS_PIDM] */
+/** [SMMU 4.3.5 CMD_CFGI_VMS_PIDM] */
 export const CMD_CFGI_VMS_PIDM = command('CMD_CFGI_VMS_PIDM', vmid)
-/** [SMMU 4.4.1.1 CMD_TLBI_NH_ALL] */
+/** [SMMU 4.4.2.1 CMD_TLBI_NH_ALL] */
 export const CMD_TLBI_NH_ALL = command('CMD_TLBI_NH_ALL', vmid)
-/** [SMMU 4.4.1.2 CMD_TLBI_NH_ASID] */
+/** [SMMU 4.4.2.2 CMD_TLBI_NH_ASID] */
 export const CMD_TLBI_NH_ASID = command('CMD_TLBI_NH_ASID', { ...vmid, ...asid })
-/** [SMMU 4.4.1.3 CMD_TLBI_NH_VA] */
+/** [SMMU 4.4.2.4 CMD_TLBI_NH_VA] */
 export const CMD_TLBI_NH_VA = command('CMD_TLBI_NH_VA', { ...range, ...vmid, ...asid, ...leaf, ...virtual })
-/** [SMMU 4.4.1.4 CMD_TLBI_NH_VAA] */
+/** [SMMU 4.4.2.3 CMD_TLBI_NH_VAA] */
 export const CMD_TLBI_NH_VAA = command('CMD_TLBI_NH_VAA', { ...range, ...vmid, ...leaf, ...virtual })
-/** [SMMU 4.4.2.1 CMD_TLBI_EL2_ALL] */
+/** [SMMU 4.4.2.7 CMD_TLBI_EL2_ALL] */
 export const CMD_TLBI_EL2_ALL = command('CMD_TLBI_EL2_ALL', {})
-/** [SMMU 4.4.2.2 CMD_TLBI_EL2_ASID] */
+/** [SMMU 4.4.2.10 CMD_TLBI_EL2_ASID] */
 export const CMD_TLBI_EL2_ASID = command('CMD_TLBI_EL2_ASID', asid)
-/** [SMMU 4.4.2.3 CMD_TLBI_EL2_VA] */
+/** [SMMU 4.4.2.8 CMD_TLBI_EL2_VA] */
 export const CMD_TLBI_EL2_VA = command('CMD_TLBI_EL2_VA', { ...range, ...asid, ...leaf, ...virtual })
-/** [SMMU 4.4.2.4 CMD_TLBI_EL2_VAA] */
+/** [SMMU 4.4.2.9 CMD_TLBI_EL2_VAA] */
 export const CMD_TLBI_EL2_VAA = command('CMD_TLBI_EL2_VAA', { ...range, ...leaf, ...virtual })
 /** [SMMU 4.4.3.1 CMD_TLBI_S2_IPA] */
 export const CMD_TLBI_S2_IPA = command('CMD_TLBI_S2_IPA', { ...range, ...vmid, ...leaf, Address: address(119, 76) })
@@ -97,9 +97,9 @@ export const CMD_TLBI_NSNH_ALL = command('CMD_TLBI_NSNH_ALL', {})
 export const CMD_ATC_INV = command('CMD_ATC_INV', { G: bit(9), ...substream, Size: bits(69, 64), ...virtual })
 /** [SMMU 4.5.2 CMD_PRI_RESP] */
 export const CMD_PRI_RESP = command('CMD_PRI_RESP', { ...substream, PRGIndex: bits(72, 64), Resp: bits(77, 76) })
-/** [SMMU 4.6.1 CMD_RESUME] */
+/** [SMMU 4.7.1 CMD_RESUME] */
 export const CMD_RESUME = command('CMD_RESUME', { Ac: bit(12), Ab: bit(13), SID: bits(63, 32), STAG: bits(79, 64) })
-/** [SMMU 4.6.2 CMD_STALL_TERM] */
+/** [SMMU 4.7.2 CMD_STALL_TERM] */
 export const CMD_STALL_TERM = command('CMD_STALL_TERM', { SID: bits(63, 32) })
 /** [SMMU 4.7.3 CMD_SYNC] */
 export const CMD_SYNC = command('CMD_SYNC', {

@@ -1,7 +1,7 @@
 /**
  * Finds STEs and CDs: one level or two, from the configuration caches or from memory. What software does not
  * invalidate with CMD_CFGI_* stays as it was fetched, an ILLEGAL entry too. Failed fetches and pointers that lead
- * nowhere are not kept. [SMMU 3.3 Data structures and translation procedure] [SMMU 3.21.2 Configuration structures]
+ * nowhere are not kept. [SMMU 3.3 Data structures and translation procedure] [SMMU 3.21.3 Configuration structures]
  */
 
 import { ConfigCache } from '../cache/config-cache.js'
@@ -278,7 +278,7 @@ export class Configurations {
     this.#contextTable.dropWhere((key) => inRange(Math.floor(key / SSIDS)))
   }
 
-  /** [SMMU 4.3.4 CMD_CFGI_CD] */
+  /** [SMMU 4.3.3 CMD_CFGI_CD] */
   dropContext(sid: number, index: number, leafOnly: boolean): void {
     this.generation++
     this.#context.drop(sid * SSIDS + index)
@@ -287,7 +287,7 @@ export class Configurations {
     this.#contextTable.drop(leafKey(sid, index, LEAF_64K_LG2))
   }
 
-  /** [SMMU 4.3.5 CMD_CFGI_CD_ALL] */
+  /** [SMMU 4.3.4 CMD_CFGI_CD_ALL] */
   dropContexts(sid: number): void {
     this.generation++
     const isOfStream = (key: number): boolean => Math.floor(key / SSIDS) === sid
@@ -295,7 +295,7 @@ export class Configurations {
     this.#contextTable.dropWhere(isOfStream)
   }
 
-  /** [SMMU 4.3.3 CMD_CFGI_ALL] */
+  /** [SMMU 4.3.6 CMD_CFGI_ALL] */
   dropAll(): void {
     this.generation++
     this.#stream.clear()

@@ -34,7 +34,7 @@ export class Interrupts {
     this.#signal('cmdq-sync', address, data, GERROR.MSI_CMDQ_ABT_ERR)
   }
 
-  /** Activates a global error unless it is active already. [SMMU 6.3.18 SMMU_GERROR] */
+  /** Activates a global error unless it is active already. [SMMU 6.3.19 SMMU_GERROR] */
   raiseError(error: ErrorField): void {
     const { words } = this.#registers
     const at = OFFSET.GERROR >>> 2

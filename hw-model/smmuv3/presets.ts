@@ -122,7 +122,7 @@ function checkRegister(name: string, record: Declared, offers: Record<string, Of
   if (strange !== 0) throw new RangeError(`${name} bit ${31 - Math.clz32(strange)} is reserved`)
 }
 
-/** Rules between fields. [SMMU 3.1 Architecture versions] */
+/** Rules between fields. [SMMU 2.3 SMMUv3.1 features] [SMMU 2.4 SMMUv3.2 features] */
 function checkTogether(id: IdRegisters): void {
   const words = Int32Array.of(id.IDR0, id.IDR1, id.IDR3, id.IDR5)
   const stages = IDR0.S1P.get(words, 0) + IDR0.S2P.get(words, 0)

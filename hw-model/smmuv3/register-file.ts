@@ -45,7 +45,7 @@ export class RegisterFile {
     return field.get(this.words, OFFSET.CR0ACK >>> 2) === 1
   }
 
-  /** Whether a global error is active: GERROR and GERRORN differ. [SMMU 6.3.18 SMMU_GERROR] */
+  /** Whether a global error is active: GERROR and GERRORN differ. [SMMU 6.3.19 SMMU_GERROR] */
   isActive(error: (typeof GERROR)['CMDQ_ERR']): boolean {
     return error.get(this.words, OFFSET.GERROR >>> 2) !== error.get(this.words, OFFSET.GERRORN >>> 2)
   }

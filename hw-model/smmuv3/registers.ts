@@ -177,7 +177,7 @@ export const GBPA = layout('GBPA', 32, {
 /** [SMMU 6.3.16 SMMU_IRQ_CTRL] */
 export const IRQ_CTRL = layout('IRQ_CTRL', 32, { GERROR_IRQEN: bit(0), PRIQ_IRQEN: bit(1), EVENTQ_IRQEN: bit(2) })
 
-/** [SMMU 6.3.18 SMMU_GERROR]; GERRORN has the same fields. */
+/** [SMMU 6.3.19 SMMU_GERROR]; GERRORN has the same fields. */
 export const GERROR = layout('GERROR', 32, {
   CMDQ_ERR: bit(0),
   EVENTQ_ABT_ERR: bit(2),
@@ -191,29 +191,29 @@ export const GERROR = layout('GERROR', 32, {
   DPT_ERR: bit(10),
 })
 
-/** [SMMU 6.3.23 SMMU_STRTAB_BASE] */
+/** [SMMU 6.3.24 SMMU_STRTAB_BASE] */
 export const STRTAB_BASE = layout('STRTAB_BASE', 64, { ADDR: address(55, 6), RA: bit(62) })
 
-/** [SMMU 6.3.24 SMMU_STRTAB_BASE_CFG] */
+/** [SMMU 6.3.25 SMMU_STRTAB_BASE_CFG] */
 export const STRTAB_BASE_CFG = layout('STRTAB_BASE_CFG', 32, {
   LOG2SIZE: bits(5, 0),
   SPLIT: bits(10, 6),
   FMT: bits(17, 16),
 })
 
-/** [SMMU 6.3.25 SMMU_CMDQ_BASE]; EVENTQ_BASE has WA for RA. */
+/** [SMMU 6.3.26 SMMU_CMDQ_BASE]; EVENTQ_BASE has WA for RA. */
 export const QUEUE_BASE = layout('QUEUE_BASE', 64, { LOG2SIZE: bits(4, 0), ADDR: address(55, 5), RA: bit(62) })
 
-/** [SMMU 6.3.27 SMMU_CMDQ_CONS] */
+/** [SMMU 6.3.28 SMMU_CMDQ_CONS] */
 export const CMDQ_CONS = layout('CMDQ_CONS', 32, { RD: bits(19, 0), ERR: bits(30, 24) })
 
-/** [SMMU 6.3.29 SMMU_EVENTQ_PROD] */
+/** [SMMU 6.3.95 SMMU_EVENTQ_PROD] */
 export const EVENTQ_PROD = layout('EVENTQ_PROD', 32, { WR: bits(19, 0), OVFLG: bit(31) })
 
-/** [SMMU 6.3.30 SMMU_EVENTQ_CONS] */
+/** [SMMU 6.3.96 SMMU_EVENTQ_CONS] */
 export const EVENTQ_CONS = layout('EVENTQ_CONS', 32, { RD: bits(19, 0), OVACKFLG: bit(31) })
 
-/** MSI configuration: CFG0 is the address, CFG1 the data. [SMMU 6.3.20 SMMU_GERROR_IRQ_CFG0] */
+/** MSI configuration: CFG0 is the address, CFG1 the data. [SMMU 6.3.21 SMMU_GERROR_IRQ_CFG0] */
 export const IRQ_CFG0 = layout('IRQ_CFG0', 64, { ADDR: address(55, 2) })
 
 /** CMDQ_CONS.ERR. [SMMU 7.1 Command queue errors] */

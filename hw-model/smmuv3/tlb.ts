@@ -120,19 +120,19 @@ export class Tlb {
     return this.#number(this.#ipaTags, vmid)
   }
 
-  /** Every VA-keyed entry of a VMID. [SMMU 4.4.1.1 CMD_TLBI_NH_ALL] */
+  /** Every VA-keyed entry of a VMID. [SMMU 4.4.2.1 CMD_TLBI_NH_ALL] */
   dropVmidStageOne(vmid: number): void {
     const group = this.#groups.lookup(vmid)
     if (group >= 0) this.#groups.drop(group)
   }
 
-  /** The non-global entries of an ASID. [SMMU 4.4.1.2 CMD_TLBI_NH_ASID] */
+  /** The non-global entries of an ASID. [SMMU 4.4.2.2 CMD_TLBI_NH_ASID] */
   dropAsid(vmid: number, asid: number): void {
     const tag = this.#tags.lookup(vmid * VMID_UNIT + asid)
     if (tag >= 0) this.#tags.drop(tag)
   }
 
-  /** An ASID's entries and the VMID's global ones, by address. [SMMU 4.4.1.3 CMD_TLBI_NH_VA] */
+  /** An ASID's entries and the VMID's global ones, by address. [SMMU 4.4.2.4 CMD_TLBI_NH_VA] */
   dropVa(vmid: number, asid: number, scope: AddressScope): void {
     for (const name of [asid, GLOBAL, GLOBAL + 1]) {
       const tag = this.#tags.lookup(vmid * VMID_UNIT + name)
@@ -140,7 +140,7 @@ export class Tlb {
     }
   }
 
-  /** Entries of every ASID of a VMID, by address. [SMMU 4.4.1.4 CMD_TLBI_NH_VAA] */
+  /** Entries of every ASID of a VMID, by address. [SMMU 4.4.2.3 CMD_TLBI_NH_VAA] */
   dropVaa(vmid: number, scope: AddressScope): void {
     const group = this.#groups.lookup(vmid)
     if (group >= 0) this.va.dropGroupPages(group, scope.first, scope.last, scope.mask, scope.want)

@@ -1,5 +1,5 @@
 /**
- * What happens to an incoming transaction, in the manual's order. [SMMU 3.3.3 Translation procedure]
+ * What happens to an incoming transaction, in the manual's order. [SMMU 3.3.3 Configuration and Translation lookup]
  *
  * 1. SMMUEN = 0: global bypass or abort.       5. The CD.
  * 2. The STE.                                  6. Stage 1: range, TLB, walk, permission.
@@ -148,7 +148,7 @@ export class Translator {
     this.#passThrough(transaction, outcome)
   }
 
-  /** Which CD serves the transaction. [SMMU 3.9.2.1 Substreams and stage 1 bypass] [SMMU 5.2 S1DSS] */
+  /** Which CD serves the transaction. [SMMU 3.3.2 StreamIDs to Context Descriptors] [SMMU 5.2 S1DSS] */
   #chooseContext(stream: StreamConfig, pasid: number, outcome: Outcome): number {
     const hasSubstreams = stream.stage1 && stream.cdMaxLg2 !== 0
     if (pasid !== NO_PASID) {
