@@ -3,6 +3,7 @@
  * on it, until software clears the error. [VTD 6.5.2 Queued Invalidation Interface, 6.5.2.11]
  */
 
+import { joinWord } from '../bits/address.js'
 import { maskOutside } from '../bits/layout.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
 import type { Capabilities } from './capabilities.js'
@@ -169,7 +170,9 @@ export class InvalidationQueue {
   /** Everything before it is done by now. The status is written before the interrupt. [VTD 6.5.2.9] */
   #wait(words: Int32Array): void {
     if (INVALIDATION_WAIT.SW.get(words, 0) !== 0) {
-      const address = INVALIDATION_WAIT.STADDR.get(words, 0) % 2 ** this.#caps.hawBits
+      // Bits above the host width are ignored; with them the address may be too long for one exact number.
+      const { STADDR } = INVALIDATION_WAIT
+      const address = joinWord(STADDR.lo(words, 0), STADDR.hi(words, 0) & (2 ** (this.#caps.hawBits - 32) - 1))
       this.#memory.store32(address, INVALIDATION_WAIT.STDATA.get(words, 0))
     }
     if (INVALIDATION_WAIT.IF.get(words, 0) === 0 || ICS.IWC.get(this.#words, ICS_WORD) !== 0) return

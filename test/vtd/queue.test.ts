@@ -37,6 +37,12 @@ describe('a wait descriptor', () => {
     expect(guest.load(STATUS_SLOT)).toBe(3n)
   })
 
+  it('ignores the bits of its status address above the host width, and keeps those below exact', () => {
+    const guest = running()
+    guest.queue(IQ.wait(5n, SLOT + 4n + (0xffffn << 48n)))
+    expect(guest.load(STATUS_SLOT)).toBe(5n << 32n)
+  })
+
   it('is a legal fence with neither status nor interrupt', () => {
     const guest = running()
     guest.queue(IQ.fence, IQ.wait(7n, SLOT))
