@@ -59,6 +59,7 @@ export class InvalidationQueue {
   #base = 0
   #bytes = 0
   #isWide = false
+  #isRunning = false
 
   /** @param words the register file */
   constructor(
@@ -95,8 +96,18 @@ export class InvalidationQueue {
     this.#setHead(0)
   }
 
-  /** Serves descriptors until the queue is empty or stops. */
+  /** Serves descriptors until the queue is empty or stops. A write from inside an interrupt does not nest. */
   run(): void {
+    if (this.#isRunning) return
+    this.#isRunning = true
+    try {
+      this.#serve()
+    } finally {
+      this.#isRunning = false
+    }
+  }
+
+  #serve(): void {
     const words = this.#words
     const step = this.#isWide ? 32 : 16
     while (this.isEnabled && FSTS.IQE.get(words, FSTS_WORD) === 0) {

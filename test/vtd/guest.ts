@@ -51,6 +51,8 @@ export class Guest {
   readonly memory = new Memory()
   readonly unit: VtdUnit
   readonly messages: [address: number, data: number][] = []
+  /** The guest's interrupt handler, which runs in the middle of what raised the interrupt. */
+  onMessage = (): void => {}
   readonly out = new Outcome()
   readonly #tx = new Transaction()
   #tail = 0
@@ -59,7 +61,10 @@ export class Guest {
   constructor(options: { preset?: PresetName; ids?: Partial<IdRegisters>; iotlb?: CacheGeometry } = {}) {
     this.memory.place(0, new SparseBacking(16 * 2 ** 20))
     const owner = {
-      message: (address: number, data: number) => this.messages.push([address, data]),
+      message: (address: number, data: number) => {
+        this.messages.push([address, data])
+        this.onMessage()
+      },
       interrupt: () => {},
     }
     const caches = options.iotlb === undefined ? {} : { iotlb: options.iotlb }

@@ -43,6 +43,20 @@ describe('a wait descriptor', () => {
     expect(guest.load(STATUS_SLOT)).toBe(5n << 32n)
   })
 
+  it('may interrupt a handler that rings the bell again', () => {
+    const guest = running()
+    guest.write(REG.IEADDR, 0xfee00000n)
+    guest.write(REG.IECTL, 0n)
+    guest.onMessage = () => {
+      guest.write(REG.ICS, 1n)
+      guest.queue(IQ.wait(BigInt(guest.messages.length), SLOT))
+    }
+    guest.queue(IQ.waitWithInterrupt(0x77n, SLOT + 8n), IQ.fence)
+    expect(guest.messages.length).toBe(1)
+    expect(guest.load(STATUS_SLOT)).toBe(1n)
+    expect(guest.read(REG.IQH, 8)).toBe(guest.read(REG.IQT, 8))
+  })
+
   it('is a legal fence with neither status nor interrupt', () => {
     const guest = running()
     guest.queue(IQ.fence, IQ.wait(7n, SLOT))
