@@ -44,8 +44,6 @@ export class Translator {
   isEnabled = false
   /** RTADDR.TTM as SRTP latched it. */
   ttm: number = TTM.LEGACY
-  /** RTADDR.SSIRWE as SRTP latched it; not offered. */
-  ssirwe = 0
   readonly counts = new Counts()
   readonly config: ConfigReader
   readonly walk: PageWalk
@@ -118,7 +116,6 @@ export class Translator {
     if (this.ttm === TTM.RESERVED) return REASON.RTA_1
     if (this.ttm === TTM.ABORT) return ecap.ADMS ? REASON.RTA_4 : REASON.RTA_1
     if (this.ttm === TTM.SCALABLE && !ecap.SMTS) return REASON.RTA_1
-    if (this.ttm === TTM.LEGACY && this.ssirwe !== 0) return REASON.RTA_1
     if (pasid === NO_PASID) return REASON.NONE
     if (this.ttm === TTM.LEGACY) return REASON.RTA_2
     return verMajor >= 8 && (access & ACCESS.EXECUTE) !== 0 ? REASON.RTA_5 : REASON.NONE

@@ -19,7 +19,7 @@ import { Translator } from './translate.js'
 
 /** Low dwords and full registers that software may store into without starting anything: offset → writable bits. */
 const PLAIN: ReadonlyMap<number, number> = new Map([
-  [REGISTER.RTADDR, 0xfffffc80],
+  [REGISTER.RTADDR, 0xfffffc00],
   [REGISTER.RTADDR + 4, -1],
   [REGISTER.CCMD, -1],
   [REGISTER.FEDATA, 0xffff],
@@ -31,6 +31,14 @@ const PLAIN: ReadonlyMap<number, number> = new Map([
   [REGISTER.IEADDR, 0xfffffffc],
   [REGISTER.IEUADDR, -1],
 ])
+
+/** High halves: what software may set in CCMD (ICC, CIRG, FM) and IOTLB (IVT, IIRG, DR, DW, DID). */
+const CCMD_HIGH_MASK = 0xe0000003
+const IOTLB_HIGH_MASK = 0xb003ffff
+
+/** High halves: CAIG and IAIG, which hardware alone writes. */
+const CAIG_HIGH = 0x18000000
+const IAIG_HIGH = 0x06000000
 
 /** Bits of IQT that software may set. */
 const IQT_MASK = 0x7fff0
@@ -122,7 +130,7 @@ export class VtdUnit implements RemappingUnit {
     this.#faults.restart()
     this.#queue.isEnabled = false
     this.#translator.isEnabled = false
-    this.#latchMode(TTM.LEGACY, 0)
+    this.#latchMode(TTM.LEGACY)
     this.#config.rootTable = 0
     this.#invalidator.dropAll()
   }
@@ -184,15 +192,14 @@ export class VtdUnit implements RemappingUnit {
     const at = REGISTER.RTADDR >>> 2
     const words = this.#words
     this.#config.rootTable = RTADDR.RTA.get(words, at) % 2 ** this.capabilities.hawBits
-    this.#latchMode(RTADDR.TTM.get(words, at), RTADDR.SSIRWE.get(words, at))
+    this.#latchMode(RTADDR.TTM.get(words, at))
     if (this.capabilities.cap.ESRTPS !== 0) this.#invalidator.dropAll()
     GSTS.RTPS.set(words, REGISTER.GSTS >>> 2, 1)
   }
 
-  #latchMode(ttm: number, ssirwe: number): void {
+  #latchMode(ttm: number): void {
     this.#config.isScalable = ttm === TTM.SCALABLE
     this.#translator.ttm = ttm
-    this.#translator.ssirwe = ssirwe
     this.#queue.ttm = ttm
   }
 
@@ -200,7 +207,7 @@ export class VtdUnit implements RemappingUnit {
   #contextCommand(high: number): void {
     const at = REGISTER.CCMD >>> 2
     const words = this.#words
-    words[at + 1] = high
+    words[at + 1] = (high & CCMD_HIGH_MASK) | (words[at + 1] & CAIG_HIGH)
     if (CCMD.ICC.get(words, at) === 0) return
     const granularity = CCMD.CIRG.get(words, at)
     const done =
@@ -220,7 +227,7 @@ export class VtdUnit implements RemappingUnit {
     const iva = this.capabilities.ivaOffset >>> 2
     const at = iva + 2
     const words = this.#words
-    words[at + 1] = high
+    words[at + 1] = (high & IOTLB_HIGH_MASK) | (words[at + 1] & IAIG_HIGH)
     if (IOTLB.IVT.get(words, at) === 0) return
     const granularity = IOTLB.IIRG.get(words, at)
     const done =

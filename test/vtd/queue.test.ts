@@ -246,4 +246,23 @@ describe('the registers', () => {
     expect(guest.read(0x58, 8)).toBe(0n)
     expect(guest.read(0x04)).toBe(0n)
   })
+
+  it('keep what hardware alone writes, and nothing in reserved bits', () => {
+    const guest = legacy()
+    guest.write(REG.CCMD, (1n << 63n) | (1n << 61n), 8)
+    guest.write(REG.IOTLB, (1n << 63n) | (1n << 60n), 8)
+    const all = (1n << 63n) - 1n
+    guest.write(REG.CCMD, all, 8)
+    // CIRG, CAIG as it was, FM.
+    expect(guest.read(REG.CCMD, 8) >> 32n).toBe((3n << 29n) | (1n << 27n) | 3n)
+    guest.write(REG.IOTLB, all, 8)
+    // IIRG, IAIG as it was, DR, DW, DID.
+    expect(guest.read(REG.IOTLB, 8)).toBe(((3n << 28n) | (1n << 25n) | 0x3ffffn) << 32n)
+    // SSIRWE is reserved without ECAP.SSIRWS.
+    guest.write(REG.RTADDR, 0x1fffn, 8)
+    expect(guest.read(REG.RTADDR, 8)).toBe(0x1c00n)
+    guest.write(REG.RTADDR, 0x1080n, 8)
+    guest.write(REG.GCMD, 3n << 30n)
+    expect(guest.dma(0x40_0000n)).toBe('0x300000')
+  })
 })
