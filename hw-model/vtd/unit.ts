@@ -126,7 +126,7 @@ export class VtdUnit implements RemappingUnit {
     words.set(this.capabilities.capWords, REGISTER.CAP >>> 2)
     words.set(this.capabilities.ecapWords, REGISTER.ECAP >>> 2)
     this.#faultEvent.reset()
-    this.#completionEvent.reset()
+    if (this.capabilities.ecap.QI !== 0) this.#completionEvent.reset()
     this.#faults.restart()
     this.#queue.isEnabled = false
     this.#translator.isEnabled = false
@@ -149,7 +149,9 @@ export class VtdUnit implements RemappingUnit {
   }
 
   #write(offset: number, value: number): void {
-    const { ivaOffset, frcdOffset, frcdCount } = this.capabilities
+    const { ivaOffset, frcdOffset, frcdCount, ecap } = this.capabilities
+    // Without a queue its registers are reserved. [VTD 11.4.9]
+    if (ecap.QI === 0 && offset >= REGISTER.IQH && offset < REGISTER.IQERCD + 8) return
     const plain = PLAIN.get(offset)
     if (plain !== undefined) this.#words[offset >>> 2] = value & plain
     else if (offset === REGISTER.GCMD) this.#command(value)

@@ -265,4 +265,14 @@ describe('the registers', () => {
     guest.write(REG.GCMD, 3n << 30n)
     expect(guest.dma(0x40_0000n)).toBe('0x300000')
   })
+
+  it('of the queue are reserved on a unit without one', () => {
+    const guest = new Guest({ preset: 'vtd-legacy', ids: { ECAP: [0xfc1, 0] } })
+    for (const offset of [REG.IQT, REG.IQA, REG.ICS, REG.IECTL, REG.IEDATA, REG.IEADDR]) {
+      guest.write(offset, 0xffff_ffffn)
+      expect(guest.read(offset)).toBe(0n)
+    }
+    guest.write(REG.GCMD, 1n << 26n)
+    expect(guest.read(REG.GSTS)).toBe(0n)
+  })
 })
