@@ -130,7 +130,7 @@ export class Context {
     if (this.#isEnding) return this.#ended
     this.#isEnding = true
     this.#cancelLease?.()
-    this.core.forget(this)
+    this.core.forget(this, why)
     this.waiters.wakeAll()
     const own = byOwnCall ? 1 : 0
     const idle = this.#active > own ? this.#whenIdle(own) : undefined

@@ -9,6 +9,7 @@ import { all } from './completion.js'
 import { Context, LIFETIME, lifetimeOf } from './context.js'
 import type { Device } from './device.js'
 import type { Completion } from './driver.js'
+import { EndedLeases } from './ended-leases.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
 import type { Machine, PlatformDevice } from './machine.js'
 import { Quota } from './quota.js'
@@ -55,6 +56,7 @@ export class Core {
   readonly #eventSink: EventSink
   readonly #byToken = new Map<string, Context>()
   readonly #ofUser = new Map<number, Quota>()
+  readonly #endedLeases = new EndedLeases()
   #contexts = 0n
   #calls = 0
 
@@ -120,6 +122,8 @@ export class Core {
     if (context !== undefined && context.uid === peer.uid) return context
     const boot = TOKEN_FORM.exec(token)?.[1]
     if (boot !== undefined && boot !== this.bootId) throw new Unavailable()
+    if (token === '') throw new Refusal('EBADF', 'the request names no context; OpenContext gives the token for it')
+    this.#refuseEnded(token, peer)
     throw new Refusal('EBADF', 'no context of yours has this token; OpenContext gives one')
   }
 
@@ -169,7 +173,9 @@ export class Core {
   }
 
   /** A context takes no more calls. For `Context`. */
-  forget(context: Context): void {
+  forget(context: Context, why: EndReason): void {
+    const { token, number, uid, leaseMs } = context
+    if (why === 'lease') this.#endedLeases.add(token, { number, uid, leaseMs, endedAt: this.clock.now() })
     this.#byToken.delete(context.token)
     context.connection?.contexts.delete(context)
   }
@@ -201,6 +207,17 @@ export class Core {
       connection.own = this.open(peer, { lifetime: LIFETIME.CONNECTION, leaseMs: 0, label: '' })
     }
     return connection.own
+  }
+
+  #refuseEnded(token: string, { uid }: Peer): void {
+    const ended = this.#endedLeases.find(token, uid)
+    if (ended === undefined) return
+    const { number, leaseMs } = ended
+    const ago = Math.round(this.clock.now() - ended.endedAt)
+    const reason =
+      `the lease of context ${number} ran out ${ago} ms ago, ${leaseMs} ms after its last call; ` +
+      'open another, renew it in time, or take CONNECTION or EXPLICIT'
+    throw new Refusal('EBADF', reason, { context_number: number, lease_ms: leaseMs, ended_ms_ago: ago })
   }
 
   #quotaOf(uid: number): Quota {

@@ -162,7 +162,13 @@ function refuseBound(call: Call, platform: PlatformDevice): void {
   if (by.context === call.context) {
     throw new Refusal('EINVAL', `this context has bound ${platform.name} already, as id ${by.id}`, { device_id: by.id })
   }
-  throw new Refusal('EBUSY', `another context has bound ${platform.name}`, { device_name: platform.name })
+  const facts = { device_name: platform.name }
+  // Of another user's contexts nothing is told but that they are there.
+  if (by.context.uid !== call.context.uid) throw new Refusal('EBUSY', `another user has bound ${platform.name}`, facts)
+  const { number, label } = by.context
+  const named = label === '' ? '' : `, ${JSON.stringify(label)},`
+  const reason = `context ${number}${named} has bound ${platform.name}; it is free when that context unbinds it or ends`
+  throw new Refusal('EBUSY', reason, { ...facts, context_number: number, label })
 }
 
 /** A parent taken whole and its mediated children exclude each other, and one PASID is one's alone. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { HANDLERS } from '../../server/core/index.js'
 import { Refusal } from '../../server/core/refusal.js'
 import { World } from './world.js'
 
@@ -185,6 +186,15 @@ describe('what a device authorises', () => {
     const child = world.bind('arm/mdev5')
     const other = world.open().context
     expect(world.no('BindDevice', { deviceName: 'arm' }, other)).toBe('EBUSY')
+    const named = world.open({ label: 'nightly' })
+    world.do('BindDevice', { deviceName: 'mock' }, named.context)
+    const told = world.refusal('BindDevice', { deviceName: 'mock' }, other)
+    expect(told.message).toContain(`context ${named.contextNumber}, "nightly", has bound mock`)
+    expect(told.context).toMatchObject({ context_number: named.contextNumber, label: 'nightly' })
+    const stranger = world.open({}, { uid: 1001 }).context
+    const peer = { uid: 1001 }
+    const bind = () => world.core.call(peer, HANDLERS.BindDevice, { context: stranger, deviceName: 'mock', grant: 0 })
+    expect(bind).toThrow('another user has bound mock')
     const { deviceId } = world.do('BindDevice', { deviceName: 'arm', grant: PASID_ONLY }, other)
     const { ioasId } = world.do('CreateIoas', {}, other)
     const { domainId } = world.do('CreatePagingDomain', { deviceId, ioasId, flags: PASID }, other)

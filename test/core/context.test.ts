@@ -108,6 +108,43 @@ describe('a token', () => {
     expect(world.no('CreateIoas', {}, '')).toBe('EBADF')
   })
 
+  it('that is empty is told to be missing', () => {
+    const world = new World()
+    expect(() => world.do('CreateIoas', {}, '')).toThrow('the request names no context')
+  })
+
+  it('whose lease ran out is told so to its user, with its number and when; one that was closed is not', async () => {
+    const world = new World()
+    const { context, contextNumber } = world.open({ lifetime: LEASE, leaseMs: 100 })
+    const closed = world.open({ lifetime: LEASE, leaseMs: 100 }).context
+    world.do('CloseContext', {}, closed)
+    await world.clock.advance(150)
+    const told = world.refusal('CreateIoas', {}, context)
+    expect(told.message).toContain(
+      `the lease of context ${contextNumber} ran out 50 ms ago, 100 ms after its last call`,
+    )
+    expect(told).toMatchObject({ name: 'EBADF', context: { context_number: contextNumber, ended_ms_ago: 50 } })
+    expect(() => world.core.contextOf(context, { uid: 1001 })).toThrow('no context of yours')
+    expect(() => world.do('CreateIoas', {}, closed)).toThrow('no context of yours')
+  })
+
+  it('whose lease ran out is forgotten when a thousand more have', async () => {
+    let tokens = 0
+    const random = {
+      bytes: (count: number) => new Uint8Array(Uint32Array.of(++tokens, 0, 0, 0).buffer).slice(0, count),
+    }
+    const world = new World({ random })
+    const first = world.open({ lifetime: LEASE, leaseMs: 1 }).context
+    await world.clock.advance(1)
+    for (let round = 0; round < 5; round++) {
+      const { context } = world.open({ lifetime: LEASE, leaseMs: 1 })
+      for (let i = 0; i < 210; i++) world.open({ lifetime: LEASE, leaseMs: 1 })
+      await world.clock.advance(1)
+      expect(() => world.do('CreateIoas', {}, context)).toThrow('ran out')
+    }
+    expect(() => world.do('CreateIoas', {}, first)).toThrow('no context of yours')
+  })
+
   it('of an earlier boot is unavailable, not wrong', () => {
     const world = new World()
     const earlier = `${'0'.repeat(32)}${world.token.slice(32)}`
