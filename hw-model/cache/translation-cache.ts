@@ -24,6 +24,9 @@ export const DEFAULT_GEOMETRY: CacheGeometry = { entries: 4096, ways: 4 }
 /** Answered by `find` when nothing matches. */
 export const MISS = -1
 
+/** Pages of a span, by its log2 of bytes. */
+const SPAN_PAGES = Float64Array.from({ length: 65 }, (_, lg2) => 2 ** (lg2 - 12))
+
 /** Leaf sizes go from 2^12 up; one bit a size in `#sizes`. */
 const PAGE_LG2 = 12
 
@@ -189,10 +192,10 @@ export class TranslationCache {
   #dropWhere(owner: Int32Array, key: number, first: Page, last: Page, mask: number, want: number): void {
     for (let slot = 0; slot < owner.length; slot++) {
       if (owner[slot] !== key || this.#tag[slot] < 0 || (this.flags[slot] & mask) !== want) continue
-      const spanLg2 = this.#spanLg2[slot] - PAGE_LG2
-      const start = alignDown(this.#page[slot], spanLg2)
-      const end = start + 2 ** spanLg2 - 1
-      if (start <= last && first <= end) this.#tag[slot] = -1
+      const pages = SPAN_PAGES[this.#spanLg2[slot]]
+      const page = this.#page[slot]
+      const start = pages === 1 ? page : page - (page % pages)
+      if (start <= last && first < start + pages) this.#tag[slot] = -1
     }
   }
 
