@@ -78,6 +78,12 @@ export class Outcome {
   tag = 0
 }
 
+/**
+ * Queue entries that a unit takes before it stops and its programmer is heard again. Hardware consumes its queues at its
+ * own pace and may stop between any two entries; without an end, a full queue of 2^19 commands would be one call of ours.
+ */
+export const QUEUE_RUN = 64
+
 /** What an address counts in: guest-physical, behind stage 2, or physical. */
 export type Space = 'ipa' | 'pa'
 
@@ -148,8 +154,12 @@ export interface RemappingUnit {
   readonly registerBytes: number
   /** Reads a register of 4 or 8 bytes at an aligned offset. Unknown offsets read 0. Halves are unsigned, low first. */
   readRegister(offset: number, bytes: 4 | 8): readonly [lo: number, hi: number]
-  /** Writes a register of 4 or 8 bytes; what it starts has happened when this returns, unless the unit must wait. */
+  /** Writes a register of 4 or 8 bytes, and takes the first QUEUE_RUN entries of a queue that this sets going. */
   writeRegister(offset: number, bytes: 4 | 8, lo: number, hi: number): void
+  /** A queue has entries that the unit can take: what a write started has not all happened. */
+  readonly hasWork: boolean
+  /** Takes the next QUEUE_RUN entries, if there are any. */
+  run(): void
   /** Ends a transaction in `outcome`: sets flags, fills caches, records faults. Never throws, never allocates. */
   translate(transaction: Transaction, outcome: Outcome): void
   /** The same walk, dry and from memory alone: no cache is read or filled, no flag set, nothing recorded. */

@@ -5,6 +5,7 @@ import type { Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import type { Clock, CoreEvent } from './core/ambient.js'
 import { Core } from './core/core.js'
+import { TURN_MS } from './core/limits.js'
 import { createMachine } from './drivers/machine.js'
 import { type Listener, openListener } from './listeners.js'
 import { manualClock, systemClock } from './ops/clock.js'
@@ -17,6 +18,7 @@ import { peerCredentials, tryLock } from './ops/native.js'
 import { cryptoRandom, seededRandom } from './ops/random.js'
 import { SharedMemory } from './ops/shared-memory.js'
 import { readOrMakeToken } from './ops/token.js'
+import { eventLoopTurn } from './ops/turn.js'
 import { packageVersion } from './ops/version.js'
 import { Dispatcher } from './rpc/dispatch.js'
 import { METHOD_TABLE } from './rpc/method-table.js'
@@ -97,6 +99,7 @@ function makeCore(config: Config, log: Log): Core {
     }),
     clock,
     random,
+    turn: eventLoopTurn(TURN_MS),
     limits: limitsWith(config.limits),
     eventSink: (event) => logEvent(log, event),
     facts: {

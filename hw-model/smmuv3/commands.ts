@@ -2,6 +2,7 @@
 
 import type { Page } from '../bits/address.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
+import { QUEUE_RUN } from '../port.js'
 import {
   CMD_CFGI_CD,
   CMD_CFGI_STE,
@@ -61,18 +62,22 @@ export class CommandQueue {
     this.#shape = new QueueShape(registers, OFFSET.CMDQ_BASE, COMMAND.$.bytes, features.commandQueueLg2)
   }
 
-  /** Consumes until the queue is empty, disabled or in error. A write from inside an interrupt does not nest. */
+  /**
+   * Consumes QUEUE_RUN commands, or until the queue is empty, disabled or in error. A write from inside an interrupt
+   * does not nest.
+   */
   consume(): void {
     if (this.#isConsuming) return
     this.#isConsuming = true
     try {
-      while (this.#canConsume() && this.#one());
+      for (let left = QUEUE_RUN; left > 0 && this.canConsume && this.#one(); left--);
     } finally {
       this.#isConsuming = false
     }
   }
 
-  #canConsume(): boolean {
+  /** There is a command, and nothing keeps the queue from taking it. */
+  get canConsume(): boolean {
     const { words } = this.#registers
     if (!this.#registers.isOn(CR0.CMDQEN) || this.#registers.isActive(GERROR.CMDQ_ERR)) return false
     const held = this.#shape.held(words[PROD], words[CONS])

@@ -84,6 +84,14 @@ export class SmmuV3 implements RemappingUnit {
     if (bytes === 8) this.#write(offset + 4, hi | 0)
   }
 
+  get hasWork(): boolean {
+    return this.commands.canConsume
+  }
+
+  run(): void {
+    this.commands.consume()
+  }
+
   translate(transaction: Transaction, outcome: Outcome): void {
     this.#translator.translate(transaction, outcome)
   }

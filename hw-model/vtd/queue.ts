@@ -6,6 +6,7 @@
 import { joinWord } from '../bits/address.js'
 import { maskOutside } from '../bits/layout.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
+import { QUEUE_RUN } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import type { EventBlock } from './events.js'
 import type { FaultRecorder } from './faults.js'
@@ -60,6 +61,7 @@ export class InvalidationQueue {
   #bytes = 0
   #isWide = false
   #isRunning = false
+  #isDraining = false
 
   /** @param words the register file */
   constructor(
@@ -91,12 +93,24 @@ export class InvalidationQueue {
 
   /** QIE goes off: what is queued is drained first, unless the queue had stopped. */
   disable(): void {
+    this.#isDraining = true
     this.run()
-    this.isEnabled = false
-    this.#setHead(0)
   }
 
-  /** Serves descriptors until the queue is empty or stops. A write from inside an interrupt does not nest. */
+  /** Back to power-on. */
+  reset(): void {
+    this.isEnabled = false
+    this.#isDraining = false
+  }
+
+  /** There is a descriptor, and no error keeps the queue from taking it. */
+  get canRun(): boolean {
+    const words = this.#words
+    if (!this.isEnabled || FSTS.IQE.get(words, FSTS_WORD) !== 0) return false
+    return IQH.QH.get(words, IQH_WORD) !== IQT.QT.get(words, IQT_WORD)
+  }
+
+  /** Serves QUEUE_RUN descriptors, or until the queue is empty or stops. A write from inside an interrupt does not nest. */
   run(): void {
     if (this.#isRunning) return
     this.#isRunning = true
@@ -110,18 +124,19 @@ export class InvalidationQueue {
   #serve(): void {
     const words = this.#words
     const step = this.#isWide ? 32 : 16
-    while (this.isEnabled && FSTS.IQE.get(words, FSTS_WORD) === 0) {
+    for (let left = QUEUE_RUN; left > 0 && this.canRun; left--) {
       const head = IQH.QH.get(words, IQH_WORD) * 16
       const tail = IQT.QT.get(words, IQT_WORD) * 16
-      if (head === tail) return
       const error = this.#queueError(tail) || this.#fetch(this.#base + head, step)
-      if (error !== 0) {
-        this.#stop(error)
-        return
-      }
-      this.completed++
-      this.#setHead((head + step) % this.#bytes)
+      if (error === 0) {
+        this.completed++
+        this.#setHead((head + step) % this.#bytes)
+      } else this.#stop(error)
     }
+    if (!this.#isDraining || this.canRun) return
+    this.#isDraining = false
+    this.isEnabled = false
+    this.#setHead(0)
   }
 
   /** A write to ICS: the completion is acknowledged. */

@@ -99,6 +99,15 @@ export class VtdUnit implements RemappingUnit {
     return this.#iotlb.cache.countLive()
   }
 
+  get hasWork(): boolean {
+    return this.#queue.canRun
+  }
+
+  run(): void {
+    this.#queue.run()
+    this.#showQueue()
+  }
+
   translate(transaction: Transaction, outcome: Outcome): void {
     this.#translator.translate(transaction, outcome)
   }
@@ -128,7 +137,7 @@ export class VtdUnit implements RemappingUnit {
     this.#faultEvent.reset()
     if (this.capabilities.ecap.QI !== 0) this.#completionEvent.reset()
     this.#faults.restart()
-    this.#queue.isEnabled = false
+    this.#queue.reset()
     this.#translator.isEnabled = false
     this.#latchMode(TTM.LEGACY)
     this.#config.rootTable = 0
@@ -176,9 +185,9 @@ export class VtdUnit implements RemappingUnit {
     if (GCMD.SRTP.get(GCMD_WORDS, 0) !== 0) this.#setRootTable()
     const qie = GCMD.QIE.get(GCMD_WORDS, 0)
     if (ecap.QI !== 0 && qie !== GSTS.QIES.get(this.#words, status)) {
-      GSTS.QIES.set(this.#words, status, qie)
       if (qie !== 0) this.#queue.enable()
       else this.#queue.disable()
+      this.#showQueue()
     }
     const te = GCMD.TE.get(GCMD_WORDS, 0)
     if (te === GSTS.TES.get(this.#words, status)) return
@@ -187,6 +196,11 @@ export class VtdUnit implements RemappingUnit {
     if (te !== 0) return
     if (ecap.SMTS !== 0) this.#invalidator.dropAll()
     this.#faults.restart()
+  }
+
+  /** QIES follows QIE once the queue is drained. */
+  #showQueue(): void {
+    GSTS.QIES.set(this.#words, REGISTER.GSTS >>> 2, this.#queue.isEnabled ? 1 : 0)
   }
 
   /** SRTP: all of RTADDR takes effect now, and not when it was written. [VTD 6.6] */
@@ -254,13 +268,13 @@ export class VtdUnit implements RemappingUnit {
   #writeFaultStatus(value: number): void {
     this.#faults.writeStatus(value)
     this.#queue.clearError()
-    this.#queue.run()
+    this.run()
   }
 
   #writeTail(value: number): void {
     if (this.capabilities.ecap.QI === 0) return
     this.#words[REGISTER.IQT >>> 2] = value & IQT_MASK
-    this.#queue.run()
+    this.run()
   }
 
   /** GCMD and IVA read as 0. */

@@ -11,6 +11,22 @@ export interface Clock {
   advance?(ms: number): Promise<void>
 }
 
+/**
+ * The present turn of the event loop. All who work in it share one budget, so that nobody waits longer for his turn
+ * than that.
+ */
+export interface Turn {
+  /** Somebody begins to work; the first one of a turn starts its budget. */
+  begin(): void
+  /** The budget is used up: whoever still works gives way at his next pause. */
+  spent(): boolean
+  /** Ends in a later turn, when it is the caller's again. Those who wait go on one after the other. */
+  next(): Promise<void>
+}
+
+/** A turn that is never over: whatever is asked for is done at once. */
+export const ENDLESS_TURN: Turn = { begin() {}, spent: () => false, next: () => Promise.resolve() }
+
 /** Unpredictable bytes, or with `--seed` repeatable ones. */
 export interface RandomSource {
   bytes(count: number): Uint8Array

@@ -1,8 +1,14 @@
 /** An area: one mapping of an IOAS, a slice of pages at a range of IOVAs with rights of its own. */
 
-import type { PagingOps, Protection } from './driver.js'
+import type { Protection } from './driver.js'
+import { ENTRIES_A_STEP } from './limits.js'
 import { type Pages, pageOffset, type Segment, unpin } from './pages.js'
-import { min, PAGE } from './u64.js'
+import { min } from './u64.js'
+
+/** One call that maps: its areas are there for others when it is done, all at once. */
+export interface Setup {
+  isDone: boolean
+}
 
 /** One mapping. Areas never merge and are never split. */
 export class Area {
@@ -14,20 +20,28 @@ export class Area {
   readonly protection: Protection
   /** Pinned memory, in order; none while the IOAS has no domain. */
   segments: readonly Segment[] = []
-  /** It is out of every table, and its flush has not ended: EBUSY to others. */
+  /** It is being taken out of the tables, or its flush has not ended. */
   leaving = false
+  readonly #setup: Setup
 
-  constructor(start: bigint, length: bigint, pages: Pages, offset: bigint, protection: Protection) {
+  constructor(slice: { pages: Pages; offset: bigint; length: bigint }, start: bigint, how: Protection, setup: Setup) {
     this.start = start
-    this.last = start + length - 1n
-    this.pages = pages
-    this.offset = offset
-    this.protection = protection
+    this.last = start + slice.length - 1n
+    this.pages = slice.pages
+    this.offset = slice.offset
+    this.protection = how
+    this.#setup = setup
   }
 
   /** Bytes. */
   get length(): bigint {
     return this.last - this.start + 1n
+  }
+
+  /** What another call is doing with it, if anything: then it is EBUSY to all others. [uAPI IOMMU_IOAS_UNMAP] */
+  get busy(): 'mapped' | 'unmapped' | undefined {
+    if (this.leaving) return 'unmapped'
+    return this.#setup.isDone ? undefined : 'mapped'
   }
 
   /** Whether IOVA, length and source are multiples of `alignment` alike. */
@@ -42,26 +56,42 @@ export class Area {
   }
 }
 
+/** Part of an area that one step writes into a domain's tables: physically contiguous, in leaves of one size. */
+export interface Piece {
+  readonly iova: bigint
+  readonly address: number
+  readonly length: bigint
+}
+
 /**
- * Writes a pinned area into one domain's tables, or, when the driver refuses, nothing of it.
+ * The pieces of a pinned area, ascending, each of at most ENTRIES_A_STEP leaves. A leaf that the driver would use for
+ * the area as a whole is never cut.
  *
- * @param hugePages leaves may be larger than a page of 4096 bytes
+ * @param sizes that leaves may have, ascending
  */
-export function install(ops: PagingOps, area: Area, hugePages: boolean): void {
+export function* piecesOf(area: Area, sizes: readonly bigint[]): Iterable<Piece> {
   let iova = area.start
-  try {
-    for (const { region, offset, length } of area.segments) {
-      let address = region.memory.address + offset
-      const step = hugePages ? length : PAGE
-      for (let left = length; left > 0n; left -= step) {
-        const bytes = min(left, step)
-        ops.map(iova, address, bytes, area.protection)
-        iova += bytes
-        address += Number(bytes)
-      }
+  for (const { region, offset, length } of area.segments) {
+    let address = region.memory.address + offset
+    for (let left = length; left > 0n; ) {
+      const bytes = pieceAt(iova, BigInt(address), left, sizes)
+      yield { iova, address, length: bytes }
+      iova += bytes
+      address += Number(bytes)
+      left -= bytes
     }
-  } catch (error) {
-    if (iova > area.start) ops.unmap(area.start, iova - area.start)
-    throw error
   }
+}
+
+const ENTRIES = BigInt(ENTRIES_A_STEP)
+
+function pieceAt(iova: bigint, address: bigint, left: bigint, sizes: readonly bigint[]): bigint {
+  let leaf = sizes.length - 1
+  while (leaf > 0 && (((iova | address) & (sizes[leaf] - 1n)) !== 0n || left < sizes[leaf])) leaf--
+  const size = sizes[leaf]
+  const bytes = min(left < size ? left : left - (left % size), size * ENTRIES)
+  const larger = sizes[leaf + 1]
+  // Where a larger leaf can begin, its piece begins.
+  if (larger === undefined || (iova - BigInt(address)) % larger !== 0n) return bytes
+  return min(bytes, larger - (iova % larger))
 }

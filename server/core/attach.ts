@@ -10,6 +10,7 @@ import { Ioas } from './ioas.js'
 import { PagingDomain } from './paging-domain.js'
 import { Refusal } from './refusal.js'
 import { UserDomain } from './user-domain.js'
+import type { Work } from './work.js'
 
 const AUTO_FLAGS: PagingFlags = { nestParent: false, dirtyTracking: false, pasid: false }
 
@@ -23,24 +24,24 @@ export function pageTableOf(call: Call, ptId: number | undefined): Ioas | Domain
 }
 
 /** Fills an empty slot. Answers the domain that is in it now. */
-export function attach(call: Call, device: Device, slot: number, target: Ioas | Domain): Domain {
+export function* attach(call: Call, device: Device, slot: number, target: Ioas | Domain): Work<Domain> {
   if (!(target instanceof Ioas)) return put(call, device, slot, target)
   const fitting = firstFitting(target, (domain) => put(call, device, slot, domain))
   if (fitting !== undefined) return fitting
   // Attached first, filled second: what the attach refuses wins over what filling would.
   const made = makeAuto(call, device, target)
   put(call, device, slot, made)
-  target.join(made)
+  yield* target.join(made)
   return made
 }
 
 /** Moves an occupied slot to another domain. On refusal the old one stays. Answers the domain that is in it now. */
-export function replace(call: Call, device: Device, slot: number, target: Ioas | Domain): Domain {
+export function* replace(call: Call, device: Device, slot: number, target: Ioas | Domain): Work<Domain> {
   if (!(target instanceof Ioas)) return exchange(call, device, slot, target)
   const fitting = firstFitting(target, (domain) => exchange(call, device, slot, domain))
   if (fitting !== undefined) return fitting
   const made = makeAuto(call, device, target)
-  target.join(made)
+  yield* target.join(made)
   return exchange(call, device, slot, made)
 }
 

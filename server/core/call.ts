@@ -1,7 +1,7 @@
 /**
  * One call: what it made, what it must undo when it is refused, and which driver operations it waits for. A handler
- * checks and changes in one turn; what it started ends before its reply leaves, and until then other calls that would
- * change the same objects meet EBUSY.
+ * checks and changes in one step; a long one is work in slices. From its first pause until its reply leaves, other
+ * calls that would change the same objects meet EBUSY.
  */
 
 import type { Peer } from './ambient.js'
@@ -13,8 +13,9 @@ import type { QuotaName } from './limits.js'
 import type { Holder, IommuObject } from './object.js'
 import type { Kind } from './object-table.js'
 import { Refusal } from './refusal.js'
+import { carryOut, type Work } from './work.js'
 
-/** Answers a request, or throws a Refusal. A promise is for calls that wait for time to pass, which change nothing. */
+/** Answers a request, or throws a Refusal. A promise is for calls that wait, and for work that takes several turns. */
 export type Handler<Request, Reply> = (call: Call, request: Request) => Reply | Promise<Reply>
 
 /** A handler's hands. */
@@ -29,6 +30,8 @@ export class Call implements Holder {
   readonly #made: IommuObject[] = []
   readonly #taken: IommuObject[] = []
   readonly #pending: Promise<void>[] = []
+  /** Others can see it at work: what it took is in flight. */
+  #isInFlight = false
 
   constructor(core: Core, peer: Peer, context: Context | undefined, id: number) {
     this.core = core
@@ -72,11 +75,12 @@ export class Call implements Holder {
 
   /** Says that the call changes an object. @throws Refusal EBUSY */
   change<T extends IommuObject>(object: T): T {
-    if (object.inFlight) {
+    if (object.inFlight && !this.#taken.includes(object)) {
       const reason = `another call is still changing ${object.kind} ${object.id}; try again when it has answered`
       throw new Refusal('EBUSY', reason, { id: object.id })
     }
     this.#taken.push(object)
+    object.inFlight ||= this.#isInFlight
     return object
   }
 
@@ -98,20 +102,34 @@ export class Call implements Holder {
     else this.#pending.push(completion.then(then))
   }
 
+  /** Does work in slices: at once while the turn's budget lasts. */
+  inSlices<T>(work: Work<T>): T | Promise<T> {
+    return carryOut(work, this.core.turn, () => this.#takeOff())
+  }
+
   /** Ends a call that succeeded: when all is done, what it made becomes visible. For `Core.run`. */
   succeed(): Completion {
     if (this.#pending.length === 0) {
       this.#publish()
+      this.#land()
       return undefined
     }
-    return this.#whileInFlight(this.#settled()).then(() => this.#publish())
+    this.#takeOff()
+    return this.#settled()
+      .then(() => this.#publish())
+      .finally(() => this.#land())
   }
 
   /** Ends a call that was refused: everything it made is undone, newest first. For `Core.run`. */
   fail(): Completion {
     const undone = inOrder(this.#undo.reverse())
     const done = all([undone, ...this.#pending])
-    return done === undefined ? undefined : this.#whileInFlight(done)
+    if (done === undefined) {
+      this.#land()
+      return undefined
+    }
+    this.#takeOff()
+    return done.finally(() => this.#land())
   }
 
   async #settled(): Promise<void> {
@@ -119,13 +137,13 @@ export class Call implements Holder {
     for (let at = 0; at < this.#pending.length; at++) await this.#pending[at]
   }
 
-  async #whileInFlight(done: Promise<void>): Promise<void> {
+  #takeOff(): void {
+    this.#isInFlight = true
     for (const object of this.#taken) object.inFlight = true
-    try {
-      await done
-    } finally {
-      for (const object of this.#taken) object.inFlight = false
-    }
+  }
+
+  #land(): void {
+    if (this.#isInFlight) for (const object of this.#taken) object.inFlight = false
   }
 
   #publish(): void {

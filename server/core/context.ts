@@ -4,7 +4,7 @@
  */
 
 import type { Connection, EndReason, Peer } from './ambient.js'
-import { after, inOrder } from './completion.js'
+import { after } from './completion.js'
 import type { Core } from './core.js'
 import { Device } from './device.js'
 import type { Completion } from './driver.js'
@@ -15,6 +15,7 @@ import { Quota } from './quota.js'
 import { assert, Refusal } from './refusal.js'
 import { RegionTable } from './region.js'
 import { Waiters } from './waiters.js'
+import { finish, type Work } from './work.js'
 
 /** How a context ends by itself; the numbers are the contract's ContextLifetime. */
 export const LIFETIME = { UNSPECIFIED: 0, CONNECTION: 1, LEASE: 2, EXPLICIT: 3 } as const
@@ -134,7 +135,7 @@ export class Context {
     this.waiters.wakeAll()
     const own = byOwnCall ? 1 : 0
     const idle = this.#active > own ? this.#whenIdle(own) : undefined
-    this.#ended = after(idle, () => after(this.#destroyAll(), () => this.core.ended(this, why)))
+    this.#ended = after(idle, () => after(finish(this.#destroyAll(), this.core.turn), () => this.core.ended(this, why)))
     return this.#ended
   }
 
@@ -147,22 +148,17 @@ export class Context {
   }
 
   /** Devices first, as their files close; then ascending ids that nobody holds, again and again. [uAPI close(2)] */
-  #destroyAll(): Completion {
-    const devices = [...this.objects.ascending()].filter((object) => object instanceof Device)
-    const unbound = inOrder(devices.map((device) => () => device.unbind()))
-    return after(unbound, () => after(this.#destroyUnheld(), () => this.#releaseMemory()))
-  }
-
-  #destroyUnheld(): Completion {
-    const pass = [...this.objects.ascending()].map((object) => () => {
-      // An earlier step of the pass may have taken it along.
-      if (this.objects.find(object.id) === object && object.users === 0) return this.discard(object)
-    })
-    const before = this.objects.size
-    return after(inOrder(pass), () => {
-      assert(this.objects.size < before || before === 0, 'some object of a context has no users')
-      return this.objects.size === 0 ? undefined : this.#destroyUnheld()
-    })
+  *#destroyAll(): Work<void> {
+    for (const object of this.objects.ascending()) {
+      if (object instanceof Device) yield* object.unbinding()
+      yield
+    }
+    while (this.objects.size > 0) {
+      const before = this.objects.size
+      for (const object of this.objects.ascending()) yield object.users === 0 ? this.discard(object) : undefined
+      assert(this.objects.size < before, 'some object of a context has no users')
+    }
+    this.#releaseMemory()
   }
 
   #releaseMemory(): void {
@@ -174,6 +170,7 @@ export class Context {
   #watchLease(): void {
     this.#cancelLease?.()
     this.#cancelLease = this.core.clock.after(Math.max(1, this.leaseLeftMs), () => {
+      this.core.turn.begin()
       if (this.#active === 0 && this.leaseLeftMs === 0) this.end('lease')
       else this.#watchLease()
     })

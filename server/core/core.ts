@@ -3,7 +3,17 @@
  * through `call` or `run`.
  */
 
-import type { Clock, Connection, EndReason, EventSink, Peer, RandomSource, ServerFacts } from './ambient.js'
+import {
+  type Clock,
+  type Connection,
+  ENDLESS_TURN,
+  type EndReason,
+  type EventSink,
+  type Peer,
+  type RandomSource,
+  type ServerFacts,
+  type Turn,
+} from './ambient.js'
 import { Call, type Handler } from './call.js'
 import { all } from './completion.js'
 import { Context, LIFETIME, lifetimeOf } from './context.js'
@@ -21,6 +31,8 @@ export interface CoreOptions {
   readonly machine: Machine
   readonly clock: Clock
   readonly random: RandomSource
+  /** Absent: every call ends in the turn it began in, if no driver makes it wait. */
+  readonly turn?: Turn
   readonly limits?: Limits
   readonly eventSink?: EventSink
   readonly facts?: Partial<ServerFacts>
@@ -44,6 +56,7 @@ const TOKEN_FORM = /^([0-9a-f]{32})-[0-9a-f]{32}$/
 export class Core {
   readonly machine: Machine
   readonly clock: Clock
+  readonly turn: Turn
   readonly limits: Limits
   readonly facts: ServerFacts
   readonly failPoint: ((what: string) => void) | undefined
@@ -63,6 +76,7 @@ export class Core {
   constructor(options: CoreOptions) {
     this.machine = options.machine
     this.clock = options.clock
+    this.turn = options.turn ?? ENDLESS_TURN
     this.limits = options.limits ?? DEFAULT_LIMITS
     this.failPoint = options.failPoint
     this.#random = options.random
@@ -100,6 +114,7 @@ export class Core {
   ): Reply | Promise<Reply> {
     const call = new Call(this, peer, context, ++this.#calls)
     context?.enter()
+    this.turn.begin()
     let reply: Reply | Promise<Reply>
     try {
       reply = handler(call, request)
@@ -164,11 +179,13 @@ export class Core {
 
   /** A connection is gone, and with it what was opened to live as long. */
   connectionEnded(connection: Connection): Completion {
+    this.turn.begin()
     return all([...connection.contexts].map((context) => context.end('connection')))
   }
 
   /** Ends every context. */
   shutDown(): Completion {
+    this.turn.begin()
     return all(this.contexts.map((context) => context.end('shutdown')))
   }
 

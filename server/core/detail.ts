@@ -1,6 +1,7 @@
 /** Refusals as replies carry them, and arrays that are done up to the first element that is refused. */
 
 import { type Fact, Refusal } from './refusal.js'
+import { isLook, type Work } from './work.js'
 
 /** The contract's RefusalDetail. */
 export interface RefusalDetail {
@@ -24,16 +25,26 @@ export interface Progress {
 }
 
 /**
- * Does elements in order, up to the first that is refused.
+ * Does elements in order, up to the first that is refused; between some of them others may have their turn.
  *
- * @param each throws a Refusal; its context is told with the element's index
+ * @param each throws a Refusal; its context is told with the element's index. One that is work itself is waited for
  */
-export function forEachUntilRefused<T>(elements: readonly T[], each: (element: T, index: number) => void): Progress {
-  for (const [index, element] of elements.entries()) {
-    const refusal = refusalOf(() => each(element, index))
-    if (refusal !== undefined) return { doneCount: index, refusal: withIndex(refusal, index) }
-  }
-  return { doneCount: elements.length }
+export function* forEachUntilRefused<T>(
+  elements: readonly T[],
+  each: (element: T, index: number) => Work<void> | void,
+): Work<Progress> {
+  let index = 0
+  const refusal = yield* refusalIn(
+    (function* () {
+      for (; index < elements.length; index++) {
+        if (index > 0 && isLook(index)) yield
+        const work = each(elements[index], index)
+        if (work !== undefined) yield* work
+      }
+    })(),
+  )
+  if (refusal === undefined) return { doneCount: elements.length }
+  return { doneCount: index, refusal: withIndex(refusal, index) }
 }
 
 /** The refusal that an action ended with, or undefined; anything else it throws is a bug and goes on. */
@@ -47,7 +58,19 @@ export function refusalOf(action: () => void): Refusal | undefined {
   }
 }
 
-function withIndex(refusal: Refusal, index: number): RefusalDetail {
+/** The refusal that work ended with, or undefined. */
+export function* refusalIn(work: Work<void>): Work<Refusal | undefined> {
+  try {
+    yield* work
+    return undefined
+  } catch (error) {
+    if (error instanceof Refusal) return error
+    throw error
+  }
+}
+
+/** A refusal of an element as a message, with the element's index. */
+export function withIndex(refusal: Refusal, index: number): RefusalDetail {
   const detail = detailOf(refusal)
   return { ...detail, context: { index: String(index), ...detail.context } }
 }

@@ -2,8 +2,9 @@
 
 import { attach, pageTableOf, replace } from './attach.js'
 import type { Call } from './call.js'
-import { Device, GRANT, type Grant } from './device.js'
+import { Device, type Domain, GRANT, type Grant } from './device.js'
 import { RID_SLOT } from './driver.js'
+import type { Ioas } from './ioas.js'
 import type { PlatformDevice } from './machine.js'
 import { Refusal } from './refusal.js'
 
@@ -33,7 +34,9 @@ export function getDevice(
   request: { readonly deviceId: number },
 ): { device: DeviceInfo; grant: Grant; attachments: readonly { pasid: number; domainId: number }[] } {
   const device = call.look(Device, request.deviceId, 'device_id')
+  // One that its own call still fills has no id for others.
   const attachments = [...device.slots]
+    .filter(([, domain]) => call.context.objects.find(domain.id) === domain)
     .map(([pasid, domain]) => ({ pasid, domainId: domain.id }))
     .sort((a, b) => a.pasid - b.pasid)
   return { device: describe(call, device.platform), grant: device.grant, attachments }
@@ -65,10 +68,14 @@ export function bindDevice(
 }
 
 /** Detaches everything and gives the device back. */
-export function unbindDevice(call: Call, request: { readonly deviceId: number }): Record<never, never> {
+export function unbindDevice(call: Call, request: { readonly deviceId: number }): Empty | Promise<Empty> {
   const device = call.take(Device, request.deviceId, 'device_id')
-  call.after(device.unbind())
-  return {}
+  return call.inSlices(
+    (function* () {
+      yield* device.unbinding()
+      return {}
+    })(),
+  )
 }
 
 interface RidRequest {
@@ -81,16 +88,15 @@ interface PasidRequest extends RidRequest {
 }
 
 /** Attaches an empty RID. */
-export function attachRid(call: Call, request: RidRequest): { domainId: number } {
+export function attachRid(call: Call, request: RidRequest): Attached | Promise<Attached> {
   const device = ridOf(call, request)
-  return { domainId: attach(call, device, RID_SLOT, pageTableOf(call, request.ptId)).id }
+  return attached(call, device, RID_SLOT, pageTableOf(call, request.ptId))
 }
 
 /** Moves an occupied RID. */
-export function replaceRid(call: Call, request: RidRequest): { domainId: number; hitless: boolean } {
+export function replaceRid(call: Call, request: RidRequest): Replaced | Promise<Replaced> {
   const device = ridOf(call, request)
-  const domain = replace(call, device, RID_SLOT, pageTableOf(call, request.ptId))
-  return { domainId: domain.id, hitless: device.platform.device.lastSetWasHitless ?? false }
+  return replaced(call, device, RID_SLOT, pageTableOf(call, request.ptId))
 }
 
 /** Blocks a RID. */
@@ -100,18 +106,17 @@ export function detachRid(call: Call, request: { readonly deviceId: number }): R
 }
 
 /** Attaches an empty PASID. */
-export function attachPasid(call: Call, request: PasidRequest): { domainId: number } {
+export function attachPasid(call: Call, request: PasidRequest): Attached | Promise<Attached> {
   const device = call.take(Device, request.deviceId, 'device_id')
   const slot = pasidSlot(call, device, request.pasid)
-  return { domainId: attach(call, device, slot, pageTableOf(call, request.ptId)).id }
+  return attached(call, device, slot, pageTableOf(call, request.ptId))
 }
 
 /** Moves an occupied PASID. */
-export function replacePasid(call: Call, request: PasidRequest): { domainId: number; hitless: boolean } {
+export function replacePasid(call: Call, request: PasidRequest): Replaced | Promise<Replaced> {
   const device = call.take(Device, request.deviceId, 'device_id')
   const slot = pasidSlot(call, device, request.pasid)
-  const domain = replace(call, device, slot, pageTableOf(call, request.ptId))
-  return { domainId: domain.id, hitless: device.platform.device.lastSetWasHitless ?? false }
+  return replaced(call, device, slot, pageTableOf(call, request.ptId))
 }
 
 /** Blocks a PASID. */
@@ -131,6 +136,33 @@ export function resetDevice(call: Call, request: { readonly deviceId: number }):
   call.after(device.platform.device.reset())
   // Transactions are never left pending: page requests and stalls are not offered.
   return { abortedCount: 0 }
+}
+
+type Empty = Record<never, never>
+
+interface Attached {
+  readonly domainId: number
+}
+
+interface Replaced extends Attached {
+  readonly hitless: boolean
+}
+
+function attached(call: Call, device: Device, slot: number, target: Ioas | Domain): Attached | Promise<Attached> {
+  return call.inSlices(
+    (function* () {
+      return { domainId: (yield* attach(call, device, slot, target)).id }
+    })(),
+  )
+}
+
+function replaced(call: Call, device: Device, slot: number, target: Ioas | Domain): Replaced | Promise<Replaced> {
+  return call.inSlices(
+    (function* () {
+      const { id } = yield* replace(call, device, slot, target)
+      return { domainId: id, hitless: device.platform.device.lastSetWasHitless ?? false }
+    })(),
+  )
 }
 
 function describe(call: Call, platform: PlatformDevice): DeviceInfo {

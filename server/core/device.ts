@@ -1,6 +1,6 @@
 /** A platform device that a context has bound, and the domains in its slots. [uAPI VFIO_DEVICE_BIND_IOMMUFD] */
 
-import { after, inOrder } from './completion.js'
+import { after } from './completion.js'
 import type { Context } from './context.js'
 import { type Completion, RID_SLOT } from './driver.js'
 import type { PlatformDevice } from './machine.js'
@@ -8,6 +8,7 @@ import { type Holder, IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
 import type { UserDomain } from './user-domain.js'
 import type { Vdevice } from './viommu.js'
+import { finish, type Work } from './work.js'
 
 /** A domain of any kind. */
 export type Domain = PagingDomain | UserDomain
@@ -73,17 +74,18 @@ export class Device extends IommuObject {
     return domain.isAuto && domain.users === 0 && isPublished ? this.context.discard(domain) : undefined
   }
 
-  /** Its file closes: PASIDs, then the RID are detached, its vDEVICE's id is spoilt, and the device is free. */
+  /** Its file closes: everything is detached and the device is free. */
   unbind(): Completion {
+    return finish(this.unbinding(), this.context.core.turn)
+  }
+
+  /** PASIDs, then the RID are detached, the vDEVICE's id is spoilt, and the device is free. */
+  *unbinding(): Work<void> {
     const pasids = [...this.slots.keys()].filter((slot) => slot !== RID_SLOT).sort((a, b) => a - b)
-    const detached = inOrder([...pasids, RID_SLOT].map((slot) => () => this.detach(slot)))
-    return after(detached, () => {
-      const buried = this.vdevice === undefined ? undefined : this.context.bury(this.vdevice)
-      return after(buried, () => {
-        this.drop(this.#binding)
-        return this.context.discard(this)
-      })
-    })
+    for (const slot of [...pasids, RID_SLOT]) yield this.detach(slot)
+    if (this.vdevice !== undefined) yield this.context.bury(this.vdevice)
+    this.drop(this.#binding)
+    yield this.context.discard(this)
   }
 
   destroy(): Completion {

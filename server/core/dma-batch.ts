@@ -3,10 +3,11 @@
  * nothing for those that do not fault.
  */
 
-import { detailOf, type RefusalDetail, refusalOf } from './detail.js'
+import { detailOf, type RefusalDetail } from './detail.js'
 import { type DmaFault, faultOf } from './dma-fault.js'
 import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
 import { assert, Refusal } from './refusal.js'
+import { isLook, type Work } from './work.js'
 
 /** The contract's DmaOutcome. */
 export type OutcomeNumber = 0 | 1 | 2 | 3 | 4 | 5
@@ -65,12 +66,14 @@ export interface Batch {
  * Translates every element, or up to the first whose access cannot be.
  *
  * @param took told of each element that ended OK
+ * @param lookAgain called after a pause; throws a Refusal when the requester is no longer there
  */
-export function translateBatch(
+export function* translateBatch(
   requester: Requester,
   batch: Batch,
   took: (index: number, outcome: DmaOutcome) => void,
-): BatchColumns {
+  lookAgain: () => void = () => {},
+): Work<BatchColumns> {
   const { iovas, accesses } = batch
   const count = iovas.length
   // Two halves of each address, low first: typed arrays are little-endian on every machine that Node runs on.
@@ -84,12 +87,17 @@ export function translateBatch(
   const out = newOutcome()
   let done = 0
   let access = batch.access === 0 ? DMA_ACCESS.READ : batch.access
-  const refusal = refusalOf(() => {
+  let refusal: Refusal | undefined
+  try {
     if (accesses.length !== 0 && accesses.length !== count) {
       throw new Refusal('EINVAL', `accesses has ${accesses.length} elements, and iovas ${count}`)
     }
     if (accesses.length === 0) checkAccess(access)
     for (; done < count; done++) {
+      if (done > 0 && isLook(done)) {
+        yield
+        lookAgain()
+      }
       if (accesses.length !== 0) {
         access = accesses[done]
         checkAccess(access, done)
@@ -108,7 +116,10 @@ export function translateBatch(
         faults.push(faultOf(requester, { index: done, lo, hi, access }, out.fault, faults.length < batch.explained))
       } else refusePending(out)
     }
-  })
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    refusal = error
+  }
   return {
     outcomes: outcomes.subarray(0, done),
     pageSizeLog2s: pageSizeLog2s.subarray(0, done),

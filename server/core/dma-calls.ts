@@ -5,7 +5,7 @@
 
 import type { Call } from './call.js'
 import { checkBytes, checkCount } from './checks.js'
-import { detailOf, type Progress, type RefusalDetail, refusalOf } from './detail.js'
+import { detailOf, type Progress, type RefusalDetail, refusalIn, refusalOf } from './detail.js'
 import { Device } from './device.js'
 import {
   type BatchColumns,
@@ -22,6 +22,7 @@ import { type Explanation, explainOne } from './explanation.js'
 import { Refusal } from './refusal.js'
 import { halvesOf, U64_MAX } from './u64.js'
 import type { Place } from './walk-step.js'
+import { isLook, type Work } from './work.js'
 
 const NO_PASID = -1
 
@@ -39,41 +40,40 @@ export interface TranslateRequest extends DmaRequest {
   readonly accesses: Uint32Array
 }
 
+/** What Translate answers. */
+type TranslateReply = BatchColumns & { readonly regionIds: Uint32Array; readonly offsets: BigUint64Array }
+
 /** Translates many IOVAs as accesses of the device would. */
-export function translate(
-  call: Call,
-  request: TranslateRequest,
-): BatchColumns & { regionIds: Uint32Array; offsets: BigUint64Array } {
-  const { iovas } = request
+export function translate(call: Call, request: TranslateRequest): TranslateReply | Promise<TranslateReply> {
+  return call.inSlices(translation(call, request))
+}
+
+function* translation(call: Call, request: TranslateRequest): Work<TranslateReply> {
   const { regions } = call.context
-  const regionIds = new Uint32Array(iovas.length)
-  const offsets = new BigUint64Array(iovas.length)
-  const halves = new Uint32Array(offsets.buffer)
-  let requester: Requester | undefined
+  let requester: Requester = NOBODY
+  let lookAgain = (): void => {}
   const refusal = refusalOf(() => {
-    checkCount(call, iovas.length)
+    checkCount(call, request.iovas.length)
     requester = requesterOf(call, request)
+    lookAgain = stays(call, request)
   })
-  if (requester === undefined || refusal !== undefined) {
-    const none = translateBatch(
-      NOBODY,
-      { ...request, iovas: NONE, accesses: new Uint32Array(0), access: 0, explained: 0 },
-      () => {},
-    )
-    const noPlace = { regionIds: new Uint32Array(0), offsets: NONE }
-    return { ...none, ...noPlace, refusal: refusal && detailOf(refusal) }
-  }
   const { explained_faults: explained } = call.core.limits.call
-  const columns = translateBatch(requester, { ...request, explained }, (index, { address }) => {
+  const batch = refusal === undefined ? request : { iovas: NONE, accesses: new Uint32Array(0), access: 0 }
+  const regionIds = new Uint32Array(batch.iovas.length)
+  const offsets = new BigUint64Array(batch.iovas.length)
+  const halves = new Uint32Array(offsets.buffer)
+  const took = (index: number, { address }: DmaOutcome): void => {
     const region = regions.atPhysical(address)
     if (region === undefined) return
     const offset = address - region.memory.address
     regionIds[index] = region.id
     halves[2 * index] = offset
     halves[2 * index + 1] = offset / 2 ** 32
-  })
+  }
+  const columns = yield* translateBatch(requester, { ...batch, explained }, took, lookAgain)
   const { doneCount } = columns
-  return { ...columns, regionIds: regionIds.subarray(0, doneCount), offsets: offsets.subarray(0, doneCount) }
+  const reply = { ...columns, regionIds: regionIds.subarray(0, doneCount), offsets: offsets.subarray(0, doneCount) }
+  return refusal === undefined ? reply : { ...reply, refusal: detailOf(refusal) }
 }
 
 /** How one read or write ended. */
@@ -83,48 +83,73 @@ interface Moved {
   readonly transactionId: bigint
 }
 
+/** What DmaRead answers. */
+type ReadReply = Progress & { readonly results: readonly (Moved & { readonly data: Uint8Array })[] }
+
 /** Reads memory as the device. */
 export function dmaRead(
   call: Call,
   request: DmaRequest & { readonly operations: readonly { readonly address: bigint; readonly length: number }[] },
-): Progress & { results: readonly (Moved & { data: Uint8Array })[] } {
+): ReadReply | Promise<ReadReply> {
   const { operations } = request
   const results: (Moved & { data: Uint8Array })[] = []
-  const refusal = refusalOf(() => {
-    checkCount(call, operations.length)
-    checkBytes(call, sum(operations.map(({ length }) => length)))
-    const mover = moverOf(call, request, DMA_ACCESS.READ)
+  const move = function* (mover: Mover): Work<void> {
+    const { machine } = call.core
     for (const { address, length } of operations) {
       const data = new Uint8Array(length)
-      const { machine } = call.core
-      const { bytes, ...moved } = mover.move(results.length, address, length, (physical, from, size) =>
+      const { bytes, ...moved } = yield* mover.move(results.length, address, length, (physical, from, size) =>
         machine.readPhysical(physical, data.subarray(from, from + size)),
       )
       results.push({ ...moved, data: data.subarray(0, bytes) })
     }
-  })
-  return { results, doneCount: results.length, refusal: detailWith(refusal, results.length) }
+  }
+  const bytes = (): number => sum(operations.map(({ length }) => length))
+  return call.inSlices(moving(call, { ...request, direction: DMA_ACCESS.READ, bytes }, results, move))
 }
+
+/** What DmaWrite answers. */
+type WriteReply = Progress & { readonly results: readonly (Moved & { readonly doneBytes: number })[] }
 
 /** Writes memory as the device. */
 export function dmaWrite(
   call: Call,
   request: DmaRequest & { readonly operations: readonly { readonly address: bigint; readonly data: Uint8Array }[] },
-): Progress & { results: readonly (Moved & { doneBytes: number })[] } {
+): WriteReply | Promise<WriteReply> {
   const { operations } = request
   const results: (Moved & { doneBytes: number })[] = []
-  const refusal = refusalOf(() => {
-    checkCount(call, operations.length)
-    checkBytes(call, sum(operations.map(({ data }) => data.length)))
-    const mover = moverOf(call, request, DMA_ACCESS.WRITE)
+  const move = function* (mover: Mover): Work<void> {
+    const { machine } = call.core
     for (const { address, data } of operations) {
-      const { machine } = call.core
-      const { bytes, ...moved } = mover.move(results.length, address, data.length, (physical, from, size) =>
+      const { bytes, ...moved } = yield* mover.move(results.length, address, data.length, (physical, from, size) =>
         machine.writePhysical(physical, data.subarray(from, from + size)),
       )
       results.push({ ...moved, doneBytes: bytes })
     }
-  })
+  }
+  const bytes = (): number => sum(operations.map(({ data }) => data.length))
+  return call.inSlices(moving(call, { ...request, direction: DMA_ACCESS.WRITE, bytes }, results, move))
+}
+
+interface Moving extends DmaRequest {
+  readonly operations: readonly unknown[]
+  readonly direction: number
+  readonly bytes: () => number
+}
+
+/** Checks what reads and writes have in common, and moves up to the first operation that is refused. */
+function* moving<T>(
+  call: Call,
+  request: Moving,
+  results: readonly T[],
+  move: (mover: Mover) => Work<void>,
+): Work<Progress & { results: readonly T[] }> {
+  const refusal = yield* refusalIn(
+    (function* () {
+      checkCount(call, request.operations.length)
+      checkBytes(call, request.bytes())
+      yield* move(moverOf(call, request, request.direction))
+    })(),
+  )
   return { results, doneCount: results.length, refusal: detailWith(refusal, results.length) }
 }
 
@@ -198,11 +223,20 @@ function pasidOf({ mediated, device, name }: Device['platform'], asked: number |
   throw new Refusal('EINVAL', reason, { pasid: asked, max_pasids: device.maxPasids })
 }
 
+/** What looks after a pause whether the device is still the one that it was. @throws Refusal ENOENT */
+function stays(call: Call, { deviceId }: { readonly deviceId: number }): () => void {
+  const device = call.look(Device, deviceId, 'device_id')
+  return () => {
+    if (call.look(Device, deviceId, 'device_id') === device) return
+    throw new Refusal('ENOENT', `device ${deviceId} was unbound meanwhile, and its id is another's`, { id: deviceId })
+  }
+}
+
 /** Moves a piece; answers the bytes there were. */
 type Move = (physical: number, from: number, bytes: number) => number
 
 interface Mover {
-  move(index: number, iova: bigint, length: number, move: Move): Moved & { bytes: number }
+  move(index: number, iova: bigint, length: number, move: Move): Work<Moved & { bytes: number }>
 }
 
 function moverOf(call: Call, request: DmaRequest, direction: number): Mover {
@@ -213,12 +247,18 @@ function moverOf(call: Call, request: DmaRequest, direction: number): Mover {
   }
   const access = request.access | direction
   const out = newOutcome()
+  const lookAgain = stays(call, request)
   return {
-    move: (index, iova, length, move) => {
+    *move(index, iova, length, move) {
+      if (index > 0 && isLook(index)) {
+        yield
+        lookAgain()
+      }
       if (length > 0 && iova + BigInt(length) - 1n > U64_MAX) {
         throw new Refusal('EOVERFLOW', 'the access ends beyond 2^64', { iova, length })
       }
-      return moveOne(requester, { index, iova, length, access }, out, move)
+      const isThere = (): boolean => refusalOf(lookAgain) === undefined
+      return yield* moveOne(requester, { index, iova, length, access, isThere }, out, move)
     },
   }
 }
@@ -228,11 +268,13 @@ interface Piecewise {
   readonly iova: bigint
   readonly length: number
   readonly access: number
+  /** The device is still bound. */
+  readonly isThere: () => boolean
 }
 
 /** Goes from leaf to leaf; the first piece that does not end OK ends the operation. */
-function moveOne(requester: Requester, what: Piecewise, out: DmaOutcome, move: Move): Moved & { bytes: number } {
-  const { index, access, length } = what
+function* moveOne(requester: Requester, what: Piecewise, out: DmaOutcome, move: Move): Work<Moved & { bytes: number }> {
+  const { index, access, length, isThere } = what
   let [lo, hi] = halvesOf(what.iova)
   let bytes = 0
   while (bytes < length) {
@@ -254,6 +296,10 @@ function moveOne(requester: Requester, what: Piecewise, out: DmaOutcome, move: M
     const next = (lo >>> 0) + piece
     lo = next % 2 ** 32
     hi += Math.floor(next / 2 ** 32)
+    if (bytes === length) break
+    yield
+    // What a device had not moved when it was unbound is not moved.
+    if (!isThere()) return { outcome: DMA_STATUS.ABORTED, bytes, transactionId: 0n }
   }
   return { outcome: DMA_STATUS.OK, bytes, transactionId: 0n }
 }

@@ -10,6 +10,7 @@ import { PagingDomain } from './paging-domain.js'
 import { Refusal } from './refusal.js'
 import { UserDomain } from './user-domain.js'
 import { Viommu } from './viommu.js'
+import type { Work } from './work.js'
 
 /** The contract's HwptFlag. */
 export const HWPT_FLAG = { NEST_PARENT: 1, DIRTY_TRACKING: 2, FAULT_ID_VALID: 4, PASID: 8 } as const
@@ -25,7 +26,11 @@ export function createPagingDomain(
     readonly ioasId: number
     readonly faultQueueId: number
   },
-): { domainId: number } {
+): { domainId: number } | Promise<{ domainId: number }> {
+  return call.inSlices(makePaging(call, request))
+}
+
+function* makePaging(call: Call, request: Parameters<typeof createPagingDomain>[1]): Work<{ domainId: number }> {
   const { flags } = request
   const device = call.take(Device, request.deviceId, 'device_id')
   const ioas = ioasOf(call, request.ioasId)
@@ -45,7 +50,7 @@ export function createPagingDomain(
   const id = call.newId()
   const ops = driver.createPaging(hardware, pagingFlags)
   const domain = call.make(new PagingDomain(id, ioas, ops, pagingFlags, false))
-  ioas.join(domain)
+  yield* ioas.join(domain)
   refuseFaultQueue(flags, request.faultQueueId)
   return { domainId: id }
 }

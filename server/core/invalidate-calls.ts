@@ -4,9 +4,11 @@ import type { Call } from './call.js'
 import { checkCount } from './checks.js'
 import { detailOf, type RefusalDetail } from './detail.js'
 import type { InvalidateEntries, InvalidateResult, IommuDriver } from './driver.js'
-import { Refusal } from './refusal.js'
+import { INVALIDATIONS_A_STEP } from './limits.js'
+import { assert, Refusal } from './refusal.js'
 import { UserDomain } from './user-domain.js'
 import { Viommu } from './viommu.js'
+import type { Work } from './work.js'
 
 interface RangeEntries {
   readonly entries: readonly { readonly addr: bigint; readonly npages: bigint; readonly flags: number }[]
@@ -21,26 +23,59 @@ export interface InvalidateRequest {
   readonly smmuv3Pgd?: RangeEntries
 }
 
+/** What InvalidateIotlb answers. */
+interface InvalidateReply {
+  readonly doneCount: number
+  readonly refusal?: RefusalDetail
+}
+
 /** Forgets what hardware cached; when the reply leaves, the hardware has completed it. */
-export function invalidateIotlb(
-  call: Call,
-  request: InvalidateRequest,
-): { doneCount: number; refusal?: RefusalDetail } {
+export function invalidateIotlb(call: Call, request: InvalidateRequest): InvalidateReply | Promise<InvalidateReply> {
   try {
     const entries = entriesOf(request)
-    const { object, driver, invalidate } = targetOf(call, request)
-    checkCount(call, entries.kind === 'vtd_s1' ? entries.entries.length : entries.commands.length)
-    checkType(driver, entries)
-    const { done, refusal, completion } = invalidate(entries)
-    if (completion !== undefined) {
-      object.hold(call)
-      call.after(completion, () => object.drop(call))
-    }
-    return { doneCount: done, refusal: refusal === undefined ? undefined : detailOf(refusal) }
+    const target = targetOf(call, request)
+    checkCount(call, countOf(entries))
+    checkType(target.driver, entries)
+    return call.inSlices(invalidation(call, target, entries))
   } catch (error) {
     if (error instanceof Refusal) return { doneCount: 0, refusal: detailOf(error) }
     throw error
   }
+}
+
+/** Piece by piece, each with its own SYNC or wait; the object stays until the last is done. */
+function* invalidation(call: Call, { object, invalidate }: Target, entries: InvalidateEntries): Work<InvalidateReply> {
+  const count = countOf(entries)
+  object.hold(call)
+  try {
+    let doneCount = 0
+    do {
+      const piece = pieceOf(entries, doneCount)
+      const { done, refusal, completion } = invalidate(piece)
+      assert(refusal !== undefined || done === countOf(piece), 'a driver says why it stopped')
+      yield completion
+      doneCount += done
+      if (refusal !== undefined) return { doneCount, refusal: told(refusal, doneCount) }
+    } while (doneCount < count)
+    return { doneCount }
+  } finally {
+    object.drop(call)
+  }
+}
+
+const countOf = (entries: InvalidateEntries): number =>
+  entries.kind === 'vtd_s1' ? entries.entries.length : entries.commands.length
+
+function pieceOf(entries: InvalidateEntries, from: number): InvalidateEntries {
+  const end = from + INVALIDATIONS_A_STEP
+  if (entries.kind === 'vtd_s1') return { kind: 'vtd_s1', entries: entries.entries.slice(from, end) }
+  return { kind: 'smmuv3', commands: entries.commands.slice(from, end) }
+}
+
+/** The driver counts from the start of its piece. */
+function told(refusal: Refusal, index: number): RefusalDetail {
+  const detail = detailOf(refusal)
+  return 'index' in detail.context ? { ...detail, context: { ...detail.context, index: String(index) } } : detail
 }
 
 interface Target {

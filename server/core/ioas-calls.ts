@@ -2,14 +2,15 @@
 
 import type { Call } from './call.js'
 import { checkCount, checkFlags } from './checks.js'
-import { detailOf, type Progress, type RefusalDetail, refusalOf } from './detail.js'
+import { detailOf, forEachUntilRefused, type Progress, type RefusalDetail, refusalOf, withIndex } from './detail.js'
 import type { Range } from './driver.js'
 import { IntervalMap } from './interval-map.js'
 import { Ioas } from './ioas.js'
-import { mapSlices, type Slice, slicesOf, unmapRange } from './ioas-map.js'
+import { dropSlices, mapSlices, type Slice, slicesOf, unmapRange } from './ioas-map.js'
 import { Pages, type PagesSource } from './pages.js'
 import { Refusal } from './refusal.js'
 import { hex, hexRange, PAGE, U64_MAX } from './u64.js'
+import type { Work } from './work.js'
 
 const FIXED_IOVA = 1
 const WRITEABLE = 2
@@ -67,7 +68,11 @@ export interface MapRequest {
 }
 
 /** Maps memory of a region, or at an address of the client's. */
-export function ioasMap(call: Call, request: MapRequest): { iova: bigint } {
+export function ioasMap(call: Call, request: MapRequest): { iova: bigint } | Promise<{ iova: bigint }> {
+  return call.inSlices(mapping(call, request))
+}
+
+function* mapping(call: Call, request: MapRequest): Work<{ iova: bigint }> {
   checkMap(request.flags, request.iova, request.length)
   const ioas = call.look(Ioas, request.ioasId, 'ioas_id')
   const source = sourceOf(call, request)
@@ -78,7 +83,7 @@ export function ioasMap(call: Call, request: MapRequest): { iova: bigint } {
   if (request.length === 0n || request.length > U64_MAX - PAGE) {
     throw new Refusal('EINVAL', 'the length is 0, or too large for a mapping', { length: request.length })
   }
-  return { iova: mapNew(call, ioas, source, request) }
+  return { iova: yield* mapNew(call, ioas, source, request) }
 }
 
 /** Maps a file's memory: that of a region, by the region's file. */
@@ -93,14 +98,19 @@ export function ioasMapFile(
     readonly length: bigint
     readonly iova: bigint
   },
-): { iova: bigint } {
+): { iova: bigint } | Promise<{ iova: bigint }> {
   checkMap(request.flags, request.iova, request.length)
   const ioas = call.look(Ioas, request.ioasId, 'ioas_id')
   if (request.length === 0n) throw new Refusal('EINVAL', 'the length is 0', { length: 0n })
   if (request.start + request.length - 1n > U64_MAX) {
     throw new Refusal('EOVERFLOW', 'the range of the file ends beyond 2^64', { start: request.start })
   }
-  return { iova: mapNew(call, ioas, fileOf(call, request), request) }
+  const source = fileOf(call, request)
+  return call.inSlices(
+    (function* () {
+      return { iova: yield* mapNew(call, ioas, source, request) }
+    })(),
+  )
 }
 
 /** What IoasCopy takes. */
@@ -114,7 +124,11 @@ export interface CopyRequest {
 }
 
 /** Maps again what another range of IOVAs maps. */
-export function ioasCopy(call: Call, request: CopyRequest): { dstIova: bigint } {
+export function ioasCopy(call: Call, request: CopyRequest): { dstIova: bigint } | Promise<{ dstIova: bigint }> {
+  return call.inSlices(copying(call, request))
+}
+
+function* copying(call: Call, request: CopyRequest): Work<{ dstIova: bigint }> {
   const { flags, length, srcIova, dstIova } = request
   checkFlags(flags, MAP_FLAGS)
   refuseAllOnes({ length, srcIova, dstIova })
@@ -123,9 +137,13 @@ export function ioasCopy(call: Call, request: CopyRequest): { dstIova: bigint } 
   if (length === 0n) throw new Refusal('EINVAL', 'the length is 0', { length })
   const last = srcIova + length - 1n
   if (last > U64_MAX) throw new Refusal('EOVERFLOW', 'the source ends beyond 2^64', { src_iova: hex(srcIova), length })
-  const slices = slicesOf(source, srcIova, last)
-  const destination = call.look(Ioas, request.dstIoasId, 'dst_ioas_id')
-  return { dstIova: mapSlices(call, destination, { ...mapSpec(request.flags, dstIova), slices, length }) }
+  const slices = yield* slicesOf(source, srcIova, last)
+  try {
+    const destination = call.look(Ioas, request.dstIoasId, 'dst_ioas_id')
+    return { dstIova: yield* mapSlices(call, destination, { ...mapSpec(flags, dstIova), slices, length }) }
+  } finally {
+    yield* dropSlices(slices)
+  }
 }
 
 /** What IoasUnmap takes. */
@@ -136,7 +154,11 @@ export interface UnmapRequest {
 }
 
 /** Unmaps whole areas. */
-export function ioasUnmap(call: Call, request: UnmapRequest): { length: bigint } {
+export function ioasUnmap(call: Call, request: UnmapRequest): { length: bigint } | Promise<{ length: bigint }> {
+  return call.inSlices(unmapping(call, request))
+}
+
+function* unmapping(call: Call, request: UnmapRequest): Work<{ length: bigint }> {
   const { iova, length } = request
   const ioas = call.look(Ioas, request.ioasId, 'ioas_id')
   const everything = iova === 0n && length === U64_MAX
@@ -148,7 +170,7 @@ export function ioasUnmap(call: Call, request: UnmapRequest): { length: bigint }
     }
   }
   const last = everything ? U64_MAX : iova + length - 1n
-  const { removed, refusal } = unmapRange(call, ioas, iova, last)
+  const { removed, refusal } = yield* unmapRange(call, ioas, iova, last)
   if (refusal !== undefined) throw refusal
   if (removed > 0n || everything) return { length: removed }
   throw new Refusal('ENOENT', 'nothing is mapped in the range', { range: hexRange({ start: iova, last }) })
@@ -161,31 +183,31 @@ export interface BatchOperation {
   readonly copy?: CopyRequest
 }
 
+/** What IoasBatch answers. */
+type BatchReply = Progress & { results: BigUint64Array }
+
 /** Several operations in order, up to the first that is refused. */
 export function ioasBatch(
   call: Call,
   request: { readonly operations: readonly BatchOperation[] },
-): Progress & { results: BigUint64Array } {
-  const { operations } = request
-  const results = new BigUint64Array(operations.length)
-  let doneCount = 0
-  const refusal = refusalOf(() => {
-    checkCount(call, operations.length)
-    for (const operation of operations) {
-      results[doneCount] = operate(call, operation)
-      doneCount++
-    }
-  })
-  const reply = { results: results.subarray(0, doneCount), doneCount }
-  if (refusal === undefined) return reply
-  const detail = detailOf(refusal)
-  return { ...reply, refusal: { ...detail, context: { index: String(doneCount), ...detail.context } } }
+): BatchReply | Promise<BatchReply> {
+  return call.inSlices(batch(call, request.operations))
 }
 
-function operate(call: Call, { map, unmap, copy }: BatchOperation): bigint {
-  if (map !== undefined) return ioasMap(call, map).iova
-  if (unmap !== undefined) return ioasUnmap(call, unmap).length
-  if (copy !== undefined) return ioasCopy(call, copy).dstIova
+function* batch(call: Call, operations: readonly BatchOperation[]): Work<BatchReply> {
+  const results = new BigUint64Array(Math.min(operations.length, call.core.limits.call.batch_elements))
+  const tooMany = refusalOf(() => checkCount(call, operations.length))
+  if (tooMany !== undefined) return { results: results.subarray(0, 0), doneCount: 0, refusal: withIndex(tooMany, 0) }
+  const progress = yield* forEachUntilRefused(operations, function* (operation, index) {
+    results[index] = yield* operate(call, operation)
+  })
+  return { ...progress, results: results.subarray(0, progress.doneCount) }
+}
+
+function* operate(call: Call, { map, unmap, copy }: BatchOperation): Work<bigint> {
+  if (map !== undefined) return (yield* mapping(call, map)).iova
+  if (unmap !== undefined) return (yield* unmapping(call, unmap)).length
+  if (copy !== undefined) return (yield* copying(call, copy)).dstIova
   throw new Refusal('EINVAL', 'the operation is empty: set map, unmap or copy')
 }
 
@@ -212,17 +234,17 @@ const mapSpec = (flags: number, iova: bigint) => ({
   iova: (flags & FIXED_IOVA) !== 0 ? iova : undefined,
 })
 
-function mapNew(
+function* mapNew(
   call: Call,
   ioas: Ioas,
   source: PagesSource,
   request: { readonly flags: number; readonly length: bigint; readonly iova: bigint },
-): bigint {
+): Work<bigint> {
   const { flags, length, iova } = request
   const pages = new Pages(source, length, (flags & WRITEABLE) !== 0)
   try {
     const slices: readonly Slice[] = [{ pages, offset: 0n, length }]
-    return mapSlices(call, ioas, { ...mapSpec(flags, iova), slices, length })
+    return yield* mapSlices(call, ioas, { ...mapSpec(flags, iova), slices, length })
   } finally {
     pages.drop()
   }

@@ -1,24 +1,26 @@
 /** Mapping and unmapping: the path that IoasMap, IoasMapFile and IoasCopy share, and the way back. */
 
-import { Area, install } from './area.js'
+import type { Area } from './area.js'
 import type { Call } from './call.js'
+import { Claim } from './claim.js'
 import { all } from './completion.js'
 import type { Protection } from './driver.js'
 import type { Ioas } from './ioas.js'
-import { type Pages, pageOffset, pinAgain, type Segment } from './pages.js'
+import { type Pages, pageOffset, pinAgain, type Segment, unpin } from './pages.js'
 import { placeAutomatically } from './place.js'
 import { Refusal } from './refusal.js'
 import { hex, hexRange, min, U64_MAX } from './u64.js'
+import type { Work } from './work.js'
 
-/** Part of some pages that becomes one area. */
+/** Part of some pages that becomes one area. Whoever makes one holds the pages. */
 export interface Slice {
   readonly pages: Pages
   /** Bytes from the start of the pages. */
   readonly offset: bigint
   /** Bytes. */
   readonly length: bigint
-  /** A copy of memory that is pinned already: those segments, and where the slice begins in them. */
-  readonly pinned?: { readonly segments: readonly Segment[]; readonly offset: bigint }
+  /** A copy of memory that is pinned already: its bytes, pinned once more for the slice. */
+  pinned?: readonly Segment[]
 }
 
 /** A mapping to be made. */
@@ -32,37 +34,32 @@ export interface MapSpec {
 }
 
 /**
- * Maps slices one after the other. All of them, or none.
+ * Maps slices one after the other. All of them, or none, and for others all at once.
  *
  * @returns the first IOVA
  * @throws Refusal EINVAL, EOVERFLOW, EEXIST, ENOSPC, EPERM, EFAULT, ENOMEM, EBUSY, EDQUOT
  */
-export function mapSlices(call: Call, ioas: Ioas, spec: MapSpec): bigint {
-  const { alignment } = ioas
-  if (spec.length % alignment !== 0n) {
-    const reason = `the length is not a multiple of the IOAS's alignment of ${alignment} bytes`
-    throw new Refusal('EINVAL', reason, { length: spec.length, alignment })
-  }
-  const iova = spec.iova === undefined ? choose(ioas, spec) : fixed(ioas, spec.iova, spec.length)
-  for (const { pages, offset } of spec.slices) {
-    if (spec.protection.write && !pages.writable) {
-      throw new Refusal('EPERM', 'WRITEABLE is asked for, and the memory was first mapped, or made, without it')
-    }
-    if (pageOffset(pages, offset) % alignment !== 0n) {
-      const facts = { source: hex(pages.addressAt(offset)), alignment }
-      throw new Refusal('EINVAL', `the source is not aligned to ${alignment} bytes in its page`, facts)
-    }
-  }
-  call.core.failPoint?.('area')
-  const { quota } = ioas.context
-  quota.charge('areas', spec.slices.length)
+export function* mapSlices(call: Call, ioas: Ioas, spec: MapSpec): Work<bigint> {
+  ioas.beginMapping(call)
   try {
-    add(call, ioas, spec, iova)
-  } catch (error) {
-    quota.release('areas', spec.slices.length)
-    throw error
+    const { alignment } = ioas
+    if (spec.length % alignment !== 0n) {
+      const reason = `the length is not a multiple of the IOAS's alignment of ${alignment} bytes`
+      throw new Refusal('EINVAL', reason, { length: spec.length, alignment })
+    }
+    const iova = spec.iova === undefined ? choose(ioas, spec) : fixed(ioas, spec.iova, spec.length)
+    const claim = new Claim(ioas, spec, iova)
+    try {
+      yield* fill(call, ioas, spec, claim)
+    } catch (error) {
+      yield* claim.giveUp()
+      throw error
+    }
+    claim.settle()
+    return iova
+  } finally {
+    ioas.endMapping(call)
   }
-  return iova
 }
 
 /** What an unmap removed, and why it stopped. */
@@ -76,47 +73,79 @@ export interface Unmapped {
  * Removes every area in `[start, last]`, lowest first, up to the first that cannot be. Those below it stay removed.
  * [uAPI IOMMU_IOAS_UNMAP]
  */
-export function unmapRange(call: Call, ioas: Ioas, start: bigint, last: bigint): Unmapped {
-  const gone: Area[] = []
-  let removed = 0n
-  let refusal: Refusal | undefined
-  for (const area of ioas.areas.in(start, last)) {
-    refusal = whyKept(area, start, last, removed)
-    if (refusal !== undefined) break
-    area.leaving = true
-    for (const { ops } of ioas.domains) ops.unmap(area.start, area.length)
-    gone.push(area)
-    removed += area.length
+export function* unmapRange(call: Call, ioas: Ioas, start: bigint, last: bigint): Work<Unmapped> {
+  ioas.beginMapping(call)
+  try {
+    const gone: Area[] = []
+    let removed = 0n
+    let refusal: Refusal | undefined
+    let area = ioas.areas.firstIn(start, last)
+    while (area !== undefined) {
+      refusal = whyKept(area, start, last, removed)
+      if (refusal !== undefined) break
+      area.leaving = true
+      ioas.unmappedCount++
+      for (const domain of ioas.domains) yield* domain.remove(area)
+      gone.push(area)
+      removed += area.length
+      yield
+      area = area.last >= last ? undefined : ioas.areas.firstIn(area.last + 1n, last)
+    }
+    if (gone.length > 0) yield all([...ioas.domains].map(({ ops }) => ops.flush()))
+    for (const area of gone) {
+      ioas.discard(area)
+      yield
+    }
+    for (const domain of ioas.domains) domain.releaseTables()
+    return { removed, refusal }
+  } finally {
+    ioas.endMapping(call)
   }
-  if (gone.length > 0) {
-    ioas.holdWhile(call, all([...ioas.domains].map(({ ops }) => ops.flush())), () => {
-      for (const area of gone) ioas.discard(area)
-      for (const domain of ioas.domains) domain.releaseTables()
-    })
-  }
-  return { removed, refusal }
 }
 
-/** The slices of an IOAS's areas behind a range that they cover without a hole. @throws Refusal ENOENT, EBUSY */
-export function slicesOf(ioas: Ioas, start: bigint, last: bigint): readonly Slice[] {
+/**
+ * The slices of an IOAS's areas behind a range that they cover without a hole, for `dropSlices` when they are used.
+ *
+ * @throws Refusal ENOENT, EBUSY
+ */
+export function* slicesOf(ioas: Ioas, start: bigint, last: bigint): Work<readonly Slice[]> {
   const slices: Slice[] = []
-  let at = start
-  for (const area of ioas.areas.in(start, last)) {
-    if (area.start > at) break
-    if (area.leaving) throw new Refusal('EBUSY', `the mapping ${hexRange(area)} is being unmapped`)
-    const skip = at - area.start
-    const end = min(area.last, last)
-    slices.push({
-      pages: area.pages,
-      offset: area.offset + skip,
-      length: end - at + 1n,
-      pinned: area.segments.length > 0 ? { segments: area.segments, offset: skip } : undefined,
-    })
-    at = end + 1n
+  try {
+    const before = ioas.unmappedCount
+    let at = start
+    while (at <= last) {
+      const area = ioas.areas.firstFrom(at)
+      if (area === undefined || area.start > at) break
+      if (area.busy !== undefined) throw new Refusal('EBUSY', `the mapping ${hexRange(area)} is being ${area.busy}`)
+      const end = min(area.last, last)
+      slices.push(sliceOf(area, at - area.start, end - at + 1n))
+      at = end + 1n
+      yield
+      if (ioas.unmappedCount === before) continue
+      throw new Refusal('EBUSY', 'another call unmapped in the source meanwhile; try again', { ioas: ioas.id })
+    }
+    if (at > last) return slices
+    const reason = `nothing is mapped at ${hex(at)}, and mappings must cover the whole source range`
+    throw new Refusal('ENOENT', reason, { ioas: ioas.id, range: hexRange({ start, last }), hole: hex(at) })
+  } catch (error) {
+    yield* dropSlices(slices)
+    throw error
   }
-  if (at > last) return slices
-  const reason = `nothing is mapped at ${hex(at)}, and mappings must cover the whole source range`
-  throw new Refusal('ENOENT', reason, { ioas: ioas.id, range: hexRange({ start, last }), hole: hex(at) })
+}
+
+/** Ends the holds of slices; what became areas has its own. */
+export function* dropSlices(slices: readonly Slice[]): Work<void> {
+  for (const slice of slices) {
+    if (slice.pinned !== undefined) unpin(slice.pinned)
+    slice.pages.drop()
+    yield
+  }
+}
+
+function sliceOf({ pages, offset, segments }: Area, skip: bigint, length: bigint): Slice {
+  pages.hold()
+  const pinned = segments.length > 0 ? pinAgain(segments, skip, length) : undefined
+  return { pages, offset: offset + skip, length, pinned }
 }
 
 function choose(ioas: Ioas, { slices, length }: MapSpec): bigint {
@@ -140,47 +169,35 @@ function fixed(ioas: Ioas, iova: bigint, length: bigint): bigint {
   const area = ioas.areas.firstIn(iova, last)
   if (area === undefined) return iova
   const facts = { asked: hexRange({ start: iova, last }), mapped: hexRange(area) }
-  if (area.leaving) throw new Refusal('EBUSY', `the mapping ${hexRange(area)} is being unmapped`, facts)
+  if (area.busy !== undefined) throw new Refusal('EBUSY', `the mapping ${hexRange(area)} is being ${area.busy}`, facts)
   throw new Refusal('EEXIST', `${hexRange(area)} is mapped already`, facts)
 }
 
-/** Pins and installs; when something is refused, everything is as before. */
-function add(call: Call, ioas: Ioas, { slices, protection }: MapSpec, iova: bigint): void {
-  const areas: Area[] = []
-  const installed: { readonly area: Area; readonly unmap: () => void }[] = []
-  try {
-    let at = iova
-    for (const { pages, offset, length, pinned } of slices) {
-      const area = new Area(at, length, pages, offset, protection)
-      pages.hold()
-      areas.push(area)
-      at += length
-      if (ioas.domains.size === 0) continue
-      area.segments =
-        pinned === undefined ? pages.pin(offset, length) : pinAgain(pinned.segments, pinned.offset, length)
-      for (const domain of ioas.domains) {
-        const { ops } = domain
-        domain.checkRoom(area, ioas.hugePages)
-        install(ops, area, ioas.hugePages)
-        installed.push({ area, unmap: () => ops.unmap(area.start, area.length) })
-      }
+/** Checks the slices, makes them areas, pins and installs. What a refusal leaves is the claim's to give up. */
+function* fill(call: Call, ioas: Ioas, { slices, protection }: MapSpec, claim: Claim): Work<void> {
+  for (const { pages, offset } of slices) {
+    if (protection.write && !pages.writable) {
+      throw new Refusal('EPERM', 'WRITEABLE is asked for, and the memory was first mapped, or made, without it')
     }
-    for (const domain of ioas.domains) domain.chargeTables()
-  } catch (error) {
-    for (const { unmap } of installed.reverse()) unmap()
-    for (const domain of ioas.domains) call.after(domain.ops.flush(), () => domain.releaseTables())
-    for (const area of areas) {
-      area.unpin()
-      area.pages.drop()
+    if (pageOffset(pages, offset) % ioas.alignment !== 0n) {
+      const facts = { source: hex(pages.addressAt(offset)), alignment: ioas.alignment }
+      throw new Refusal('EINVAL', `the source is not aligned to ${ioas.alignment} bytes in its page`, facts)
     }
-    throw error
+    yield
   }
-  for (const area of areas) ioas.areas.insert(area)
+  call.core.failPoint?.('area')
+  claim.charge(slices.length)
+  for (const slice of slices) {
+    yield* claim.add(slice)
+    yield
+  }
 }
 
 function whyKept(area: Area, start: bigint, last: bigint, removed: bigint): Refusal | undefined {
   const facts = { mapping: hexRange(area), removed }
-  if (area.leaving) return new Refusal('EBUSY', `the mapping ${hexRange(area)} is being unmapped already`, facts)
+  if (area.busy !== undefined) {
+    return new Refusal('EBUSY', `the mapping ${hexRange(area)} is being ${area.busy} already`, facts)
+  }
   if (area.start >= start && area.last <= last) return undefined
   return new Refusal('ENOENT', `the range cuts the mapping ${hexRange(area)}; unmap it whole`, facts)
 }

@@ -2,11 +2,12 @@
  * An I/O address space: what is mapped where, what may not be, and the domains that hold every mapping in their
  * tables. The orders of checks are the kernel's. [uAPI IOMMU_IOAS_ALLOC]
  *
- * `join`, `leave` and `destroy` walk all areas in one turn; so does an unmap of everything. They are where work in
- * slices goes: an area that waits for its slice is one that others meet with EBUSY, as `Area.leaving` is today.
+ * What walks all areas does so in slices. Calls that map and unmap may do so beside each other, as each has areas of its
+ * own; one that looks at or changes all of them (a domain that joins, another alignment) is alone, and meets others, or
+ * is met by them, with EBUSY where the kernel would wait for its lock.
  */
 
-import { type Area, install } from './area.js'
+import type { Area } from './area.js'
 import type { Call } from './call.js'
 import type { Context } from './context.js'
 import type { Completion, Range } from './driver.js'
@@ -16,6 +17,7 @@ import type { PagingDomain } from './paging-domain.js'
 import { Refusal } from './refusal.js'
 import { merge, ReservedRanges } from './reserved.js'
 import { hex, hexRange, lowestBit, PAGE, U64_MAX } from './u64.js'
+import { finish, type Work } from './work.js'
 
 /** Who reserves, and how to call it in a refusal. */
 export interface Reservation {
@@ -42,7 +44,13 @@ export class Ioas extends IommuObject {
   allowed: readonly Range[] = []
   /** Leaves may be larger than 4096 bytes. [uAPI IOMMU_OPTION_HUGE_PAGES] */
   hugePages = true
+  /** Areas that were unmapped, ever: whoever collected some and paused can tell that they all are there still. */
+  unmappedCount = 0
   #allowedCount = 0
+  /** Calls that map or unmap. */
+  #mappers = 0
+  /** What a call does with all areas, and so alone. */
+  #aloneFor: string | undefined
 
   constructor(id: number, context: Context) {
     super(id)
@@ -99,15 +107,77 @@ export class Ioas extends IommuObject {
   /**
    * A new domain takes over every mapping. [uAPI IOMMU_HWPT_ALLOC]
    *
-   * @throws Refusal EINVAL, EADDRINUSE, EFAULT, ENOMEM, EDQUOT; the IOAS is as before, the domain's tables may hold
-   * something still and must be destroyed
+   * @throws Refusal EINVAL, EADDRINUSE, EFAULT, ENOMEM, EDQUOT, EBUSY; the IOAS is as before, the domain's tables may
+   * hold something still and must be destroyed
    */
-  join(domain: PagingDomain): void {
+  *join(domain: PagingDomain): Work<void> {
     const smallest = lowestBit(domain.ops.pageSizes)
     if (smallest > PAGE) {
       throw new Refusal('EINVAL', `the domain's smallest page has ${smallest} bytes, more than 4096`, { smallest })
     }
-    this.#raiseAlignment(smallest)
+    yield* this.#alone('a domain takes over all mappings of', this.#takeOver(domain, smallest))
+  }
+
+  /** A domain is destroyed; the last one lets all memory go. Nothing if it never joined. */
+  *leave(domain: PagingDomain): Work<void> {
+    if (this.domains.has(domain)) yield* this.#forget(domain)
+  }
+
+  /** Switches large pages. @throws Refusal EINVAL, EADDRINUSE, EBUSY */
+  *setHugePages(on: boolean): Work<void> {
+    if (!on && this.hugePages) {
+      if (this.domains.size > 0 && this.areas.size > 0) {
+        const facts = { domains: this.domains.size, areas: this.areas.size }
+        throw new Refusal('EINVAL', 'mappings are in the tables of a domain with large pages already', facts)
+      }
+      yield* this.#alone('the alignment changes of', this.#raiseAlignment(PAGE))
+    }
+    this.hugePages = on
+  }
+
+  /** A call maps or unmaps; `endMapping` when it has. The IOAS stays until then. @throws Refusal EBUSY */
+  beginMapping(call: Call): void {
+    if (this.#aloneFor !== undefined) {
+      throw new Refusal('EBUSY', `${this.#aloneFor} IOAS ${this.id}; try again when it has`, { ioas: this.id })
+    }
+    this.#mappers++
+    this.hold(call)
+  }
+
+  /** Ends a `beginMapping`. */
+  endMapping(call: Call): void {
+    this.#mappers--
+    this.drop(call)
+  }
+
+  /** An area is out of every table and no unit remembers it: its range and memory are free. */
+  discard(area: Area): void {
+    this.areas.remove(area)
+    this.#letGo(area)
+  }
+
+  destroy(): Completion {
+    if (this.context.vfioIoas === this) this.context.vfioIoas = undefined
+    this.context.quota.release('allowed_ranges', this.#allowedCount)
+    return finish(this.#discardAll(), this.context.core.turn)
+  }
+
+  /** Nobody finds it any more, so nothing changes between two slices. */
+  *#discardAll(): Work<void> {
+    for (const area of this.areas) {
+      this.#letGo(area)
+      yield
+    }
+  }
+
+  #letGo(area: Area): void {
+    area.unpin()
+    area.pages.drop()
+    this.context.quota.release('areas')
+  }
+
+  *#takeOver(domain: PagingDomain, smallest: bigint): Work<void> {
+    yield* this.#raiseAlignment(smallest)
     const { start, last } = domain.ops.aperture
     const outside: Range[] = []
     if (start > 0n) outside.push({ start: 0n, last: start - 1n })
@@ -116,72 +186,49 @@ export class Ioas extends IommuObject {
     this.domains.add(domain)
     try {
       for (const area of this.areas) {
-        if (area.leaving) continue
         if (area.segments.length === 0) area.segments = area.pages.pin(area.offset, area.length)
-        domain.checkRoom(area, this.hugePages)
-        install(domain.ops, area, this.hugePages)
+        yield* domain.install(area, this.hugePages)
       }
       domain.chargeTables()
     } catch (error) {
-      this.#forget(domain)
+      yield* this.#forget(domain)
       throw error
     }
   }
 
-  /** A domain is destroyed; the last one lets all memory go. Nothing if it never joined. */
-  leave(domain: PagingDomain): void {
-    if (this.domains.has(domain)) this.#forget(domain)
-  }
-
-  /** Switches large pages. @throws Refusal EINVAL, EADDRINUSE */
-  setHugePages(on: boolean): void {
-    if (!on && this.hugePages) {
-      if (this.domains.size > 0 && this.areas.size > 0) {
-        const facts = { domains: this.domains.size, areas: this.areas.size }
-        throw new Refusal('EINVAL', 'mappings are in the tables of a domain with large pages already', facts)
-      }
-      this.#raiseAlignment(PAGE)
-    }
-    this.hugePages = on
-  }
-
-  /** An area is out of every table and no unit remembers it: its range and memory are free. */
-  discard(area: Area): void {
-    this.areas.remove(area)
-    area.unpin()
-    area.pages.drop()
-    this.context.quota.release('areas')
-  }
-
-  /** Keeps the IOAS while a call works on it. */
-  holdWhile(call: Call, done: Completion, then: () => void): void {
-    if (done !== undefined) this.hold(call)
-    call.after(done, () => {
-      if (done !== undefined) this.drop(call)
-      then()
-    })
-  }
-
-  destroy(): Completion {
-    for (const area of [...this.areas]) this.discard(area)
-    this.context.quota.release('allowed_ranges', this.#allowedCount)
-    if (this.context.vfioIoas === this) this.context.vfioIoas = undefined
-    return undefined
-  }
-
-  #forget(domain: PagingDomain): void {
+  /** The last domain lets all memory go, unless another one joins meanwhile, which needs it. */
+  *#forget(domain: PagingDomain): Work<void> {
     this.domains.delete(domain)
     this.reserved.removeOwner(domain)
-    if (this.domains.size > 0) return
-    for (const area of this.areas) if (!area.leaving) area.unpin()
+    let area = this.areas.firstFrom(0n)
+    while (area !== undefined && this.domains.size === 0) {
+      if (!area.leaving) area.unpin()
+      yield
+      area = area.last === U64_MAX ? undefined : this.areas.firstFrom(area.last + 1n)
+    }
   }
 
-  #raiseAlignment(to: bigint): void {
+  *#raiseAlignment(to: bigint): Work<void> {
     if (to <= this.alignment) return
     for (const area of this.areas) {
-      if (area.isAligned(to)) continue
-      const reason = `the mapping at ${hex(area.start)} is not aligned to ${to} bytes in IOVA, length and source`
-      throw new Refusal('EADDRINUSE', reason, { mapping: hexRange(area), alignment: to })
+      if (!area.isAligned(to)) {
+        const reason = `the mapping at ${hex(area.start)} is not aligned to ${to} bytes in IOVA, length and source`
+        throw new Refusal('EADDRINUSE', reason, { mapping: hexRange(area), alignment: to })
+      }
+      yield
+    }
+  }
+
+  /** Work on all areas: none comes or goes until it is done. */
+  *#alone(what: string, work: Work<void>): Work<void> {
+    const why = this.#mappers > 0 ? 'another call maps or unmaps in' : this.#aloneFor
+    if (why !== undefined)
+      throw new Refusal('EBUSY', `${why} IOAS ${this.id}; try again when it has`, { ioas: this.id })
+    this.#aloneFor = what
+    try {
+      yield* work
+    } finally {
+      this.#aloneFor = undefined
     }
   }
 }

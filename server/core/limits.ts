@@ -55,6 +55,21 @@ export interface Limits {
   readonly uid: Readonly<Record<QuotaName, number>>
 }
 
+/**
+ * Milliseconds of a turn of the event loop after which work gives way. With one more step of work, of which each is
+ * bounded below, a turn stays under 5 ms: a client's own call takes a tenth of one, and nobody notices 5.
+ */
+export const TURN_MS = 4
+
+/** Table entries that are written or taken out between two looks at the time: a table's worth, half a millisecond. */
+export const ENTRIES_A_STEP = 512
+
+/** Elements of an array between two looks at the time, which costs as much as a translation that hits. */
+export const ELEMENTS_A_LOOK = 16
+
+/** Invalidations that a driver is handed at once. A slow one looks through the whole translation cache. */
+export const INVALIDATIONS_A_STEP = 32
+
 const MIB = 2 ** 20
 const TIB = 2 ** 40
 

@@ -100,7 +100,12 @@ export interface RawUnit {
   placeRegion(region: RegionMemory, address: number): void
   removeRegion(region: RegionMemory): void
   readRegister(access: RegisterAccess): bigint
+  /** Writes a register, and does a bounded part of what that starts. */
   writeRegister(access: RegisterAccess, value: bigint): void
+  /** Something in memory waits for the unit: what a write started has not all happened. */
+  readonly hasWork: boolean
+  /** Does a bounded part of it. */
+  run(): void
   /** @param pasid the PASID on the request, or -1 for none */
   translate(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
   explain(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]

@@ -79,24 +79,31 @@ export function listMemoryRegions(call: Call, _request: object): { regions: read
   return { regions: call.context.regions.all.map(infoOf) }
 }
 
+/** What ReadMemory answers. */
+type ReadReply = Progress & { readonly data: readonly Uint8Array[] }
+
 /** Reads slices. */
 export function readMemory(
   call: Call,
   request: {
     readonly slices: readonly { readonly regionId: number; readonly offset: bigint; readonly length: number }[]
   },
-): Progress & { data: readonly Uint8Array[] } {
+): ReadReply | Promise<ReadReply> {
   const data: Uint8Array[] = []
   const { slices } = request
   const tooMuch = checkBatch(call, slices.length, () => slices.reduce((sum, { length }) => sum + length, 0))
   if (tooMuch !== undefined) return { ...tooMuch, data }
-  const progress = forEachUntilRefused(slices, ({ regionId, offset, length }) => {
+  const read = forEachUntilRefused(slices, ({ regionId, offset, length }) => {
     const { memory } = regionWith(call, regionId, offset, length)
     const bytes = new Uint8Array(length)
     memory.read(Number(offset), bytes)
     data.push(bytes)
   })
-  return { ...progress, data }
+  return call.inSlices(
+    (function* () {
+      return { ...(yield* read), data }
+    })(),
+  )
 }
 
 /** Writes slices. */
@@ -105,15 +112,16 @@ export function writeMemory(
   request: {
     readonly patches: readonly { readonly regionId: number; readonly offset: bigint; readonly data: Uint8Array }[]
   },
-): Progress {
+): Progress | Promise<Progress> {
   const { patches } = request
   const tooMuch = checkBatch(call, patches.length, () => patches.reduce((sum, { data }) => sum + data.length, 0))
   if (tooMuch !== undefined) return tooMuch
-  return forEachUntilRefused(patches, ({ regionId, offset, data }) => {
+  const write = forEachUntilRefused(patches, ({ regionId, offset, data }) => {
     const { id, memory } = regionWith(call, regionId, offset, data.length)
     if (!memory.writable) throw new Refusal('EACCES', `region ${id} is read-only`, { region: id })
     memory.write(Number(offset), data)
   })
+  return call.inSlices(write)
 }
 
 function sourceOf({ anonymous, file, fd }: RegionRequest): RegionSource {

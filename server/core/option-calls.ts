@@ -23,13 +23,17 @@ export function getOption(call: Call, request: OptionName): { value: bigint } {
 }
 
 /** Sets an option. */
-export function setOption(call: Call, request: OptionName & { readonly value: bigint }): Empty {
+export function setOption(call: Call, request: OptionName & { readonly value: bigint }): Empty | Promise<Empty> {
   const { value } = request
   if (checkOption(request) === HUGE_PAGES) {
     const ioas = call.take(Ioas, request.objectId, 'object_id')
     if (value !== 0n && value !== 1n) throw new Refusal('EINVAL', 'HUGE_PAGES is 0 or 1', { value })
-    ioas.setHugePages(value === 1n)
-    return {}
+    return call.inSlices(
+      (function* () {
+        yield* ioas.setHugePages(value === 1n)
+        return {}
+      })(),
+    )
   }
   const reason = 'memory is accounted to contexts and users here, not to processes; RLIMIT_MODE stays 0'
   throw new Refusal('EOPNOTSUPP', reason, { value })

@@ -1,13 +1,18 @@
 /** Kernel-owned domains: tables that the daemon keeps, with every mapping of an IOAS. [uAPI IOMMU_HWPT_ALLOC] */
 
-import type { Area } from './area.js'
+import { type Area, piecesOf } from './area.js'
+import { after } from './completion.js'
 import type { Completion, PagingFlags, PagingOps } from './driver.js'
 import type { Ioas } from './ioas.js'
 import { IommuObject, OBJECT_TYPE } from './object.js'
-import { PAGE } from './u64.js'
+import { bitsOf, min, PAGE } from './u64.js'
+import { finish, type Work } from './work.js'
 
 /** Bytes that a table of 512 pages of 4096 bytes maps. Both architectures' tables have this form. */
 const TABLE_SPAN = 512n * PAGE
+
+/** What leaves have without large ones. */
+const ONE_SIZE = [PAGE]
 
 /** HWPT_PAGING. */
 export class PagingDomain extends IommuObject {
@@ -20,6 +25,12 @@ export class PagingDomain extends IommuObject {
   readonly flags: PagingFlags
   /** Made for an attach to an IOAS; goes with its last attachment. */
   readonly isAuto: boolean
+  /** Its tables are gone: work on them that paused has nothing left to do. */
+  #isGone = false
+  /** Sizes of leaves, ascending. */
+  readonly #sizes: readonly bigint[]
+  /** Areas in leaves of one page, as they came while the IOAS had no large ones. */
+  readonly #inPages = new Set<Area>()
   #chargedBytes = 0
 
   constructor(id: number, ioas: Ioas, ops: PagingOps, flags: PagingFlags, isAuto: boolean) {
@@ -28,6 +39,7 @@ export class PagingDomain extends IommuObject {
     this.ops = ops
     this.flags = flags
     this.isAuto = isAuto
+    this.#sizes = bitsOf(ops.pageSizes)
     ioas.hold(this)
   }
 
@@ -55,11 +67,51 @@ export class PagingDomain extends IommuObject {
   }
 
   /**
+   * Writes a pinned area into the tables; when the driver refuses, nothing of it stays.
+   *
+   * @param hugePages leaves may be larger than a page of 4096 bytes
+   * @throws Refusal EDQUOT, ENOMEM, EINVAL
+   */
+  *install(area: Area, hugePages: boolean): Work<void> {
+    this.#checkRoom(area, hugePages)
+    if (!hugePages) this.#inPages.add(area)
+    let done = 0n
+    try {
+      for (const { iova, address, length } of piecesOf(area, hugePages ? this.#sizes : ONE_SIZE)) {
+        const step = hugePages ? length : PAGE
+        for (let at = 0n; at < length; at += step) {
+          this.ops.map(iova + at, address + Number(at), step, area.protection)
+          done += step
+        }
+        this.chargeTables()
+        yield
+        if (this.#isGone) return
+      }
+    } catch (error) {
+      yield* this.remove(area, done)
+      throw error
+    }
+  }
+
+  /** Takes the first bytes of an installed area out of the tables; all of it, if nothing else is said. */
+  *remove(area: Area, length = area.length): Work<void> {
+    let left = length
+    for (const piece of piecesOf(area, this.#inPages.has(area) ? ONE_SIZE : this.#sizes)) {
+      if (left === 0n || this.#isGone) break
+      const bytes = min(piece.length, left)
+      this.ops.unmap(piece.iova, bytes)
+      left -= bytes
+      yield
+    }
+    this.#inPages.delete(area)
+  }
+
+  /**
    * Refuses an area whose tables alone would break the quota, before the driver writes millions of entries to find out.
    *
    * @throws Refusal EDQUOT
    */
-  checkRoom(area: Area, hugePages: boolean): void {
+  #checkRoom(area: Area, hugePages: boolean): void {
     let tables = 0n
     let iova = area.start
     for (const { region, offset, length } of area.segments) {
@@ -90,10 +142,12 @@ export class PagingDomain extends IommuObject {
   }
 
   destroy(): Completion {
-    this.ioas.leave(this)
-    this.ioas.drop(this)
+    const { ioas } = this
+    this.#isGone = true
+    this.#inPages.clear()
     this.ops.destroy()
-    this.ioas.context.quota.release('table_bytes', this.#chargedBytes)
-    return undefined
+    ioas.context.quota.release('table_bytes', this.#chargedBytes)
+    this.#chargedBytes = 0
+    return after(finish(ioas.leave(this), ioas.context.core.turn), () => ioas.drop(this))
   }
 }

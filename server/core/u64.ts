@@ -18,6 +18,13 @@ export function roundUpToPowerOfTwo(value: bigint): bigint {
 /** The lowest bit that is set in `value`, which is not 0. */
 export const lowestBit = (value: bigint): bigint => value & -value
 
+/** The powers of two that are set in `value`, ascending. */
+export function bitsOf(value: bigint): readonly bigint[] {
+  const bits: bigint[] = []
+  for (let left = value; left !== 0n; left &= left - 1n) bits.push(lowestBit(left))
+  return bits
+}
+
 /** An address as manuals write it. */
 export const hex = (value: bigint): string => `0x${value.toString(16)}`
 

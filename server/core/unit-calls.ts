@@ -9,6 +9,7 @@ import { type Explanation, explainOne } from './explanation.js'
 import { Refusal } from './refusal.js'
 import { Unit } from './unit.js'
 import type { Place } from './walk-step.js'
+import type { Work } from './work.js'
 
 /** The contract's UnitType. */
 export const UNIT_TYPE = { SMMUV3: 1, VTD: 2 } as const
@@ -81,38 +82,51 @@ interface RegisterAccess {
   readonly width: number
 }
 
+/** What ReadUnitRegisters answers. */
+type RegisterValues = Progress & { readonly values: BigUint64Array }
+
 /** Reads registers. */
 export function readUnitRegisters(
   call: Call,
   request: { readonly unitId: number; readonly reads: readonly RegisterAccess[] },
-): Progress & { values: BigUint64Array } {
+): RegisterValues | Promise<RegisterValues> {
   const { reads } = request
-  const values = new BigUint64Array(reads.length)
-  const progress = withUnit(call, request, reads.length, ({ raw }) =>
-    forEachUntilRefused(reads, (read, index) => {
-      values[index] = raw.readRegister(checkedAccess(read, raw.registerBytes))
-    }),
+  const values = new BigUint64Array(Math.min(reads.length, call.core.limits.call.batch_elements))
+  return call.inSlices(
+    (function* () {
+      const progress = yield* withUnit(call, request, reads.length, ({ raw }) =>
+        forEachUntilRefused(reads, (read, index) => {
+          values[index] = raw.readRegister(checkedAccess(read, raw.registerBytes))
+        }),
+      )
+      return { ...progress, values: values.subarray(0, progress.doneCount) }
+    })(),
   )
-  return { ...progress, values: values.subarray(0, progress.doneCount) }
 }
 
 /** Writes registers; queues are consumed before the next write. */
 export function writeUnitRegisters(
   call: Call,
   request: { readonly unitId: number; readonly writes: readonly (RegisterAccess & { readonly value: bigint })[] },
-): Progress {
+): Progress | Promise<Progress> {
   const { writes } = request
-  return withUnit(call, request, writes.length, ({ raw }) => {
-    const progress = forEachUntilRefused(writes, (write) => {
-      const access = checkedAccess(write, raw.registerBytes)
-      if (write.width === 4 && write.value >> 32n !== 0n) {
-        throw new Refusal('EINVAL', 'the value has more than the 32 bits of the register', { value: write.value })
-      }
-      raw.writeRegister(access, write.value)
-    })
-    call.context.waiters.wakeAll()
-    return progress
-  })
+  return call.inSlices(
+    withUnit(call, request, writes.length, function* ({ raw }) {
+      const progress = yield* forEachUntilRefused(writes, function* (write) {
+        const access = checkedAccess(write, raw.registerBytes)
+        if (write.width === 4 && write.value >> 32n !== 0n) {
+          throw new Refusal('EINVAL', 'the value has more than the 32 bits of the register', { value: write.value })
+        }
+        raw.writeRegister(access, write.value)
+        while (raw.hasWork) {
+          yield
+          raw.run()
+        }
+      })
+      call.context.waiters.wakeAll()
+      return progress
+    }),
+  )
 }
 
 /** What TranslateUnit takes. */
@@ -126,26 +140,39 @@ export interface TranslateUnitRequest {
   readonly translated: boolean
 }
 
+/** What TranslateUnit answers. */
+type UnitColumns = BatchColumns & { readonly addresses: BigUint64Array }
+
 /** Translates many accesses and answers with physical addresses. */
-export function translateUnit(call: Call, request: TranslateUnitRequest): BatchColumns & { addresses: BigUint64Array } {
+export function translateUnit(call: Call, request: TranslateUnitRequest): UnitColumns | Promise<UnitColumns> {
+  return call.inSlices(unitTranslation(call, request))
+}
+
+function* unitTranslation(call: Call, request: TranslateUnitRequest): Work<UnitColumns> {
   const { iovas } = request
-  let batch = request
+  let unit: Unit | undefined
   let requester: Requester = NOBODY
   const refusal = refusalOf(() => {
     checkCount(call, iovas.length)
-    requester = requesterOf(unitOf(call, request), request)
+    unit = unitOf(call, request)
+    requester = requesterOf(unit, request)
   })
-  if (refusal !== undefined) batch = { ...request, iovas: NO_ADDRESSES, accesses: NO_NUMBERS, access: 0 }
+  const batch = refusal === undefined ? request : { iovas: NO_ADDRESSES, accesses: NO_NUMBERS, access: 0 }
   const addresses = new BigUint64Array(batch.iovas.length)
   const halves = new Uint32Array(addresses.buffer)
   const { explained_faults: explained } = call.core.limits.call
-  const columns = translateBatch(requester, { ...batch, explained }, (index, { address }) => {
-    halves[2 * index] = address
-    halves[2 * index + 1] = address / 2 ** 32
-  })
-  call.context.waiters.wakeAll()
-  const reply = { ...columns, addresses: addresses.subarray(0, columns.doneCount) }
-  return refusal === undefined ? reply : { ...reply, refusal: detailOf(refusal) }
+  unit?.hold(call)
+  try {
+    const columns = yield* translateBatch(requester, { ...batch, explained }, (index, { address }) => {
+      halves[2 * index] = address
+      halves[2 * index + 1] = address / 2 ** 32
+    })
+    call.context.waiters.wakeAll()
+    const reply = { ...columns, addresses: addresses.subarray(0, columns.doneCount) }
+    return refusal === undefined ? reply : { ...reply, refusal: detailOf(refusal) }
+  } finally {
+    unit?.drop(call)
+  }
 }
 
 /** Walks the tables for one access and shows each step. */
@@ -214,18 +241,27 @@ const PASID_END = 2 ** 20
 
 const unitOf = (call: Call, { unitId }: { readonly unitId: number }): Unit => call.look(Unit, unitId, 'unit_id')
 
-function withUnit(
+/** The unit stays until the work is done. */
+function* withUnit(
   call: Call,
   request: { readonly unitId: number },
   count: number,
-  act: (unit: Unit) => Progress,
-): Progress {
-  let progress: Progress = { doneCount: 0 }
-  const refusal = refusalOf(() => {
+  act: (unit: Unit) => Work<Progress>,
+): Work<Progress> {
+  let unit: Unit
+  try {
     checkCount(call, count)
-    progress = act(unitOf(call, request))
-  })
-  return refusal === undefined ? progress : { doneCount: 0, refusal: detailOf(refusal) }
+    unit = unitOf(call, request)
+  } catch (error) {
+    if (error instanceof Refusal) return { doneCount: 0, refusal: detailOf(error) }
+    throw error
+  }
+  unit.hold(call)
+  try {
+    return yield* act(unit)
+  } finally {
+    unit.drop(call)
+  }
 }
 
 function checkedAccess({ offset, width }: RegisterAccess, registerBytes: number): { offset: number; bytes: 4 | 8 } {

@@ -70,6 +70,14 @@ export class PrivateUnit implements RawUnit {
     this.#unit.writeRegister(offset, bytes, Number(value & 0xffff_ffffn), Number(value >> 32n))
   }
 
+  get hasWork(): boolean {
+    return this.#unit.hasWork
+  }
+
+  run(): void {
+    this.#unit.run()
+  }
+
   translate(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
     this.#unit.translate(this.#fill(rid, pasid, lo, hi, access), out)
   }

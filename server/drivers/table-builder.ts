@@ -38,9 +38,9 @@ export class TableBuilder {
   readonly #encoder: EntryEncoder
   readonly #rootBytes: number
   /** Live entries of every table, by its address. */
-  readonly #live = new Map<number, number>()
+  #live = new Map<number, number>()
   /** The table below each table entry, by the entry's address. */
-  readonly #below = new Map<number, number>()
+  #below = new Map<number, number>()
   readonly #words: EntryWords = { lo: 0, hi: 0 }
   #emptied: number[] = []
 
@@ -88,16 +88,19 @@ export class TableBuilder {
 
   /** Frees emptied tables; call it when every unit has forgotten them. */
   releaseFreed(): void {
-    for (const table of this.#emptied) this.#ram.free(table, TABLE_BYTES)
+    if (this.#emptied.length === 0) return
+    this.#ram.freePages(this.#emptied, this.#emptied.length)
     this.#emptied = []
   }
 
   /** Frees every table. Nothing may point to the root any more. */
   destroy(): void {
     this.releaseFreed()
-    for (const table of this.#live.keys()) this.#ram.free(table, table === this.root ? this.#rootBytes : TABLE_BYTES)
-    this.#live.clear()
-    this.#below.clear()
+    this.#live.delete(this.root)
+    this.#ram.free(this.root, this.#rootBytes)
+    this.#ram.freePages(this.#live.keys(), this.#live.size)
+    this.#live = new Map()
+    this.#below = new Map()
   }
 
   #leafLevel(page: number, frame: number, pages: number): number {

@@ -160,7 +160,10 @@ export class FakeDriver implements IommuDriver {
         machine.live++
       },
       removeVdevice: () => machine.live--,
-      invalidate: ({ kind }) => ({ done: kind === 'smmuv3' ? 1 : 0, completion: machine.done('invalidate viommu') }),
+      invalidate: (entries) => ({
+        done: entries.kind === 'smmuv3' ? entries.commands.length : 0,
+        completion: machine.done('invalidate viommu'),
+      }),
       destroy: () => machine.live--,
     }
   }

@@ -44,6 +44,7 @@ export class FakeRawUnit implements RawUnit {
   readonly preset = 'default'
   readonly idRegisters = new Map([['IDR0', 5n]])
   readonly registerBytes = 0x20000
+  work = 0
   readonly placed = new Set<RegionMemory>()
   readonly #registers = new Map<number, bigint>()
   #events: { kind: 'interrupt'; address: number; data: number; source: string }[] = []
@@ -67,7 +68,17 @@ export class FakeRawUnit implements RawUnit {
 
   writeRegister({ offset }: { offset: number }, value: bigint): void {
     this.#registers.set(offset, value)
+    this.work = 2
     this.#events.push({ kind: 'interrupt', address: 0, data: 0, source: 'cmdq-sync' })
+  }
+
+  /** Every write starts two runs of work. */
+  get hasWork(): boolean {
+    return this.work > 0
+  }
+
+  run(): void {
+    this.work--
   }
 
   translate(rid: number, _pasid: number, lo: number, hi: number, _access: number, out: DmaOutcome): void {

@@ -21,6 +21,9 @@ const PAGE_BYTES = 4096
 const WHOLE_FROM_PAGES = 2 ** 30
 const WHOLE_FROM_PAGES_SINGLY = 512
 
+/** Ranges beyond which they are flushed as a whole domain: their commands would take longer than what they spare. */
+const WHOLE_FROM_RANGES = 8
+
 /** Pages that were unmapped. */
 export interface FlushRange {
   readonly page: number
@@ -80,6 +83,7 @@ export class Invalidator {
   }
 
   #isWhole(ranges: readonly FlushRange[]): boolean {
+    if (ranges.length >= WHOLE_FROM_RANGES) return true
     const pages = ranges.reduce((sum, range) => sum + range.pages, 0)
     return pages >= (this.#hasRanges ? WHOLE_FROM_PAGES : WHOLE_FROM_PAGES_SINGLY)
   }

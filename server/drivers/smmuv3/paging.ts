@@ -26,7 +26,7 @@ abstract class PagingDomain implements PagingOps {
   users = 0
   protected readonly host: Host
   protected readonly tables: TableBuilder
-  #unmapped: FlushRange[] = []
+  #unmapped: { readonly page: number; pages: number }[] = []
 
   constructor(host: Host, tables: TableBuilder, inputBits: number) {
     this.host = host
@@ -47,11 +47,16 @@ abstract class PagingDomain implements PagingOps {
     const page = Number(iova >> PAGE_LG2)
     const pages = Number(length >> PAGE_LG2)
     this.tables.unmap(page, pages)
-    this.#unmapped.push({ page, pages, tables: this.tables.hasEmptied })
+    const before = this.#unmapped.at(-1)
+    // What is unmapped in pieces is flushed as a whole.
+    if (before !== undefined && before.page + before.pages === page) before.pages += pages
+    else this.#unmapped.push({ page, pages })
   }
 
   flush(): Completion {
-    if (this.#unmapped.length > 0) this.flushRanges(this.#unmapped)
+    // A table that was emptied last may have led to what was unmapped first.
+    const tables = this.tables.hasEmptied
+    if (this.#unmapped.length > 0) this.flushRanges(this.#unmapped.map((range) => ({ ...range, tables })))
     this.#unmapped = []
     this.tables.releaseFreed()
     return undefined

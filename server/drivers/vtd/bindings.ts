@@ -27,6 +27,10 @@ export class Bindings {
     return this.#pasids.keys()
   }
 
+  get pasidCount(): number {
+    return this.#pasids.size
+  }
+
   get isAttached(): boolean {
     return this.#users > 0
   }

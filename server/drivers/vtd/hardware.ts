@@ -148,6 +148,7 @@ export class VtdHardware {
     this.#memory.store32(this.#status, 0)
     this.#put(pack(INVALIDATION_WAIT, { TypeLow: WAIT_TYPE, SW: 1, STDATA: DONE, STADDR: this.#status }))
     this.#write64(REGISTER.IQT, this.#tail * this.#slotBytes)
+    while (this.#unit.hasWork) this.#unit.run()
     const status = this.#memory.loadWord(this.#status)
     assert(status === MEMORY.OK && this.#memory.lo === DONE, 'the unit carries out what its driver queues')
   }

@@ -18,6 +18,7 @@ import { TableBuilder } from '../table-builder.js'
 import { Bindings } from './bindings.js'
 import {
   ALL_PAGES_LG2,
+  allTranslations,
   blockAround,
   type Descriptor,
   domainPages,
@@ -31,6 +32,9 @@ import type { VtdHardware } from './hardware.js'
 
 const PAGE_LG2 = 12n
 const STRIDE = 9
+
+/** Users of a domain beyond which its whole domain-id, or every one, is forgotten instead of a block for each. */
+const WHOLE_FROM_USERS = 64
 
 /** What a domain needs of the driver that made it. */
 export interface DomainHost {
@@ -135,6 +139,7 @@ export class PagingDomain implements PagingOps {
   #descriptors(first: bigint, last: bigint, leavesOnly: boolean): Descriptor[] {
     const block = blockAround(first, last)
     const { bindings } = this
+    if (this.stage === 'first' && bindings.pasidCount > WHOLE_FROM_USERS) return [domainTranslations(bindings.did)]
     if (this.stage === 'first') {
       return [...bindings.pasids].map((pasid) =>
         block.am >= ALL_PAGES_LG2
@@ -142,6 +147,7 @@ export class PagingDomain implements PagingOps {
           : pasidPages(bindings.did, pasid, block, leavesOnly),
       )
     }
+    if (this.nested.size > WHOLE_FROM_USERS) return [allTranslations()]
     const dids = [bindings, ...this.nested].filter(({ isAttached }) => isAttached).map(({ did }) => did)
     const canSelect = this.#hardware.cap['PSI'] !== 0 && block.am <= this.#hardware.cap['MAMV']
     return dids.map((did) => (canSelect ? domainPages(did, block, leavesOnly) : domainTranslations(did)))
