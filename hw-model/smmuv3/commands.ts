@@ -64,13 +64,13 @@ export class CommandQueue {
 
   /**
    * Consumes QUEUE_RUN commands, or until the queue is empty, disabled or in error. A write from inside an interrupt
-   * does not nest.
+   * does not nest; an error that is acknowledged there does not end the run.
    */
   consume(): void {
     if (this.#isConsuming) return
     this.#isConsuming = true
     try {
-      for (let left = QUEUE_RUN; left > 0 && this.canConsume && this.#one(); left--);
+      for (let left = QUEUE_RUN; left > 0 && this.canConsume; left--) this.#one()
     } finally {
       this.#isConsuming = false
     }
@@ -86,25 +86,29 @@ export class CommandQueue {
   }
 
   /** One command. On an error CONS stays at it, and the queue stops until the error is acknowledged. [SMMU 7.1] */
-  #one(): boolean {
+  #one(): void {
     const { words } = this.#registers
     const cons = CMDQ_CONS.RD.get(words, CONS)
     const at = this.#shape.slotAddress(cons)
-    if (this.#memory.loadRecord(at, this.#command, 0, WORDS) !== MEMORY.OK) return this.#stop(CERROR.ABT)
+    if (this.#memory.loadRecord(at, this.#command, 0, WORDS) !== MEMORY.OK) {
+      this.#stop(CERROR.ABT)
+      return
+    }
     const opcode = Opcode.get(this.#command, 0)
-    if (isIllegal(this.#command, this.#features)) return this.#stop(CERROR.ILL)
+    if (isIllegal(this.#command, this.#features)) {
+      this.#stop(CERROR.ILL)
+      return
+    }
     // A SYNC's interrupt may be seen only when CONS covers it.
     CMDQ_CONS.RD.set(words, CONS, this.#shape.next(cons))
     this.consumed++
     if (opcode === OPCODE.SYNC) this.#sync()
     else this.#execute(opcode)
-    return true
   }
 
-  #stop(error: number): boolean {
+  #stop(error: number): void {
     CMDQ_CONS.ERR.set(this.#registers.words, CONS, error)
     this.#interrupts.raiseError(GERROR.CMDQ_ERR)
-    return false
   }
 
   /** Everything before it is complete already, so only the signal is left. [SMMU 4.7.3 CMD_SYNC] */

@@ -225,7 +225,7 @@ export class SmmuV3 implements RemappingUnit {
     words[at] = (words[at] & ~open) | (value & open)
   }
 
-  /** Acknowledges active errors; toggling an inactive one is software's mistake and is ignored. [SMMU 6.3.19] */
+  /** Acknowledges active errors; toggling an inactive one is software's mistake and is ignored. [SMMU 6.3.20] */
   #acknowledge(value: number): void {
     const registers = this.#registers
     const gerror = registers.get(OFFSET.GERROR)

@@ -69,6 +69,17 @@ describe('[SMMU 7.1 Command queue errors]', () => {
     expect(consOf(bench)).toBe(6)
   })
 
+  it('goes on in the same write when the error is acknowledged from inside its interrupt', () => {
+    const bench = new Bench()
+    bench.interrupts.push = () => {
+      bench.poke(bench.commandQueue + 16, SYNC[0])
+      bench.write(OFFSET.GERRORN, bench.read(OFFSET.GERROR))
+      return 0
+    }
+    bench.commands(SYNC, [0xffn, 0n], SYNC, SYNC)
+    expect([consOf(bench), isCommandError(bench)]).toEqual([4, false])
+  })
+
   it('reports a queue that cannot be read as CERROR_ABT', () => {
     const bench = new Bench()
     bench.write(OFFSET.CR0, 0b0101)
