@@ -1,0 +1,63 @@
+/** One test for each choice that the model makes where the manual is silent, unless it stands with its feature. */
+
+import { describe, expect, it } from 'vitest'
+import { ReservedMasks } from '../../hw-model/vtd/reserved.js'
+import { FS, Guest, MODE, PASIDS, SID, SS } from './guest.js'
+
+const PAGE = 0x40_0000n
+const FIRST = 0x100000
+const SECOND = 0x110000
+
+describe('where the manual leaves a choice', () => {
+  it('a unit without RID_PASID gives PASID 0 to requests without PASID, and refuses it on others', () => {
+    const guest = new Guest({ ids: { ECAP: [0x84000fc3, 0x0011e99c] } })
+    guest.startScalable()
+    guest.path(FIRST, PAGE, 0x200000n | FS.PAGE, FS.TABLE)
+    guest.firstStage(0, 2, FIRST)
+    expect(guest.dma(PAGE)).toBe('0x200000')
+    expect(guest.dma(PAGE, 'r', 0)).toBe('fault 0x48')
+    guest.store(guest.context, 0x4009n, 1n, 0n, 0n)
+    guest.stop()
+    guest.start(MODE.SCALABLE)
+    expect(guest.dma(PAGE)).toBe('fault 0x42')
+  })
+
+  it('AW is ignored in entries of a unit without second stage, and a switch makes it reserved', () => {
+    const guest = new Guest({ preset: 'qemu-first-stage' })
+    guest.startScalable(1n)
+    guest.path(FIRST, PAGE, 0x200000n | FS.PAGE, FS.TABLE)
+    guest.store(PASIDS, 0x49n, 2n, BigInt(FIRST))
+    expect(guest.dma(PAGE)).toBe('0x200000')
+    const { capabilities } = guest.unit
+    expect(new ReservedMasks(capabilities, false).pasidEntry[0] & 0x1c).toBe(0)
+    expect(new ReservedMasks(capabilities, true).pasidEntry[0] & 0x1c).toBe(0x1c)
+  })
+
+  it('legacy pass-through takes a supported AW that is not the largest, and no other', () => {
+    const legacy = (aw: bigint): string => {
+      const guest = new Guest({ preset: 'vtd-legacy' })
+      guest.store(0x1000, 0x2001n, 0n)
+      guest.store(0x2000 + SID * 16, 9n, 0x300n | aw)
+      guest.start(MODE.LEGACY)
+      return guest.dma(1n << 40n, 'w')
+    }
+    expect([0n, 1n, 2n, 3n].map(legacy)).toEqual(['fault 0x3', '0x10000000000', '0x10000000000', 'fault 0x3'])
+  })
+
+  it('a read in the interrupt range is an error only while translation is on', () => {
+    const guest = new Guest()
+    expect(guest.dma(0xfee00000n, 'r', -1, SID, 8)).toBe('0xfee00000')
+    guest.startScalable()
+    expect(guest.dma(0xfee00000n, 'r', -1, SID, 8)).toBe('fault 0x29')
+  })
+
+  it('the rights that are missing from a whole second-stage walk are found at its end, after reserved bits', () => {
+    const guest = new Guest()
+    guest.startScalable()
+    guest.path(SECOND, PAGE, 0x300000n | SS.W, SS.R)
+    guest.secondStage(0, 3, SECOND)
+    expect(guest.dma(PAGE)).toBe('fault 0x79')
+    guest.path(SECOND, PAGE, 0x300000n | SS.W | (1n << 62n), SS.R)
+    expect(guest.dma(PAGE)).toBe('fault 0x7a')
+  })
+})
