@@ -1,5 +1,6 @@
 /** Where a server listens, and how that is written in configuration and in its first lines. */
 
+import { existsSync } from 'node:fs'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type ClaimedPath, claimPath, listenOn, type TryLock } from './transports/socket.js'
@@ -10,6 +11,8 @@ export interface Listener {
   readonly curl: string
   /** `unix:PATH`, or a URL. */
   readonly address: string
+  /** Clients still find it there: its path has not been taken away. */
+  isThere(): boolean
   /** Forgets the path, where there was one. */
   release(): void
 }
@@ -33,8 +36,9 @@ async function openPath(server: Server, where: string, tryLock: TryLock, mode?: 
     claimed.release()
     throw error
   }
-  const { path, release } = claimed
-  return { curl: `--unix-socket ${quoted(path)} http://iommud`, address: `unix:${path}`, release }
+  const { path, isOurs, release } = claimed
+  const isThere = (): boolean => isOurs() && existsSync(path)
+  return { curl: `--unix-socket ${quoted(path)} http://iommud`, address: `unix:${path}`, isThere, release }
 }
 
 async function openTcp(server: Server, host: string, port: number, bracketed: boolean): Promise<Listener> {
@@ -46,7 +50,7 @@ async function openTcp(server: Server, host: string, port: number, bracketed: bo
     })
   })
   const url = `http://${bracketed ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`
-  return { curl: url, address: url, release: () => {} }
+  return { curl: url, address: url, isThere: () => true, release: () => {} }
 }
 
 const quoted = (path: string): string => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`)

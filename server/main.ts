@@ -9,7 +9,10 @@ import type { RunningServer, startServer } from './start.js'
 import { SocketTaken } from './transports/socket.js'
 
 /** Exit statuses; `--help` tells them. */
-const EXIT = { STOPPED: 0, FAILED: 1, MISCONFIGURED: 2 } as const
+const EXIT = { STOPPED: 0, FAILED: 1, MISCONFIGURED: 2, BUG: 70 } as const
+
+/** All of them stop the daemon in order: it reads no configuration again, so a hang-up means that its terminal is gone. */
+const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 
 /** A reply, as HTTP would carry it. */
 export interface InProcessReply {
@@ -46,7 +49,7 @@ export async function startInProcess(args: readonly string[]): Promise<InProcess
       },
       close: () => void connection.close(),
     },
-    stop: server.stop,
+    stop: () => server.stop(),
   }
 }
 
@@ -65,12 +68,23 @@ async function main(args: readonly string[]): Promise<void> {
 }
 
 async function run({ config }: Extract<Invocation, { kind: 'run' | 'print-config' }>): Promise<void> {
+  // Nobody has to read the first lines: a reader that went away is no reason to end.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
   const server = await start(config)
-  process.stdout.write(`${firstLines(server).join('\n')}\n`)
+  // Whatever came between the two may have left half a change behind: it is not carried on with.
+  process.on('uncaughtException', (error) => {
+    server.log.error({ err: error }, 'ended by a bug of the daemon')
+    process.exit(EXIT.BUG)
+  })
+  let isStopping = false
   const stop = (signal: NodeJS.Signals): void => {
     // A second signal is for those who do not want to wait.
-    process.once(signal, () => process.exit(EXIT.FAILED))
-    server.stop().then(
+    if (isStopping) {
+      server.log.warn({ why: signal }, 'ended at once, by a second signal')
+      process.exit(EXIT.FAILED)
+    }
+    isStopping = true
+    server.stop(signal).then(
       () => process.exit(EXIT.STOPPED),
       (error) => {
         process.stderr.write(`iommud: could not stop in order: ${error instanceof Error ? error.stack : error}\n`)
@@ -78,8 +92,8 @@ async function run({ config }: Extract<Invocation, { kind: 'run' | 'print-config
       },
     )
   }
-  process.once('SIGTERM', stop)
-  process.once('SIGINT', stop)
+  for (const signal of STOP_SIGNALS) process.on(signal, stop)
+  process.stdout.write(`${firstLines(server).join('\n')}\n`)
 }
 
 /** Whether this file is the program, started by its own name or by a link that npm made. */

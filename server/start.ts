@@ -49,8 +49,12 @@ export interface RunningServer extends OpenDoors {
   readonly log: Log
   /** A connection inside this process. */
   connect(): MemoryConnection
-  /** Lets calls in flight finish, ends every context, and goes. Asking twice is one stop. */
-  stop(): Promise<void>
+  /**
+   * Lets calls in flight finish, ends every context, and goes. Asking twice is one stop.
+   *
+   * @param why a signal's name; for the log
+   */
+  stop(why?: string): Promise<void>
 }
 
 /**
@@ -72,14 +76,14 @@ export async function startServer(config: Config): Promise<RunningServer> {
   const doors = new Doors(dispatcher, log)
   try {
     const open = await doors.open(config, metrics)
-    log.info({ version: core.facts.version, ...doors.addresses }, 'started')
+    log.info({ ...factsOf(core, config), ...doors.addresses }, 'started')
     let stopping: Promise<void> | undefined
     return {
       core,
       log,
       ...open,
       connect: () => connectInProcess(dispatcher, process.getuid?.() ?? 0),
-      stop: () => (stopping ??= stop(dispatcher, doors, log, config.drainMs)),
+      stop: (why = 'asked') => (stopping ??= stop(dispatcher, doors, log, { drainMs: config.drainMs, why })),
     }
   } catch (error) {
     await doors.close()
@@ -183,11 +187,18 @@ class Doors {
   async #openDiagnostics(where: string, metrics: Metrics): Promise<Listener> {
     const { version, strict } = this.#dispatcher.core.facts
     this.#diagnostics = diagnosticsServer({
-      notReady: () => (this.#dispatcher.draining ? 'the daemon is stopping' : undefined),
+      notReady: () => this.#notReady(),
       version: { version, bootId: this.#dispatcher.core.bootId, node: process.version, strict: `${strict}` },
       metrics,
     })
     return this.#listen('diagnostics', this.#diagnostics, where)
+  }
+
+  /** Why clients cannot call, if they cannot. */
+  #notReady(): string | undefined {
+    if (this.#dispatcher.draining) return 'the daemon is stopping'
+    const lost = this.#listeners.find((listener) => !listener.isThere())
+    return lost && `${lost.address} is gone: its file or folder was removed; start the daemon again`
   }
 
   async #serve(name: string, where: string, door: Pick<HttpOptions, 'token' | 'admin' | 'uidOf'>): Promise<Listener> {
@@ -205,14 +216,38 @@ class Doors {
   }
 }
 
-async function stop(dispatcher: Dispatcher, doors: Doors, log: Log, drainMs: number): Promise<void> {
-  log.info({ inFlight: dispatcher.inFlight, drainMs }, 'stopping')
+/** What an operator wants to know of a daemon when all there is of it is its log. */
+function factsOf({ facts, machine }: Core, config: Config): object {
+  return {
+    version: facts.version,
+    pid: process.pid,
+    node: process.version,
+    strict: facts.strict,
+    clock: config.clock,
+    seeded: config.seed !== undefined,
+    fileRoots: facts.fileRoots,
+    drainMs: config.drainMs,
+    // Those that differ from the defaults.
+    limits: config.limits,
+    units: machine.units.map(({ driver }) => `${driver.name} (${driver.kind})`),
+    devices: machine.devices.map(({ name }) => name),
+  }
+}
+
+async function stop(
+  dispatcher: Dispatcher,
+  doors: Doors,
+  log: Log,
+  { drainMs, why }: { readonly drainMs: number; readonly why: string },
+): Promise<void> {
+  const { clock, startedAt, contexts } = dispatcher.core
+  log.info({ why, inFlight: dispatcher.inFlight, contexts: contexts.length, drainMs }, 'stopping')
   if (!(await dispatcher.drain(drainMs))) log.warn({ inFlight: dispatcher.inFlight }, 'calls did not end in time')
   const ended = Promise.resolve(dispatcher.core.shutDown())
   await Promise.race([ended, new Promise((late) => setTimeout(late, LAST_BYTES_MS).unref())])
   await doors.close()
   log.flush()
-  log.info({}, 'stopped')
+  log.info({ why, uptimeMs: Math.round(clock.now() - startedAt) }, 'stopped')
 }
 
 const uid = (): number => process.getuid?.() ?? 0

@@ -14,6 +14,9 @@ const REFUSALS_PER_WINDOW = 10
 /** Length of that window: long enough that a client in a loop costs one line a second at most. */
 const WINDOW_MS = 10_000
 
+/** Log lines kept while standard error takes none. */
+const UNWRITTEN_BYTES = 2 ** 20
+
 /** Names of fields that hold secrets, wherever they stand. */
 const SECRET_FIELDS = ['token', 'authorization', 'contextToken', '*.token', '*.authorization', '*.contextToken']
 
@@ -44,7 +47,7 @@ export interface Log extends CallObserver {
 export function openLog(level: LogLevel, clock: Clock, sink?: DestinationStream): Log {
   const logger = pino(
     { level, base: undefined, redact: { paths: SECRET_FIELDS, censor: '[redacted]' }, hooks: { streamWrite: redact } },
-    sink ?? destination({ fd: 2, sync: true }),
+    sink ?? standardError(),
   )
   const refusals = new RefusalLog(logger, clock)
   return {
@@ -64,6 +67,13 @@ export function openLog(level: LogLevel, clock: Clock, sink?: DestinationStream)
       logger.debug(facts, 'call')
     },
   }
+}
+
+/** Standard error. Lines that a full disk or a reader that went away does not take are kept up to a point, then lost. */
+function standardError(): DestinationStream {
+  const stream = destination({ fd: 2, sync: true, maxLength: UNWRITTEN_BYTES })
+  stream.on('error', () => {})
+  return stream
 }
 
 /** Blots out whatever looks like a token in a finished line. */

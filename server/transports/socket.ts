@@ -13,6 +13,7 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  renameSync,
   statSync,
   unlinkSync,
 } from 'node:fs'
@@ -41,7 +42,9 @@ export class SocketTaken extends Error {}
 /** A path this process may listen on. */
 export interface ClaimedPath {
   readonly path: string
-  /** Removes the socket and the lock. */
+  /** The path is still this daemon's: nobody has taken its folder or its lock away. */
+  isOurs(): boolean
+  /** Removes the socket and the lock, if they are still this daemon's. */
   release(): void
 }
 
@@ -93,28 +96,40 @@ export async function claimPath(given: string, tryLock: TryLock): Promise<Claime
     closeSync(lock)
     throw error
   }
+  const isOurs = (): boolean => hasName(lock, lockPath(path))
   return {
     path,
+    isOurs,
     release: () => {
-      tryUnlink(path)
-      tryUnlink(lockPath(path))
+      if (isOurs()) {
+        tryUnlink(path)
+        tryUnlink(lockPath(path))
+      }
       closeSync(lock)
     },
   }
 }
 
-/** Binds and listens. The socket never exists with wider rights than it shall have. */
+/**
+ * Binds and listens. The socket never exists with wider rights than it shall have. It is bound under another name and
+ * then renamed: when it closes, the name it was bound under is removed, and by then its own may be another daemon's.
+ */
 export function listenOn(server: Server, path: string, mode: number = SOCKET_MODE.GROUP): Promise<void> {
   return new Promise((listening, failed) => {
     server.once('error', failed)
+    const bound = `${path.slice(0, -1)}${path.endsWith('~') ? '-' : '~'}`
+    tryUnlink(bound)
     const before = process.umask(0o777 & ~mode)
     try {
       // Binding happens inside this call; only its callback comes later.
-      server.listen(path, () => {
+      server.listen(bound, () => {
         server.off('error', failed)
-        chmodSync(path, mode)
         listening()
       })
+      if (server.listening) {
+        chmodSync(bound, mode)
+        renameSync(bound, path)
+      }
     } finally {
       process.umask(before)
     }
@@ -131,9 +146,15 @@ function takeLock(path: string, tryLock: TryLock): number {
       closeSync(fd)
       throw new SocketTaken(`a live iommud is listening on ${path}; stop it, or start this one with another --socket`)
     }
-    if (statSync(lockPath(path), { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) return fd
+    if (hasName(fd, lockPath(path))) return fd
     closeSync(fd)
   }
+}
+
+/** Whether an open file still has a name. */
+const hasName = (fd: number, name: string): boolean => {
+  const [named, open] = [statSync(name, { throwIfNoEntry: false }), fstatSync(fd)]
+  return named?.ino === open.ino && named.dev === open.dev
 }
 
 async function clearStale(path: string): Promise<void> {

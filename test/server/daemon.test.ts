@@ -1,7 +1,9 @@
 /** The daemon as a process: its first lines, its socket against another daemon, its end. */
 
 import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { Agent } from 'node:http'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -131,5 +133,153 @@ describe('SIGTERM', () => {
       expect.arrayContaining(['started', 'context opened', 'context ended', 'stopped']),
     )
     expect(daemon.stderr()).not.toContain(opened.context)
+  })
+})
+
+/** The log's lines that tell of an end. */
+const lastWords = (stderr: string) =>
+  stderr
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+    .slice(-2)
+
+describe('a signal', () => {
+  it('of hanging up stops it in order, and the log says why', async () => {
+    const daemon = await startDaemonProcess()
+    daemon.child.kill('SIGHUP')
+    expect(await daemon.ended).toBe(0)
+    expect(existsSync(daemon.path)).toBe(false)
+    expect(lastWords(daemon.stderr())).toMatchObject([
+      { msg: 'stopping', why: 'SIGHUP' },
+      { msg: 'stopped', why: 'SIGHUP' },
+    ])
+  })
+
+  it('that comes second, whichever it is, ends it at once with status 1', async () => {
+    const daemon = await startDaemonProcess(['--drain-ms', '60000'])
+    const call = async (method: keyof typeof METHODS, body: object) =>
+      ask(daemon.path, { path: METHODS[method].path, headers: JSON_HEADERS }, JSON.stringify(body))
+    const { context } = JSON.parse((await call('OpenContext', {})).body.toString())
+    await call('CreateUnit', { context, type: 'UNIT_TYPE_SMMUV3' })
+    const waiting = call('PollUnitInterrupts', { context, unitId: 1, waitMs: 50_000 }).catch(() => 'cut')
+    await new Promise((sent) => setTimeout(sent, 100))
+    daemon.child.kill('SIGTERM')
+    await until(() => daemon.stderr().includes('"stopping"'))
+    daemon.child.kill('SIGINT')
+    expect(await daemon.ended).toBe(1)
+    expect(await waiting).toBe('cut')
+    expect(lastWords(daemon.stderr())[1]).toMatchObject({ why: 'SIGINT', msg: 'ended at once, by a second signal' })
+  })
+
+  it('does not wait for idle keep-alive connections', async () => {
+    const daemon = await startDaemonProcess()
+    const agent = new Agent({ keepAlive: true })
+    await ask(daemon.path, { path: METHODS.GetServerInfo.path, headers: JSON_HEADERS, agent }, '{}')
+    const half = connect(daemon.path)
+    half.on('error', () => {})
+    half.write('POST /iommud.v1.ServerService/GetServerInfo HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n')
+    const startedAt = performance.now()
+    daemon.child.kill('SIGTERM')
+    expect(await daemon.ended).toBe(0)
+    expect(performance.now() - startedAt).toBeLessThan(2500)
+    agent.destroy()
+    half.destroy()
+  })
+})
+
+describe('a bug', () => {
+  it.each([
+    ['thrown', 'throw new Error("boom")'],
+    ['of a promise', 'Promise.reject(new Error("boom"))'],
+  ])('%s that nobody catches ends it with status 70, and its stack is the last line', async (_how, code) => {
+    const bug = join(mkdtempSync(join(tmpdir(), 'iommud-bug-')), 'bug.mjs')
+    writeFileSync(bug, `process.on('SIGUSR2', () => { ${code} })`)
+    const path = join(dirname(bug), 's')
+    const daemon = launch(['--import', bug, MAIN, '--socket', path])
+    await until(() => daemon.stdout().includes('/readyz'))
+    daemon.child.kill('SIGUSR2')
+    expect(await daemon.ended).toBe(70)
+    expect(lastWords(daemon.stderr())[1]).toMatchObject({
+      msg: 'ended by a bug of the daemon',
+      err: { message: 'boom', stack: expect.stringContaining(bug) },
+    })
+  })
+})
+
+describe('standard output and error', () => {
+  it('whose readers went away do not end it', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'iommud-pipe-')), 's')
+    const daemon = launch([MAIN, '--socket', path])
+    daemon.child.stdout?.destroy()
+    daemon.child.stderr?.destroy()
+    await until(() => existsSync(path))
+    expect((await info(path)).status).toBe(200)
+    const ended = new Promise((done) => daemon.child.once('exit', done))
+    daemon.child.kill('SIGTERM')
+    expect(await ended).toBe(0)
+  })
+
+  it('on a full disk does not end it', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'iommud-full-')), 's')
+    const line = `exec ${process.execPath} ${MAIN} --socket ${path} >/dev/full 2>&1`
+    const daemon = launch(['-c', line], { node: '/bin/sh' })
+    await until(() => existsSync(path))
+    for (let i = 0; i < 20; i++) await ask(path, { path: METHODS.GetContext.path, headers: JSON_HEADERS }, '{}')
+    expect((await info(path)).status).toBe(200)
+    daemon.child.kill('SIGTERM')
+    expect(await daemon.ended).toBe(0)
+  })
+})
+
+describe('a daemon whose folder was removed', () => {
+  it('is not ready, and when it stops it leaves the sockets of its successor alone', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'iommud-gone-')), 'x', 's')
+    const first = await startDaemonProcess(['--diagnostics', '127.0.0.1:0'], path)
+    const [, readyz] = /curl (http:\S+\/readyz)/.exec(first.stdout())!
+    expect((await fetch(readyz)).status).toBe(200)
+    rmSync(dirname(path), { recursive: true })
+    const answer = await fetch(readyz)
+    expect([answer.status, await answer.text()]).toEqual([503, expect.stringContaining(`unix:${path} is gone`)])
+    const second = await startDaemonProcess([], path)
+    first.child.kill('SIGTERM')
+    expect(await first.ended).toBe(0)
+    expect((await info(path)).status).toBe(200)
+    second.child.kill('SIGTERM')
+    expect(await second.ended).toBe(0)
+    expect(existsSync(path)).toBe(false)
+  })
+})
+
+describe('the log', () => {
+  it('begins with what an operator needs: version, pid, changed limits, units, devices, listeners', async () => {
+    const daemon = await startDaemonProcess(['--limit', 'context.objects=5'])
+    daemon.child.kill('SIGTERM')
+    await daemon.ended
+    const [started] = daemon.stderr().split('\n')
+    expect(JSON.parse(started)).toMatchObject({
+      msg: 'started',
+      version: expect.any(String),
+      pid: daemon.child.pid,
+      limits: { 'context.objects': 5 },
+      units: ['smmu0 (smmuv3)', 'vtd0 (vtd)'],
+      devices: expect.arrayContaining(['0000:01:01.0']),
+      http: `unix:${daemon.path}`,
+    })
+    expect(started).not.toContain('redacted')
+  })
+})
+
+describe('the printed configuration', () => {
+  it('given with --config, is the same configuration', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'iommud-yaml-')), 'a.yaml')
+    const args = ['--limit', 'context.objects=5', '--seed', '5', '--strict', '--file-root', '/tmp', '--drain-ms', '9']
+    const first = launch([MAIN, '--print-config', ...args])
+    await first.ended
+    writeFileSync(file, first.stdout())
+    const second = launch([MAIN, '--print-config', '--config', file])
+    await second.ended
+    expect(second.stdout()).toBe(first.stdout())
+    expect(first.stdout()).toContain('context.objects: 5')
   })
 })
