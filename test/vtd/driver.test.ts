@@ -29,6 +29,16 @@ describe('a probed device', () => {
     ])
   })
 
+  it('is the only one of its source-id, whose tables no other takes over', () => {
+    const host = makeHost()
+    const device = host.probe(8)
+    const domain = host.driver.createPaging(device, PLAIN)
+    domain.map(0n, CLIENT, 0x1000n, RW)
+    device.set(RID_SLOT, domain, null)
+    expect(refusalOf(() => host.probe(8))).toBe('EEXIST')
+    expect(dma(device, 0n)).toBe('0x100000000')
+  })
+
   it('keeps reporting after more faults than the unit has records', () => {
     const host = makeHost()
     const device = host.probe(8)

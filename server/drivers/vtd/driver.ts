@@ -53,6 +53,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
   readonly hawBits: number
   readonly unit: VtdUnit
   readonly #onFault: (fault: VtdFault) => void
+  readonly #rids = new Set<number>()
   #hasFaultEvent = false
 
   constructor({ name, memory, ram, unit, onFault }: VtdDriverOptions) {
@@ -94,7 +95,12 @@ export class VtdDriver implements IommuDriver, DomainHost {
   }
 
   probe(facts: DeviceFacts): DeviceDriver {
-    return new VtdDevice(this, facts, this.unit)
+    const { rid } = facts
+    // A unit sees source-ids alone: of two segments' devices with the same one it could not tell which is which.
+    if (this.#rids.has(rid)) throw new Refusal('EEXIST', 'a device of that source-id is there already', { ...facts })
+    const device = new VtdDevice(this, facts, this.unit)
+    this.#rids.add(rid)
+    return device
   }
 
   createPaging(_device: DeviceDriver, flags: PagingFlags): PagingOps {
