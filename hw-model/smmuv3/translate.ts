@@ -322,9 +322,15 @@ export class Translator {
     tlb.va.fill(tag, context.group, page as Page, leafLg2, address - inPiece, flags, ipa - inPiece, spanLg2)
   }
 
-  /** Whether rights hold all that the transaction needs at its privilege. */
+  /**
+   * Whether rights hold all that the transaction needs at its privilege. One that reads and writes, and may only write,
+   * is recorded as a read. [SMMU 13.1.1 Attribute definitions]
+   */
   #grants(rights: number): boolean {
-    return ((rights >>> this.#shift) & this.#needed) === this.#needed
+    const missing = this.#needed & ~(rights >>> this.#shift)
+    if (missing === 0) return true
+    if (missing === RIGHT.READ) this.verdicts.info.rnw = 1
+    return false
   }
 
   /** Whether an address has bits at or above `bits`, which is 32 or more. */

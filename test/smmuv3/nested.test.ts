@@ -28,6 +28,22 @@ describe('a nested stream', () => {
     expect([again.hit, again.address, again.leafLg2]).toEqual([1, 0xa0000456, 12])
   })
 
+  it.each([
+    ['writable and not readable, as a read', S2.WO, 0x0000028800000000n],
+    ['readable and not writable, as a write', S2.RO, 0x0000028000000000n],
+    ['neither', 0x73fn, 0x0000028000000000n],
+  ])('records an access that reads and writes, where stage 2 is %s', (_name, leaf, dw1) => {
+    const { bench, s2 } = nestedStream()
+    const access = ACCESS.READ | ACCESS.WRITE
+    bench.map(s2, BigInt(GUEST + 0x90000000), 0xa0000000n | leaf)
+    expect(bench.dma(SID, VA, { access })).toBe('F_PERMISSION')
+    // The other kind of access fills the TLB where it may, and the entry answers alike.
+    bench.dma(SID, VA, { access: leaf === S2.WO ? ACCESS.WRITE : ACCESS.READ })
+    bench.events()
+    expect(bench.dma(SID, VA, { access })).toBe('F_PERMISSION')
+    expect(bench.events().map((record) => record[1])).toEqual([dw1])
+  })
+
   it('tells which structure stage 2 did not map, in the class and in the IPA', () => {
     const { bench, s2, cd, s1 } = nestedStream({ tlbEntries: 0 })
     bench.map(s2, BigInt(GUEST + 0x90000000), 0n)
