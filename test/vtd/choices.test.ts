@@ -2,11 +2,14 @@
 
 import { describe, expect, it } from 'vitest'
 import { ReservedMasks } from '../../hw-model/vtd/reserved.js'
-import { FS, Guest, MODE, PASIDS, SID, SS } from './guest.js'
+import { FS, Guest, IQ, MODE, PASIDS, REG, SID, SS, STATUS_SLOT } from './guest.js'
 
 const PAGE = 0x40_0000n
 const FIRST = 0x100000
 const SECOND = 0x110000
+const OTHER_QUEUE = 0x20000
+const QIE = 1n << 26n
+const TE = 1n << 31n
 
 describe('where the manual leaves a choice', () => {
   it('a unit without RID_PASID gives PASID 0 to requests without PASID, and refuses it on others', () => {
@@ -59,5 +62,30 @@ describe('where the manual leaves a choice', () => {
     expect(guest.dma(PAGE)).toBe('fault 0x79')
     guest.path(SECOND, PAGE, 0x300000n | SS.W | (1n << 62n), SS.R)
     expect(guest.dma(PAGE)).toBe('fault 0x7a')
+  })
+
+  it('IQA written while the queue is on is taken when it goes on again', () => {
+    const guest = new Guest()
+    guest.startScalable()
+    guest.startQueue()
+    guest.write(REG.IQA, BigInt(OTHER_QUEUE) | 0x800n, 8)
+    guest.queue(IQ.wait(1n, BigInt(STATUS_SLOT)))
+    expect([guest.load(STATUS_SLOT), guest.read(REG.FSTS)]).toEqual([1n, 0n])
+    guest.store(OTHER_QUEUE, ...IQ.wait(2n, BigInt(STATUS_SLOT)), 0n, 0n)
+    guest.write(REG.GCMD, TE)
+    guest.write(REG.IQT, 0x20n, 8)
+    guest.write(REG.GCMD, TE | QIE)
+    expect([guest.load(STATUS_SLOT), guest.read(REG.IQH, 8)]).toEqual([2n, 0x20n])
+  })
+
+  it('a queue that goes off finishes what is in it first, and QIES falls then', () => {
+    const guest = new Guest()
+    guest.startScalable()
+    guest.startQueue()
+    guest.queue(...Array.from({ length: 200 }, (_, i) => IQ.wait(BigInt(i + 1), BigInt(STATUS_SLOT))))
+    guest.write(REG.GCMD, TE)
+    while (guest.unit.hasWork) guest.unit.run()
+    expect(guest.load(STATUS_SLOT)).toBe(200n)
+    expect([guest.read(REG.GSTS) & QIE, guest.read(REG.IQH, 8)]).toEqual([0n, 0n])
   })
 })
