@@ -270,6 +270,22 @@ describe('configuration', () => {
     expect(bench.dma(3, VA)).toBe('C_BAD_STREAMID')
   })
 
+  it.each([
+    ['a linear table', 0, 17, 0xc00000, 0x800000],
+    ['a table of two levels', (1 << 16) | (8 << 6), 20, 0x809000, 0x808000],
+  ])('aligns %s to the LOG2SIZE that was written, beyond SIDSIZE too', (_name, format, log2size, base, aligned) => {
+    const bench = new Bench()
+    const stes = format === 0 ? aligned : 0x900000
+    if (format !== 0) bench.poke(aligned, BigInt(stes) | 9n)
+    bench.poke(stes + SID * 64, 0x9n)
+    bench.write(OFFSET.CR0, 0b1100)
+    bench.write64(OFFSET.STRTAB_BASE, base)
+    bench.write(OFFSET.STRTAB_BASE_CFG, format | log2size)
+    bench.write(OFFSET.CR0, 0b1101)
+    expect(bench.dma(SID, 0x5000n)).toBe('ok 5000')
+    expect(bench.dma(2 ** 16, 0n)).toBe('C_BAD_STREAMID')
+  })
+
   describe('ATS, which it does not offer', () => {
     const ask = (bench: Bench, sid: number, type: number, access: number = READ): string => {
       const transaction = new Transaction()
