@@ -136,7 +136,8 @@ export class Configurations {
     const at = OFFSET.STRTAB_BASE_CFG >>> 2
     // The range has SIDSIZE for a limit; the alignment follows what was written. [SMMU 6.3.24 SMMU_STRTAB_BASE]
     const log2size = STRTAB_BASE_CFG.LOG2SIZE.get(words, at)
-    if (sid >= 2 ** Math.min(log2size, this.#features.sidSize)) return this.#badStream('the StreamID is beyond the stream table')
+    if (sid >= 2 ** Math.min(log2size, this.#features.sidSize))
+      return this.#badStream('the StreamID is beyond the stream table')
     const base = STRTAB_BASE.ADDR.get(words, OFFSET.STRTAB_BASE >>> 2)
     const isTwoLevel = STRTAB_BASE_CFG.FMT.get(words, at) === 1 && this.#features.twoLevelStreams
     if (!isTwoLevel) return base - (base % 2 ** (log2size + 6)) + sid * STE.$.bytes
