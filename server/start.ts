@@ -66,7 +66,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
   const log = openLog(config.logLevel, systemClock())
   const core = makeCore(config, log)
   const names = cryptoRandom()
-  const metrics = config.diagnostics === 'off' ? undefined : await openMetrics(metricSources(core))
+  const metrics = config.diagnostics === 'off' ? undefined : openMetrics(metricSources(core))
   const dispatcher = new Dispatcher({
     core,
     methods: METHOD_TABLE,
@@ -138,6 +138,10 @@ const metricSources = (core: Core): Parameters<typeof openMetrics>[0] => ({
     contexts: core.contexts.length,
     objects: core.contexts.reduce((sum, { objects }) => sum + objects.size, 0),
     bound_devices: core.bound.size,
+  }),
+  memoryBytes: () => ({
+    resident_bytes: core.contexts.reduce((sum, { quota }) => sum + quota.used('resident_bytes'), 0),
+    table_bytes: core.contexts.reduce((sum, { quota }) => sum + quota.used('table_bytes'), 0),
   }),
   unitCounters: () => Object.fromEntries(core.machine.units.map(({ driver }) => [driver.name, driver.counters()])),
 })

@@ -208,5 +208,5 @@ Flags win over the environment, the environment over the YAML file, the file ove
 The socket is /run/iommud/iommud.sock, else $XDG_RUNTIME_DIR/iommud/iommud.sock, else one in a private folder
 under the temporary directory; admin.sock and diagnostics.sock are beside it.
 SIGTERM, SIGINT and SIGHUP stop it in order: calls in flight get --drain-ms; a second signal ends it at once.
-Exit status: 0 stopped by a signal, 1 could not start (a live daemon has the socket), or ended by a second signal,
-2 wrong configuration, 70 ended by a bug of the daemon, whose stack is the log's last line.`
+Exit status: 0 stopped by a signal, 1 could not start (a live daemon has the socket) or was ended by a second signal,
+70 ended by a bug of the daemon (the log's last line has its stack), 2 wrong configuration.`

@@ -11,6 +11,10 @@ import type { CallObserver, CallRecord } from '../rpc/observer.js'
 /** Refusals of one context that are written in a window; the rest is counted. */
 const REFUSALS_PER_WINDOW = 10
 
+/** Refusals that all together write in a window, and contexts whose held-back refusals are counted apart. */
+const REFUSALS_IN_ALL = 100
+const REFUSED_KEPT = 100
+
 /** Length of that window: long enough that a client in a loop costs one line a second at most. */
 const WINDOW_MS = 10_000
 
@@ -79,17 +83,25 @@ function standardError(): DestinationStream {
 /** Blots out whatever looks like a token in a finished line. */
 export const redact = (line: string): string => line.replace(TOKEN_LIKE, '[redacted]')
 
-interface Window {
-  readonly endsAt: number
+/** What one context, or one user's calls without a context, was refused in the window. */
+interface Refused {
+  readonly who: object
   written: number
   held: number
 }
 
-/** Refusals by context, or by connection for calls without one. */
+/**
+ * Refusals by context, or by user for calls without one: a client cannot have more lines by making more connections.
+ * All share one window, one timer and one bounded table, so that opening contexts in a loop gains nothing either.
+ */
 class RefusalLog {
   readonly #logger: Logger
   readonly #clock: Clock
-  readonly #windows = new Map<string, Window>()
+  readonly #refused = new Map<string, Refused>()
+  #endsAt = 0
+  #written = 0
+  /** Held back of those for whom the table had no place. */
+  #others = 0
 
   constructor(logger: Logger, clock: Clock) {
     this.#logger = logger
@@ -98,39 +110,51 @@ class RefusalLog {
 
   write(record: CallRecord): void {
     const { refusal, incident: _, ...facts } = record
-    const who = record.contextNumber === 0 ? `connection ${record.connection}` : `context ${record.contextNumber}`
-    const window = this.#window(who)
-    if (window.written === REFUSALS_PER_WINDOW) {
-      window.held++
+    const refused = this.#refusedOf(record)
+    if (refused === undefined) {
+      this.#others++
       return
     }
-    window.written++
+    if (refused.written === REFUSALS_PER_WINDOW || this.#written === REFUSALS_IN_ALL) {
+      refused.held++
+      return
+    }
+    refused.written++
+    this.#written++
     this.#logger.info({ ...facts, errno: refusal?.name, reason: refusal?.reason, facts: refusal?.context }, 'refused')
   }
 
   flush(): void {
-    for (const who of [...this.#windows.keys()]) this.#end(who)
+    for (const { who, held } of this.#refused.values()) this.#tell(who, held)
+    this.#tell({ others: true }, this.#others)
+    this.#refused.clear()
+    this.#written = 0
+    this.#others = 0
   }
 
-  #window(who: string): Window {
-    let window = this.#windows.get(who)
-    if (window === undefined || window.endsAt <= this.#clock.now()) {
-      this.#end(who)
-      window = { endsAt: this.#clock.now() + WINDOW_MS, written: 0, held: 0 }
-      this.#windows.set(who, window)
-      const opened = window
-      this.#clock.after(WINDOW_MS, () => {
-        if (this.#windows.get(who) === opened) this.#end(who)
-      })
-    }
-    return window
+  #refusedOf({ contextNumber, uid }: CallRecord): Refused | undefined {
+    this.#turnWindow()
+    const key = contextNumber === 0 ? `uid ${uid}` : `context ${contextNumber}`
+    const known = this.#refused.get(key)
+    if (known !== undefined || this.#refused.size === REFUSED_KEPT) return known
+    const who = contextNumber === 0 ? { uid } : { contextNumber, uid }
+    const refused = { who, written: 0, held: 0 }
+    this.#refused.set(key, refused)
+    return refused
   }
 
-  #end(who: string): void {
-    const window = this.#windows.get(who)
-    this.#windows.delete(who)
-    if (window !== undefined && window.held > 0) {
-      this.#logger.info({ who, heldBack: window.held, windowMs: WINDOW_MS }, 'more refusals were held back')
-    }
+  /** A window begins with its first refusal; its counts are written when it is over. */
+  #turnWindow(): void {
+    if (this.#refused.size > 0 && this.#clock.now() < this.#endsAt) return
+    this.flush()
+    const endsAt = this.#clock.now() + WINDOW_MS
+    this.#endsAt = endsAt
+    this.#clock.after(WINDOW_MS, () => {
+      if (this.#endsAt === endsAt) this.flush()
+    })
+  }
+
+  #tell(who: object, heldBack: number): void {
+    if (heldBack > 0) this.#logger.info({ ...who, heldBack, windowMs: WINDOW_MS }, 'more refusals were held back')
   }
 }

@@ -1,15 +1,28 @@
 /** Counters for Prometheus. The library is loaded when metrics are wanted, not before. */
 
-import type { CallObserver } from '../rpc/observer.js'
+import { readdirSync } from 'node:fs'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { CallObserver, CallRecord } from '../rpc/observer.js'
 
 /** Upper bounds of call durations in seconds: a call takes 40 µs here, a slow teardown seconds. */
 const DURATION_BUCKETS = [0.0001, 0.00025, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10]
+
+/** The library is loaded when the first scrape or this much time comes: a sidecar's first client is through by then. */
+const LOAD_AFTER_MS = 500
+
+/** How often the event loop is asked whether it turns. */
+const LOOP_SAMPLE_MS = 20
+
+/** Open descriptors of this process, its own look at them included. */
+const openDescriptors = (): number => readdirSync('/proc/self/fd').length
 
 /** What is looked up when somebody scrapes. */
 export interface MetricSources {
   readonly version: string
   /** Gauges by name, such as `contexts`. */
   gauges(): Readonly<Record<string, number>>
+  /** Bytes that clients hold, by the name of the limit. */
+  memoryBytes(): Readonly<Record<string, number>>
   /** Counters of the platform's units, by unit and name. */
   unitCounters(): Readonly<Record<string, Readonly<Record<string, number>>>>
 }
@@ -21,8 +34,34 @@ export interface Metrics extends CallObserver {
   text(): Promise<string>
 }
 
-/** Metrics of a registry of their own: several daemons may live in one process. */
-export async function openMetrics(sources: MetricSources): Promise<Metrics> {
+/**
+ * Metrics of a registry of their own: several daemons may live in one process. Loading the library takes longer than
+ * all else between the configuration and the first call, so it waits until the daemon has started; what happens until
+ * then is kept.
+ */
+export function openMetrics(sources: MetricSources): Metrics {
+  const early: CallRecord[] = []
+  let started = 0
+  let opened: Metrics | undefined
+  const load = async (): Promise<Metrics> => {
+    const metrics = await openRegistry(sources)
+    for (; started > 0; started--) metrics.started()
+    for (const record of early.splice(0)) metrics.finished(record)
+    opened = metrics
+    return metrics
+  }
+  let loading: Promise<Metrics> | undefined
+  const loaded = (): Promise<Metrics> => (loading ??= load())
+  setTimeout(() => void loaded(), LOAD_AFTER_MS).unref()
+  return {
+    contentType: 'text/plain; version=0.0.4; charset=utf-8',
+    text: async () => (await loaded()).text(),
+    started: () => void (opened === undefined ? started++ : opened.started()),
+    finished: (record) => void (opened === undefined ? early.push(record) : opened.finished(record)),
+  }
+}
+
+async function openRegistry(sources: MetricSources): Promise<Metrics> {
   const { Counter, Gauge, Histogram, Registry } = await import('prom-client')
   const registers = [new Registry()]
   const calls = new Counter({
@@ -45,7 +84,8 @@ export async function openMetrics(sources: MetricSources): Promise<Metrics> {
     registers,
   })
   const inFlight = new Gauge({ name: 'iommud_calls_in_flight', help: 'Calls being served.', registers })
-  addSources(sources, registers, Gauge)
+  addSources(sources, registers, { Gauge, Counter })
+  addProcess(registers, Gauge)
   return {
     contentType: registers[0].contentType,
     text: () => registers[0].metrics(),
@@ -63,7 +103,7 @@ export async function openMetrics(sources: MetricSources): Promise<Metrics> {
 function addSources(
   sources: MetricSources,
   registers: import('prom-client').Registry[],
-  Gauge: typeof import('prom-client').Gauge,
+  { Gauge, Counter }: Pick<typeof import('prom-client'), 'Gauge' | 'Counter'>,
 ): void {
   new Gauge({ name: 'iommud_info', help: 'The version, as a label.', labelNames: ['version'], registers }).set(
     { version: sources.version },
@@ -80,23 +120,52 @@ function addSources(
     },
   })
   new Gauge({
-    name: 'iommud_unit_events',
+    name: 'iommud_memory_bytes',
+    help: 'What clients hold of the limits, in bytes, by the limit’s name.',
+    labelNames: ['limit'],
+    registers,
+    collect() {
+      for (const [limit, value] of Object.entries(sources.memoryBytes())) this.set({ limit }, value)
+    },
+  })
+  new Counter({
+    name: 'iommud_unit_events_total',
     help: 'Counters of the emulated units since the start.',
     labelNames: ['unit', 'event'],
     registers,
     collect() {
       this.reset()
       for (const [unit, counters] of Object.entries(sources.unitCounters())) {
-        for (const [event, value] of Object.entries(counters)) this.set({ unit, event }, value)
+        for (const [event, value] of Object.entries(counters)) this.inc({ unit, event }, value)
       }
     },
   })
-  new Gauge({
-    name: 'process_resident_memory_bytes',
-    help: 'Resident memory.',
-    registers,
-    collect() {
-      this.set(process.memoryUsage.rss())
+}
+
+/** The process itself, under the names that every exporter gives them; and how late its event loop was. */
+function addProcess(registers: import('prom-client').Registry[], Gauge: typeof import('prom-client').Gauge): void {
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read())
+      },
+    })
+  }
+  const delay = monitorEventLoopDelay({ resolution: LOOP_SAMPLE_MS })
+  delay.enable()
+  gauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss())
+  gauge('process_start_time_seconds', 'When the process started, Unix time.', () => performance.timeOrigin / 1000)
+  gauge('process_open_fds', 'Open file descriptors.', openDescriptors)
+  gauge(
+    'iommud_event_loop_delay_max_seconds',
+    'How long at most the loop kept a timer waiting since the last scrape.',
+    () => {
+      const { max } = delay
+      delay.reset()
+      return Math.max(0, max / 1e9 - LOOP_SAMPLE_MS / 1e3)
     },
-  })
+  )
 }

@@ -8,9 +8,10 @@ import type { CallRecord } from '../../server/rpc/observer.js'
 
 let url = ''
 let reason: string | undefined
-const metrics = await openMetrics({
+const metrics = openMetrics({
   version: '1.2.3',
   gauges: () => ({ contexts: 2 }),
+  memoryBytes: () => ({ resident_bytes: 65536 }),
   unitCounters: () => ({ smmu0: { walks: 5 } }),
 })
 const server = diagnosticsServer({ notReady: () => reason, version: { version: '1.2.3', bootId: 'b' }, metrics })
@@ -65,10 +66,15 @@ describe('the diagnostics listener', () => {
       'iommud_call_duration_seconds_bucket{le="0.001",method="IommuService/IoasMap"} 0',
       'iommud_calls_in_flight 1',
       'iommud_objects{kind="contexts"} 2',
-      'iommud_unit_events{unit="smmu0",event="walks"} 5',
+      'iommud_unit_events_total{unit="smmu0",event="walks"} 5',
+      '# TYPE iommud_unit_events_total counter',
+      'iommud_memory_bytes{limit="resident_bytes"} 65536',
       'iommud_info{version="1.2.3"} 1',
     ]) {
       expect(text).toContain(line)
+    }
+    for (const name of ['process_open_fds', 'process_start_time_seconds', 'iommud_event_loop_delay_max_seconds']) {
+      expect(Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])).toBeGreaterThanOrEqual(0)
     }
   })
 
@@ -79,7 +85,7 @@ describe('the diagnostics listener', () => {
   })
 
   it('keeps apart from another daemon’s in the same process', async () => {
-    const other = await openMetrics({ version: '2', gauges: () => ({}), unitCounters: () => ({}) })
+    const other = openMetrics({ version: '2', gauges: () => ({}), memoryBytes: () => ({}), unitCounters: () => ({}) })
     expect(await other.text()).not.toContain('EBUSY')
   })
 })

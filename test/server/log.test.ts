@@ -78,7 +78,7 @@ describe('a context that is refused again and again', () => {
     for (let i = 0; i < 1010; i++) log.finished(refusal())
     expect(lines()).toHaveLength(10)
     await clock.advance(10_000)
-    expect(lines().slice(10)).toMatchObject([{ who: 'context 7', heldBack: 1000 }])
+    expect(lines().slice(10)).toMatchObject([{ contextNumber: 7, uid: 1000, heldBack: 1000 }])
     log.finished(refusal())
     expect(lines()).toHaveLength(12)
   })
@@ -88,6 +88,20 @@ describe('a context that is refused again and again', () => {
     for (let i = 0; i < 20; i++) log.finished(refusal(1))
     log.finished(refusal(2))
     expect(lines().filter(({ contextNumber }) => contextNumber === 2)).toHaveLength(1)
+  })
+
+  it('costs no more lines when it makes a connection, or opens a context, for every call', async () => {
+    const { log, clock, lines } = capture('info')
+    for (let i = 0; i < 1000; i++) log.finished({ ...refusal(0), connection: i })
+    expect(lines()).toHaveLength(10)
+    for (let i = 1; i <= 1000; i++) log.finished(refusal(i))
+    expect(lines()).toHaveLength(100)
+    await clock.advance(10_000)
+    const counts = lines().slice(100)
+    expect(counts.length).toBeLessThan(15)
+    expect(counts.reduce((sum, { heldBack }) => sum + Number(heldBack), 0)).toBe(2000 - 100)
+    expect(counts[0]).toMatchObject({ uid: 1000, heldBack: 990 })
+    expect(counts.at(-1)).toMatchObject({ others: true })
   })
 
   it('has its count written when the daemon stops', () => {
