@@ -378,7 +378,7 @@ class Machine {
     else this.#command(0x12n | vmid | asid, va | rng.bit())
   }
 
-  /** NH_VA over a whole leaf by range. [SMMU 4.4.1.3 CMD_TLBI_NH_VA, RIL] */
+  /** NH_VA over a whole leaf by range. [SMMU 4.4.2.4 CMD_TLBI_NH_VA, RIL] */
   #invalidateRange(tags: bigint, va: bigint, lg2: number, granule: number): void {
     const tg = BigInt({ 12: 1, 14: 2, 16: 3 }[granule] ?? 0)
     const scale = lg2 - granule

@@ -52,10 +52,10 @@ function programSmmu(capture: Capture): Write[] {
   ]
 }
 
-/** [SMMU 6.3.30 SMMU_EVENTQ_PROD], on page 1. */
+/** [SMMU 6.3.95 SMMU_EVENTQ_PROD], on page 1. */
 export const EVENTQ_PROD = 0x100a8
 
-/** [SMMU 6.3.31 SMMU_EVENTQ_CONS], on page 1. */
+/** [SMMU 6.3.96 SMMU_EVENTQ_CONS], on page 1. */
 export const EVENTQ_CONS = 0x100ac
 
 const VTD_GCMD = 0x18

@@ -20,7 +20,7 @@ export interface Skip {
 const STE0_ALLOWED = 0xf80f_ffff_ffff_ffffn
 const STE1_ALLOWED = 0x3800_00ffn
 
-/** [SMMU 4.4.2 TLB invalidation of stage 1]: by address, any ASID. */
+/** [SMMU 4.4.2.5 CMD_TLBI_NH_VAA]: by address, any ASID. */
 const TLBI_NH_VAA = 0x13n
 
 /** Only leaves changed. */
