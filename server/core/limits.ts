@@ -46,10 +46,21 @@ export interface CallLimits {
   readonly explained_faults: number
   /** Unit interrupts kept for PollUnitInterrupts. */
   readonly interrupts_kept: number
+  /** Requests of one connection that have no reply yet. Clients of HTTP/1.1 send one after the other. */
+  readonly pipelined_calls: number
+}
+
+/** Limits of all clients together. */
+export interface ServerLimits {
+  /** Connections of a listener; beyond, new ones are closed. An idle one costs about 22 KB. */
+  readonly connections: number
+  /** Bytes of requests that are being received or answered: 64 messages of the greatest length. */
+  readonly incoming_bytes: number
 }
 
 /** All limits of a daemon. */
 export interface Limits {
+  readonly server: ServerLimits
   readonly call: CallLimits
   readonly context: Readonly<Record<QuotaName, number>>
   readonly uid: Readonly<Record<QuotaName, number>>
@@ -78,6 +89,7 @@ const TIB = 2 ** 40
  * VMMs of a modest size fit beside each other.
  */
 export const DEFAULT_LIMITS: Limits = {
+  server: { connections: 2048, incoming_bytes: 256 * MIB },
   call: {
     batch_elements: 65_536,
     batch_bytes: 3 * MIB,
@@ -88,6 +100,7 @@ export const DEFAULT_LIMITS: Limits = {
     label_length: 64,
     explained_faults: 16,
     interrupts_kept: 4096,
+    pipelined_calls: 16,
   },
   context: {
     contexts: 1,
@@ -145,7 +158,8 @@ export function listLimits(limits: Limits): readonly LimitInfo[] {
   const tell = (of: object, scope: LimitScope) =>
     Object.entries(of).map(([name, value]) => ({ name, scope, value: BigInt(value as number), unit: unitOf(name) }))
   const ofContext = tell(limits.context, LIMIT_SCOPE.CONTEXT).filter(({ name }) => !name.endsWith('contexts'))
-  return [...tell(limits.call, LIMIT_SCOPE.CALL), ...ofContext, ...tell(limits.uid, LIMIT_SCOPE.UID)]
+  const ofServer = tell(limits.server, LIMIT_SCOPE.SERVER)
+  return [...tell(limits.call, LIMIT_SCOPE.CALL), ...ofContext, ...tell(limits.uid, LIMIT_SCOPE.UID), ...ofServer]
 }
 
 const unitOf = (name: string): string => (name.endsWith('_bytes') ? 'bytes' : name.endsWith('_ms') ? 'ms' : '')

@@ -11,6 +11,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { Caller, Dispatcher } from '../rpc/dispatch.js'
 import { CODES, RpcError, refused } from '../rpc/status.js'
 import { checkRequest, type HttpCall, HttpError, readGet, tokenMatcher } from './http-request.js'
+import { Intake } from './intake.js'
 
 /** Replies shorter than this are not worth compressing: they fit one packet. */
 const GZIP_FROM_BYTES = 1_400
@@ -60,11 +61,19 @@ export async function httpTransport(options: HttpOptions): Promise<HttpTransport
   })
   const callers = watchConnections(app, options)
   const authorized = tokenMatcher(options.token)
+  const intake = new Intake(dispatcher.core.limits)
+  app.server.maxConnections = dispatcher.core.limits.server.connections
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
-  app.addHook('onRequest', async (request) => {
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body, done) => {
+    intake.received(request.raw, body.length)
+    done(null, body)
+  })
+  app.addHook('onRequest', async (request, reply) => {
+    if (!intake.begin(request.raw)) return cut(request, callerOf(request, callers), dispatcher)
+    reply.raw.once('close', () => intake.end(request.raw))
     needsHost(request)
     checkRequest(request, dispatcher, authorized)
+    intake.expectBody(request.raw)
   })
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, callers, dispatcher))
   app.route({
@@ -125,6 +134,18 @@ async function answerCall(
 function readPost(request: FastifyRequest, dispatcher: Dispatcher): HttpCall {
   const checked = checkRequest(request, dispatcher)
   return { ...checked, body: Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0) }
+}
+
+/** Ends a connection that asks faster than it is answered. */
+function cut({ raw }: FastifyRequest, caller: Caller, dispatcher: Dispatcher): never {
+  const { pipelined_calls: value } = dispatcher.core.limits.call
+  raw.socket.destroy()
+  const error = refused('EDQUOT', `${value} requests of the connection have no reply yet; it was closed`, {
+    limit: 'pipelined_calls',
+    value,
+  })
+  dispatcher.turnedAway(caller, error)
+  throw error
 }
 
 /** @throws HttpError 400, as HTTP/1.1 has it */

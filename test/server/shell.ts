@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { METHODS, type MethodName } from '../../proto/generated/methods.js'
 import { Core } from '../../server/core/core.js'
+import type { ServerLimits } from '../../server/core/limits.js'
 import type { Machine } from '../../server/core/machine.js'
 import { Refusal } from '../../server/core/refusal.js'
 import { type ManualClock, manualClock } from '../../server/ops/clock.js'
@@ -44,6 +45,7 @@ export interface Shell {
 export interface ShellOptions {
   readonly strict?: boolean
   readonly messageBytes?: number
+  readonly server?: Partial<ServerLimits>
   readonly observers?: readonly CallObserver[]
 }
 
@@ -53,7 +55,7 @@ export function makeShell(handlers: Partial<Handlers>, options: ShellOptions = {
   const defaults = new Core({ machine: MACHINE, clock, random: seededRandom(1n) }).limits
   const call = { ...defaults.call, message_bytes: options.messageBytes ?? defaults.call.message_bytes }
   const facts = { version: '0.0.0', strict: options.strict ?? false }
-  const limits = { ...defaults, call }
+  const limits = { ...defaults, call, server: { ...defaults.server, ...options.server } }
   const core = new Core({ machine: MACHINE, clock, random: seededRandom(1n), limits, facts })
   const names = Object.keys(METHODS) as MethodName[]
   const methods = Object.fromEntries(names.map((name) => [name, handlers[name] ?? new NotOffered('not in this test')]))
