@@ -28,5 +28,5 @@ COPY --from=build /src/dist/server ./dist/server
 COPY --from=build /src/dist/clients ./dist/clients
 VOLUME ["/run/iommud"]
 USER 65532:65532
-HEALTHCHECK --interval=10s --timeout=3s --start-period=2s CMD ["node", "/opt/iommud/dist/clients/cli/main.js", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["node", "/opt/iommud/dist/clients/cli/main.js", "healthcheck"]
 ENTRYPOINT ["node", "/opt/iommud/dist/server/main.js"]
