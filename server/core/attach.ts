@@ -150,18 +150,19 @@ function checkRid(device: Device, domain: Domain): void {
   if (domain.pasidCompatible) return
   const pasid = [...device.slots.keys()].find((slot) => slot !== RID_SLOT)
   if (pasid === undefined) return
-  const reason = `PASID ${pasid} is attached, and ${domain.kind} ${domain.id} was made without the flag PASID`
+  const reason = `PASID ${pasid} is attached, and ${domain.kind} ${domain.id} was made without HWPT_FLAG_PASID (8)`
   throw new Refusal('EINVAL', reason, { pasid, domain: domain.id })
 }
 
 function checkPasid(device: Device, pasid: number, domain: Domain): void {
   if (!domain.pasidCompatible) {
-    const reason = `${domain.kind} ${domain.id} was made without the flag PASID, as all for an IOAS id are`
+    const how = 'make one with flags 8; the domain found for an IOAS id never has it'
+    const reason = `${domain.kind} ${domain.id} was made without HWPT_FLAG_PASID (8): ${how}`
     throw new Refusal('EINVAL', reason, { domain: domain.id })
   }
   const rid = device.slots.get(RID_SLOT)
   if (rid !== undefined && !rid.pasidCompatible) {
-    const reason = `the RID is attached to ${rid.kind} ${rid.id}, which was made without the flag PASID`
+    const reason = `the RID is attached to ${rid.kind} ${rid.id}, which was made without HWPT_FLAG_PASID (8)`
     throw new Refusal('EINVAL', reason, { domain: rid.id })
   }
   const { maxPasids } = device.platform.device

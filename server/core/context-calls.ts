@@ -81,7 +81,7 @@ export function listObjects(
 export function destroy(call: Call, request: { readonly objectId: number }): Empty {
   const object = call.take(IommuObject as AnyKind, request.objectId, 'object_id')
   if (object.users > 0) {
-    const reason = `${object.users} hold ${object.kind} ${object.id}: ${object.heldBy.join(', ')}`
+    const reason = `${object.kind} ${object.id} is held by ${object.heldBy.join(', ')}`
     throw new Refusal('EBUSY', reason, { id: object.id, users: object.users, held_by: object.heldBy })
   }
   call.after(call.context.discard(object))

@@ -172,7 +172,8 @@ function describe(call: Call, platform: PlatformDevice): DeviceInfo {
     name: platform.name,
     unitName: platform.driver.name,
     sourceId: device.rid,
-    pasidBits: device.maxPasids > 0 ? Math.floor(Math.log2(device.maxPasids)) : 0,
+    // A mediated device is one PASID and has none of its own.
+    pasidBits: mediated === undefined && device.maxPasids > 0 ? Math.floor(Math.log2(device.maxPasids)) : 0,
     ats: platform.ats ?? false,
     pri: platform.pri ?? false,
     parentName: mediated?.parent ?? '',

@@ -219,7 +219,7 @@ function pasidOf({ mediated, device, name }: Device['platform'], asked: number |
   }
   if (asked === undefined) return NO_PASID
   if (asked < device.maxPasids) return asked
-  const reason = device.maxPasids === 0 ? 'the device has no PASIDs' : `its PASIDs are below ${device.maxPasids}`
+  const reason = device.maxPasids === 0 ? 'the device has no PASIDs' : `the device has PASIDs below ${device.maxPasids}`
   throw new Refusal('EINVAL', reason, { pasid: asked, max_pasids: device.maxPasids })
 }
 

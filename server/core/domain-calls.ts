@@ -37,7 +37,7 @@ function* makePaging(call: Call, request: Parameters<typeof createPagingDomain>[
   checkFlags(flags, NEST_PARENT | DIRTY_TRACKING | FAULT_ID_VALID | PASID)
   const { driver, device: hardware } = device.platform
   if ((flags & DIRTY_TRACKING) !== 0 && (hardware.capabilities & HW_CAPABILITY.DIRTY_TRACKING) === 0) {
-    throw new Refusal('EOPNOTSUPP', `${driver.name} cannot track dirty pages`, { unit: driver.name })
+    throw new Refusal('EOPNOTSUPP', 'no dirty tracking: GetHwInfo does not tell the capability', { unit: driver.name })
   }
   if ((flags & FAULT_ID_VALID) !== 0 && (flags & NEST_PARENT) !== 0) {
     throw new Refusal('EOPNOTSUPP', 'a nesting parent has no fault queue: guests’ faults go with the user domain')

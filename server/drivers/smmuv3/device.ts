@@ -182,7 +182,7 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
     const virtId = domain.viommu.virtIdOf(this)
     if (virtId !== undefined) return { viommu: domain.viommu, virtId }
     if (!domain.translates) return null
-    throw new Refusal('ENOENT', 'the device has no vDEVICE in the vIOMMU of this user domain; make one first')
+    throw new Refusal('ENOENT', 'the device has no vDEVICE in the vIOMMU of this user domain; CreateVdevice makes one')
   }
 
   #setPasid(pasid: number, domain: DomainOps): void {

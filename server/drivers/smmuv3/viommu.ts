@@ -95,14 +95,17 @@ export class SmmuViommu implements ViommuOps {
       return this.#push(words, index, features)
     }
     if (!BY_SID.includes(opcode)) {
-      return new Refusal('EIO', `a guest may not give the command 0x${opcode.toString(16).padStart(2, '0')}`, {
-        index,
-        opcode,
-      })
+      const isSync = opcode === OPCODE.SYNC
+      const why = isSync ? 'CMD_SYNC is the daemon’s: it follows by itself' : 'it is none that a guest may give'
+      return new Refusal('EIO', `command 0x${opcode.toString(16).padStart(2, '0')}: ${why}`, { index, opcode })
     }
     const vsid = CMD_CFGI_CD.SID.get(words, 0)
     const device = this.#devices.get(BigInt(vsid))
-    if (device === undefined) return new Refusal('EIO', 'no vDEVICE of this vIOMMU has that StreamID', { index, vsid })
+    if (device === undefined)
+      return new Refusal('EIO', 'no vDEVICE of this vIOMMU has that StreamID; StreamIDs here are virtual (virt_id)', {
+        index,
+        vsid,
+      })
     CMD_CFGI_CD.SID.set(words, 0, device.rid)
     // Without ATS there is no ATC that could hold anything, so there is nothing left to do; the queue would answer
     // CERROR_ILL, and a guest that was told of no ATS gives the command only as a matter of course.

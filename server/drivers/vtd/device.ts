@@ -51,8 +51,9 @@ export class VtdDevice implements DeviceDriver {
     this.rid = facts.rid
     const unitPasids = driver.isScalable && ecap['PASID'] ? 2 ** (ecap['PSS'] + 1) : 0
     this.maxPasids = facts.pasidLg2 > 0 ? Math.min(2 ** facts.pasidLg2, unitPasids) : 0
+    // The unit can log writes (ECAP.SSADS), but no call reads the log, and a VMM that saw DIRTY_TRACKING would start a
+    // migration that cannot end. So the capability is not told, and domains with the flag are refused.
     this.capabilities =
-      (driver.canTrackDirty ? HW_CAPABILITY.DIRTY_TRACKING : 0) |
       (this.maxPasids > 0 && ecap['SRS'] ? HW_CAPABILITY.PCI_PASID_PRIV : 0) |
       (facts.ats && ecap['DT'] ? 0 : HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED)
     this.hwInfo = { kind: 'vtd', flags: HW_INFO_FLAGS, cap: capWord, ecap: ecapWord }
