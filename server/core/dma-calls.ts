@@ -197,7 +197,10 @@ const NOBODY: Requester = {
 function requesterOf(call: Call, request: Omit<DmaRequest, 'access'>): Requester {
   const { platform } = call.look(Device, request.deviceId, 'device_id')
   if (request.addressType !== 0) {
-    throw new Refusal('EOPNOTSUPP', 'no device of this platform has an ATC yet; leave address_type out')
+    throw new Refusal(
+      'EOPNOTSUPP',
+      'no device of this platform has an ATC: IDR0.ATS and ECAP.DT are 0; leave address_type out',
+    )
   }
   const pasid = pasidOf(platform, request.pasid)
   const { port } = platform.device

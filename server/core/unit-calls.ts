@@ -273,7 +273,11 @@ function checkedAccess({ offset, width }: RegisterAccess, registerBytes: number)
 
 function requesterOf({ raw }: Unit, request: Omit<TranslateUnitRequest, 'unitId' | 'access' | 'accesses'>): Requester {
   const { sourceIds, iovas } = request
-  if (request.translated) throw new Refusal('EOPNOTSUPP', 'raw units take no translated requests yet')
+  if (request.translated)
+    throw new Refusal(
+      'EOPNOTSUPP',
+      'no unit takes translated requests: IDR0.ATS and ECAP.DT are 0; leave translated out',
+    )
   if (sourceIds.length !== 1 && sourceIds.length !== iovas.length) {
     const reason = `source_ids has ${sourceIds.length} elements: give one for all, or ${iovas.length}`
     throw new Refusal('EINVAL', reason, { source_ids: sourceIds.length, iovas: iovas.length })

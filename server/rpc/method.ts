@@ -5,7 +5,7 @@ import type { Init } from '../../proto/generated/types.js'
 import type { Handler } from '../core/call.js'
 import type { RefusalDetail } from '../core/detail.js'
 
-/** A method that this daemon does not have yet. */
+/** A method that this daemon does not have. */
 export class NotOffered {
   /** A sentence. */
   readonly reason: string
