@@ -1,6 +1,6 @@
 /**
- * `npm run bench [-- --quick] [--json]`: what a translation costs, as ratios measured side by side in one run, on the
- * captured arm64 guest's own lookups.
+ * `npm run bench [-- --quick] [--json]`: what a translation costs, on the captured arm64 guest's own lookups, and what
+ * one client's large call costs another; as ratios measured side by side in one run.
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -8,6 +8,7 @@ import { resolve } from 'node:path'
 import { guestLookups } from './guest.js'
 import { type Contender, race, type Timing } from './measure.js'
 import { overTheSocket } from './socket.js'
+import { waitsBesideLargeCalls } from './turns.js'
 
 /** One line of the result. */
 interface Row {
@@ -21,11 +22,14 @@ const quick = process.argv.includes('--quick')
 const json = process.argv.includes('--json')
 const TURNS = quick ? 5 : 9
 const TURN_MS = quick ? 60 : 250
+/** Large calls that take less than a second. */
+const QUICK_CALLS = ['translate-smmuv3', 'translate-vtd', 'batch-20k-maps', 'unit-vtd-queue']
 
 const rows: Row[] = []
 
 await hitsAndWalks()
 await messages()
+await turns()
 report()
 
 /** A hit and a walk of the whole unit, beside a lookup of the same pages in a plain Map. */
@@ -49,6 +53,21 @@ async function messages(): Promise<void> {
   }
 }
 
+/** How long GetServerInfo waits beside another client's large call, against how long it waits alone. */
+async function turns(): Promise<void> {
+  const [idle, ...waits] = await waitsBesideLargeCalls(quick ? QUICK_CALLS : [])
+  for (const { name, p99Ms, longestMs, tookMs } of waits) {
+    const detail = { 'p99 ms': p99Ms, 'idle p99 ms': idle.p99Ms, 'longest ms': longestMs, 'the call ms': tookMs }
+    rows.push({
+      id: `turns-${name}`,
+      what: 'p99 of GetServerInfo beside it, against idle',
+      measured: Math.round((p99Ms / idle.p99Ms) * 100) / 100,
+      detail,
+    })
+    if (process.stderr.isTTY) process.stderr.write(`\r\x1b[Kturns-${name} done`)
+  }
+}
+
 function add(id: string, what: string, timings: readonly Timing[], one: Contender, other: Contender): void {
   const ns = (contender: Contender): number =>
     timings.find(({ name }) => name === contender.name)?.medianNs ?? Number.NaN
@@ -69,6 +88,6 @@ function report(): void {
   }
   for (const { id, what, measured, detail } of rows) {
     const parts = Object.entries(detail).map(([name, ns]) => `${name} ${ns.toFixed(1)}`)
-    console.log(`${id.padEnd(16)} ${`${measured} x`.padStart(10)}   ${what} (${parts.join(', ')})`)
+    console.log(`${id.padEnd(26)} ${`${measured} x`.padStart(10)}   ${what} (${parts.join(', ')})`)
   }
 }
