@@ -25,13 +25,13 @@ export class Claim {
   #next: bigint
   #charged = 0
 
-  /** Nothing of the IOAS is in the range. */
-  constructor(ioas: Ioas, { slices: [first], length, protection }: MapSpec, iova: bigint) {
+  /** Nothing of the IOAS is in the range. A single slice claims it only when it is added, without a pause before. */
+  constructor(ioas: Ioas, { slices: [first, second], length, protection }: MapSpec, iova: bigint) {
     this.#ioas = ioas
     this.#protection = protection
     this.#last = iova + length - 1n
     this.#next = iova
-    this.#setRest(first)
+    if (second !== undefined) this.#setRest(first)
   }
 
   /** @throws Refusal EDQUOT */

@@ -38,6 +38,8 @@ export function ioasAllowIovas(
   const refusal = refusalOf(() => {
     checkCount(call, request.ranges.length)
     const ioas = call.take(Ioas, request.ioasId, 'ioas_id')
+    // Before they are looked at one by one: more than the quota are refused in any case.
+    call.context.quota.check('allowed_ranges', request.ranges.length)
     ioas.allow(checkedRanges(request.ranges))
   })
   return refusal === undefined ? { doneCount: request.ranges.length } : { doneCount: 0, refusal: detailOf(refusal) }

@@ -183,7 +183,7 @@ function* fill(call: Call, ioas: Ioas, { slices, protection }: MapSpec, claim: C
       const facts = { source: hex(pages.addressAt(offset)), alignment: ioas.alignment }
       throw new Refusal('EINVAL', `the source is not aligned to ${ioas.alignment} bytes in its page`, facts)
     }
-    yield
+    if (slices.length > 1) yield
   }
   call.core.failPoint?.('area')
   claim.charge(slices.length)
