@@ -5,6 +5,7 @@ import { type Context, LIFETIME, type Lifetime } from './context.js'
 import type { QuotaName } from './limits.js'
 import { IommuObject, type ObjectType } from './object.js'
 import { Refusal } from './refusal.js'
+import { isLook, type Work } from './work.js'
 
 type Empty = Record<never, never>
 
@@ -65,16 +66,29 @@ export interface ObjectInfo {
 export function listObjects(
   call: Call,
   request: { readonly type: number; readonly startId: number; readonly maxObjects: number },
-): { objects: readonly ObjectInfo[]; nextId: number } {
+): ObjectList | Promise<ObjectList> {
   const { batch_elements: limit } = call.core.limits.call
   const most = request.maxObjects === 0 ? limit : Math.min(request.maxObjects, limit)
-  const objects: ObjectInfo[] = []
-  for (const object of call.context.objects.ascending(request.startId)) {
-    if (request.type !== 0 && object.type !== request.type) continue
-    if (objects.length === most) return { objects, nextId: object.id }
-    objects.push(infoOf(object))
+  const list = function* (): Work<ObjectList> {
+    const objects: ObjectInfo[] = []
+    let seen = 0
+    for (const object of call.context.objects.ascending(request.startId)) {
+      if (isLook(++seen)) yield
+      // A pause may have taken it away.
+      if (call.context.objects.find(object.id) !== object) continue
+      if (request.type !== 0 && object.type !== request.type) continue
+      if (objects.length === most) return { objects, nextId: object.id }
+      objects.push(infoOf(object))
+    }
+    return { objects, nextId: 0 }
   }
-  return { objects, nextId: 0 }
+  return call.inSlices(list())
+}
+
+/** What ListObjects answers. */
+interface ObjectList {
+  readonly objects: readonly ObjectInfo[]
+  readonly nextId: number
 }
 
 /** Destroys any object that nobody holds. [uAPI IOMMU_DESTROY] */

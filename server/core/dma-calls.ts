@@ -7,20 +7,12 @@ import type { Call } from './call.js'
 import { checkBytes, checkCount } from './checks.js'
 import { detailOf, type Progress, type RefusalDetail, refusalIn, refusalOf } from './detail.js'
 import { Device } from './device.js'
-import {
-  type BatchColumns,
-  checkAccess,
-  newOutcome,
-  type OutcomeNumber,
-  type Requester,
-  refusePending,
-  translateBatch,
-} from './dma-batch.js'
-import { type DmaFault, faultOf } from './dma-fault.js'
-import { DMA_ACCESS, DMA_STATUS, type DmaOutcome } from './driver.js'
+import { type BatchColumns, checkAccess, newOutcome, type Requester, translateBatch } from './dma-batch.js'
+import { type Move, type Moved, moveOne } from './dma-move.js'
+import { DMA_ACCESS, type DmaOutcome } from './driver.js'
 import { type Explanation, explainOne } from './explanation.js'
 import { Refusal } from './refusal.js'
-import { halvesOf, U64_MAX } from './u64.js'
+import { U64_MAX } from './u64.js'
 import type { Place } from './walk-step.js'
 import { isLook, type Work } from './work.js'
 
@@ -74,13 +66,6 @@ function* translation(call: Call, request: TranslateRequest): Work<TranslateRepl
   const { doneCount } = columns
   const reply = { ...columns, regionIds: regionIds.subarray(0, doneCount), offsets: offsets.subarray(0, doneCount) }
   return refusal === undefined ? reply : { ...reply, refusal: detailOf(refusal) }
-}
-
-/** How one read or write ended. */
-interface Moved {
-  readonly outcome: OutcomeNumber
-  readonly fault?: DmaFault
-  readonly transactionId: bigint
 }
 
 /** What DmaRead answers. */
@@ -235,9 +220,6 @@ function stays(call: Call, { deviceId }: { readonly deviceId: number }): () => v
   }
 }
 
-/** Moves a piece; answers the bytes there were. */
-type Move = (physical: number, from: number, bytes: number) => number
-
 interface Mover {
   move(index: number, iova: bigint, length: number, move: Move): Work<Moved & { bytes: number }>
 }
@@ -264,47 +246,6 @@ function moverOf(call: Call, request: DmaRequest, direction: number): Mover {
       return yield* moveOne(requester, { index, iova, length, access, isThere }, out, move)
     },
   }
-}
-
-interface Piecewise {
-  readonly index: number
-  readonly iova: bigint
-  readonly length: number
-  readonly access: number
-  /** The device is still bound. */
-  readonly isThere: () => boolean
-}
-
-/** Goes from leaf to leaf; the first piece that does not end OK ends the operation. */
-function* moveOne(requester: Requester, what: Piecewise, out: DmaOutcome, move: Move): Work<Moved & { bytes: number }> {
-  const { index, access, length, isThere } = what
-  let [lo, hi] = halvesOf(what.iova)
-  let bytes = 0
-  while (bytes < length) {
-    requester.translate(index, lo, hi, access, out)
-    // Reads of a terminated request give zeroes, writes vanish: both count as moved.
-    if (out.status === DMA_STATUS.RAZ_WI) return { outcome: DMA_STATUS.RAZ_WI, bytes: length, transactionId: 0n }
-    if (out.status !== DMA_STATUS.OK) {
-      refusePending(out)
-      const isFault = out.status === DMA_STATUS.FAULT
-      const fault = isFault ? faultOf(requester, { index, lo, hi, access }, out.fault, true) : undefined
-      return { outcome: out.status as OutcomeNumber, bytes, fault, transactionId: 0n }
-    }
-    const leaf = 2 ** out.leafLg2
-    const piece = Math.min(length - bytes, leaf - (out.address % leaf))
-    const done = move(out.address, bytes, piece)
-    bytes += done
-    // Beyond the end of memory the bus answers nothing.
-    if (done < piece) return { outcome: DMA_STATUS.ABORTED, bytes, transactionId: 0n }
-    const next = (lo >>> 0) + piece
-    lo = next % 2 ** 32
-    hi += Math.floor(next / 2 ** 32)
-    if (bytes === length) break
-    yield
-    // What a device had not moved when it was unbound is not moved.
-    if (!isThere()) return { outcome: DMA_STATUS.ABORTED, bytes, transactionId: 0n }
-  }
-  return { outcome: DMA_STATUS.OK, bytes, transactionId: 0n }
 }
 
 const sum = (lengths: readonly number[]): number => lengths.reduce((total, length) => total + length, 0)
