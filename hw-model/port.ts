@@ -82,7 +82,7 @@ export class Outcome {
  * Queue entries that a unit takes before it stops and its programmer is heard again. Hardware consumes its queues at its
  * own pace and may stop between any two entries; without an end, a full queue of 2^19 commands would be one call of ours.
  */
-export const QUEUE_RUN = 64
+export const QUEUE_RUN = 16
 
 /** What an address counts in: guest-physical, behind stage 2, or physical. */
 export type Space = 'ipa' | 'pa'

@@ -79,7 +79,7 @@ export const ENTRIES_A_STEP = 512
 export const ELEMENTS_A_LOOK = 16
 
 /** Invalidations that a driver is handed at once. A slow one looks through the whole translation cache. */
-export const INVALIDATIONS_A_STEP = 32
+export const INVALIDATIONS_A_STEP = 16
 
 const MIB = 2 ** 20
 const TIB = 2 ** 40
