@@ -20,7 +20,7 @@ export interface UnitDescription {
 }
 
 /** Presets of each type, the default first. */
-export const PRESET_NAMES: Readonly<Record<UnitDescription['type'], readonly string[]>> = {
+const PRESET_NAMES: Readonly<Record<UnitDescription['type'], readonly string[]>> = {
   smmuv3: Object.keys(SMMU_PRESETS),
   vtd: [DEFAULT_PRESET, ...Object.keys(VTD_PRESETS).filter((name) => name !== DEFAULT_PRESET)],
 }
@@ -91,7 +91,7 @@ export function readIds(unit: RemappingUnit): NamedRegisters {
 }
 
 /** Turns the model's RangeError, which names the register and the bit, into a refusal. */
-export function honoured<T>(make: () => T): T {
+function honoured<T>(make: () => T): T {
   try {
     return make()
   } catch (error) {

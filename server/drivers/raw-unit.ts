@@ -1,7 +1,7 @@
 /** A private unit on a private bus: the hardware model alone, with its owner's regions as its only memory. */
 
 import { type Backing, CHUNK_BYTES, Memory } from '../../hw-model/memory/index.js'
-import { Outcome, type RemappingUnit, Transaction, type WalkStep } from '../../hw-model/port.js'
+import { type RemappingUnit, Transaction, type WalkStep } from '../../hw-model/port.js'
 import { assert, type DmaOutcome, type ExplainStep, Refusal } from '../core/driver.js'
 import type { RawUnit, RawUnitSpec, RegionMemory, RegisterAccess, UnitEvent } from '../core/machine.js'
 import { makeUnit, type NamedRegisters, readIds } from './id-registers.js'
@@ -136,6 +136,3 @@ export class PrivateUnit implements RawUnit {
     return transaction
   }
 }
-
-/** An outcome for callers that keep one. */
-export const newOutcome = (): DmaOutcome => new Outcome()
