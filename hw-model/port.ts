@@ -32,8 +32,12 @@ export const STATUS = {
   ABORTED: 3,
   /** Reads as zero, writes ignored. [SMMU 3.12.1 Terminate model] */
   RAZ_WI: 4,
-  /** Held by the unit; `tag` names it until it is answered. */
+  /** Held by the unit; `tag` names it until `DevicePort.ended` says how it ended. */
   PENDING: 5,
+  /** An ATS translation request that the unit does not take (UR): the function is to switch ATS off. */
+  UNSUPPORTED: 6,
+  /** An ATS translation request that met a broken configuration (CA). */
+  COMPLETER_ABORT: 7,
 } as const
 
 /** `Transaction.pasid` of a request that carries none. */
@@ -68,14 +72,79 @@ export class Outcome {
   address = 0
   /** log2 of the bytes around `address` that the same translation covers, 12 or more. */
   leafLg2 = 12
-  /** Bits of ACCESS that the translation grants to this kind of request. */
+  /** Bits of ACCESS that the translation grants to this kind of request; 0 for a translation request that got none. */
   rights = 0
   /** SMMUv3: event number [SMMU 7.3]. VT-d: fault reason [VTD 7.1.3]. Holds when status is FAULT. */
   fault = 0
   /** 1 when the translation cache answered, 0 when tables were walked. */
   hit = 0
-  /** STAG or page-request group of a PENDING transaction. */
+  /** Names a PENDING transaction; never used twice by one unit. */
   tag = 0
+}
+
+/** An ATS Invalidate Request, as a device meets it. The struct is reused: who keeps it copies it. */
+export class AtcInvalidation {
+  /** Names it in `AtsPort.completed` and `timedOut`; never used twice by one unit. */
+  tag = 0
+  rid = 0
+  /** PASID of the translations to forget, or NO_PASID for those that were obtained without one. */
+  pasid: number = NO_PASID
+  /** Those of every PASID; `pasid` is then one of them. */
+  allPasids = false
+  /** First byte, a multiple of the size. */
+  lo = 0
+  hi = 0
+  /** log2 of the bytes, 12 to 64; 64 is everything. */
+  sizeLg2 = 64
+}
+
+/** A PRI Page Request. */
+export class PageRequest {
+  /** StreamID or source-id; 32 bits. */
+  rid = 0
+  /** PASID, 20 bits, or NO_PASID. */
+  pasid: number = NO_PASID
+  /** The page's address; its low 12 bits do not count. */
+  lo = 0
+  hi = 0
+  /** Bits of ACCESS. Neither READ nor WRITE, with `isLast`, is a stop marker. */
+  access: number = ACCESS.READ
+  /** Page Request Group Index, 9 bits. */
+  group = 0
+  isLast = true
+}
+
+/** Response codes of a page request group, as PCIe sends them. */
+export const PAGE_RESPONSE = { SUCCESS: 0b0000, INVALID: 0b0001, FAILURE: 0b1111 } as const
+
+/** What a unit sends to the devices in front of it. It never waits for an answer. */
+export interface DevicePort {
+  /**
+   * Forget translations. True when that has happened, or when nobody is there; false when the device will answer: then
+   * `AtsPort.completed` or `timedOut` is called with the tag, later or from inside this call.
+   */
+  invalidateAtc(invalidation: AtcInvalidation): boolean
+  /** A page request group was answered; `code` is one of PAGE_RESPONSE. */
+  respondToPages(rid: number, pasid: number, group: number, code: number): void
+  /** A PENDING transaction ended; `outcome` holds during the call alone. */
+  ended(tag: number, outcome: Outcome): void
+}
+
+/** Devices that keep no translations and wait for nothing. */
+export const NO_DEVICES: DevicePort = {
+  invalidateAtc: () => true,
+  respondToPages: () => undefined,
+  ended: () => undefined,
+}
+
+/** What devices with ATS and PRI send to a unit, besides transactions. */
+export interface AtsPort {
+  /** A page request; its group is answered through `DevicePort.respondToPages`. */
+  requestPage(request: PageRequest): void
+  /** An invalidation is complete. False where none of that tag is outstanding. */
+  completed(tag: number): boolean
+  /** An invalidation was not answered in time. False where none of that tag is outstanding. */
+  timedOut(tag: number): boolean
 }
 
 /**
@@ -163,6 +232,8 @@ export interface RemappingUnit {
   run(): void
   /** Ends a transaction in `outcome`: sets flags, fills caches, records faults. Never throws, never allocates. */
   translate(transaction: Transaction, outcome: Outcome): void
+  /** What devices with ATS and PRI use; null where the unit offers neither. */
+  readonly ats: AtsPort | null
   /** The same walk, dry and from memory alone: no cache is read or filled, no flag set, nothing recorded. */
   explain(transaction: Transaction, outcome: Outcome, trace: WalkTrace): void
   /**

@@ -11,8 +11,9 @@ import { entryTrace } from './entry-steps.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
 import type { RegisterFile } from './register-file.js'
+import { effectiveHigh } from './stage-one.js'
 import type { Tlb } from './tlb.js'
-import { effectiveHigh, Translator } from './translate.js'
+import { Translator } from './translate.js'
 
 const NOWHERE: EventSink = { record: () => undefined }
 
@@ -40,7 +41,7 @@ export function explain(parts: Parts, transaction: Transaction, outcome: Outcome
   }
   configs.trace = trace
   translator.verdicts.trace = trace
-  stageOne.trace = entryTrace(1, entries)
+  stageOne.walker.trace = entryTrace(1, entries)
   stageTwo.walker.trace = entryTrace(2, entries)
   translator.translate(transaction, outcome)
   if (outcome.status !== STATUS.OK) return
@@ -118,7 +119,7 @@ function dry({ memory, registers, features, configs: live, tlb: liveTlb }: Parts
   const configs = live.view(leaves.streams, leaves.contexts)
   const tlb = liveTlb.view(leaves.va, leaves.ipa)
   const translator = new Translator(memory, registers, features, configs, tlb, NOWHERE)
-  translator.stageOne.dry = true
+  translator.stageOne.walker.dry = true
   translator.stageTwo.walker.dry = true
   return { configs, tlb, translator }
 }

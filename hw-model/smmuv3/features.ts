@@ -41,6 +41,33 @@ export interface Features {
   readonly fwb: boolean
   readonly ril: boolean
   readonly bbml: number
+  /** Hardware sets access flags (1), and dirty state too (2). */
+  readonly httu: number
+  /** The EL2 StreamWorlds, and CR2.E2H. */
+  readonly hyp: boolean
+  readonly ats: boolean
+  /** Split-stage ATS (EATS = 0b10) is not supported. */
+  readonly ns1ats: boolean
+  /** CR2.REC_CFG_ATS works. */
+  readonly atsRecordsErrors: boolean
+  readonly pri: boolean
+  /** The answer to an overflowing page request carries its PASID. */
+  readonly pps: boolean
+  /** CR0.VMW works. */
+  readonly vmw: boolean
+  /** One of STALL_MODEL. */
+  readonly stallModel: number
+  /** Transactions that may be stalled at once. */
+  readonly stallMax: number
+  /** Small translation tables. */
+  readonly stt: boolean
+  readonly e0pd: boolean
+  readonly epan: boolean
+  /** 52-bit addresses with 4 KiB and 16 KiB granules. */
+  readonly ds: boolean
+  /** Largest input size of a half: 0 is 48 bits, 1 is 52. */
+  readonly vax: number
+  readonly priQueueLg2: number
   /** Bits of an output address. */
   readonly oasBits: number
   /** One bit a supported granule: 1 << 12, 1 << 14, 1 << 16. */
@@ -48,6 +75,9 @@ export interface Features {
   /** Minor revision of the architecture: 1 is SMMUv3.1. */
   readonly minor: number
 }
+
+/** IDR0.STALL_MODEL. [SMMU 6.3.1 SMMU_IDR0] */
+export const STALL_MODEL = { BOTH: 0, TERMINATE: 1, FORCED: 2 } as const
 
 /** Bits of an address for each code of IDR5.OAS, CD.IPS and STE.S2PS. Code 7 is 56 from SMMUv3.4 only. */
 const ADDRESS_BITS: readonly number[] = [32, 36, 40, 42, 44, 48, 52, 52]
@@ -79,6 +109,22 @@ export function featuresOf(id: IdRegisters): Features {
     fwb: IDR3.FWB.get(words, at3) === 1,
     ril: IDR3.RIL.get(words, at3) === 1,
     bbml: IDR3.BBML.get(words, at3),
+    httu: IDR0.HTTU.get(words, at0),
+    hyp: IDR0.Hyp.get(words, at0) === 1,
+    ats: IDR0.ATS.get(words, at0) === 1,
+    ns1ats: IDR0.NS1ATS.get(words, at0) === 1,
+    atsRecordsErrors: IDR0.ATSRECERR.get(words, at0) === 1,
+    pri: IDR0.PRI.get(words, at0) === 1,
+    pps: IDR3.PPS.get(words, at3) === 1,
+    vmw: IDR0.VMW.get(words, at0) === 1,
+    stallModel: IDR0.STALL_MODEL.get(words, at0),
+    stallMax: IDR5.STALL_MAX.get(words, at5),
+    stt: IDR3.STT.get(words, at3) === 1,
+    e0pd: IDR3.E0PD.get(words, at3) === 1,
+    epan: IDR3.EPAN.get(words, at3) === 1,
+    ds: IDR5.DS.get(words, at5) === 1,
+    vax: IDR5.VAX.get(words, at5),
+    priQueueLg2: IDR1.PRIQS.get(words, at1),
     oasBits: addressBits(IDR5.OAS.get(words, at5)),
     granules:
       (IDR5.GRAN4K.get(words, at5) << 12) | (IDR5.GRAN16K.get(words, at5) << 14) | (IDR5.GRAN64K.get(words, at5) << 16),

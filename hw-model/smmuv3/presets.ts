@@ -16,8 +16,8 @@ export type IdOverrides = Partial<IdRegisters>
 const word = <F extends Record<string, FieldSpec>>(record: Layout<F>, values: { readonly [K in keyof F]?: number }) =>
   pack(record, values)[0] >>> 0
 
-/** The default platform's unit: everything this model does. */
-const FULL: IdRegisters = {
+/** What the default platform's host driver uses. */
+const DEFAULT: IdRegisters = {
   IDR0: word(IDR0, {
     S2P: 1,
     S1P: 1,
@@ -41,6 +41,11 @@ const FULL: IdRegisters = {
   AIDR: word(AIDR, { ArchMinorRev: 1 }),
 }
 
+/** Everything this model does, for those who drive a unit themselves. */
+const FULL: IdRegisters = {
+  ...DEFAULT,
+}
+
 /** QEMU's unit, as a Linux guest finds it. */
 const QEMU: IdRegisters = {
   IDR0: 0xd44101b,
@@ -54,7 +59,11 @@ const QEMU: IdRegisters = {
 }
 
 /** Presets by name. */
-export const PRESETS: Readonly<Record<'default' | 'qemu', IdRegisters>> = { default: FULL, qemu: QEMU }
+export const PRESETS: Readonly<Record<'default' | 'full' | 'qemu', IdRegisters>> = {
+  default: DEFAULT,
+  full: FULL,
+  qemu: QEMU,
+}
 
 /** Name of a preset. */
 export type PresetName = keyof typeof PRESETS

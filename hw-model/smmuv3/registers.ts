@@ -42,6 +42,12 @@ export const OFFSET = {
   EVENTQ_IRQ_CFG0: 0x0b0,
   EVENTQ_IRQ_CFG1: 0x0b8,
   EVENTQ_IRQ_CFG2: 0x0bc,
+  PRIQ_BASE: 0x0c0,
+  PRIQ_PROD: 0x0c8,
+  PRIQ_CONS: 0x0cc,
+  PRIQ_IRQ_CFG0: 0x0d0,
+  PRIQ_IRQ_CFG1: 0x0d8,
+  PRIQ_IRQ_CFG2: 0x0dc,
 } as const
 
 /** [SMMU 6.3.1 SMMU_IDR0] */
@@ -215,6 +221,9 @@ export const EVENTQ_CONS = layout('EVENTQ_CONS', 32, { RD: bits(19, 0), OVACKFLG
 
 /** MSI configuration: CFG0 is the address, CFG1 the data. [SMMU 6.3.21 SMMU_GERROR_IRQ_CFG0] */
 export const IRQ_CFG0 = layout('IRQ_CFG0', 64, { ADDR: address(55, 2) })
+
+/** Attributes of the MSI write; with LO the queue interrupts for last requests. [SMMU 6.3.102 SMMU_PRIQ_IRQ_CFG2] */
+export const IRQ_CFG2 = layout('IRQ_CFG2', 32, { MemAttr: bits(3, 0), SH: bits(5, 4), LO: bit(31) })
 
 /** CMDQ_CONS.ERR. [SMMU 7.1 Command queue errors] */
 export const CERROR = { NONE: 0, ILL: 1, ABT: 2, ATC_INV_SYNC: 3 } as const

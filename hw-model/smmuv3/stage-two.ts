@@ -108,6 +108,13 @@ export class StageTwo implements TableStage {
     return true
   }
 
+  /** Notes that stage 2 maps an IPA, and not for this kind of access; answers `end`. */
+  deny(ipa: number, end: number): number {
+    this.ipa = ipa
+    this.event = EVENT.F_PERMISSION
+    return end
+  }
+
   #fail(event: number): boolean {
     this.event = event
     return false

@@ -10,28 +10,24 @@
  * are made when a configuration cache is filled, and only then.
  */
 
-import { type Page, pageOf, TWO32 } from '../bits/address.js'
-import { MISS } from '../cache/translation-cache.js'
+import { TWO32 } from '../bits/address.js'
 import type { Memory } from '../memory/memory.js'
 import { NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
-import { WALK } from '../walk/format.js'
-import { topIndexAt, Walker } from '../walk/walker.js'
 import type { Configurations } from './config.js'
-import type { ContextConfig, HalfConfig } from './decode-cd.js'
+import type { ContextConfig } from './decode-cd.js'
 import type { StreamConfig } from './decode-ste.js'
 import { CLASS, EVENT } from './event-records.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
-import { PRIVILEGED_SHIFT, RIGHT } from './formats.js'
+import { RIGHT } from './formats.js'
+import { Need } from './need.js'
 import { S1DSS } from './records.js'
 import type { RegisterFile } from './register-file.js'
 import { GBPA, OFFSET } from './registers.js'
-import { StageTwo, WALK_EVENTS } from './stage-two.js'
-import { geometryFlags, TLB_FLAGS, type Tlb } from './tlb.js'
+import { END, StageOne } from './stage-one.js'
+import { StageTwo } from './stage-two.js'
+import type { Tlb } from './tlb.js'
 import { Verdicts } from './verdicts.js'
-
-/** STE.PRIVCFG and INSTCFG: the two values that override what came in. [SMMU 5.2 PRIVCFG] */
-const OVERRIDE = { LOW: 2, HIGH: 3 } as const
 
 /** How the substream rules send a transaction on. */
 const STAGE_1_OFF = -1
@@ -43,16 +39,14 @@ export class Translator {
   hits = 0
   misses = 0
 
-  readonly stageOne: Walker
+  readonly stageOne: StageOne
   readonly stageTwo: StageTwo
   readonly verdicts: Verdicts
   readonly #registers: RegisterFile
   readonly #features: Features
   readonly #configs: Configurations
   readonly #tlb: Tlb
-  /** Rights that the transaction needs, and how far the row for its privilege stands. */
-  #needed = 0
-  #shift = 0
+  readonly need = new Need()
 
   constructor(
     memory: Memory,
@@ -62,8 +56,8 @@ export class Translator {
     tlb: Tlb,
     sink: EventSink,
   ) {
-    this.stageOne = new Walker(memory)
     this.stageTwo = new StageTwo(memory, tlb)
+    this.stageOne = new StageOne(memory, this.stageTwo, tlb)
     this.#registers = registers
     this.#features = features
     this.#configs = configs
@@ -101,7 +95,7 @@ export class Translator {
     }
     const index = this.#chooseContext(stream, transaction.pasid, outcome)
     if (index === REFUSED) return
-    this.#override(stream, transaction.access)
+    this.need.settle(stream, transaction.access, this.verdicts.info)
     if (stream.stageTwo !== null) this.stageTwo.use(stream.stageTwo)
     if (index === STAGE_1_OFF) {
       this.#withoutStageOne(stream, transaction, outcome)
@@ -163,15 +157,6 @@ export class Translator {
     return this.#refuse(outcome, EVENT.F_STREAM_DISABLED)
   }
 
-  /** Applies PRIVCFG and INSTCFG, and settles which right is needed. Writes are always data. [SMMU 5.2 INSTCFG] */
-  #override(stream: StreamConfig, access: number): void {
-    const info = this.verdicts.info
-    if (stream.privcfg >= OVERRIDE.LOW) info.pnu = stream.privcfg & 1
-    if (info.rnw === 1 && stream.instcfg >= OVERRIDE.LOW) info.ind = stream.instcfg & 1
-    this.#needed = info.ind === 1 ? RIGHT.EXECUTE : info.rnw === 1 ? RIGHT.READ : access & (RIGHT.READ | RIGHT.WRITE)
-    this.#shift = info.pnu === 1 ? PRIVILEGED_SHIFT : 0
-  }
-
   /** Stage 1 is bypassed: the input is an IPA, or already the output. */
   #withoutStageOne(stream: StreamConfig, transaction: Transaction, outcome: Outcome): void {
     // IAS is OAS where only VMSAv8-64 tables are supported. Such a fault has no CD: it aborts and is recorded.
@@ -192,145 +177,46 @@ export class Translator {
     outcome.hit = this.#tlb.ipa.hits - hitsBefore
     if (outcome.hit === 1) this.hits++
     else this.misses++
-    if (!this.#grants(stageTwo.rights)) {
-      this.verdicts.stageTwoDenial(outcome, stream, this.stageTwo)
+    if (!this.need.isMetBy(stageTwo.rights)) {
+      this.#noteMissing()
+      stageTwo.deny(stageTwo.ipa, END.OUTPUT)
+      this.verdicts.stageTwo(outcome, stream, stageTwo, CLASS.IN)
       return
     }
     this.#finish(outcome, stageTwo.address, stageTwo.leafLg2, stageTwo.rights)
   }
 
-  /** Range check, TLB, then the walk. [SMMU 3.4.1 Input address size and Virtual Address size] */
+  /** The VA through stage 1, and what it puts out through stage 2. */
   #withStageOne(stream: StreamConfig, context: ContextConfig, transaction: Transaction, outcome: Outcome): void {
-    const lo = transaction.lo | 0
-    const isHigh = (transaction.hi & 0x00800000) !== 0
-    const half = isHigh ? context.high : context.low
-    if (half === null) {
-      this.verdicts.stageOne(outcome, context, EVENT.F_TRANSLATION)
-      return
-    }
-    const hi = effectiveHigh(transaction.hi, isHigh, isHigh ? context.tbi1 : context.tbi0)
-    if (!isInRange(lo, hi, half.inputBits, isHigh)) {
-      this.verdicts.stageOne(outcome, context, EVENT.F_TRANSLATION)
-      return
-    }
-    const tlb = this.#tlb
-    if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.vmid)
-    const slot = tlb.findVa(context, pageOf(lo, hi))
-    if (slot === MISS) {
-      this.#walk(stream, context, half, lo, hi, outcome)
-      return
-    }
-    this.hits++
-    outcome.hit = 1
-    const flags = tlb.va.flags[slot]
-    const leafLg2 = tlb.va.leafLg2[slot]
-    const inLeaf = lo & ((1 << leafLg2) - 1)
-    if (!this.#grants(flags)) {
-      this.verdicts.stageOne(outcome, context, EVENT.F_PERMISSION)
-      return
-    }
-    if (!this.#grants(flags >>> TLB_FLAGS.STAGE_2_SHIFT)) {
-      this.stageTwo.ipa = tlb.va.extra[slot] + inLeaf
-      this.verdicts.stageTwoDenial(outcome, stream, this.stageTwo)
-      return
-    }
-    this.#finish(outcome, tlb.va.address[slot] + inLeaf, leafLg2, flags & (flags >>> TLB_FLAGS.STAGE_2_SHIFT))
-  }
-
-  /** Stage 1 tables, then stage 2 for what they answer; the TLB keeps both together. */
-  #walk(
-    stream: StreamConfig,
-    context: ContextConfig,
-    half: HalfConfig,
-    lo: number,
-    hi: number,
-    outcome: Outcome,
-  ): void {
-    this.misses++
-    const { stageOne, stageTwo } = this
-    const { format, table, top, granuleLg2 } = half
-    const isNested = stream.stageTwo !== null
-    const index = topIndexAt(lo, hi, granuleLg2 + (granuleLg2 - 3) * top, half.inputBits)
-    const end = stageOne.walk(
-      format,
-      isNested ? stageTwo : null,
-      table,
-      top,
-      granuleLg2,
-      index,
-      lo,
-      hi,
-      this.#needed,
-      RIGHT.ALL,
-    )
-    if (end === WALK.TABLE_STAGE) {
-      this.verdicts.stageTwo(outcome, stream, this.stageTwo, CLASS.TT)
-      return
-    }
-    if (end !== WALK.OK) {
-      const event = WALK_EVENTS[end]
-      if (event !== EVENT.F_WALK_EABT) this.verdicts.stageOne(outcome, context, event)
-      else this.verdicts.stageOneFetch(outcome, isNested ? stageTwo.tableAddress : stageOne.entryAddress)
-      return
-    }
-    if (!this.#grants(stageOne.rights)) {
-      this.verdicts.stageOne(outcome, context, EVENT.F_PERMISSION)
-      return
-    }
-    const inLeaf = lo & ((1 << stageOne.leafLg2) - 1)
-    const ipa = stageOne.address + inLeaf
-    let address = ipa
-    let leafLg2 = stageOne.leafLg2
-    let rights: number = RIGHT.ALL
-    if (isNested) {
-      if (!stageTwo.translate(ipa)) {
+    const { stageOne, need } = this
+    const end = stageOne.translate(stream, context, transaction.lo, transaction.hi, need)
+    outcome.hit = stageOne.hit
+    this.hits += stageOne.hit
+    this.misses += stageOne.walked
+    switch (end) {
+      case END.OK:
+        this.#finish(outcome, stageOne.address, stageOne.leafLg2, stageOne.rights & stageOne.outputRights)
+        return
+      case END.STAGE_1:
+        if (stageOne.event === EVENT.F_PERMISSION) this.#noteMissing()
+        this.verdicts.stageOne(outcome, context, stageOne.event)
+        return
+      case END.FETCH:
+        this.verdicts.stageOneFetch(outcome, stageOne.fetchAddress)
+        return
+      case END.TABLE:
+        this.verdicts.stageTwo(outcome, stream, this.stageTwo, CLASS.TT)
+        return
+      default:
+        if (this.stageTwo.event === EVENT.F_PERMISSION) this.#noteMissing()
         this.verdicts.stageTwo(outcome, stream, this.stageTwo, CLASS.IN)
         return
-      }
-      if (!this.#grants(stageTwo.rights)) {
-        this.verdicts.stageTwoDenial(outcome, stream, this.stageTwo)
-        return
-      }
-      address = stageTwo.address
-      leafLg2 = Math.min(leafLg2, stageTwo.leafLg2)
-      rights = stageTwo.rights
     }
-    this.#keep(stream, context, half, lo, hi, address, ipa, leafLg2, rights)
-    this.#finish(outcome, address, leafLg2, stageOne.rights & rights)
   }
 
-  /** Fills the TLB with the piece that both stages agree on. */
-  #keep(
-    stream: StreamConfig,
-    context: ContextConfig,
-    half: HalfConfig,
-    lo: number,
-    hi: number,
-    address: number,
-    ipa: number,
-    leafLg2: number,
-    rights: number,
-  ): void {
-    const tlb = this.#tlb
-    // The walk may have handed out tags of its own, and so started a new epoch.
-    if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.vmid)
-    const { rights: own, level, leafLg2: spanLg2 } = this.stageOne
-    const tag = (own & RIGHT.NOT_GLOBAL) !== 0 ? context.tag : context.globalTag
-    const inPiece = lo & ((1 << leafLg2) - 1)
-    const page = pageOf(lo - inPiece, hi)
-    const flags = own | (rights << TLB_FLAGS.STAGE_2_SHIFT) | geometryFlags(half.granuleLg2, level)
-    tlb.va.fill(tag, context.group, page as Page, leafLg2, address - inPiece, flags, ipa - inPiece, spanLg2)
-  }
-
-  /**
-   * Whether rights hold all that the transaction needs at its privilege. One that reads and writes, and may only write,
-   * is recorded as a read. [SMMU 13.1.1 Attribute definitions]
-   */
-  #grants(rights: number): boolean {
-    const missing = this.#needed & ~(rights >>> this.#shift)
-    if (missing === 0) return true
-    if (missing === RIGHT.READ) this.verdicts.info.rnw = 1
-    return false
+  /** An access that reads and writes, and may only write, is recorded as a read. [SMMU 13.1.1 Attribute definitions] */
+  #noteMissing(): void {
+    if (this.need.missing === RIGHT.READ) this.verdicts.info.rnw = 1
   }
 
   /** Whether an address has bits at or above `bits`, which is 32 or more. */
@@ -342,7 +228,7 @@ export class Translator {
     outcome.status = STATUS.OK
     outcome.address = address
     outcome.leafLg2 = leafLg2
-    outcome.rights = (rights >>> this.#shift) & RIGHT.USER
+    outcome.rights = (rights >>> this.need.shift) & RIGHT.USER
   }
 
   /** Identity. The whole of the smallest piece is granted, since bypass has no leaves. */
@@ -357,17 +243,4 @@ export class Translator {
     this.verdicts.report(outcome, event)
     return REFUSED
   }
-}
-
-/** The high half with the top byte ignored where TBI says so. [Arm D8.8 Address tagging] */
-export function effectiveHigh(hi: number, isHigh: boolean, tbi: boolean): number {
-  if (!tbi) return hi | 0
-  return isHigh ? hi | 0xff000000 : hi & 0x00ffffff
-}
-
-/** Whether bits [63:inputBits] are all equal to bit 55. */
-function isInRange(lo: number, hi: number, inputBits: number, isHigh: boolean): boolean {
-  const sign = isHigh ? -1 : 0
-  if (inputBits >= 32) return hi >> (inputBits - 32) === sign
-  return hi === sign && lo >> inputBits === sign
 }

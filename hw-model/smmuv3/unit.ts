@@ -1,11 +1,20 @@
 /**
- * One SMMUv3: its registers with the rules for writing them, and the parts behind them. It is driven by registers and
- * memory alone. Writes take effect, and are acknowledged, before they return. [SMMU 6 Memory map and registers]
+ * One SMMUv3: its registers and the parts behind them. It is driven by registers and memory alone, and by what its
+ * devices send.
  */
 
 import { type CacheGeometry, DEFAULT_GEOMETRY } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
-import type { Invalidation, Outcome, RemappingUnit, Transaction, UnitCounters, UnitOwner, WalkTrace } from '../port.js'
+import type {
+  DevicePort,
+  Invalidation,
+  Outcome,
+  RemappingUnit,
+  Transaction,
+  UnitCounters,
+  UnitOwner,
+  WalkTrace,
+} from '../port.js'
 import { CommandQueue } from './commands.js'
 import { Configurations } from './config.js'
 import { EVENT } from './event-records.js'
@@ -15,7 +24,8 @@ import { type Features, featuresOf, type IdRegisters } from './features.js'
 import { Interrupts } from './interrupts.js'
 import { idRegisters } from './presets.js'
 import { foldOffset, RegisterFile } from './register-file.js'
-import { CMDQ_CONS, CR0, CR1, CR2, EVENTQ_CONS, GBPA, GERROR, IRQ_CTRL, OFFSET, WINDOW_BYTES } from './registers.js'
+import { RegisterWrites } from './register-writes.js'
+import { WINDOW_BYTES } from './registers.js'
 import { Tlb } from './tlb.js'
 import { Translator } from './translate.js'
 
@@ -23,6 +33,8 @@ import { Translator } from './translate.js'
 export interface SmmuV3Options {
   readonly memory: Memory
   readonly owner: UnitOwner
+  /** The devices in front of the unit; absent, none of them has ATS or waits for anything. */
+  readonly devices?: DevicePort
   /** ID registers; see `idRegisters` for presets and overrides. */
   readonly id?: IdRegisters
   /** Geometry of the TLB and of the IPA cache. */
@@ -34,20 +46,11 @@ export interface SmmuV3Options {
 /** Entries of each configuration cache. Real parts keep a few thousand. */
 const CONFIG_ENTRIES = 4096
 
-/** CR0 bits that this unit has: no PRI queue, no ATS, no VMID wildcards. */
-const CR0_BITS = mask(CR0.SMMUEN, CR0.EVENTQEN, CR0.CMDQEN)
-const CR2_BITS = mask(CR2.RECINVSID, CR2.PTM)
-const IRQ_BITS = mask(IRQ_CTRL.GERROR_IRQEN, IRQ_CTRL.EVENTQ_IRQEN)
-const QUEUE_ATTRIBUTES = mask(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH)
-const TABLE_ATTRIBUTES = mask(CR1.TABLE_IC, CR1.TABLE_OC, CR1.TABLE_SH)
-const GBPA_BITS = mask(GBPA.MemAttr, GBPA.MTCFG, GBPA.ALLOCCFG, GBPA.SHCFG, GBPA.PRIVCFG, GBPA.INSTCFG, GBPA.ABORT)
-const INDEX_BITS = mask(CMDQ_CONS.RD)
-const OVERFLOW_BITS = mask(EVENTQ_CONS.OVACKFLG)
-const ERROR_BITS = mask(...GERROR.$.fields.values())
-
 /** An SMMUv3. */
 export class SmmuV3 implements RemappingUnit {
   readonly kind = 'smmuv3'
+  /** IDR0.ATS and IDR0.PRI are 0. */
+  readonly ats = null
   readonly registerBytes = WINDOW_BYTES
   readonly features: Features
   readonly id: IdRegisters
@@ -57,6 +60,7 @@ export class SmmuV3 implements RemappingUnit {
   readonly configs: Configurations
 
   readonly #registers: RegisterFile
+  readonly #writes: RegisterWrites
   readonly #translator: Translator
   readonly #parts: Parts
 
@@ -71,6 +75,7 @@ export class SmmuV3 implements RemappingUnit {
     this.events = new EventQueue(memory, this.#registers, this.features, interrupts)
     this.commands = new CommandQueue(memory, this.#registers, this.features, this.configs, this.tlb, interrupts)
     this.#translator = new Translator(memory, this.#registers, this.features, this.configs, this.tlb, this.events)
+    this.#writes = new RegisterWrites(this.#registers, this.features, this.commands)
     const { features, configs } = this
     this.#parts = { memory, registers: this.#registers, features, configs, tlb: this.tlb }
   }
@@ -80,8 +85,8 @@ export class SmmuV3 implements RemappingUnit {
   }
 
   writeRegister(offset: number, bytes: 4 | 8, lo: number, hi: number): void {
-    this.#write(offset, lo | 0)
-    if (bytes === 8) this.#write(offset + 4, hi | 0)
+    this.#writes.write(offset, lo | 0)
+    if (bytes === 8) this.#writes.write(offset + 4, hi | 0)
   }
 
   get hasWork(): boolean {
@@ -129,119 +134,6 @@ export class SmmuV3 implements RemappingUnit {
     const at = foldOffset(offset)
     return at < 0 ? 0 : this.#registers.get(at)
   }
-
-  /** The rules of each register; those not named are read-only or reserved, and ignore writes. */
-  #write(offset: number, value: number): void {
-    const registers = this.#registers
-    const at = foldOffset(offset)
-    switch (at) {
-      case OFFSET.CR0:
-        this.#writeCr0(value)
-        return
-      case OFFSET.CR1:
-        this.#writeCr1(value)
-        return
-      case OFFSET.CR2:
-        if (!registers.enabled) registers.set(at, value & CR2_BITS)
-        return
-      case OFFSET.GBPA:
-        // Applied at once, so Update never reads as 1. [SMMU 6.3.14 SMMU_GBPA]
-        if (value < 0) registers.set(at, value & GBPA_BITS)
-        return
-      case OFFSET.IRQ_CTRL:
-        registers.set(at, value & IRQ_BITS)
-        registers.set(OFFSET.IRQ_CTRLACK, value & IRQ_BITS)
-        return
-      case OFFSET.GERRORN:
-        this.#acknowledge(value)
-        return
-      case OFFSET.STRTAB_BASE:
-      case OFFSET.STRTAB_BASE + 4:
-      case OFFSET.STRTAB_BASE_CFG:
-        if (!registers.enabled) registers.set(at, value)
-        return
-      case OFFSET.CMDQ_PROD:
-        registers.set(at, value & INDEX_BITS)
-        this.commands.consume()
-        return
-      default:
-        this.#writeQueueOrInterrupt(at, value)
-        return
-    }
-  }
-
-  #writeQueueOrInterrupt(at: number, value: number): void {
-    const registers = this.#registers
-    const { words } = registers
-    const cr0 = OFFSET.CR0 >>> 2
-    const irq = OFFSET.IRQ_CTRL >>> 2
-    switch (at) {
-      case OFFSET.CMDQ_BASE:
-      case OFFSET.CMDQ_BASE + 4:
-        if (CR0.CMDQEN.get(words, cr0) === 0) registers.set(at, value)
-        return
-      case OFFSET.CMDQ_CONS:
-        if (CR0.CMDQEN.get(words, cr0) === 0) CMDQ_CONS.RD.set(words, at >>> 2, value & INDEX_BITS)
-        return
-      case OFFSET.EVENTQ_BASE:
-      case OFFSET.EVENTQ_BASE + 4:
-      case OFFSET.EVENTQ_PROD:
-        if (CR0.EVENTQEN.get(words, cr0) === 1) return
-        registers.set(at, at === OFFSET.EVENTQ_PROD ? value & (INDEX_BITS | OVERFLOW_BITS) : value)
-        return
-      case OFFSET.EVENTQ_CONS:
-        registers.set(at, value & (INDEX_BITS | OVERFLOW_BITS))
-        return
-      case OFFSET.GERROR_IRQ_CFG0:
-      case OFFSET.GERROR_IRQ_CFG0 + 4:
-      case OFFSET.GERROR_IRQ_CFG1:
-      case OFFSET.GERROR_IRQ_CFG2:
-        if (this.features.msi && IRQ_CTRL.GERROR_IRQEN.get(words, irq) === 0) registers.set(at, value)
-        return
-      case OFFSET.EVENTQ_IRQ_CFG0:
-      case OFFSET.EVENTQ_IRQ_CFG0 + 4:
-      case OFFSET.EVENTQ_IRQ_CFG1:
-      case OFFSET.EVENTQ_IRQ_CFG2:
-        if (this.features.msi && IRQ_CTRL.EVENTQ_IRQEN.get(words, irq) === 0) registers.set(at, value)
-        return
-    }
-  }
-
-  /** Switching a queue on may find commands waiting. Caches survive SMMUEN = 0. [SMMU 6.3.9 SMMU_CR0] */
-  #writeCr0(value: number): void {
-    const next = value & CR0_BITS
-    this.#registers.set(OFFSET.CR0, next)
-    this.#registers.set(OFFSET.CR0ACK, next)
-    this.#registers.enabled = (next & 1) === 1
-    this.commands.consume()
-  }
-
-  /** Attributes of tables and queues are kept and mean nothing here; they change only while their users are off. */
-  #writeCr1(value: number): void {
-    const { words, enabled } = this.#registers
-    const at = OFFSET.CR1 >>> 2
-    const queuesOn = (words[OFFSET.CR0 >>> 2] & mask(CR0.EVENTQEN, CR0.CMDQEN, CR0.PRIQEN)) !== 0
-    const open = (enabled ? 0 : TABLE_ATTRIBUTES) | (queuesOn ? 0 : QUEUE_ATTRIBUTES)
-    words[at] = (words[at] & ~open) | (value & open)
-  }
-
-  /** Acknowledges active errors; toggling an inactive one is software's mistake and is ignored. [SMMU 6.3.20] */
-  #acknowledge(value: number): void {
-    const registers = this.#registers
-    const gerror = registers.get(OFFSET.GERROR)
-    const gerrorn = registers.get(OFFSET.GERRORN)
-    const active = gerror ^ gerrorn
-    registers.set(OFFSET.GERRORN, gerrorn ^ ((gerrorn ^ value) & active & ERROR_BITS))
-    // The command queue goes on without a write to PROD. [SMMU 7.1 Command queue errors]
-    this.commands.consume()
-  }
 }
 
 const EVENT_NAMES: ReadonlyMap<number, string> = new Map(Object.entries(EVENT).map(([name, number]) => [number, name]))
-
-/** The bits of some fields of a 32-bit register. */
-function mask(...fields: readonly { readonly high: number; readonly low: number }[]): number {
-  let bits = 0
-  for (const { high, low } of fields) for (let b = low; b <= high; b++) bits |= 1 << b
-  return bits
-}

@@ -114,12 +114,6 @@ export class Verdicts {
     else this.#silent(outcome, event)
   }
 
-  /** Stage 2 maps it, and not for this kind of access. */
-  stageTwoDenial(outcome: Outcome, stream: StreamConfig, stage: StageTwo): void {
-    stage.event = EVENT.F_PERMISSION
-    this.stageTwo(outcome, stream, stage, CLASS.IN)
-  }
-
   /** Aborted without a record. */
   #silent(outcome: Outcome, event: number): void {
     this.faults++

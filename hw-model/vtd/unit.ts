@@ -48,6 +48,8 @@ const GCMD_WORDS = new Int32Array(1)
 /** A VT-d remapping unit. */
 export class VtdUnit implements RemappingUnit {
   readonly kind = 'vtd'
+  /** ECAP.DT and ECAP.PRS are 0. */
+  readonly ats = null
   readonly registerBytes: number
   readonly capabilities: Capabilities
 

@@ -1,0 +1,61 @@
+/** Which commands the queue refuses with CERROR_ILL. [SMMU 7.1 Command queue errors] */
+
+import { CMD_SYNC, CMD_TLBI_NH_VA, COMMAND, OPCODE, SYNC_CS } from './command-records.js'
+import type { Features } from './features.js'
+
+const { Opcode, SSec } = COMMAND
+const { NUM, SCALE, TTL, TG } = CMD_TLBI_NH_VA
+
+/** Opcodes of commands by address, which may carry a range. */
+const BY_ADDRESS: ReadonlySet<number> = new Set([OPCODE.TLBI_NH_VA, OPCODE.TLBI_NH_VAA, OPCODE.TLBI_S2_IPA])
+
+/** Opcodes of commands that name a stream, and so have SSec; in others the bit is reserved, and ignored. */
+const BY_STREAM: ReadonlySet<number> = new Set([
+  OPCODE.PREFETCH_CONFIG,
+  OPCODE.PREFETCH_ADDR,
+  OPCODE.CFGI_STE,
+  OPCODE.CFGI_STE_RANGE,
+  OPCODE.CFGI_CD,
+  OPCODE.CFGI_CD_ALL,
+])
+
+/** Whether the queue answers a command with CERROR_ILL. [SMMU 4.1.3 Command opcodes] */
+export function isIllegal(command: Int32Array, features: Features): boolean {
+  const opcode = Opcode.get(command, 0)
+  // Secure streams are not this queue's. [SMMU 4.1.6 Common command fields]
+  if (BY_STREAM.has(opcode) && SSec.get(command, 0) === 1) return true
+  switch (opcode) {
+    case OPCODE.PREFETCH_CONFIG:
+    case OPCODE.PREFETCH_ADDR:
+    case OPCODE.CFGI_STE:
+    case OPCODE.CFGI_STE_RANGE:
+    case OPCODE.TLBI_NSNH_ALL:
+      return false
+    case OPCODE.CFGI_CD:
+    case OPCODE.CFGI_CD_ALL:
+    case OPCODE.TLBI_NH_ALL:
+    case OPCODE.TLBI_NH_ASID:
+      return !features.stage1
+    case OPCODE.TLBI_NH_VA:
+    case OPCODE.TLBI_NH_VAA:
+      return !features.stage1 || isReservedRange(command, features)
+    case OPCODE.TLBI_S12_VMALL:
+      return !features.stage2
+    case OPCODE.TLBI_S2_IPA:
+      return !features.stage2 || isReservedRange(command, features)
+    case OPCODE.SYNC:
+      return CMD_SYNC.CS.get(command, 0) === SYNC_CS.RESERVED
+    default:
+      // No ATS, PRI, stalls, EL2 or Secure StreamWorlds; and what has no meaning at all.
+      return true
+  }
+}
+
+/** The one range code that says nothing: a granule, and no NUM, SCALE or TTL. [SMMU 4.4.1.1 Range-based] */
+function isReservedRange(command: Int32Array, features: Features): boolean {
+  if (!features.ril || !BY_ADDRESS.has(Opcode.get(command, 0))) return false
+  const tg = TG.get(command, 0)
+  if (tg === 0 || NUM.get(command, 0) !== 0 || SCALE.get(command, 0) !== 0) return false
+  const ttl = TTL.get(command, 0)
+  return ttl === 0 || (tg === 2 && ttl === 1)
+}

@@ -1,0 +1,146 @@
+/**
+ * What a write to a register may change, and what it starts. Writes take effect, and are acknowledged, before they
+ * return. [SMMU 6 Memory map and registers]
+ */
+
+import type { CommandQueue } from './commands.js'
+import type { Features } from './features.js'
+import { foldOffset, type RegisterFile } from './register-file.js'
+import { CMDQ_CONS, CR0, CR1, CR2, EVENTQ_CONS, GBPA, GERROR, IRQ_CTRL, OFFSET } from './registers.js'
+
+/** CR0 bits that this unit has: no PRI queue, no ATS, no VMID wildcards. */
+const CR0_BITS = mask(CR0.SMMUEN, CR0.EVENTQEN, CR0.CMDQEN)
+const CR2_BITS = mask(CR2.RECINVSID, CR2.PTM)
+const IRQ_BITS = mask(IRQ_CTRL.GERROR_IRQEN, IRQ_CTRL.EVENTQ_IRQEN)
+const QUEUE_ATTRIBUTES = mask(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH)
+const TABLE_ATTRIBUTES = mask(CR1.TABLE_IC, CR1.TABLE_OC, CR1.TABLE_SH)
+const GBPA_BITS = mask(GBPA.MemAttr, GBPA.MTCFG, GBPA.ALLOCCFG, GBPA.SHCFG, GBPA.PRIVCFG, GBPA.INSTCFG, GBPA.ABORT)
+const INDEX_BITS = mask(CMDQ_CONS.RD)
+const OVERFLOW_BITS = mask(EVENTQ_CONS.OVACKFLG)
+const ERROR_BITS = mask(...GERROR.$.fields.values())
+
+/** The rules for writing the registers of one unit. */
+export class RegisterWrites {
+  readonly #registers: RegisterFile
+  readonly #features: Features
+  readonly #commands: CommandQueue
+
+  constructor(registers: RegisterFile, features: Features, commands: CommandQueue) {
+    this.#registers = registers
+    this.#features = features
+    this.#commands = commands
+  }
+
+  /** Writes one word by the rules of its register; those not named are read-only or reserved, and ignore writes. */
+  write(offset: number, value: number): void {
+    const registers = this.#registers
+    const at = foldOffset(offset)
+    switch (at) {
+      case OFFSET.CR0:
+        this.#writeCr0(value)
+        return
+      case OFFSET.CR1:
+        this.#writeCr1(value)
+        return
+      case OFFSET.CR2:
+        if (!registers.enabled) registers.set(at, value & CR2_BITS)
+        return
+      case OFFSET.GBPA:
+        // Applied at once, so Update never reads as 1. [SMMU 6.3.14 SMMU_GBPA]
+        if (value < 0) registers.set(at, value & GBPA_BITS)
+        return
+      case OFFSET.IRQ_CTRL:
+        registers.set(at, value & IRQ_BITS)
+        registers.set(OFFSET.IRQ_CTRLACK, value & IRQ_BITS)
+        return
+      case OFFSET.GERRORN:
+        this.#acknowledge(value)
+        return
+      case OFFSET.STRTAB_BASE:
+      case OFFSET.STRTAB_BASE + 4:
+      case OFFSET.STRTAB_BASE_CFG:
+        if (!registers.enabled) registers.set(at, value)
+        return
+      case OFFSET.CMDQ_PROD:
+        registers.set(at, value & INDEX_BITS)
+        this.#commands.consume()
+        return
+      default:
+        this.#writeQueueOrInterrupt(at, value)
+        return
+    }
+  }
+
+  #writeQueueOrInterrupt(at: number, value: number): void {
+    const registers = this.#registers
+    const { words } = registers
+    const cr0 = OFFSET.CR0 >>> 2
+    const irq = OFFSET.IRQ_CTRL >>> 2
+    switch (at) {
+      case OFFSET.CMDQ_BASE:
+      case OFFSET.CMDQ_BASE + 4:
+        if (CR0.CMDQEN.get(words, cr0) === 0) registers.set(at, value)
+        return
+      case OFFSET.CMDQ_CONS:
+        if (CR0.CMDQEN.get(words, cr0) === 0) CMDQ_CONS.RD.set(words, at >>> 2, value & INDEX_BITS)
+        return
+      case OFFSET.EVENTQ_BASE:
+      case OFFSET.EVENTQ_BASE + 4:
+      case OFFSET.EVENTQ_PROD:
+        if (CR0.EVENTQEN.get(words, cr0) === 1) return
+        registers.set(at, at === OFFSET.EVENTQ_PROD ? value & (INDEX_BITS | OVERFLOW_BITS) : value)
+        return
+      case OFFSET.EVENTQ_CONS:
+        registers.set(at, value & (INDEX_BITS | OVERFLOW_BITS))
+        return
+      case OFFSET.GERROR_IRQ_CFG0:
+      case OFFSET.GERROR_IRQ_CFG0 + 4:
+      case OFFSET.GERROR_IRQ_CFG1:
+      case OFFSET.GERROR_IRQ_CFG2:
+        if (this.#features.msi && IRQ_CTRL.GERROR_IRQEN.get(words, irq) === 0) registers.set(at, value)
+        return
+      case OFFSET.EVENTQ_IRQ_CFG0:
+      case OFFSET.EVENTQ_IRQ_CFG0 + 4:
+      case OFFSET.EVENTQ_IRQ_CFG1:
+      case OFFSET.EVENTQ_IRQ_CFG2:
+        if (this.#features.msi && IRQ_CTRL.EVENTQ_IRQEN.get(words, irq) === 0) registers.set(at, value)
+        return
+    }
+  }
+
+  /** Switching a queue on may find commands waiting. Caches survive SMMUEN = 0. [SMMU 6.3.9 SMMU_CR0] */
+  #writeCr0(value: number): void {
+    const next = value & CR0_BITS
+    this.#registers.set(OFFSET.CR0, next)
+    this.#registers.set(OFFSET.CR0ACK, next)
+    this.#registers.enabled = (next & 1) === 1
+    this.#commands.consume()
+  }
+
+  /** Attributes of tables and queues are kept and mean nothing here; they change only while their users are off. */
+  #writeCr1(value: number): void {
+    const { words, enabled } = this.#registers
+    const at = OFFSET.CR1 >>> 2
+    const queuesOn = (words[OFFSET.CR0 >>> 2] & mask(CR0.EVENTQEN, CR0.CMDQEN, CR0.PRIQEN)) !== 0
+    const open = (enabled ? 0 : TABLE_ATTRIBUTES) | (queuesOn ? 0 : QUEUE_ATTRIBUTES)
+    words[at] = (words[at] & ~open) | (value & open)
+  }
+
+  /** Acknowledges active errors; toggling an inactive one is software's mistake and is ignored. [SMMU 6.3.20] */
+  #acknowledge(value: number): void {
+    const registers = this.#registers
+    const gerror = registers.get(OFFSET.GERROR)
+    const gerrorn = registers.get(OFFSET.GERRORN)
+    const active = gerror ^ gerrorn
+    registers.set(OFFSET.GERRORN, gerrorn ^ ((gerrorn ^ value) & active & ERROR_BITS))
+    // The command queue goes on without a write to PROD. [SMMU 7.1 Command queue errors]
+    this.#commands.consume()
+  }
+}
+
+/** The bits of some fields of a 32-bit register. */
+function mask(...fields: readonly { readonly high: number; readonly low: number }[]): number {
+  let bits = 0
+  for (const { high, low } of fields) for (let b = low; b <= high; b++) bits |= 1 << b
+  return bits
+}

@@ -1,0 +1,150 @@
+/**
+ * Stage 1 as the pipeline meets it: range, TLB, tables, and under nesting stage 2 for what they answer. The TLB keeps
+ * both stages together. [SMMU 3.4.1 Input address size and Virtual Address size] [Arm D8.2 Translation process]
+ */
+
+import { type Page, pageOf } from '../bits/address.js'
+import { MISS } from '../cache/translation-cache.js'
+import type { Memory } from '../memory/memory.js'
+import { WALK } from '../walk/format.js'
+import { topIndexAt, Walker } from '../walk/walker.js'
+import type { ContextConfig, HalfConfig } from './decode-cd.js'
+import type { StreamConfig } from './decode-ste.js'
+import { EVENT } from './event-records.js'
+import { RIGHT } from './formats.js'
+import type { Need } from './need.js'
+import { type StageTwo, WALK_EVENTS } from './stage-two.js'
+import { geometryFlags, TLB_FLAGS, type Tlb } from './tlb.js'
+
+/** How stage 1 ended. */
+export const END = {
+  /** Translated; `address`, `leafLg2`, `rights` and `outputRights` hold. */
+  OK: 0,
+  /** `event` of stage 1. */
+  STAGE_1: 1,
+  /** An entry of stage 1 could not be read; `fetchAddress` holds. */
+  FETCH: 2,
+  /** Stage 2 refused the address of a table; it knows why. */
+  TABLE: 3,
+  /** Stage 2 refused the output of stage 1; it knows why. */
+  OUTPUT: 4,
+} as const
+
+/** Stage 1 of whichever transaction is being served; its fields hold the last result. */
+export class StageOne {
+  address = 0
+  leafLg2 = 0
+  /** What stage 1 grants. */
+  rights = 0
+  /** What stage 2 grants, or everything without it. */
+  outputRights = 0
+  /** 1 when the TLB answered. */
+  hit = 0
+  /** 1 when tables were walked; an address out of range needs neither. */
+  walked = 0
+  event = 0
+  /** Physical address of an entry that could not be read. */
+  fetchAddress = 0
+
+  readonly walker: Walker
+  readonly #stageTwo: StageTwo
+  readonly #tlb: Tlb
+
+  constructor(memory: Memory, stageTwo: StageTwo, tlb: Tlb) {
+    this.walker = new Walker(memory)
+    this.#stageTwo = stageTwo
+    this.#tlb = tlb
+  }
+
+  /** Translates a VA of two halves. Answers one of END. */
+  translate(stream: StreamConfig, context: ContextConfig, vaLo: number, vaHi: number, need: Need): number {
+    const lo = vaLo | 0
+    const isHigh = (vaHi & 0x00800000) !== 0
+    const half = isHigh ? context.high : context.low
+    this.hit = 0
+    this.walked = 0
+    if (half === null) return this.#fault(EVENT.F_TRANSLATION)
+    const hi = effectiveHigh(vaHi, isHigh, isHigh ? context.tbi1 : context.tbi0)
+    if (!isInRange(lo, hi, half.inputBits, isHigh)) return this.#fault(EVENT.F_TRANSLATION)
+    const tlb = this.#tlb
+    if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.vmid)
+    const slot = tlb.findVa(context, pageOf(lo, hi))
+    return slot === MISS ? this.#walk(stream, context, half, lo, hi, need) : this.#answer(slot, lo, need)
+  }
+
+  /** A TLB entry is checked for every access, and the stage that denies it is told. */
+  #answer(slot: number, lo: number, need: Need): number {
+    const { va } = this.#tlb
+    this.hit = 1
+    this.rights = va.flags[slot] & 0xff
+    this.outputRights = (va.flags[slot] >>> TLB_FLAGS.STAGE_2_SHIFT) & 0xff
+    this.leafLg2 = va.leafLg2[slot]
+    const inLeaf = lo & ((1 << this.leafLg2) - 1)
+    this.address = va.address[slot] + inLeaf
+    if (!need.isMetBy(this.rights)) return this.#fault(EVENT.F_PERMISSION)
+    if (need.isMetBy(this.outputRights)) return END.OK
+    return this.#stageTwo.deny(va.extra[slot] + inLeaf, END.OUTPUT)
+  }
+
+  /** Stage 1 tables, then stage 2 for what they answer. */
+  #walk(stream: StreamConfig, context: ContextConfig, half: HalfConfig, lo: number, hi: number, need: Need): number {
+    const { walker } = this
+    this.walked = 1
+    const stageTwo = stream.stageTwo === null ? null : this.#stageTwo
+    const { format, table, top, granuleLg2 } = half
+    const index = topIndexAt(lo, hi, granuleLg2 + (granuleLg2 - 3) * top, half.inputBits)
+    const end = walker.walk(format, stageTwo, table, top, granuleLg2, index, lo, hi, need.access, RIGHT.ALL)
+    if (end === WALK.TABLE_STAGE) return END.TABLE
+    if (end !== WALK.OK) {
+      this.fetchAddress = stageTwo === null ? walker.entryAddress : stageTwo.tableAddress
+      return WALK_EVENTS[end] === EVENT.F_WALK_EABT ? END.FETCH : this.#fault(WALK_EVENTS[end])
+    }
+    this.rights = walker.rights
+    this.leafLg2 = walker.leafLg2
+    this.outputRights = RIGHT.ALL
+    if (!need.isMetBy(walker.rights)) return this.#fault(EVENT.F_PERMISSION)
+    const ipa = walker.address + (lo & ((1 << walker.leafLg2) - 1))
+    this.address = ipa
+    if (stageTwo !== null) {
+      if (!stageTwo.translate(ipa)) return END.OUTPUT
+      if (!need.isMetBy(stageTwo.rights)) return stageTwo.deny(ipa, END.OUTPUT)
+      this.address = stageTwo.address
+      this.leafLg2 = Math.min(walker.leafLg2, stageTwo.leafLg2)
+      this.outputRights = stageTwo.rights
+    }
+    this.#keep(stream, context, half, lo, hi, ipa)
+    return END.OK
+  }
+
+  /** Fills the TLB with the piece that both stages agree on. */
+  #keep(stream: StreamConfig, context: ContextConfig, half: HalfConfig, lo: number, hi: number, ipa: number): void {
+    const tlb = this.#tlb
+    // The walk may have handed out tags of its own, and so started a new epoch.
+    if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.vmid)
+    const { level, leafLg2: spanLg2 } = this.walker
+    const { rights, outputRights, leafLg2 } = this
+    const tag = (rights & RIGHT.NOT_GLOBAL) !== 0 ? context.tag : context.globalTag
+    const inPiece = lo & ((1 << leafLg2) - 1)
+    const page = pageOf(lo - inPiece, hi) as Page
+    const flags = rights | (outputRights << TLB_FLAGS.STAGE_2_SHIFT) | geometryFlags(half.granuleLg2, level)
+    tlb.va.fill(tag, context.group, page, leafLg2, this.address - inPiece, flags, ipa - inPiece, spanLg2)
+  }
+
+  #fault(event: number): number {
+    this.event = event
+    return END.STAGE_1
+  }
+}
+
+/** The high half with the top byte ignored where TBI says so. [Arm D8.8 Address tagging] */
+export function effectiveHigh(hi: number, isHigh: boolean, tbi: boolean): number {
+  if (!tbi) return hi | 0
+  return isHigh ? hi | 0xff000000 : hi & 0x00ffffff
+}
+
+/** Whether bits [63:inputBits] are all equal to bit 55. */
+function isInRange(lo: number, hi: number, inputBits: number, isHigh: boolean): boolean {
+  const sign = isHigh ? -1 : 0
+  if (inputBits >= 32) return hi >> (inputBits - 32) === sign
+  return hi === sign && lo >> inputBits === sign
+}
