@@ -93,6 +93,22 @@ const VECTORS: readonly (readonly [name: string, fields: Readonly<Record<string,
   ['RESUME', { SID: 0x10, Ab: 1, STAG: 0x21 }, '0000001000002044 21'],
   ['STALL_TERM', { SID: 0x10 }, '0000001000000045'],
   ['PRI_RESP', { SID: 0x10, SSV: 1, SSID: 5, PRGIndex: 3, Resp: 2 }, '0000001000005841 0000000000002003'],
+  ['PREFETCH_CONFIG', { SID: 0x10, SSV: 1, SSID: 5 }, '0000001000005801'],
+  ['PREFETCH_ADDR', { SID: 0x10, Size: 3, Stride: 9, Address: 0x4000_0000 }, '0000001000000002 0000000040000123'],
+  ['CFGI_STE_RANGE', { SID: 0x40, Range: 5 }, '0000004000000004 5'],
+  ['CFGI_VMS_PIDM', { VMID: 5 }, '0000000500000007'],
+  ['TLBI_NH_VAA', { VMID: 5, Leaf: 1, Address: 0x1234_5000 }, '0000000500000013 0000000012345001'],
+  ['TLBI_EL2_ALL', {}, '20'],
+  ['TLBI_EL2_ASID', { ASID: 7 }, '0007000000000021'],
+  ['TLBI_EL2_VA', { ASID: 7, Address: 0x1234_5000 }, '0007000000000022 0000000012345000'],
+  [
+    'TLBI_EL2_VAA',
+    { NUM: 31, SCALE: 31, TTL: 2, TG: 3, Leaf: 1, Address: 0x2000_0000 },
+    '0000000001f1f023 0000000020000e01',
+  ],
+  ['ATC_INV', { SID: 0x10, SSV: 1, SSID: 5, G: 1, Size: 52 }, '0000001000005a40 34'],
+  ['SYNC', { CS: 1, MSIData: 0x1234_5678, MSIAddress: 0x1000 }, '1234567800001046 1000'],
+  ['CFGI_STE', { SSec: 1 }, '403'],
 ]
 
 describe('a command in the queue', () => {

@@ -90,6 +90,33 @@ const VECTORS: readonly (readonly [name: string, what: string, fields: Record<st
     { CLASS: 2, InputAddr: 2 ** 48 },
     '0000001000000011 0000020000000000 0001000000000000',
   ],
+  ['C_BAD_STREAMID', 'of a request with substream 5', pasid, '0000001000005802'],
+  ['C_BAD_STE', 'alone', {}, '0000001000000004'],
+  ['F_STE_FETCH', 'at 0x5000_0040', { FetchAddr: 0x5000_0040 }, '0000001000000003 0 0 0000000050000040'],
+  ['F_CD_FETCH', 'at 0x5000_0048', { ...pasid, FetchAddr: 0x5000_0048 }, '0000001000005809 0 0 0000000050000048'],
+  [
+    'F_WALK_EABT',
+    'of a privileged fetch at the stage 1 entry at 0x8100_0478',
+    { PnU: 1, InD: 1, RnW: 1, CLASS: 1, InputAddr: VA, FetchAddr: 0x8100_0478 },
+    '000000100000000b 0000010e00000000 0000123456789abc 0000000081000478',
+  ],
+  [
+    'F_ACCESS',
+    'of a privileged write at stage 2, at IPA 0x8123_4000',
+    { PnU: 1, S2: 1, CLASS: 2, InputAddr: VA, IPA: 0x8123_4000 },
+    '0000001000000012 0000028200000000 0000123456789abc 0000000081234000',
+  ],
+  [
+    'F_PERMISSION',
+    'of stage 2 when a stage 1 entry is read',
+    { S2: 1, CLASS: 1, TTRnW: 1, InputAddr: VA, IPA: 0x8100_0000 },
+    '0000001000000013 0000118000000000 0000123456789abc 0000000081000000',
+  ],
+  ['F_UUT', 'of a write', { InputAddr: VA }, '0000001000000001 0 0000123456789abc'],
+  ['F_TRANSL_FORBIDDEN', 'of a read', { RnW: 1, InputAddr: VA }, '0000001000000007 800000000 0000123456789abc'],
+  ['F_TLB_CONFLICT', 'of a read', { RnW: 1, InputAddr: VA }, '0000001000000020 800000000 0000123456789abc'],
+  ['F_CFG_CONFLICT', 'of substream 5', pasid, '0000001000005821'],
+  ['F_VMS_FETCH', 'at 0x5000_0000', { FetchAddr: 0x5000_0000 }, '0000001000000025 0 0 0000000050000000'],
 ]
 
 describe('an event in the queue', () => {

@@ -83,3 +83,13 @@ export function expectWords(record: unknown, fields: Readonly<Record<string, num
   )
   for (const [name, field] of layout.$.fields) expect(field.get(words, 0), name).toBe(fields[name] ?? 0)
 }
+
+/** Whether what a module exports is a layout. */
+export const isLayout = (exported: unknown): boolean =>
+  typeof exported === 'object' && exported !== null && '$' in exported
+
+/** A table of register offsets, `'IDR0 0; CR0 20'`, in hex. */
+export function offsets(table: string): Record<string, number> {
+  const pairs = table.split(';').map((entry) => entry.trim().split(' '))
+  return Object.fromEntries(pairs.map(([name, offset]) => [name, Number.parseInt(offset, 16)]))
+}

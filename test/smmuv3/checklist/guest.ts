@@ -1,0 +1,213 @@
+/**
+ * A guest that speaks in words: it writes registers, tables and queues with the numbers of the manual, and reads
+ * events back as it finds them in memory. It knows the unit by its registers alone and shares no layout with it.
+ */
+
+import { Memory, SparseBacking } from '../../../hw-model/memory/index.js'
+import { ACCESS, NO_PASID, Outcome, QUEUE_RUN, REQUEST, STATUS, Transaction } from '../../../hw-model/port.js'
+import {
+  type IdOverrides,
+  idRegisters,
+  type PresetName,
+  SmmuV3,
+  type SmmuV3Options,
+} from '../../../hw-model/smmuv3/index.js'
+
+/** Where things are in physical memory. 64 STEs; queues of 2^5 entries unless a test says otherwise. */
+export const STREAM_TABLE = 0x1_0000n
+export const COMMANDS = 0x20_0000n
+export const EVENTS = 0x30_0000n
+export const PAGE_REQUESTS = 0x40_0000n
+/** Bytes of RAM from address 0; nothing is behind them. */
+export const RAM = 0x1_0000_0000n
+
+/** The stream of most tests, and an address that the manual's vectors use. */
+export const SID = 0x10
+export const VA = 0x1234_5678_9abcn
+
+export interface GuestOptions extends Partial<Omit<SmmuV3Options, 'id' | 'memory' | 'owner'>> {
+  readonly preset?: PresetName
+  readonly id?: IdOverrides
+  readonly commandLg2?: number
+  readonly eventLg2?: number
+  /** What CR0 is set to at the end; by default SMMUEN, EVENTQEN and CMDQEN. */
+  readonly cr0?: number
+  /** Whether the three interrupts are enabled. */
+  readonly irq?: number
+}
+
+/** How one DMA is told: stream 0x10, unprivileged, without a SubstreamID, unless said otherwise. */
+export interface Dma {
+  readonly sid?: number
+  readonly ssid?: number
+  readonly priv?: boolean
+  readonly type?: number
+}
+
+export class Guest {
+  readonly memory = new Memory()
+  readonly unit: SmmuV3
+  /** Wired interrupts and messages, in the order in which they came. */
+  readonly interrupts: string[] = []
+  readonly messages: string[] = []
+  /** What the last DMA came back with. */
+  readonly outcome = new Outcome()
+  readonly commandLg2: number
+  readonly eventLg2: number
+  #free = 0x100_0000n
+  #prod = 0
+  #cons = 0
+
+  constructor(options: GuestOptions = {}) {
+    const { preset, id, commandLg2 = 5, eventLg2 = 5, cr0 = 0b1101, irq = 0b111, ...rest } = options
+    this.commandLg2 = commandLg2
+    this.eventLg2 = eventLg2
+    this.memory.place(0, new SparseBacking(Number(RAM)))
+    const owner = {
+      message: (address: number, data: number) => this.messages.push(`${hex(BigInt(address))} ${hex(BigInt(data))}`),
+      interrupt: (source: string) => this.interrupts.push(source),
+    }
+    this.unit = new SmmuV3({ memory: this.memory, owner, id: idRegisters(preset, id), ...rest })
+    // RECINVSID; a linear table of 64 streams; queues; then the interrupts and everything on.
+    this.set32(0x2c, 0b10)
+    this.set64(0x80, STREAM_TABLE)
+    this.set32(0x88, 6)
+    this.set64(0x90, COMMANDS | BigInt(commandLg2))
+    this.set64(0xa0, EVENTS | BigInt(eventLg2))
+    this.set64(0xc0, PAGE_REQUESTS | 5n)
+    this.set32(0x50, irq)
+    this.set32(0x20, cr0)
+  }
+
+  /** Reads a 32-bit register. */
+  get32(offset: number): number {
+    return this.unit.readRegister(offset, 4)[0]
+  }
+
+  /** Writes a 32-bit register. */
+  set32(offset: number, value: number): void {
+    this.unit.writeRegister(offset, 4, value >>> 0, 0)
+    this.settle()
+  }
+
+  /** Reads a 64-bit register. */
+  get64(offset: number): bigint {
+    const [lo, hi] = this.unit.readRegister(offset, 8)
+    return (BigInt(hi) << 32n) | BigInt(lo)
+  }
+
+  /** Writes a 64-bit register. */
+  set64(offset: number, value: bigint): void {
+    this.unit.writeRegister(offset, 8, Number(value & 0xffff_ffffn), Number(value >> 32n))
+    this.settle()
+  }
+
+  /** Lets the unit take what is in its queues. */
+  settle(): void {
+    for (let i = 0; this.unit.hasWork; i++) {
+      if (i * QUEUE_RUN > 2 ** 21) throw new Error('the unit never comes to rest')
+      this.unit.run()
+    }
+  }
+
+  /** Stores 64-bit words, one after the other. */
+  store(address: bigint, ...words: readonly bigint[]): void {
+    words.forEach((word, i) => {
+      const [lo, hi] = [Number(BigInt.asIntN(32, word)), Number(BigInt.asIntN(32, word >> 32n))]
+      this.memory.storeWord(Number(address) + i * 8, lo, hi)
+    })
+  }
+
+  /** Loads a 64-bit word. */
+  load(address: bigint): bigint {
+    this.memory.loadWord(Number(address))
+    return (BigInt(this.memory.hi >>> 0) << 32n) | BigInt(this.memory.lo >>> 0)
+  }
+
+  /** Memory that nobody uses, zero, aligned to its size (4 KiB at least). */
+  alloc(bytes = 0x1000n): bigint {
+    const size = bytes < 0x1000n ? 0x1000n : bytes
+    const at = ((this.#free + size - 1n) / size) * size
+    this.#free = at + size
+    return at
+  }
+
+  /** Puts commands, words in pairs, behind the others and rings the bell once. */
+  command(...words: readonly bigint[]): void {
+    const mask = (1 << (this.commandLg2 + 1)) - 1
+    for (let i = 0; i < words.length; i += 2) {
+      const slot = this.#prod & ((1 << this.commandLg2) - 1)
+      this.store(COMMANDS + BigInt(slot) * 16n, words[i], words[i + 1] ?? 0n)
+      this.#prod = (this.#prod + 1) & mask
+    }
+    this.set32(0x98, this.#prod)
+  }
+
+  /** CMD_CFGI_ALL, CMD_TLBI_NSNH_ALL, CMD_SYNC: what was written is what counts. */
+  forget(): void {
+    this.command(0x04n, 0x1fn, 0x30n, 0n, 0x46n, 0n)
+  }
+
+  /** Stores an STE where the linear table has it. Caches keep what they have. */
+  storeSte(sid: number, ...words: readonly bigint[]): void {
+    this.store(STREAM_TABLE + BigInt(sid) * 64n, ...Array.from({ length: 8 }, (_, i) => words[i] ?? 0n))
+  }
+
+  /** What a read comes back with: the physical address, or how it ended. */
+  read(va: bigint, how: Dma = {}): string {
+    return this.dma(va, ACCESS.READ, how)
+  }
+
+  /** What a write comes back with. */
+  write(va: bigint, how: Dma = {}): string {
+    return this.dma(va, ACCESS.WRITE, how)
+  }
+
+  /** What an instruction fetch comes back with. */
+  fetch(va: bigint, how: Dma = {}): string {
+    return this.dma(va, ACCESS.READ | ACCESS.EXECUTE, how)
+  }
+
+  /** One DMA of any kind. */
+  dma(va: bigint, access: number, how: Dma = {}): string {
+    const transaction = new Transaction()
+    transaction.rid = how.sid ?? SID
+    transaction.pasid = how.ssid ?? NO_PASID
+    transaction.lo = Number(va & 0xffff_ffffn)
+    transaction.hi = Number((va >> 32n) & 0xffff_ffffn)
+    transaction.access = access | (how.priv === true ? ACCESS.PRIVILEGED : 0)
+    transaction.type = how.type ?? REQUEST.UNTRANSLATED
+    transaction.bytes = 4
+    this.unit.translate(transaction, this.outcome)
+    return this.ended
+  }
+
+  /** How `outcome` ended, as a device sees it. */
+  get ended(): string {
+    const { status, address } = this.outcome
+    if (status === STATUS.OK) return hex(BigInt(address))
+    if (status === STATUS.RAZ_WI) return 'raz/wi'
+    if (status === STATUS.PENDING) return 'stalled'
+    return status === STATUS.FAULT || status === STATUS.ABORTED ? 'abort' : `status ${status}`
+  }
+
+  /** Takes the records out of the event queue, each as its four words in hex. */
+  events(): string[] {
+    const found: string[] = []
+    const size = 1 << this.eventLg2
+    const prod = this.get32(0x100a8) & (2 * size - 1)
+    for (; this.#cons !== prod; this.#cons = (this.#cons + 1) & (2 * size - 1)) {
+      const at = EVENTS + BigInt(this.#cons & (size - 1)) * 32n
+      found.push([0n, 8n, 16n, 24n].map((i) => this.load(at + i).toString(16)).join(' '))
+    }
+    this.set32(0x100ac, this.#cons | (this.get32(0x100a8) & ~0x7fff_ffff))
+    return found
+  }
+
+  /** The opcode of each event in the queue, in hex. */
+  kinds(): string[] {
+    return this.events().map((record) => hex(BigInt(`0x${record.split(' ')[0]}`) & 0xffn))
+  }
+}
+
+export const hex = (value: bigint): string => `0x${value.toString(16)}`
