@@ -3,7 +3,7 @@
  * events back as it finds them in memory. It knows the unit by its registers alone and shares no layout with it.
  */
 
-import { Memory, SparseBacking } from '../../../hw-model/memory/index.js'
+import { FlatBacking, Memory, SparseBacking } from '../../../hw-model/memory/index.js'
 import { ACCESS, NO_PASID, Outcome, QUEUE_RUN, REQUEST, STATUS, Transaction } from '../../../hw-model/port.js'
 import {
   type IdOverrides,
@@ -18,8 +18,9 @@ export const STREAM_TABLE = 0x1_0000n
 export const COMMANDS = 0x20_0000n
 export const EVENTS = 0x30_0000n
 export const PAGE_REQUESTS = 0x40_0000n
-/** Bytes of RAM from address 0; nothing is behind them. */
+/** Bytes of RAM from address 0; nothing is behind them but 64 KiB that may only be read. */
 export const RAM = 0x1_0000_0000n
+export const ROM = 0x2_0000_0000n
 
 /** The stream of most tests, and an address that the manual's vectors use. */
 export const SID = 0x10
@@ -63,6 +64,7 @@ export class Guest {
     this.commandLg2 = commandLg2
     this.eventLg2 = eventLg2
     this.memory.place(0, new SparseBacking(Number(RAM)))
+    this.memory.place(Number(ROM), new FlatBacking(new ArrayBuffer(0x1_0000), false))
     const owner = {
       message: (address: number, data: number) => this.messages.push(`${hex(BigInt(address))} ${hex(BigInt(data))}`),
       interrupt: (source: string) => this.interrupts.push(source),
