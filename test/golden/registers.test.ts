@@ -29,6 +29,7 @@ describe('[SMMU 6.3 Register formats]', () => {
     STRTAB_BASE_CFG: 'LOG2SIZE 5:0; SPLIT 10:6; FMT 17:16',
     QUEUE_BASE: 'LOG2SIZE 4:0; ADDR* 55:5; RA 62',
     IRQ_CFG0: 'ADDR* 55:2',
+    IRQ_CFG2: 'MemAttr 3:0; SH 5:4; LO 31',
     CMDQ_CONS: 'RD 19:0; ERR 30:24',
     EVENTQ_PROD: 'WR 19:0; OVFLG 31',
     EVENTQ_CONS: 'RD 19:0; OVACKFLG 31',
@@ -47,8 +48,9 @@ describe('[SMMU 6.3 Register formats]', () => {
     const page0 = `IDR0 0; IDR1 4; IDR2 8; IDR3 c; IDR4 10; IDR5 14; IIDR 18; AIDR 1c; CR0 20; CR0ACK 24; CR1 28; CR2 2c;
       STATUSR 40; GBPA 44; IRQ_CTRL 50; IRQ_CTRLACK 54; GERROR 60; GERRORN 64; GERROR_IRQ_CFG0 68; GERROR_IRQ_CFG1 70;
       GERROR_IRQ_CFG2 74; STRTAB_BASE 80; STRTAB_BASE_CFG 88; CMDQ_BASE 90; CMDQ_PROD 98; CMDQ_CONS 9c; EVENTQ_BASE a0;
-      EVENTQ_IRQ_CFG0 b0; EVENTQ_IRQ_CFG1 b8; EVENTQ_IRQ_CFG2 bc`
-    const page1 = 'EVENTQ_PROD a8; EVENTQ_CONS ac'
+      EVENTQ_IRQ_CFG0 b0; EVENTQ_IRQ_CFG1 b8; EVENTQ_IRQ_CFG2 bc; PRIQ_BASE c0; PRIQ_IRQ_CFG0 d0; PRIQ_IRQ_CFG1 d8;
+      PRIQ_IRQ_CFG2 dc`
+    const page1 = 'EVENTQ_PROD a8; EVENTQ_CONS ac; PRIQ_PROD c8; PRIQ_CONS cc'
     expect(smmu.OFFSET).toEqual(offsets(`${page0}; ${page1}`))
     expect(smmu.PAGE_1).toBe(0x10000)
   })
@@ -89,6 +91,8 @@ describe('a register of the SMMUv3', () => {
     expectWords(smmu.EVENTQ_CONS, { RD: 0x12, OVACKFLG: 1 }, '80000012')
   })
   it('of a message to a doorbell', () => expectWords(smmu.IRQ_CFG0, { ADDR: 0x808_0040 }, '8080040'))
+  it('of an interrupt at the last request of a group, written back, inner shareable', () =>
+    expectWords(smmu.IRQ_CFG2, { MemAttr: 15, SH: 3, LO: 1 }, '8000003f'))
   it("of Arm's MMU-700 r1p0", () =>
     expectWords(smmu.IIDR, { ProductID: 0x487, Variant: 1, Implementer: 0x43b }, '4871043b'))
 })
