@@ -6,6 +6,7 @@
 import { type CacheGeometry, DEFAULT_GEOMETRY } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import type {
+  AtsPort,
   DevicePort,
   Invalidation,
   Outcome,
@@ -50,7 +51,7 @@ const CONFIG_ENTRIES = 4096
 export class SmmuV3 implements RemappingUnit {
   readonly kind = 'smmuv3'
   /** IDR0.ATS and IDR0.PRI are 0. */
-  readonly ats = null
+  readonly ats: AtsPort | null = null
   readonly registerBytes = WINDOW_BYTES
   readonly features: Features
   readonly id: IdRegisters

@@ -1,0 +1,225 @@
+/**
+ * Changes bytes of tables, commands and registers one after the other, with DMA in between. Nothing may throw, hang or
+ * grow, whatever was changed; what a unit answers is for other tests to judge.
+ */
+
+import { Memory } from '../../hw-model/memory/index.js'
+import {
+  type AtcInvalidation,
+  type AtsPort,
+  type DevicePort,
+  NO_PASID,
+  Outcome,
+  PageRequest,
+  REQUEST,
+  STATUS,
+  Transaction,
+} from '../../hw-model/port.js'
+import { idRegisters, OFFSET, SmmuV3 } from '../../hw-model/smmuv3/index.js'
+import { Random } from '../hostile/random.js'
+import { MutableGuest, OFFSETS, placeRam, RAM_BASE, STRUCTURE_BYTES } from './guest-smmuv3.js'
+
+/** What was done, and what it came to. */
+export interface Summary {
+  readonly seed: number
+  readonly mutations: number
+  readonly tableBytes: number
+  readonly commands: number
+  readonly registerWrites: number
+  readonly translations: number
+  readonly translated: number
+  /** Kinds of outcome and of fault that were met. */
+  readonly outcomes: readonly string[]
+  readonly faults: readonly string[]
+  /** The longest single call of the unit, and the bytes that the process grew by. */
+  readonly slowestMs: number
+  readonly grownBytes: number
+}
+
+/** Mutations between two DMAs, and between two times that everything is put right. */
+const PER_TRANSLATION = 2
+const PER_REPAIR = 2000
+
+/** Queue entries that the unit may take for one write: more than a queue of ours holds, times its 16 a run. */
+const RUNS = 256
+
+/** Devices that sometimes answer late, and sometimes never. */
+class Devices implements DevicePort {
+  readonly tags: number[] = []
+  readonly #random: Random
+
+  constructor(random: Random) {
+    this.#random = random
+  }
+
+  invalidateAtc({ tag }: AtcInvalidation): boolean {
+    if (this.#random.oneIn(2)) return true
+    this.tags.push(tag)
+    return false
+  }
+  respondToPages(): void {}
+  ended(): void {}
+}
+
+/** Plays `count` mutations; `tick` hears of every hundred thousandth. */
+export function run(seed: number, count: number, tick: (done: number) => void = () => undefined): Summary {
+  const play = new Play(seed)
+  const before = bytesInUse()
+  for (let done = 0; done < count; done++) {
+    if (done % PER_REPAIR === 0) play.repair()
+    play.mutate()
+    if (done % PER_TRANSLATION === 0) play.access()
+    if (done % 100_000 === 99_999) tick(done + 1)
+  }
+  return play.summary(seed, count, bytesInUse() - before)
+}
+
+const bytesInUse = (): number => {
+  ;(globalThis as { gc?: () => void }).gc?.()
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}
+
+class Play {
+  readonly #random: Random
+  readonly #memory = new Memory()
+  readonly #guest: MutableGuest
+  readonly #devices: Devices
+  readonly #unit: SmmuV3
+  readonly #transaction = new Transaction()
+  readonly #request = new PageRequest()
+  readonly #outcome = new Outcome()
+  readonly #byte = new Uint8Array(1)
+  readonly #outcomes = new Set<number>()
+  readonly #faults = new Set<number>()
+  #tableBytes = 0
+  #commands = 0
+  #registerWrites = 0
+  #translations = 0
+  #translated = 0
+  #slowestMs = 0
+
+  constructor(seed: number) {
+    const random = new Random(seed)
+    this.#random = random
+    placeRam(this.#memory)
+    this.#guest = new MutableGuest(random, this.#memory)
+    this.#devices = new Devices(random)
+    const owner = { message: () => undefined, interrupt: () => undefined }
+    this.#unit = new SmmuV3({ memory: this.#memory, owner, id: idRegisters('full'), devices: this.#devices })
+  }
+
+  /** Everything as it was meant to be. */
+  repair(): void {
+    if (this.#random.oneIn(4)) this.#unit.reset()
+    this.#guest.fill()
+    this.#guest.program((offset, bytes, lo, hi = 0) => this.#unit.writeRegister(offset, bytes, lo, hi))
+  }
+
+  /** One byte of a table, one command, or one register. */
+  mutate(): void {
+    const kind = this.#random.below(8)
+    if (kind < 5) this.#mutateTable()
+    else if (kind < 7) this.#command()
+    else this.#writeRegister()
+  }
+
+  access(): void {
+    const random = this.#random
+    const transaction = this.#transaction
+    transaction.rid = random.oneIn(50) ? random.u32() : random.below(70)
+    transaction.pasid = random.oneIn(2) ? NO_PASID : random.oneIn(20) ? random.below(2 ** 20) : random.below(8)
+    transaction.lo = random.u32()
+    transaction.hi = random.pick([0, 0, 0, 0x7f, 0xffff_ff80, 0xffff_ffff, random.u32()])
+    transaction.access = 1 + random.below(15)
+    transaction.type = random.oneIn(8) ? random.pick(Object.values(REQUEST)) : REQUEST.UNTRANSLATED
+    this.#timed(() => this.#unit.translate(transaction, this.#outcome))
+    this.#translations++
+    const { status, fault, address } = this.#outcome
+    this.#outcomes.add(status)
+    if (status === STATUS.FAULT) this.#faults.add(fault)
+    if (status !== STATUS.OK) return
+    this.#translated++
+    if (!(address >= 0 && address < 2 ** 52)) throw new Error(`an address of ${address}`)
+  }
+
+  summary(seed: number, mutations: number, grownBytes: number): Summary {
+    const names = new Map(Object.entries(STATUS).map(([name, status]) => [status as number, name]))
+    return {
+      seed,
+      mutations,
+      tableBytes: this.#tableBytes,
+      commands: this.#commands,
+      registerWrites: this.#registerWrites,
+      translations: this.#translations,
+      translated: this.#translated,
+      outcomes: [...this.#outcomes].map((status) => names.get(status) ?? `status ${status}`).sort(),
+      faults: [...this.#faults].map((fault) => this.#unit.faultName(fault)).sort(),
+      slowestMs: this.#slowestMs,
+      grownBytes,
+    }
+  }
+
+  #mutateTable(): void {
+    this.#tableBytes++
+    const at = RAM_BASE + this.#random.below(this.#random.oneIn(2) ? 0x1000 : STRUCTURE_BYTES)
+    this.#memory.readBytes(at, this.#byte)
+    this.#byte[0] = this.#random.oneIn(2) ? this.#random.u32() : this.#byte[0] ^ (1 << this.#random.below(8))
+    this.#memory.writeBytes(at, this.#byte)
+  }
+
+  #command(): void {
+    this.#commands++
+    this.#write(OFFSET.CMDQ_PROD, 4, this.#guest.push(), 0)
+    // Software answers an error, or the queue would stand still from the first bad command on.
+    const [gerror] = this.#unit.readRegister(OFFSET.GERROR, 4)
+    if ((gerror & 1) !== (this.#unit.readRegister(OFFSET.GERRORN, 4)[0] & 1) && this.#random.oneIn(2)) {
+      this.#write(OFFSET.GERRORN, 4, gerror, 0)
+    }
+    this.#answerDevices()
+  }
+
+  #answerDevices(): void {
+    const ats: AtsPort | null = this.#unit.ats
+    if (ats === null) return
+    const random = this.#random
+    if (random.oneIn(4)) {
+      for (const tag of this.#devices.tags.splice(0)) {
+        if (random.oneIn(8)) ats.timedOut(tag)
+        else ats.completed(tag)
+      }
+      ats.completed(random.below(1000))
+    }
+    const request = this.#request
+    request.rid = random.below(64)
+    request.pasid = random.oneIn(2) ? NO_PASID : random.below(16)
+    request.lo = random.u32()
+    request.access = random.below(16)
+    request.group = random.below(512)
+    request.isLast = random.oneIn(2)
+    this.#timed(() => ats.requestPage(request))
+  }
+
+  #writeRegister(): void {
+    this.#registerWrites++
+    const random = this.#random
+    const offset = random.oneIn(8) ? random.below(this.#unit.registerBytes / 8) * 8 : random.pick(OFFSETS)
+    const bytes = offset % 8 === 0 && random.oneIn(2) ? 8 : 4
+    const [now] = this.#unit.readRegister(offset, 4)
+    // One bit of what is there, or anything at all.
+    const lo = random.oneIn(3) ? random.u32() : (now ^ (1 << random.below(32))) >>> 0
+    this.#write(offset, bytes, lo, random.oneIn(3) ? random.u32() : 0)
+  }
+
+  #write(offset: number, bytes: 4 | 8, lo: number, hi: number): void {
+    this.#timed(() => this.#unit.writeRegister(offset, bytes, lo, hi))
+    for (let runs = 0; this.#unit.hasWork && runs < RUNS; runs++) this.#timed(() => this.#unit.run())
+  }
+
+  #timed(work: () => void): void {
+    const began = performance.now()
+    work()
+    const took = performance.now() - began
+    if (took > this.#slowestMs) this.#slowestMs = took
+  }
+}
