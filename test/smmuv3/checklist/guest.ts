@@ -5,13 +5,7 @@
 
 import { FlatBacking, Memory, SparseBacking } from '../../../hw-model/memory/index.js'
 import { ACCESS, NO_PASID, Outcome, QUEUE_RUN, REQUEST, STATUS, Transaction } from '../../../hw-model/port.js'
-import {
-  type IdOverrides,
-  idRegisters,
-  type PresetName,
-  SmmuV3,
-  type SmmuV3Options,
-} from '../../../hw-model/smmuv3/index.js'
+import { idRegisters, type PresetName, SmmuV3, type SmmuV3Options } from '../../../hw-model/smmuv3/index.js'
 
 /** Where things are in physical memory. 64 STEs; queues of 2^5 entries unless a test says otherwise. */
 export const STREAM_TABLE = 0x1_0000n
@@ -26,9 +20,14 @@ export const ROM = 0x2_0000_0000n
 export const SID = 0x10
 export const VA = 0x1234_5678_9abcn
 
+export type IdName = 'IDR0' | 'IDR1' | 'IDR3' | 'IDR5'
+
 export interface GuestOptions extends Partial<Omit<SmmuV3Options, 'id' | 'memory' | 'owner'>> {
   readonly preset?: PresetName
-  readonly id?: IdOverrides
+  /** Bits of ID registers that are 0 although the preset has them. */
+  readonly deny?: Partial<Record<IdName, number>>
+  /** Bits of ID registers that are 1 although the preset has them not; after `deny`. */
+  readonly offer?: Partial<Record<IdName, number>>
   readonly commandLg2?: number
   readonly eventLg2?: number
   /** What CR0 is set to at the end; by default SMMUEN, EVENTQEN and CMDQEN. */
@@ -60,7 +59,7 @@ export class Guest {
   #cons = 0
 
   constructor(options: GuestOptions = {}) {
-    const { preset, id, commandLg2 = 5, eventLg2 = 5, cr0 = 0b1101, irq = 0b111, ...rest } = options
+    const { preset, deny = {}, offer = {}, commandLg2 = 5, eventLg2 = 5, cr0 = 0b1101, irq = 0b111, ...rest } = options
     this.commandLg2 = commandLg2
     this.eventLg2 = eventLg2
     this.memory.place(0, new SparseBacking(Number(RAM)))
@@ -68,6 +67,10 @@ export class Guest {
     const owner = {
       message: (address: number, data: number) => this.messages.push(`${hex(BigInt(address))} ${hex(BigInt(data))}`),
       interrupt: (source: string) => this.interrupts.push(source),
+    }
+    const id: Record<string, number> = { ...idRegisters(preset) }
+    for (const name of ['IDR0', 'IDR1', 'IDR3', 'IDR5'] as const) {
+      id[name] = ((id[name] & ~(deny[name] ?? 0)) | (offer[name] ?? 0)) >>> 0
     }
     this.unit = new SmmuV3({ memory: this.memory, owner, id: idRegisters(preset, id), ...rest })
     // RECINVSID; a linear table of 64 streams; queues; then the interrupts and everything on.
