@@ -7,7 +7,13 @@ const { Opcode, SSec } = COMMAND
 const { NUM, SCALE, TTL, TG } = CMD_TLBI_NH_VA
 
 /** Opcodes of commands by address, which may carry a range. */
-const BY_ADDRESS: ReadonlySet<number> = new Set([OPCODE.TLBI_NH_VA, OPCODE.TLBI_NH_VAA, OPCODE.TLBI_S2_IPA])
+const BY_ADDRESS: ReadonlySet<number> = new Set([
+  OPCODE.TLBI_NH_VA,
+  OPCODE.TLBI_NH_VAA,
+  OPCODE.TLBI_EL2_VA,
+  OPCODE.TLBI_EL2_VAA,
+  OPCODE.TLBI_S2_IPA,
+])
 
 /** Opcodes of commands that name a stream, and so have SSec; in others the bit is reserved, and ignored. */
 const BY_STREAM: ReadonlySet<number> = new Set([
@@ -39,6 +45,12 @@ export function isIllegal(command: Int32Array, features: Features): boolean {
     case OPCODE.TLBI_NH_VA:
     case OPCODE.TLBI_NH_VAA:
       return !features.stage1 || isReservedRange(command, features)
+    case OPCODE.TLBI_EL2_ALL:
+    case OPCODE.TLBI_EL2_ASID:
+      return !features.hyp
+    case OPCODE.TLBI_EL2_VA:
+    case OPCODE.TLBI_EL2_VAA:
+      return !features.hyp || isReservedRange(command, features)
     case OPCODE.TLBI_S12_VMALL:
       return !features.stage2
     case OPCODE.TLBI_S2_IPA:
@@ -46,7 +58,7 @@ export function isIllegal(command: Int32Array, features: Features): boolean {
     case OPCODE.SYNC:
       return CMD_SYNC.CS.get(command, 0) === SYNC_CS.RESERVED
     default:
-      // No ATS, PRI, stalls, EL2 or Secure StreamWorlds; and what has no meaning at all.
+      // No ATS, PRI, stalls, EL3 or Secure StreamWorlds; and what has no meaning at all.
       return true
   }
 }

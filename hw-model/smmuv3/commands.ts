@@ -54,7 +54,7 @@ export class CommandQueue {
     this.#registers = registers
     this.#features = features
     this.#configs = configs
-    this.#tlbCommands = new TlbCommands(features, tlb)
+    this.#tlbCommands = new TlbCommands(registers, features, tlb)
     this.#interrupts = interrupts
     this.#shape = new QueueShape(registers, OFFSET.CMDQ_BASE, COMMAND.$.bytes, features.commandQueueLg2)
   }

@@ -14,7 +14,7 @@ import { EVENT } from './event-records.js'
 import type { Features } from './features.js'
 import { CD, L1CD, L1STD, S1FMT, STE } from './records.js'
 import type { RegisterFile } from './register-file.js'
-import { OFFSET, STRTAB_BASE, STRTAB_BASE_CFG } from './registers.js'
+import { CR2, OFFSET, STRTAB_BASE, STRTAB_BASE_CFG } from './registers.js'
 import { cdStep, l1cdStep, l1stdStep, steStep } from './steps.js'
 
 /** SSIDs have 20 bits; keys of the CD caches are SID * 2^20 + index. */
@@ -124,7 +124,8 @@ export class Configurations {
     if (at >= 2 ** this.#features.oasBits || this.#memory.loadRecord(at, this.#words, 0, 16) !== MEMORY.OK) {
       return this.#failFetch(EVENT.F_STE_FETCH, at)
     }
-    const config = decodeSte(this.#words, sid, this.#features)
+    const e2h = CR2.E2H.get(this.#registers.words, OFFSET.CR2 >>> 2) === 1
+    const config = decodeSte(this.#words, sid, this.#features, e2h)
     if (this.trace !== null) this.trace.step(steStep(at, this.#words, config))
     this.#stream.set(sid, config)
     return config

@@ -3,8 +3,9 @@
 import { GRANULE_LG2, type StreamConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
 import { addressBits, type Features } from './features.js'
-import { StageOneFormat } from './formats.js'
+import { HypFormat, StageOneFormat } from './formats.js'
 import { CD } from './records.js'
+import { SPACE } from './stream-world.js'
 
 const { V, T0SZ, TG0, EPD0, ENDI, T1SZ, TG1, EPD1, IPS, AFFD, WXN, TBI0, TBI1, PAN, AA64, HD, HA, S, R, A } = CD
 const { ASET, ASID, HAD0, TTB0, HAD1, TTB1 } = CD
@@ -41,9 +42,12 @@ export class ContextConfig {
   records = false
   /** CD.A: a faulting access aborts; else it reads as zero. */
   aborts = false
+  /** 0 where the StreamWorld has no ASIDs. */
   asid = 0
   /** Global entries of one ASID set do not serve the other. */
   aset = 0
+  /** The StreamWorld is NS-EL2: TTB0 alone, no ASID, no privilege. */
+  isHyp = false
 
   /** Tag numbers in the TLB, and the TLB's epoch in which they were looked up. */
   tag = -1
@@ -65,26 +69,30 @@ function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, fea
   if (V.get(cd, 0) === 0) return 'V is 0'
   if (S.get(cd, 0) === 1) return 'S is 1, and IDR0.STALL_MODEL has no stalls'
   if (features.abortOnly && A.get(cd, 0) === 0) return 'A is 0, and IDR0.TERM_MODEL has the abort alone'
-  const epd0 = EPD0.get(cd, 0) === 1
-  const epd1 = EPD1.get(cd, 0) === 1
+  config.isHyp = stream.space === SPACE.EL2
+  // NS-EL2 has TTB0, which nothing can switch off, and no TTB1. [SMMU 5.4.1 CD notes]
+  const epd0 = !config.isHyp && EPD0.get(cd, 0) === 1
+  const epd1 = config.isHyp || EPD1.get(cd, 0) === 1
   if (ENDI.get(cd, 0) === 1 && !(epd0 && epd1)) return 'ENDI is 1, and IDR0.TTENDIAN has little-endian tables alone'
   if (AA64.get(cd, 0) === 0) return 'AA64 is 0, and IDR0.TTF has VMSAv8-64 alone'
   if (HA.get(cd, 0) === 1 || HD.get(cd, 0) === 1) return 'HA or HD is 1, and IDR0.HTTU is 0'
-  config.asid = ASID.get(cd, 0)
-  if (!features.asid16 && config.asid >= 256) return 'ASID has more than the 8 bits of IDR0.ASID16 = 0'
-  config.aset = ASET.get(cd, 0)
+  if (!config.isHyp) {
+    config.asid = ASID.get(cd, 0)
+    if (!features.asid16 && config.asid >= 256) return 'ASID has more than the 8 bits of IDR0.ASID16 = 0'
+    config.aset = ASET.get(cd, 0)
+  }
   config.records = R.get(cd, 0) === 1
   config.aborts = A.get(cd, 0) === 1
   config.tbi0 = TBI0.get(cd, 0) === 1
   config.tbi1 = TBI1.get(cd, 0) === 1
   if (!epd0) {
     const granuleLg2 = GRANULE_LG2[TG0.get(cd, 0)]
-    config.low = half(cd, features, granuleLg2, T0SZ.get(cd, 0), TTB0.get(cd, 0), HAD0.get(cd, 0))
+    config.low = half(cd, features, config.isHyp, granuleLg2, T0SZ.get(cd, 0), TTB0.get(cd, 0), HAD0.get(cd, 0))
     if (config.low === null) return 'T0SZ, TG0 or TTB0 is out of range'
   }
   if (!epd1) {
     const granuleLg2 = GRANULE1_LG2[TG1.get(cd, 0)]
-    config.high = half(cd, features, granuleLg2, T1SZ.get(cd, 0), TTB1.get(cd, 0), HAD1.get(cd, 0))
+    config.high = half(cd, features, false, granuleLg2, T1SZ.get(cd, 0), TTB1.get(cd, 0), HAD1.get(cd, 0))
     if (config.high === null) return 'T1SZ, TG1 or TTB1 is out of range'
   }
   // The VMID stands in the STE, so the tags are known only here.
@@ -95,6 +103,7 @@ function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, fea
 function half(
   cd: Int32Array,
   features: Features,
+  isHyp: boolean,
   granuleLg2: number,
   tsz: number,
   ttb: number,
@@ -109,7 +118,7 @@ function half(
   const top = Math.ceil((inputBits - granuleLg2) / stride) - 1
   const indexBits = inputBits - (granuleLg2 + stride * top)
   return {
-    format: new StageOneFormat({
+    format: new (isHyp ? HypFormat : StageOneFormat)({
       granuleLg2,
       outputBits,
       ignoresAf: AFFD.get(cd, 0) === 1,

@@ -5,12 +5,16 @@ import { EVENT } from './event-records.js'
 import { addressBits, type Features } from './features.js'
 import { StageTwoFormat } from './formats.js'
 import { CONFIG, S1FMT, STE } from './records.js'
+import { isVmid, SPACE } from './stream-world.js'
 
-const { V, Config, S1Fmt, S1ContextPtr, S1CDMax, S1DSS, S1STALLD, S2FWB, PRIVCFG, INSTCFG } = STE
+const { V, Config, S1Fmt, S1ContextPtr, S1CDMax, S1DSS, S1STALLD, STRW, S2FWB, PRIVCFG, INSTCFG } = STE
 const { S2VMID, S2T0SZ, S2SL0, S2TG, S2PS, S2AA64, S2ENDI, S2AFFD, S2PTW, S2HD, S2HA, S2S, S2R, S2TTB } = STE
 
 /** Granule by STE.S2TG and CD.TG0; 0 is reserved. */
 export const GRANULE_LG2: readonly number[] = [12, 16, 14, 0]
+
+/** STE.STRW that selects NS-EL1; 0b10 selects EL2, and the other two are reserved. */
+const STRW_EL1 = 0
 
 /** No reason. */
 const LEGAL = ''
@@ -51,8 +55,8 @@ export class StreamConfig {
   stallDisabled = false
   privcfg = 0
   instcfg = 0
-  /** Tag of its translations; 0 where the unit has no stage 2. */
-  vmid = 0
+  /** Whose its translations are: a VMID, which is 0 where the unit has no stage 2, or one of SPACE. */
+  space = 0
 
   /** The CD used last, kept here so that a hit needs no look-up. Void when the cache's generation moved on. */
   context: ContextConfig | null = null
@@ -60,17 +64,21 @@ export class StreamConfig {
   contextGeneration = -1
 }
 
-/** Decodes an STE; an ILLEGAL one answers a config whose `event` is C_BAD_STE. */
-export function decodeSte(words: Int32Array, sid: number, features: Features): StreamConfig {
+/**
+ * Decodes an STE; an ILLEGAL one answers a config whose `event` is C_BAD_STE.
+ *
+ * @param e2h CR2.E2H, which is kept with what is cached of the entry
+ */
+export function decodeSte(words: Int32Array, sid: number, features: Features, e2h: boolean): StreamConfig {
   const config = new StreamConfig()
   config.sid = sid
-  config.why = decode(words, config, features)
+  config.why = decode(words, config, features, e2h)
   if (config.why !== LEGAL) config.event = EVENT.C_BAD_STE
   return config
 }
 
 /** Answers why it is ILLEGAL, or LEGAL. */
-function decode(ste: Int32Array, config: StreamConfig, features: Features): string {
+function decode(ste: Int32Array, config: StreamConfig, features: Features, e2h: boolean): string {
   if (V.get(ste, 0) === 0) return 'V is 0'
   const kind = Config.get(ste, 0)
   config.aborts = (kind & 0b100) === 0
@@ -83,18 +91,29 @@ function decode(ste: Int32Array, config: StreamConfig, features: Features): stri
     config.privcfg = PRIVCFG.get(ste, 0)
     config.instcfg = INSTCFG.get(ste, 0)
   }
+  if (kind !== CONFIG.BYPASS) {
+    const why = decodeSpace(ste, config, kind, features, e2h)
+    if (why !== LEGAL) return why
+  }
   if (config.stage1) {
     const why = decodeStageOne(ste, config, kind, features)
     if (why !== LEGAL) return why
-  }
-  if (features.stage2 && kind !== CONFIG.BYPASS) {
-    config.vmid = S2VMID.get(ste, 0)
   }
   if (stage2) {
     const why = decodeStageTwo(ste, config, features)
     if (why !== LEGAL) return why
   }
-  return features.vmid16 || config.vmid < 256 ? LEGAL : 'S2VMID has more than the 8 bits of IDR0.VMID16 = 0'
+  const fits = features.vmid16 || !isVmid(config.space) || config.space < 256
+  return fits ? LEGAL : 'S2VMID has more than the 8 bits of IDR0.VMID16 = 0'
+}
+
+/** STRW counts for stage 1 alone, and S2VMID for NS-EL1 alone. [SMMU 5.2 STRW] [SMMU 5.2 S2VMID] */
+function decodeSpace(ste: Int32Array, config: StreamConfig, kind: number, features: Features, e2h: boolean): string {
+  const strw = kind === CONFIG.S1_TRANS && features.hyp ? STRW.get(ste, 0) : STRW_EL1
+  if ((strw & 1) === 1) return 'STRW is reserved'
+  if (strw !== STRW_EL1) config.space = e2h ? SPACE.EL2_E2H : SPACE.EL2
+  else if (features.stage2) config.space = S2VMID.get(ste, 0)
+  return LEGAL
 }
 
 /** S1STALLD needs a unit that can stall. S1CDMax and S1Fmt count only where substreams can be. */

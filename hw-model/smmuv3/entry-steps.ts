@@ -6,10 +6,13 @@ import { recordOf, rightsText, sizeText } from '../walk/describe.js'
 import { ENTRY } from '../walk/format.js'
 import type { EntryTrace, Walker } from '../walk/walker.js'
 import { STAGE_1_LEAF, STAGE_1_TABLE, STAGE_2_LEAF, STAGE_2_TABLE } from './descriptors.js'
-import { PRIVILEGED_SHIFT, RIGHT } from './formats.js'
+import { HypFormat, PRIVILEGED_SHIFT, RIGHT } from './formats.js'
 
 const AP = ['read-write, EL1 only', 'read-write, EL0 and EL1', 'read-only, EL1 only', 'read-only, EL0 and EL1'] as const
 const AP_TABLE = ['no limit', 'EL1 only', 'read-only', 'read-only, EL1 only'] as const
+/** NS-EL2 has one privilege and one bit. */
+const AP_EL2 = ['read-write', 'read-write', 'read-only', 'read-only'] as const
+const AP_TABLE_EL2 = ['no limit', 'no limit', 'read-only', 'read-only'] as const
 const SHAREABILITY = ['non-shareable', 'reserved', 'outer shareable', 'inner shareable'] as const
 
 /** The walker's levels count up from the leaves, the manual's down to 3. */
@@ -30,8 +33,8 @@ export function entryTrace(stage: 1 | 2, trace: WalkTrace): EntryTrace {
         level: LAST_LEVEL - level,
         address: physical,
         ...(tables === null ? {} : { guestAddress: walker.entryAddress }),
-        ...fieldsOf(stage, walker, space),
-        verdict: verdictOf(stage, walker, kind, rights),
+        ...fieldsOf(stage, walker, space, format instanceof HypFormat),
+        verdict: verdictOf(stage, walker, kind, rights, format instanceof HypFormat),
         ...(isPresent ? { target: { space, address: format.addressIn(lo, hi, level) } } : {}),
         citation: isTable
           ? '[Arm D8.3.1 Table descriptor format]'
@@ -41,12 +44,16 @@ export function entryTrace(stage: 1 | 2, trace: WalkTrace): EntryTrace {
   }
 }
 
-function verdictOf(stage: 1 | 2, { lo, level, leafLg2 }: Walker, kind: number, rights: number): string {
+function verdictOf(stage: 1 | 2, { lo, level, leafLg2 }: Walker, kind: number, rights: number, isHyp: boolean): string {
   switch (kind) {
     case ENTRY.TABLE:
       return 'next table'
     case ENTRY.LEAF:
-      return ['leaf', sizeText(leafLg2), ...(stage === 1 ? stageOneRights(rights) : stageTwoRights(rights))].join(', ')
+      return [
+        'leaf',
+        sizeText(leafLg2),
+        ...(stage === 1 ? stageOneRights(rights, isHyp) : stageTwoRights(rights)),
+      ].join(', ')
     case ENTRY.TOO_WIDE:
       return 'F_ADDR_SIZE: its address is beyond the output size'
     case ENTRY.UNACCESSED:
@@ -57,7 +64,8 @@ function verdictOf(stage: 1 | 2, { lo, level, leafLg2 }: Walker, kind: number, r
   }
 }
 
-function stageOneRights(rights: number): string[] {
+function stageOneRights(rights: number, isHyp: boolean): string[] {
+  if (isHyp) return [rightsText(rights)]
   const scope = (rights & RIGHT.NOT_GLOBAL) === 0 ? 'global' : 'not global'
   const [user, privileged] = [rightsText(rights), rightsText(rights >>> PRIVILEGED_SHIFT)]
   if (user === privileged) return [user, scope]
@@ -69,7 +77,7 @@ const stageTwoRights = (rights: number): string[] => [
   ...((rights & RIGHT.DEVICE) === 0 ? [] : ['Device memory']),
 ]
 
-function fieldsOf(stage: 1 | 2, { lo, hi, level }: Walker, space: Space): Partial<WalkStep> {
+function fieldsOf(stage: 1 | 2, { lo, hi, level }: Walker, space: Space, isHyp: boolean): Partial<WalkStep> {
   const words = Int32Array.of(lo, hi)
   const valueIn = (field: Field): number => field.get(words, 0)
   const isTable = level !== 0 && (lo & 2) !== 0
@@ -79,7 +87,7 @@ function fieldsOf(stage: 1 | 2, { lo, hi, level }: Walker, space: Space): Partia
   if (!isValid) return recordOf(STAGE_2_TABLE, words, { only: ['V'], texts: { V: 'not valid' } })
   if (isTable && stage === 2) return recordOf(STAGE_2_TABLE, words, { texts: { Type }, space })
   if (isTable) {
-    const APTable = AP_TABLE[valueIn(STAGE_1_TABLE.APTable)]
+    const APTable = (isHyp ? AP_TABLE_EL2 : AP_TABLE)[valueIn(STAGE_1_TABLE.APTable)]
     return recordOf(STAGE_1_TABLE, words, { texts: { Type, APTable }, space })
   }
   if (stage === 2) {
@@ -93,10 +101,10 @@ function fieldsOf(stage: 1 | 2, { lo, hi, level }: Walker, space: Space): Partia
   }
   const texts = {
     Type,
-    AP: AP[valueIn(STAGE_1_LEAF.AP)],
+    AP: (isHyp ? AP_EL2 : AP)[valueIn(STAGE_1_LEAF.AP)],
     SH: SHAREABILITY[valueIn(STAGE_1_LEAF.SH)],
     AF: accessText(valueIn(STAGE_1_LEAF.AF)),
-    nG: valueIn(STAGE_1_LEAF.nG) === 1 ? 'not global' : 'global',
+    nG: isHyp ? 'no effect' : valueIn(STAGE_1_LEAF.nG) === 1 ? 'not global' : 'global',
   }
   return recordOf(STAGE_1_LEAF, words, { texts, space })
 }

@@ -7,11 +7,14 @@ import type { Memory } from '../memory/memory.js'
 import { type Invalidation, NO_PASID, Outcome, REQUEST, STATUS, type Transaction, type WalkTrace } from '../port.js'
 import { rightsText, sizeText } from '../walk/describe.js'
 import type { Configurations } from './config.js'
+import type { ContextConfig } from './decode-cd.js'
 import { entryTrace } from './entry-steps.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
 import type { RegisterFile } from './register-file.js'
+import { CR2, OFFSET } from './registers.js'
 import { effectiveHigh } from './stage-one.js'
+import { isVmid, SPACE } from './stream-world.js'
 import type { Tlb } from './tlb.js'
 import { Translator } from './translate.js'
 
@@ -86,7 +89,7 @@ export function missing(parts: Parts, transaction: Transaction): readonly Invali
   if (isSame(outcomeOf(dry(parts, EVERYTHING), transaction), fresh)) return []
   for (const remedy of REMEDIES) {
     const after = dry(parts, remedy.leaves)
-    if (isSame(outcomeOf(after, transaction), fresh)) return commandsOf(remedy, after, transaction)
+    if (isSame(outcomeOf(after, transaction), fresh)) return commandsOf(parts, remedy, after, transaction)
   }
   return []
 }
@@ -136,7 +139,12 @@ function isSame(one: Outcome, other: Outcome): boolean {
   return one.status !== STATUS.OK || (one.address === other.address && one.rights === other.rights)
 }
 
-function commandsOf(remedy: Remedy, after: Dry, { rid, pasid, lo, hi }: Transaction): readonly Invalidation[] {
+function commandsOf(
+  parts: Parts,
+  remedy: Remedy,
+  after: Dry,
+  { rid, pasid, lo, hi }: Transaction,
+): readonly Invalidation[] {
   const sid = rid >>> 0
   const commands: Invalidation[] = []
   if (remedy.config === 'CFGI_STE') commands.push({ name: 'CFGI_STE', operands: { SID: sid } })
@@ -144,11 +152,11 @@ function commandsOf(remedy: Remedy, after: Dry, { rid, pasid, lo, hi }: Transact
     commands.push({ name: 'CFGI_CD', operands: { SID: sid, SSID: pasid === NO_PASID ? 0 : pasid } })
   }
   const stageTwo = after.configs.stream(sid)?.stageTwo
-  const { asked, askedVmid: VMID } = after.tlb
+  const { asked, askedSpace } = after.tlb
   if (remedy.tlb === 'address' && asked !== null) {
     const isHigh = (hi & 0x00800000) !== 0
     const high = effectiveHigh(hi, isHigh, isHigh ? asked.tbi1 : asked.tbi0)
-    commands.push({ name: 'TLBI_NH_VA', operands: { VMID, ASID: asked.asid }, page: [pageLow(lo), high >>> 0] })
+    commands.push(byAddress(parts, asked, askedSpace, [pageLow(lo), high >>> 0]))
   } else if (remedy.tlb !== null) {
     if (stageTwo == null) return []
     const operands = { VMID: stageTwo.vmid }
@@ -156,6 +164,20 @@ function commandsOf(remedy: Remedy, after: Dry, { rid, pasid, lo, hi }: Transact
     else commands.push({ name: 'TLBI_S2_IPA', operands, page: [pageLow(lo), hi >>> 0] })
   }
   return commands
+}
+
+/** What drops the entry of a page in the StreamWorld that a context was asked for in. */
+function byAddress(
+  { registers }: Parts,
+  { asid: ASID }: ContextConfig,
+  space: number,
+  page: readonly [number, number],
+): Invalidation {
+  if (isVmid(space)) return { name: 'TLBI_NH_VA', operands: { VMID: space, ASID }, page }
+  // By address, the commands reach the one EL2 world that CR2.E2H selects now. [SMMU 4.4.2.8 CMD_TLBI_EL2_VA]
+  const selected = CR2.E2H.get(registers.words, OFFSET.CR2 >>> 2) === 1 ? SPACE.EL2_E2H : SPACE.EL2
+  if (space !== selected) return { name: 'TLBI_EL2_ALL', operands: {} }
+  return { name: 'TLBI_EL2_VA', operands: space === SPACE.EL2 ? {} : { ASID }, page }
 }
 
 const pageLow = (lo: number): number => (lo & ~0xfff) >>> 0

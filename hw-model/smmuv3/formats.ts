@@ -99,7 +99,7 @@ export interface StageOneRules {
   readonly pan: boolean
 }
 
-/** Stage 1, for the EL1 StreamWorld. [Arm D8.4 Memory access control] */
+/** Stage 1 of the StreamWorlds with two privileges, NS-EL1 and NS-EL2-E2H. [Arm D8.4 Memory access control] */
 export class StageOneFormat extends Vmsa {
   readonly #flat: boolean
   readonly #wxn: boolean
@@ -128,6 +128,28 @@ export class StageOneFormat extends Vmsa {
     const user = userData | (userExecutes ? RIGHT.EXECUTE : 0)
     const privileged = privilegedData | (privilegedExecutes ? RIGHT.EXECUTE : 0)
     return user | (privileged << PRIVILEGED_SHIFT) | ((lo & (1 << 11)) !== 0 ? RIGHT.NOT_GLOBAL : 0)
+  }
+}
+
+/**
+ * Stage 1 of NS-EL2, where everybody is privileged: AP[1] counts as 1 and APTable[0] as 0, one XN bit stands where UXN
+ * does, and nG, PXN, PXNTable and PAN mean nothing. [SMMU 13.4.1 Stage 1 page permissions] [Arm D8.4]
+ */
+export class HypFormat extends StageOneFormat {
+  readonly #wxn: boolean
+
+  constructor(rules: StageOneRules) {
+    super(rules)
+    this.#wxn = rules.wxn
+  }
+
+  override narrow(rights: number, lo: number, hi: number, level: number): number {
+    if (level !== 0 && (lo & TABLE_OR_PAGE) !== 0) return super.narrow(rights, lo, hi, level)
+    const writable = (lo & (1 << 7)) === 0 && (rights & TABLE.NO_WRITE) === 0
+    const never = (hi & (1 << 22)) !== 0 || (rights & TABLE.UXN) !== 0
+    const data = writable ? RIGHT.READ | RIGHT.WRITE : RIGHT.READ
+    const both = data | (never || (this.#wxn && writable) ? 0 : RIGHT.EXECUTE)
+    return both | (both << PRIVILEGED_SHIFT)
   }
 }
 

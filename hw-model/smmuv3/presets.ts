@@ -13,7 +13,10 @@ export type IdOverrides = Partial<IdRegisters>
 const word = <F extends Record<string, FieldSpec>>(record: Layout<F>, values: { readonly [K in keyof F]?: number }) =>
   pack(record, values)[0] >>> 0
 
-/** What the default platform's host driver uses. */
+/**
+ * What the default platform's host driver uses. AIDR says SMMUv3.1, since from SMMUv3.2 a unit with both stages has the
+ * EL2 StreamWorlds too; FWB, RIL and BBML are found by software in IDR3, not by version.
+ */
 const DEFAULT: IdRegisters = {
   IDR0: word(IDR0, {
     S2P: 1,
@@ -41,6 +44,8 @@ const DEFAULT: IdRegisters = {
 /** Everything this model does, for those who drive a unit themselves. */
 const FULL: IdRegisters = {
   ...DEFAULT,
+  IDR0: DEFAULT.IDR0 | word(IDR0, { Hyp: 1, VMW: 1 }),
+  AIDR: word(AIDR, { ArchMinorRev: 2 }),
 }
 
 /** QEMU's unit, as a Linux guest finds it. */
@@ -75,10 +80,12 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
       S1P: 1,
       TTF: [2],
       COHACC: 1,
+      Hyp: 1,
       NS1ATS: 1,
       ASID16: 1,
       MSI: 1,
       SEV: 1,
+      VMW: 1,
       VMID16: 1,
       CD2L: 1,
       TTENDIAN: [2],
@@ -142,4 +149,6 @@ function checkTogether(id: IdRegisters): void {
   if (IDR1.SIDSIZE.get(words, 1) >= 7 && IDR0.ST_LEVEL.get(words, 0) === 0) {
     throw new RangeError('IDR1.SIDSIZE of 7 or more goes with IDR0.ST_LEVEL = 1')
   }
+  if (stages < 2 && IDR0.Hyp.get(words, 0) === 1) throw new RangeError('IDR0.Hyp goes with S1P = 1 and S2P = 1')
+  if (IDR0.S2P.get(words, 0) === 0 && IDR0.VMW.get(words, 0) === 1) throw new RangeError('IDR0.VMW goes with S2P = 1')
 }

@@ -8,9 +8,11 @@ import type { Features } from './features.js'
 import { foldOffset, type RegisterFile } from './register-file.js'
 import { CMDQ_CONS, CR0, CR1, CR2, EVENTQ_CONS, GBPA, GERROR, IRQ_CTRL, OFFSET } from './registers.js'
 
-/** CR0 bits that this unit has: no PRI queue, no ATS, no VMID wildcards. */
+/** CR0 bits that every unit has. */
 const CR0_BITS = mask(CR0.SMMUEN, CR0.EVENTQEN, CR0.CMDQEN)
+const VMW_BITS = mask(CR0.VMW)
 const CR2_BITS = mask(CR2.RECINVSID, CR2.PTM)
+const E2H_BIT = mask(CR2.E2H)
 const IRQ_BITS = mask(IRQ_CTRL.GERROR_IRQEN, IRQ_CTRL.EVENTQ_IRQEN)
 const QUEUE_ATTRIBUTES = mask(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH)
 const TABLE_ATTRIBUTES = mask(CR1.TABLE_IC, CR1.TABLE_OC, CR1.TABLE_SH)
@@ -43,7 +45,7 @@ export class RegisterWrites {
         this.#writeCr1(value)
         return
       case OFFSET.CR2:
-        if (!registers.enabled) registers.set(at, value & CR2_BITS)
+        if (!registers.enabled) registers.set(at, value & (CR2_BITS | (this.#features.hyp ? E2H_BIT : 0)))
         return
       case OFFSET.GBPA:
         // Applied at once, so Update never reads as 1. [SMMU 6.3.14 SMMU_GBPA]
@@ -110,7 +112,7 @@ export class RegisterWrites {
 
   /** Switching a queue on may find commands waiting. Caches survive SMMUEN = 0. [SMMU 6.3.9 SMMU_CR0] */
   #writeCr0(value: number): void {
-    const next = value & CR0_BITS
+    const next = value & (CR0_BITS | (this.#features.vmw ? VMW_BITS : 0))
     this.#registers.set(OFFSET.CR0, next)
     this.#registers.set(OFFSET.CR0ACK, next)
     this.#registers.enabled = (next & 1) === 1

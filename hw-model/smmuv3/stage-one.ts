@@ -67,7 +67,7 @@ export class StageOne {
     const hi = effectiveHigh(vaHi, isHigh, isHigh ? context.tbi1 : context.tbi0)
     if (!isInRange(lo, hi, half.inputBits, isHigh)) return this.#fault(EVENT.F_TRANSLATION)
     const tlb = this.#tlb
-    if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.vmid)
+    if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
     const slot = tlb.findVa(context, pageOf(lo, hi))
     return slot === MISS ? this.#walk(stream, context, half, lo, hi, need) : this.#answer(slot, lo, need)
   }
@@ -120,7 +120,7 @@ export class StageOne {
   #keep(stream: StreamConfig, context: ContextConfig, half: HalfConfig, lo: number, hi: number, ipa: number): void {
     const tlb = this.#tlb
     // The walk may have handed out tags of its own, and so started a new epoch.
-    if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.vmid)
+    if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
     const { level, leafLg2: spanLg2 } = this.walker
     const { rights, outputRights, leafLg2 } = this
     const tag = (rights & RIGHT.NOT_GLOBAL) !== 0 ? context.tag : context.globalTag

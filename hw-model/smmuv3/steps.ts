@@ -6,6 +6,7 @@ import type { ContextConfig } from './decode-cd.js'
 import type { StreamConfig } from './decode-ste.js'
 import { addressBits } from './features.js'
 import { CD, CONFIG, L1CD, L1STD, S1FMT, STE } from './records.js'
+import { worldName } from './stream-world.js'
 
 const CONFIGS: readonly string[] = [
   ...Array<string>(4).fill('abort'),
@@ -34,7 +35,7 @@ export function steStep(at: number, words: Int32Array, config: StreamConfig): Wa
   const isValid = STE.V.get(words, 0) === 1
   const [stage1, stage2] = [(kind & 5) === 5, (kind & 6) === 6]
   const only = [...COMMON_FIELDS, ...(stage1 ? STAGE_1_FIELDS : []), ...(stage2 ? STAGE_2_FIELDS : [])]
-  const texts = isValid ? steTexts(words) : {}
+  const texts = isValid ? steTexts(words, config) : {}
   const spaces = { S1ContextPtr: kind === CONFIG.NESTED ? 'ipa' : 'pa' } as const
   const verdict = config.why === '' ? steVerdict(kind, config) : `C_BAD_STE: ${config.why}`
   const leads = config.why === '' && stage1
@@ -56,7 +57,7 @@ function steVerdict(kind: number, { cdMaxLg2, s1fmt }: StreamConfig): string {
   return kind === CONFIG.NESTED ? `stage 1 then stage 2: ${where}` : `stage 1: ${where}`
 }
 
-function steTexts(words: Int32Array): Record<string, string> {
+function steTexts(words: Int32Array, { space }: StreamConfig): Record<string, string> {
   const s2bits = 64 - STE.S2T0SZ.get(words, 0)
   const cds = STE.S1CDMax.get(words, 0)
   const texts: Record<string, string> = {
@@ -70,6 +71,7 @@ function steTexts(words: Int32Array): Record<string, string> {
   }
   const startLevel = startText(STE.S2SL0.get(words, 0), STE.S2TG.get(words, 0) === 0)
   if (startLevel !== '') texts['S2SL0'] = startLevel
+  if (STE.Config.get(words, 0) === CONFIG.S1_TRANS) texts['STRW'] = worldName(space)
   // Without substreams these two mean nothing.
   if (cds !== 0) texts['S1Fmt'] = FORMATS[STE.S1Fmt.get(words, 0)]
   if (cds !== 0) texts['S1DSS'] = `without SubstreamID: ${NO_SUBSTREAM[STE.S1DSS.get(words, 0)]}`
@@ -113,7 +115,9 @@ export function l1cdStep(at: number, guest: number | undefined, words: Int32Arra
   }
 }
 
-const CD_COMMON = ['V', 'ENDI', 'IPS', 'AFFD', 'WXN', 'PAN', 'AA64', 'HD', 'HA', 'S', 'R', 'A', 'ASET', 'ASID'] as const
+const CD_COMMON = ['V', 'ENDI', 'IPS', 'AFFD', 'WXN', 'AA64', 'HD', 'HA', 'S', 'R', 'A'] as const
+/** What NS-EL2 has not. */
+const CD_EL1 = ['PAN', 'ASET', 'ASID', 'EPD0', 'EPD1'] as const
 const CD_REST = ['MAIR0', 'MAIR1'] as const
 const halfFields = (n: 0 | 1): string[] => [
   ...[`T${n}SZ`, `TG${n}`, `IR${n}`, `OR${n}`, `SH${n}`, `TBI${n}`, `HAD${n}`, `TTB${n}`],
@@ -121,11 +125,12 @@ const halfFields = (n: 0 | 1): string[] => [
 
 /** [SMMU 5.4 Context Descriptor] `guest` is its IPA under nesting. */
 export function cdStep(at: number, guest: number | undefined, words: Int32Array, config: ContextConfig): WalkStep {
-  const halves = ([0, 1] as const).filter((n) => CD[`EPD${n}`].get(words, 0) === 0)
-  const only = [...CD_COMMON, 'EPD0', 'EPD1', ...halves.flatMap(halfFields), ...CD_REST]
+  const { isHyp } = config
+  const halves = ([0, 1] as const).filter((n) => (isHyp ? n === 0 : CD[`EPD${n}`].get(words, 0) === 0))
+  const only = [...CD_COMMON, ...(isHyp ? [] : CD_EL1), ...halves.flatMap(halfFields), ...CD_REST]
   const isValid = CD.V.get(words, 0) === 1
   const tables = halves.map((n) => `TTB${n}`).join(' and ')
-  const legal = halves.length === 0 ? 'both halves are switched off' : `ASID ${config.asid}, tables at ${tables}`
+  const legal = halves.length === 0 ? 'both halves are switched off' : `${whose(config)}, tables at ${tables}`
   return {
     what: 'CD',
     address: at,
@@ -135,6 +140,8 @@ export function cdStep(at: number, guest: number | undefined, words: Int32Array,
     citation: '[SMMU 5.4 Context Descriptor]',
   }
 }
+
+const whose = ({ isHyp, asid }: ContextConfig): string => (isHyp ? 'no ASID' : `ASID ${asid}`)
 
 function cdTexts(words: Int32Array): Record<string, string> {
   const is = (field: 'R' | 'A' | 'EPD0' | 'EPD1' | 'AA64' | 'ASET'): boolean => CD[field].get(words, 0) === 1

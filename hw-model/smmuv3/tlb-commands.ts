@@ -3,17 +3,28 @@
 import type { Page } from '../bits/address.js'
 import { CMD_TLBI_NH_VA, CMD_TLBI_S2_IPA, OPCODE } from './command-records.js'
 import type { Features } from './features.js'
-import { type AddressScope, TLB_FLAGS, type Tlb } from './tlb.js'
+import type { RegisterFile } from './register-file.js'
+import { CR0, CR2, OFFSET } from './registers.js'
+import { SPACE } from './stream-world.js'
+import { type AddressScope, type Spaces, TLB_FLAGS, type Tlb } from './tlb.js'
 
 const { NUM, SCALE, TTL, TG, VMID, ASID, Address } = CMD_TLBI_NH_VA
 const LAST_PAGE = 2 ** 52 - 1
 
+/** CR0.VMW ignores this many low bits of a VMID at most; values beyond are reserved and ignore none. */
+const WIDEST = 4
+
+const EL2: Spaces = { first: SPACE.EL2, last: SPACE.EL2 }
+const EL2_E2H: Spaces = { first: SPACE.EL2_E2H, last: SPACE.EL2_E2H }
+
 /** The TLBI commands of one unit. */
 export class TlbCommands {
+  readonly #registers: RegisterFile
   readonly #features: Features
   readonly #tlb: Tlb
 
-  constructor(features: Features, tlb: Tlb) {
+  constructor(registers: RegisterFile, features: Features, tlb: Tlb) {
+    this.#registers = registers
     this.#features = features
     this.#tlb = tlb
   }
@@ -21,31 +32,60 @@ export class TlbCommands {
   /** Does what a command says; an opcode that is none of them does nothing. */
   execute(opcode: number, command: Int32Array): void {
     const tlb = this.#tlb
-    // Without stage 2 there are no VMIDs, and the field is reserved. [SMMU 4.4 TLB invalidation]
-    const vmid = this.#features.stage2 ? VMID.get(command, 0) : 0
     switch (opcode) {
       case OPCODE.TLBI_NH_ALL:
-        tlb.dropVmidStageOne(vmid)
+        tlb.dropStageOne(this.#vmids(command))
         return
       case OPCODE.TLBI_NH_ASID:
-        tlb.dropAsid(vmid, ASID.get(command, 0))
+        tlb.dropAsid(this.#vmids(command), ASID.get(command, 0))
         return
       case OPCODE.TLBI_NH_VA:
-        tlb.dropVa(vmid, ASID.get(command, 0), this.#scope(command, Address.get(command, 0)))
+        tlb.dropVa(this.#vmids(command), ASID.get(command, 0), this.#scope(command, Address.get(command, 0)))
         return
       case OPCODE.TLBI_NH_VAA:
-        tlb.dropVaa(vmid, this.#scope(command, Address.get(command, 0)))
+        tlb.dropVaa(this.#vmids(command), this.#scope(command, Address.get(command, 0)))
+        return
+      case OPCODE.TLBI_EL2_ALL:
+        tlb.dropEl2()
+        return
+      case OPCODE.TLBI_EL2_ASID:
+        tlb.dropAsid(EL2_E2H, ASID.get(command, 0))
+        return
+      case OPCODE.TLBI_EL2_VA:
+        // Without E2H there are no ASIDs, and the operand is ignored. [SMMU 4.4.2.8 CMD_TLBI_EL2_VA]
+        if (this.#e2h) tlb.dropVa(EL2_E2H, ASID.get(command, 0), this.#scope(command, Address.get(command, 0)))
+        else tlb.dropVaa(EL2, this.#scope(command, Address.get(command, 0)))
+        return
+      case OPCODE.TLBI_EL2_VAA:
+        tlb.dropVaa(this.#e2h ? EL2_E2H : EL2, this.#scope(command, Address.get(command, 0)))
         return
       case OPCODE.TLBI_S2_IPA:
-        tlb.dropIpa(vmid, this.#scope(command, CMD_TLBI_S2_IPA.Address.get(command, 0)))
+        tlb.dropIpa(this.#vmids(command), this.#scope(command, CMD_TLBI_S2_IPA.Address.get(command, 0)))
         return
       case OPCODE.TLBI_S12_VMALL:
-        tlb.dropVmid(vmid)
+        tlb.dropVmids(this.#vmids(command))
         return
       case OPCODE.TLBI_NSNH_ALL:
-        tlb.dropAll()
+        tlb.dropEl1()
         return
     }
+  }
+
+  get #e2h(): boolean {
+    return CR2.E2H.get(this.#registers.words, OFFSET.CR2 >>> 2) === 1
+  }
+
+  /**
+   * The VMIDs a command means: its own, or with wildcards all that differ from it in the low bits alone. Without stage 2
+   * there are none, and the field is reserved. [SMMU 3.17.6 VMID Wildcards] [SMMU 4.4.2 TLB invalidation of stage 1]
+   */
+  #vmids(command: Int32Array): Spaces {
+    if (!this.#features.stage2) return { first: 0, last: 0 }
+    const vmid = VMID.get(command, 0)
+    const ignored = CR0.VMW.get(this.#registers.words, OFFSET.CR0 >>> 2)
+    const count = ignored > WIDEST ? 1 : 2 ** ignored
+    const first = vmid - (vmid % count)
+    return { first, last: first + count - 1 }
   }
 
   /** The pages a command by address means, and the granule and level it narrows them to. [SMMU 4.4.1.1 Range-based] */

@@ -1,6 +1,7 @@
 /**
- * The TLB and the IPA cache. An entry is tagged with what the manual says and nothing else: VMID and ASID, or VMID and
- * ASET for a global one; SID and SSID are no tags, so two streams that share an ASID share entries.
+ * The TLB and the IPA cache. An entry is tagged with what the manual says and nothing else: its StreamWorld, which the
+ * tag space tells with the VMID, and ASID, or ASET for a global one; SID and SSID are no tags, so two streams that
+ * share an ASID share entries.
  * [SMMU 3.17 TLB tagging, VMIDs, ASIDs and StreamWorlds]
  *
  * VA-keyed entries may be combined from both stages; IPA-keyed ones hold stage 2 alone. CMD_TLBI_S2_IPA reaches only
@@ -11,6 +12,7 @@ import type { Page } from '../bits/address.js'
 import { TagTable } from '../cache/tag-table.js'
 import { type CacheGeometry, MISS, TranslationCache } from '../cache/translation-cache.js'
 import type { ContextConfig } from './decode-cd.js'
+import { isVmid, SPACE } from './stream-world.js'
 
 /** Where the parts of an entry's flags stand. */
 export const TLB_FLAGS = {
@@ -24,13 +26,13 @@ export const TLB_FLAGS = {
   TTL_MASK: 3 << 18,
 } as const
 
-/** Names of VA tags: VMID * 2^18 + ASID, or + GLOBAL + ASET. */
-const VMID_UNIT = 2 ** 18
+/** Names of VA tags: space * 2^18 + ASID, or + GLOBAL + ASET. */
+const SPACE_UNIT = 2 ** 18
 const GLOBAL = 2 ** 17
 
 /** Tags kept at once; more than a guest's ASIDs in flight. When they are used up everything is forgotten. */
 const TAGS = 8192
-const VMIDS = 1024
+const SPACES = 1024
 
 /** Granule as commands and entries code it: 1, 2, 3 for 4, 16 and 64 KiB. */
 export const tgOf = (granuleLg2: number): number => (granuleLg2 - 10) >>> 1
@@ -41,6 +43,12 @@ export const geometryFlags = (granuleLg2: number, level: number): number =>
 
 /** A cache without entries. */
 const NOTHING: CacheGeometry = { entries: 0, ways: 1 }
+
+/** Tag spaces that a command means: one, or with VMID wildcards a block of them. [SMMU 3.17.6 VMID Wildcards] */
+export interface Spaces {
+  readonly first: number
+  readonly last: number
+}
 
 /** Which entries a command by address means. */
 export interface AddressScope {
@@ -65,9 +73,9 @@ export class Tlb {
   readonly #ipaTags: TagTable
   readonly #noGroups: TagTable
 
-  /** The context that a view was last asked for, and its VMID. */
+  /** The context that a view was last asked for, and its tag space. */
   asked: ContextConfig | null = null
-  askedVmid = 0
+  askedSpace = 0
 
   readonly #isView: boolean
 
@@ -80,8 +88,8 @@ export class Tlb {
       this.dropAll()
     }
     this.#tags = shown === null ? new TagTable(TAGS, restart) : shown.#tags
-    this.#groups = shown === null ? new TagTable(VMIDS, restart) : shown.#groups
-    this.#ipaTags = shown === null ? new TagTable(VMIDS, restart) : shown.#ipaTags
+    this.#groups = shown === null ? new TagTable(SPACES, restart) : shown.#groups
+    this.#ipaTags = shown === null ? new TagTable(SPACES, restart) : shown.#ipaTags
     this.#noGroups = shown === null ? new TagTable(1, restart) : shown.#noGroups
     const va = keepsVa ? shown?.va.view() : undefined
     const ipa = keepsIpa ? shown?.ipa.view() : undefined
@@ -95,17 +103,18 @@ export class Tlb {
   }
 
   /** Makes sure that a context's tag numbers are of this epoch. */
-  tagContext(context: ContextConfig, vmid: number): void {
+  tagContext(context: ContextConfig, space: number): void {
     if (this.#isView) {
       this.asked = context
-      this.askedVmid = vmid
+      this.askedSpace = space
     }
     // Handing out a number may start a new epoch, which voids those before it.
     while (context.tagEpoch !== this.epoch) {
       context.tagEpoch = this.epoch
-      context.tag = this.#number(this.#tags, vmid * VMID_UNIT + context.asid)
-      context.globalTag = this.#number(this.#tags, vmid * VMID_UNIT + GLOBAL + context.aset)
-      context.group = this.#number(this.#groups, vmid)
+      context.globalTag = this.#number(this.#tags, space * SPACE_UNIT + GLOBAL + context.aset)
+      // Without ASIDs everything is global.
+      context.tag = context.isHyp ? context.globalTag : this.#number(this.#tags, space * SPACE_UNIT + context.asid)
+      context.group = this.#number(this.#groups, space)
     }
   }
 
@@ -120,46 +129,62 @@ export class Tlb {
     return this.#number(this.#ipaTags, vmid)
   }
 
-  /** Every VA-keyed entry of a VMID. [SMMU 4.4.2.1 CMD_TLBI_NH_ALL] */
-  dropVmidStageOne(vmid: number): void {
-    const group = this.#groups.lookup(vmid)
-    if (group >= 0) this.#groups.drop(group)
+  /** Every VA-keyed entry of some spaces. [SMMU 4.4.2.1 CMD_TLBI_NH_ALL] */
+  dropStageOne({ first, last }: Spaces): void {
+    for (let space = first; space <= last; space++) drop(this.#groups, space)
   }
 
-  /** The non-global entries of an ASID. [SMMU 4.4.2.2 CMD_TLBI_NH_ASID] */
-  dropAsid(vmid: number, asid: number): void {
-    const tag = this.#tags.lookup(vmid * VMID_UNIT + asid)
-    if (tag >= 0) this.#tags.drop(tag)
+  /** The non-global entries of an ASID. [SMMU 4.4.2.2 CMD_TLBI_NH_ASID] [SMMU 4.4.2.10 CMD_TLBI_EL2_ASID] */
+  dropAsid({ first, last }: Spaces, asid: number): void {
+    for (let space = first; space <= last; space++) drop(this.#tags, space * SPACE_UNIT + asid)
   }
 
-  /** An ASID's entries and the VMID's global ones, by address. [SMMU 4.4.2.4 CMD_TLBI_NH_VA] */
-  dropVa(vmid: number, asid: number, scope: AddressScope): void {
-    for (const name of [asid, GLOBAL, GLOBAL + 1]) {
-      const tag = this.#tags.lookup(vmid * VMID_UNIT + name)
-      if (tag >= 0) this.va.dropTagPages(tag, scope.first, scope.last, scope.mask, scope.want)
+  /** An ASID's entries and the global ones, by address. [SMMU 4.4.2.4 CMD_TLBI_NH_VA] [SMMU 4.4.2.8 CMD_TLBI_EL2_VA] */
+  dropVa({ first, last }: Spaces, asid: number, scope: AddressScope): void {
+    for (let space = first; space <= last; space++) {
+      for (const name of [asid, GLOBAL, GLOBAL + 1]) {
+        const tag = this.#tags.lookup(space * SPACE_UNIT + name)
+        if (tag >= 0) this.va.dropTagPages(tag, scope.first, scope.last, scope.mask, scope.want)
+      }
     }
   }
 
-  /** Entries of every ASID of a VMID, by address. [SMMU 4.4.2.3 CMD_TLBI_NH_VAA] */
-  dropVaa(vmid: number, scope: AddressScope): void {
-    const group = this.#groups.lookup(vmid)
-    if (group >= 0) this.va.dropGroupPages(group, scope.first, scope.last, scope.mask, scope.want)
+  /** Entries of every ASID, by address. [SMMU 4.4.2.3 CMD_TLBI_NH_VAA] [SMMU 4.4.2.9 CMD_TLBI_EL2_VAA] */
+  dropVaa({ first, last }: Spaces, scope: AddressScope): void {
+    for (let space = first; space <= last; space++) {
+      const group = this.#groups.lookup(space)
+      if (group >= 0) this.va.dropGroupPages(group, scope.first, scope.last, scope.mask, scope.want)
+    }
   }
 
-  /** Stage 2 entries of a VMID, by address. [SMMU 4.4.3.1 CMD_TLBI_S2_IPA] */
-  dropIpa(vmid: number, scope: AddressScope): void {
-    const tag = this.#ipaTags.lookup(vmid)
-    if (tag >= 0) this.ipa.dropTagPages(tag, scope.first, scope.last, scope.mask, scope.want)
+  /** Stage 2 entries of some VMIDs, by address. [SMMU 4.4.3.1 CMD_TLBI_S2_IPA] */
+  dropIpa({ first, last }: Spaces, scope: AddressScope): void {
+    for (let vmid = first; vmid <= last; vmid++) {
+      const tag = this.#ipaTags.lookup(vmid)
+      if (tag >= 0) this.ipa.dropTagPages(tag, scope.first, scope.last, scope.mask, scope.want)
+    }
   }
 
-  /** Every entry of a VMID, of either stage. [SMMU 4.4.3.2 CMD_TLBI_S12_VMALL] */
-  dropVmid(vmid: number): void {
-    this.dropVmidStageOne(vmid)
-    const tag = this.#ipaTags.lookup(vmid)
-    if (tag >= 0) this.#ipaTags.drop(tag)
+  /** Every entry of some VMIDs, of either stage. [SMMU 4.4.3.2 CMD_TLBI_S12_VMALL] */
+  dropVmids(vmids: Spaces): void {
+    this.dropStageOne(vmids)
+    for (let vmid = vmids.first; vmid <= vmids.last; vmid++) drop(this.#ipaTags, vmid)
   }
 
-  /** Everything. [SMMU 4.4.4.1 CMD_TLBI_NSNH_ALL] */
+  /** Every entry of NS-EL1, of either stage; those of EL2 stay. [SMMU 4.4.4.1 CMD_TLBI_NSNH_ALL] */
+  dropEl1(): void {
+    for (let group = 0; group < this.#groups.count; group++) {
+      if (isVmid(this.#groups.nameOf(group))) this.#groups.drop(group)
+    }
+    this.ipa.dropAll()
+  }
+
+  /** Every entry of the worlds without VMIDs. [SMMU 4.4.2.7 CMD_TLBI_EL2_ALL] */
+  dropEl2(): void {
+    this.dropStageOne({ first: SPACE.EL2, last: SPACE.EL2_E2H })
+  }
+
+  /** Everything. */
   dropAll(): void {
     this.va.dropAll()
     this.ipa.dropAll()
@@ -169,4 +194,10 @@ export class Tlb {
   #number(table: TagTable, name: number): number {
     return this.#isView ? table.lookup(name) : table.intern(name)
   }
+}
+
+/** Forgets what was stored under a name, if anything was. */
+function drop(table: TagTable, name: number): void {
+  const number = table.lookup(name)
+  if (number >= 0) table.drop(number)
 }
