@@ -335,12 +335,10 @@ describe('ID registers', () => {
     ['HTTU', { IDR0: 0x80 }],
     ['ATS', { IDR0: 0x400 }],
     ['PRI', { IDR0: 0x10000 }],
-    ['Hyp', { IDR0: 0x200 }],
     ['STALL_MODEL', { IDR0: 0x3000000 }],
     ['OAS', { IDR5: 0x76 }],
     ['STT', { IDR3: 0x1614 }],
     ['ECMDQ', { IDR1: 0x80000000 | 0 }],
-    ['HAD', { IDR3: 0x1400 }],
     ['granule', { IDR5: 5 }],
   ])('refuse an override that the model does not do: %s', (field, override) => {
     const base = idRegisters()
