@@ -30,6 +30,8 @@ export class Tables {
     readonly shape: Shape,
     /** What a pointer to a table is more than the table's place. */
     private readonly offset = 0n,
+    /** Where in memory something is that is `offset` less than its address. */
+    private readonly place: (address: bigint) => bigint = (address) => address,
   ) {
     this.root = guest.alloc(1n << BigInt(Math.max(6, this.lg2(shape.start, true) + 3)))
   }
@@ -41,7 +43,7 @@ export class Tables {
     let table = this.root
     for (let at = start; ; at++) {
       const index = (within >> BigInt(this.shift(at))) & ((1n << BigInt(this.lg2(at, at === start))) - 1n)
-      const place = table + index * 8n
+      const place = this.place(table + index * 8n)
       if (at === level) {
         this.guest.store(place, descriptor)
         return place
@@ -64,6 +66,10 @@ export class Tables {
     return isStart ? this.shape.bits - this.shift(level) : this.shape.granule - 3
   }
 }
+
+/** The codes of a granule: CD.TG0 and STE.S2TG, and CD.TG1, which has others. */
+export const TG0: Readonly<Record<number, bigint>> = { 12: 0n, 14: 2n, 16: 1n }
+export const TG1: Readonly<Record<number, bigint>> = { 12: 2n, 14: 1n, 16: 3n }
 
 /** A page of stage 1 for EL0 and EL1: read-write, not global, AF, inner shareable, AttrIndx 1. */
 export const PAGE = 0xf47n
@@ -121,4 +127,26 @@ export class World extends Guest {
     this.forget()
     return this
   }
+}
+
+/** Gives one half of a CD new tables; the other half is off. */
+export function stage1(w: World, granule: number, bits: number, half: 0 | 1, start?: number): Tables {
+  const offset = w.isNested ? GUEST : 0n
+  const shape = stage1Shape(granule, bits)
+  const tables = new Tables(w, start === undefined ? shape : { ...shape, start }, offset)
+  const off = half === 0 ? 1n << 30n : 1n << 14n
+  const size = BigInt(64 - bits)
+  w.cd[0] =
+    0x0007_e205_8000_3500n | off | (half === 0 ? size | (TG0[granule] << 6n) : (size << 16n) | (TG1[granule] << 22n))
+  w.cd[1 + half] = tables.root + offset
+  return tables
+}
+
+/** Gives the STE new stage 2 tables. */
+export function stage2(w: World, granule: number, bits: number, start: number): Tables {
+  const code = granule === 12 ? 2 - start : 3 - start
+  const tables = new Tables(w, { granule, bits, start })
+  w.ste[2] = 0x040d_3500_0000_0005n | (TG0[granule] << 46n) | (BigInt(code) << 38n) | (BigInt(64 - bits) << 32n)
+  w.ste[3] = tables.root
+  return tables
 }
