@@ -74,7 +74,7 @@ export class Outcome {
   leafLg2 = 12
   /** Bits of ACCESS that the translation grants to this kind of request; 0 for a translation request that got none. */
   rights = 0
-  /** SMMUv3: event number [SMMU 7.3]. VT-d: fault reason [VTD 7.1.3]. Holds when status is FAULT. */
+  /** SMMUv3: event number [SMMU 7.3]. VT-d: fault reason [VTD 7.1.3]. Holds when status is FAULT or PENDING. */
   fault = 0
   /** 1 when the translation cache answered, 0 when tables were walked. */
   hit = 0
@@ -126,7 +126,10 @@ export interface DevicePort {
   invalidateAtc(invalidation: AtcInvalidation): boolean
   /** A page request group was answered; `code` is one of PAGE_RESPONSE. */
   respondToPages(rid: number, pasid: number, group: number, code: number): void
-  /** A PENDING transaction ended; `outcome` holds during the call alone. */
+  /**
+   * A PENDING transaction ended; `outcome` holds during the call alone. Called from inside `writeRegister`, `run` and
+   * `reset`, and never from `translate`: what an interrupt of that one starts is work for `run`.
+   */
   ended(tag: number, outcome: Outcome): void
 }
 

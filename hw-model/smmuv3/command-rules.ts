@@ -1,7 +1,7 @@
 /** Which commands the queue refuses with CERROR_ILL. [SMMU 7.1 Command queue errors] */
 
 import { CMD_SYNC, CMD_TLBI_NH_VA, COMMAND, OPCODE, SYNC_CS } from './command-records.js'
-import type { Features } from './features.js'
+import { type Features, STALL_MODEL } from './features.js'
 
 const { Opcode, SSec } = COMMAND
 const { NUM, SCALE, TTL, TG } = CMD_TLBI_NH_VA
@@ -23,6 +23,8 @@ const BY_STREAM: ReadonlySet<number> = new Set([
   OPCODE.CFGI_STE_RANGE,
   OPCODE.CFGI_CD,
   OPCODE.CFGI_CD_ALL,
+  OPCODE.RESUME,
+  OPCODE.STALL_TERM,
 ])
 
 /** Whether the queue answers a command with CERROR_ILL. [SMMU 4.1.3 Command opcodes] */
@@ -55,10 +57,13 @@ export function isIllegal(command: Int32Array, features: Features): boolean {
       return !features.stage2
     case OPCODE.TLBI_S2_IPA:
       return !features.stage2 || isReservedRange(command, features)
+    case OPCODE.RESUME:
+    case OPCODE.STALL_TERM:
+      return features.stallModel === STALL_MODEL.TERMINATE
     case OPCODE.SYNC:
       return CMD_SYNC.CS.get(command, 0) === SYNC_CS.RESERVED
     default:
-      // No ATS, PRI, stalls, EL3 or Secure StreamWorlds; and what has no meaning at all.
+      // No ATS, PRI, EL3 or Secure StreamWorlds; and what has no meaning at all.
       return true
   }
 }

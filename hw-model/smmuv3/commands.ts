@@ -6,6 +6,8 @@ import {
   CMD_CFGI_CD,
   CMD_CFGI_STE,
   CMD_CFGI_STE_RANGE,
+  CMD_RESUME,
+  CMD_STALL_TERM,
   CMD_SYNC,
   COMMAND,
   OPCODE,
@@ -19,6 +21,7 @@ import type { Interrupts } from './interrupts.js'
 import { QueueShape } from './queue.js'
 import type { RegisterFile } from './register-file.js'
 import { CERROR, CMDQ_CONS, CR0, GERROR, OFFSET } from './registers.js'
+import { RESUME, type Stalls } from './stalls.js'
 import type { Tlb } from './tlb.js'
 import { TlbCommands } from './tlb-commands.js'
 
@@ -38,6 +41,7 @@ export class CommandQueue {
   readonly #configs: Configurations
   readonly #tlbCommands: TlbCommands
   readonly #interrupts: Interrupts
+  readonly #stalls: Stalls
   readonly #shape: QueueShape
   readonly #command = new Int32Array(WORDS)
   #isConsuming = false
@@ -49,6 +53,7 @@ export class CommandQueue {
     configs: Configurations,
     tlb: Tlb,
     interrupts: Interrupts,
+    stalls: Stalls,
   ) {
     this.#memory = memory
     this.#registers = registers
@@ -56,6 +61,7 @@ export class CommandQueue {
     this.#configs = configs
     this.#tlbCommands = new TlbCommands(registers, features, tlb)
     this.#interrupts = interrupts
+    this.#stalls = stalls
     this.#shape = new QueueShape(registers, OFFSET.CMDQ_BASE, COMMAND.$.bytes, features.commandQueueLg2)
   }
 
@@ -139,10 +145,21 @@ export class CommandQueue {
       case OPCODE.CFGI_CD_ALL:
         configs.dropContexts(CMD_CFGI_CD.SID.get(command, 0))
         return
+      case OPCODE.RESUME:
+        this.#stalls.resume(CMD_RESUME.SID.get(command, 0), CMD_RESUME.STAG.get(command, 0), this.#resumption())
+        return
+      case OPCODE.STALL_TERM:
+        this.#stalls.endStream(CMD_STALL_TERM.SID.get(command, 0))
+        return
       default:
         // PREFETCH_* are hints that may be ignored.
         this.#tlbCommands.execute(opcode, command)
         return
     }
+  }
+  /** Ac retries, and then Ab is ignored; Ab aborts, as does a unit that knows no other end. [SMMU 4.7.1 CMD_RESUME] */
+  #resumption(): number {
+    if (CMD_RESUME.Ac.get(this.#command, 0) === 1) return RESUME.RETRY
+    return CMD_RESUME.Ab.get(this.#command, 0) === 1 || this.#features.abortOnly ? RESUME.ABORT : RESUME.RAZ_WI
   }
 }

@@ -2,7 +2,7 @@
 
 import { GRANULE_LG2, type StreamConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
-import { addressBits, type Features } from './features.js'
+import { addressBits, type Features, STALL_MODEL } from './features.js'
 import { HypFormat, StageOneFormat } from './formats.js'
 import { CD } from './records.js'
 import { SPACE } from './stream-world.js'
@@ -38,6 +38,8 @@ export class ContextConfig {
   high: HalfConfig | null = null
   tbi0 = false
   tbi1 = false
+  /** CD.S: translation faults stall, whatever R and A say. */
+  stalls = false
   /** CD.R: translation faults are recorded. */
   records = false
   /** CD.A: a faulting access aborts; else it reads as zero. */
@@ -67,7 +69,12 @@ export function decodeCd(cd: Int32Array, stream: StreamConfig, features: Feature
 /** Answers why it is ILLEGAL, or LEGAL. */
 function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, features: Features): string {
   if (V.get(cd, 0) === 0) return 'V is 0'
-  if (S.get(cd, 0) === 1) return 'S is 1, and IDR0.STALL_MODEL has no stalls'
+  config.stalls = S.get(cd, 0) === 1
+  if (config.stalls && stream.stallDisabled) return 'S is 1, and STE.S1STALLD is 1'
+  if (config.stalls && features.stallModel === STALL_MODEL.TERMINATE) {
+    return 'S is 1, and IDR0.STALL_MODEL has no stalls'
+  }
+  if (!config.stalls && features.stallModel === STALL_MODEL.FORCED) return 'S is 0, and IDR0.STALL_MODEL forces stalls'
   if (features.abortOnly && A.get(cd, 0) === 0) return 'A is 0, and IDR0.TERM_MODEL has the abort alone'
   config.isHyp = stream.space === SPACE.EL2
   // NS-EL2 has TTB0, which nothing can switch off, and no TTB1. [SMMU 5.4.1 CD notes]

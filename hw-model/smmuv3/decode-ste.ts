@@ -2,7 +2,7 @@
 
 import type { ContextConfig } from './decode-cd.js'
 import { EVENT } from './event-records.js'
-import { addressBits, type Features } from './features.js'
+import { addressBits, type Features, STALL_MODEL } from './features.js'
 import { StageTwoFormat } from './formats.js'
 import { CONFIG, S1FMT, STE } from './records.js'
 import { isVmid, SPACE } from './stream-world.js'
@@ -32,6 +32,8 @@ export interface StageTwoConfig {
   readonly vmid: number
   /** S2PTW: tables of stage 1 may not stand in Device memory. */
   readonly protectsTables: boolean
+  /** S2S: faults stall, whatever S2R says. */
+  readonly stalls: boolean
   /** S2R: faults are recorded. */
   readonly records: boolean
 }
@@ -52,6 +54,7 @@ export class StreamConfig {
   contextPtr = 0
   /** log2 of the CDs; 0 where substreams are off. */
   cdMaxLg2 = 0
+  /** S1STALLD: a CD may not stall. */
   stallDisabled = false
   privcfg = 0
   instcfg = 0
@@ -116,9 +119,12 @@ function decodeSpace(ste: Int32Array, config: StreamConfig, kind: number, featur
   return LEGAL
 }
 
-/** S1STALLD needs a unit that can stall. S1CDMax and S1Fmt count only where substreams can be. */
+/** S1STALLD needs a unit that lets software choose. S1CDMax and S1Fmt count only where substreams can be. */
 function decodeStageOne(ste: Int32Array, config: StreamConfig, kind: number, features: Features): string {
-  if (S1STALLD.get(ste, 0) === 1) return 'S1STALLD is 1, and IDR0.STALL_MODEL has no stalls'
+  config.stallDisabled = S1STALLD.get(ste, 0) === 1
+  if (config.stallDisabled && features.stallModel !== STALL_MODEL.BOTH) {
+    return 'S1STALLD is 1, and IDR0.STALL_MODEL leaves no choice'
+  }
   config.s1dss = S1DSS.get(ste, 0)
   config.contextPtr = S1ContextPtr.get(ste, 0)
   if (features.ssidSize !== 0) {
@@ -136,7 +142,9 @@ function decodeStageOne(ste: Int32Array, config: StreamConfig, kind: number, fea
 }
 
 function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Features): string {
-  if (S2S.get(ste, 0) === 1) return 'S2S is 1, and IDR0.STALL_MODEL has no stalls'
+  const stalls = S2S.get(ste, 0) === 1
+  if (stalls && features.stallModel === STALL_MODEL.TERMINATE) return 'S2S is 1, and IDR0.STALL_MODEL has no stalls'
+  if (!stalls && features.stallModel === STALL_MODEL.FORCED) return 'S2S is 0, and IDR0.STALL_MODEL forces stalls'
   if (S2AA64.get(ste, 0) === 0) return 'S2AA64 is 0, and IDR0.TTF has VMSAv8-64 alone'
   if (S2HA.get(ste, 0) === 1 || S2HD.get(ste, 0) === 1) return 'S2HA or S2HD is 1, and IDR0.HTTU is 0'
   const granuleLg2 = GRANULE_LG2[S2TG.get(ste, 0)]
@@ -170,6 +178,7 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
     inputBits,
     vmid: S2VMID.get(ste, 0),
     protectsTables: S2PTW.get(ste, 0) === 1,
+    stalls,
     records: S2R.get(ste, 0) === 1,
   }
   return LEGAL

@@ -1,7 +1,7 @@
 /** Writes event records and keeps the event queue. [SMMU 7.2 Event queue] [SMMU 7.3 Event records] */
 
 import { MEMORY, type Memory } from '../memory/memory.js'
-import { ACCESS } from '../port.js'
+import { ACCESS, type Outcome } from '../port.js'
 import {
   C_BAD_SUBSTREAMID,
   EVENT,
@@ -19,7 +19,7 @@ import type { RegisterFile } from './register-file.js'
 import { CR0, EVENTQ_CONS, EVENTQ_PROD, GERROR, OFFSET } from './registers.js'
 
 const { ID, SID } = EVENT_RECORD
-const { SSV, SSID, PnU, InD, RnW, S2, CLASS, IPA } = F_TRANSLATION
+const { SSV, SSID, STAG, Stall, PnU, InD, RnW, S2, CLASS, IPA } = F_TRANSLATION
 const { TTRnW } = F_PERMISSION
 /** The word that InputAddr starts at; both halves are stored as they came. */
 const INPUT = F_TRANSLATION.InputAddr.low >>> 5
@@ -47,15 +47,21 @@ export class FaultInfo {
   ttrnw = 0
   ipa = 0
   fetchAddress = 0
+  /** 1 when the transaction is held; `stag` then names it to software. */
+  stall = 0
+  stag = 0
 }
 
 /** Where faults go. */
 export interface EventSink {
+  /** Records why a transaction ended. */
   record(event: number, info: FaultInfo): void
+  /** Holds the transaction that `info` describes instead of ending it, and fills its outcome. */
+  hold(event: number, info: FaultInfo, outcome: Outcome): void
 }
 
 /** The event queue. */
-export class EventQueue implements EventSink {
+export class EventQueue {
   /** Records written. */
   written = 0
   /** Records dropped because the queue was full, disabled or in error. */
@@ -74,30 +80,43 @@ export class EventQueue implements EventSink {
     this.#shape = new QueueShape(registers, OFFSET.EVENTQ_BASE, EVENT_RECORD.$.bytes, features.eventQueueLg2)
   }
 
+  /** Enabled, not full, and without an abort to be acknowledged. [SMMU 7.2.1 Recording of events] */
+  get isWritable(): boolean {
+    const { words } = this.#registers
+    return this.#isOpen && !this.#shape.isFull(EVENTQ_PROD.WR.get(words, PROD), EVENTQ_CONS.RD.get(words, CONS))
+  }
+
   /** Writes a record, or drops it. Only a queue that is enabled and full overflows. */
   record(event: number, info: FaultInfo): void {
+    if (!this.isWritable) {
+      this.dropped++
+      if (this.#isOpen) this.#overflow()
+    } else if (!this.#write(event, info)) this.dropped++
+  }
+
+  /** Writes the record of a stall, or answers false: such a one is never dropped. */
+  recordStall(event: number, info: FaultInfo): boolean {
+    return this.isWritable && this.#write(event, info)
+  }
+
+  get #isOpen(): boolean {
+    return this.#registers.isOn(CR0.EVENTQEN) && !this.#registers.isActive(GERROR.EVENTQ_ABT_ERR)
+  }
+
+  /** The record, then PROD, then the interrupt. [SMMU 3.5.2 Queue entry visibility semantics] */
+  #write(event: number, info: FaultInfo): boolean {
     const { words } = this.#registers
-    if (!this.#registers.isOn(CR0.EVENTQEN) || this.#registers.isActive(GERROR.EVENTQ_ABT_ERR)) {
-      this.dropped++
-      return
-    }
     const prod = EVENTQ_PROD.WR.get(words, PROD)
-    const cons = EVENTQ_CONS.RD.get(words, CONS)
-    if (this.#shape.isFull(prod, cons)) {
-      this.dropped++
-      this.#overflow()
-      return
-    }
+    const wasEmpty = this.#shape.isEmpty(prod, EVENTQ_CONS.RD.get(words, CONS))
     compose(this.#words, event, info)
-    const status = this.#memory.storeRecord(this.#shape.slotAddress(prod), this.#words, 0, WORDS)
-    if (status !== MEMORY.OK) {
-      this.dropped++
+    if (this.#memory.storeRecord(this.#shape.slotAddress(prod), this.#words, 0, WORDS) !== MEMORY.OK) {
       this.#interrupts.raiseError(GERROR.EVENTQ_ABT_ERR)
-      return
+      return false
     }
     this.written++
     EVENTQ_PROD.WR.set(words, PROD, this.#shape.next(prod))
-    if (this.#shape.isEmpty(prod, cons)) this.#interrupts.eventQueue()
+    if (wasEmpty) this.#interrupts.eventQueue()
+    return true
   }
 
   /** Toggles OVFLG unless an overflow is waiting to be acknowledged. [SMMU 7.4 Event queue overflow] */
@@ -145,6 +164,8 @@ export function compose(record: Int32Array, event: number, info: FaultInfo): voi
     F_WALK_EABT.FetchAddr.set(record, 0, info.fetchAddress)
     return
   }
+  STAG.set(record, 0, info.stag)
+  Stall.set(record, 0, info.stall)
   if (info.s2 === 1) IPA.set(record, 0, info.ipa)
   if (event === EVENT.F_PERMISSION && info.class === 1) TTRnW.set(record, 0, info.ttrnw)
 }

@@ -18,7 +18,14 @@ import { isVmid, SPACE } from './stream-world.js'
 import type { Tlb } from './tlb.js'
 import { Translator } from './translate.js'
 
-const NOWHERE: EventSink = { record: () => undefined }
+/** Nothing is recorded, and what would stall ends as a fault. */
+const NOWHERE: EventSink = {
+  record: () => undefined,
+  hold: (event, _info, outcome) => {
+    outcome.status = STATUS.FAULT
+    outcome.fault = event
+  },
+}
 
 /** What a unit consists of, as far as a translation meets it. */
 export interface Parts {

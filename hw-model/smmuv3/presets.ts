@@ -4,7 +4,7 @@
  */
 
 import { type FieldSpec, type Layout, type LayoutInfo, pack } from '../bits/layout.js'
-import type { IdRegisters } from './features.js'
+import { type IdRegisters, STALL_MODEL } from './features.js'
 import { AIDR, IDR0, IDR1, IDR2, IDR3, IDR5 } from './registers.js'
 
 /** ID registers that replace a preset's; raw 32-bit values. */
@@ -41,10 +41,28 @@ const DEFAULT: IdRegisters = {
   AIDR: word(AIDR, { ArchMinorRev: 1 }),
 }
 
+/** A register with some fields replaced. */
+function altered<F extends Record<string, FieldSpec>>(
+  record: Layout<F>,
+  value: number,
+  fields: { readonly [K in keyof F]?: number },
+): number {
+  const words = Int32Array.of(value)
+  for (const [name, field] of record.$.fields) if (fields[name] !== undefined) field.set(words, 0, fields[name])
+  return words[0] >>> 0
+}
+
 /** Everything this model does, for those who drive a unit themselves. */
 const FULL: IdRegisters = {
   ...DEFAULT,
-  IDR0: DEFAULT.IDR0 | word(IDR0, { Hyp: 1, VMW: 1 }),
+  IDR0: altered(IDR0, DEFAULT.IDR0, {
+    Hyp: 1,
+    VMW: 1,
+    STALL_MODEL: STALL_MODEL.BOTH,
+  }),
+  IDR5: altered(IDR5, DEFAULT.IDR5, {
+    STALL_MAX: 64,
+  }),
   AIDR: word(AIDR, { ArchMinorRev: 2 }),
 }
 
@@ -89,7 +107,7 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
       VMID16: 1,
       CD2L: 1,
       TTENDIAN: [2],
-      STALL_MODEL: [1],
+      STALL_MODEL: 2,
       TERM_MODEL: 1,
       ST_LEVEL: 1,
     },
@@ -97,7 +115,7 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
   ['IDR1', IDR1, { SIDSIZE: 32, SSIDSIZE: 20, EVENTQS: 19, CMDQS: 19, ATTR_PERMS_OVR: 1, ATTR_TYPES_OVR: 1 }],
   ['IDR2', IDR2, {}],
   ['IDR3', IDR3, { HAD: 1, XNX: 1, FWB: 1, RIL: 1, BBML: 2 }],
-  ['IDR5', IDR5, { OAS: 5, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1 }],
+  ['IDR5', IDR5, { OAS: 5, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1, STALL_MAX: 0xffff }],
   ['AIDR', AIDR, { ArchMinorRev: 4 }],
 ]
 
@@ -146,9 +164,20 @@ function checkTogether(id: IdRegisters): void {
   const stages = IDR0.S1P.get(words, 0) + IDR0.S2P.get(words, 0)
   if (stages === 0) throw new RangeError('IDR0.S1P and IDR0.S2P are both 0: the unit would translate nothing')
   if ((id.IDR5 & 0x70) === 0) throw new RangeError('IDR5 offers no granule')
+  checkStalls(IDR0.STALL_MODEL.get(words, 0), IDR5.STALL_MAX.get(words, 3), IDR0.ATS.get(words, 0) === 1)
   if (IDR1.SIDSIZE.get(words, 1) >= 7 && IDR0.ST_LEVEL.get(words, 0) === 0) {
     throw new RangeError('IDR1.SIDSIZE of 7 or more goes with IDR0.ST_LEVEL = 1')
   }
   if (stages < 2 && IDR0.Hyp.get(words, 0) === 1) throw new RangeError('IDR0.Hyp goes with S1P = 1 and S2P = 1')
   if (IDR0.S2P.get(words, 0) === 0 && IDR0.VMW.get(words, 0) === 1) throw new RangeError('IDR0.VMW goes with S2P = 1')
+}
+
+/** [SMMU 6.3.1 SMMU_IDR0] [SMMU 6.3.6 SMMU_IDR5] */
+function checkStalls(model: number, most: number, isPci: boolean): void {
+  if (model === STALL_MODEL.TERMINATE) {
+    if (most !== 0) throw new RangeError('IDR5.STALL_MAX is 0 where IDR0.STALL_MODEL has no stalls')
+    return
+  }
+  if (most === 0) throw new RangeError('IDR5.STALL_MAX of 0 would let no stall be recorded: see IDR0.STALL_MODEL')
+  if (model === STALL_MODEL.FORCED && isPci) throw new RangeError('IDR0.STALL_MODEL of 2 does not go with IDR0.ATS')
 }

@@ -7,6 +7,7 @@ import type { CommandQueue } from './commands.js'
 import type { Features } from './features.js'
 import { foldOffset, type RegisterFile } from './register-file.js'
 import { CMDQ_CONS, CR0, CR1, CR2, EVENTQ_CONS, GBPA, GERROR, IRQ_CTRL, OFFSET } from './registers.js'
+import type { Stalls } from './stalls.js'
 
 /** CR0 bits that every unit has. */
 const CR0_BITS = mask(CR0.SMMUEN, CR0.EVENTQEN, CR0.CMDQEN)
@@ -26,11 +27,13 @@ export class RegisterWrites {
   readonly #registers: RegisterFile
   readonly #features: Features
   readonly #commands: CommandQueue
+  readonly #stalls: Stalls
 
-  constructor(registers: RegisterFile, features: Features, commands: CommandQueue) {
+  constructor(registers: RegisterFile, features: Features, commands: CommandQueue, stalls: Stalls) {
     this.#registers = registers
     this.#features = features
     this.#commands = commands
+    this.#stalls = stalls
   }
 
   /** Writes one word by the rules of its register; those not named are read-only or reserved, and ignore writes. */
@@ -110,12 +113,17 @@ export class RegisterWrites {
     }
   }
 
-  /** Switching a queue on may find commands waiting. Caches survive SMMUEN = 0. [SMMU 6.3.9 SMMU_CR0] */
+  /**
+   * Switching a queue on may find commands waiting. Switching translation off ends every stall; caches survive it.
+   * [SMMU 6.3.9 SMMU_CR0]
+   */
   #writeCr0(value: number): void {
     const next = value & (CR0_BITS | (this.#features.vmw ? VMW_BITS : 0))
+    const wasEnabled = this.#registers.enabled
     this.#registers.set(OFFSET.CR0, next)
     this.#registers.set(OFFSET.CR0ACK, next)
     this.#registers.enabled = (next & 1) === 1
+    if (wasEnabled && !this.#registers.enabled) this.#stalls.endAll()
     this.#commands.consume()
   }
 

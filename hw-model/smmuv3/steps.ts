@@ -67,6 +67,8 @@ function steTexts(words: Int32Array, { space }: StreamConfig): Record<string, st
     S2TG: GRANULES[STE.S2TG.get(words, 0)],
     S2PS: `${addressBits(STE.S2PS.get(words, 0))}-bit outputs`,
     S2AA64: STE.S2AA64.get(words, 0) === 1 ? 'VMSAv8-64' : 'VMSAv8-32 LPAE',
+    S1STALLD: STE.S1STALLD.get(words, 0) === 1 ? 'no CD may stall' : 'a CD may stall',
+    S2S: STE.S2S.get(words, 0) === 1 ? 'faults stall' : 'faults end the access',
     S2R: STE.S2R.get(words, 0) === 1 ? 'faults are recorded' : 'faults are not recorded',
   }
   const startLevel = startText(STE.S2SL0.get(words, 0), STE.S2TG.get(words, 0) === 0)
@@ -144,7 +146,7 @@ export function cdStep(at: number, guest: number | undefined, words: Int32Array,
 const whose = ({ isHyp, asid }: ContextConfig): string => (isHyp ? 'no ASID' : `ASID ${asid}`)
 
 function cdTexts(words: Int32Array): Record<string, string> {
-  const is = (field: 'R' | 'A' | 'EPD0' | 'EPD1' | 'AA64' | 'ASET'): boolean => CD[field].get(words, 0) === 1
+  const is = (field: 'S' | 'R' | 'A' | 'EPD0' | 'EPD1' | 'AA64' | 'ASET'): boolean => CD[field].get(words, 0) === 1
   return {
     T0SZ: `${64 - CD.T0SZ.get(words, 0)}-bit addresses`,
     T1SZ: `${64 - CD.T1SZ.get(words, 0)}-bit addresses`,
@@ -154,6 +156,7 @@ function cdTexts(words: Int32Array): Record<string, string> {
     EPD1: is('EPD1') ? 'TTB1 is off' : 'TTB1 is on',
     IPS: `${addressBits(CD.IPS.get(words, 0))}-bit outputs`,
     AA64: is('AA64') ? 'VMSAv8-64' : 'VMSAv8-32 LPAE',
+    S: is('S') ? 'a fault stalls' : 'a fault ends the access',
     R: is('R') ? 'faults are recorded' : 'faults are not recorded',
     A: is('A') ? 'a fault aborts' : 'a fault reads as zero',
   }

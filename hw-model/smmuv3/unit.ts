@@ -5,16 +5,17 @@
 
 import { type CacheGeometry, DEFAULT_GEOMETRY } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
-import type {
-  AtsPort,
-  DevicePort,
-  Invalidation,
-  Outcome,
-  RemappingUnit,
-  Transaction,
-  UnitCounters,
-  UnitOwner,
-  WalkTrace,
+import {
+  type AtsPort,
+  type DevicePort,
+  type Invalidation,
+  NO_DEVICES,
+  type Outcome,
+  type RemappingUnit,
+  type Transaction,
+  type UnitCounters,
+  type UnitOwner,
+  type WalkTrace,
 } from '../port.js'
 import { CommandQueue } from './commands.js'
 import { Configurations } from './config.js'
@@ -27,6 +28,7 @@ import { idRegisters } from './presets.js'
 import { foldOffset, RegisterFile } from './register-file.js'
 import { RegisterWrites } from './register-writes.js'
 import { WINDOW_BYTES } from './registers.js'
+import { Stalls } from './stalls.js'
 import { Tlb } from './tlb.js'
 import { Translator } from './translate.js'
 
@@ -42,6 +44,8 @@ export interface SmmuV3Options {
   readonly tlb?: CacheGeometry
   /** Entries of each configuration cache; 0 switches them off. */
   readonly configEntries?: number
+  /** Stalls that repeat a recorded one are not recorded. [SMMU 3.12.2.1 Suppression of duplicate Stall event records] */
+  readonly suppressesStalls?: boolean
 }
 
 /** Entries of each configuration cache. Real parts keep a few thousand. */
@@ -56,6 +60,7 @@ export class SmmuV3 implements RemappingUnit {
   readonly features: Features
   readonly id: IdRegisters
   readonly events: EventQueue
+  readonly stalls: Stalls
   readonly commands: CommandQueue
   readonly tlb: Tlb
   readonly configs: Configurations
@@ -67,6 +72,7 @@ export class SmmuV3 implements RemappingUnit {
 
   constructor(options: SmmuV3Options) {
     const { memory, owner, id = idRegisters(), tlb = DEFAULT_GEOMETRY, configEntries = CONFIG_ENTRIES } = options
+    const { devices = NO_DEVICES, suppressesStalls = false } = options
     this.id = id
     this.features = featuresOf(id)
     this.#registers = new RegisterFile(id)
@@ -74,10 +80,12 @@ export class SmmuV3 implements RemappingUnit {
     this.tlb = new Tlb(tlb)
     this.configs = new Configurations(memory, this.#registers, this.features, configEntries)
     this.events = new EventQueue(memory, this.#registers, this.features, interrupts)
-    this.commands = new CommandQueue(memory, this.#registers, this.features, this.configs, this.tlb, interrupts)
-    this.#translator = new Translator(memory, this.#registers, this.features, this.configs, this.tlb, this.events)
-    this.#writes = new RegisterWrites(this.#registers, this.features, this.commands)
-    const { features, configs } = this
+    this.stalls = new Stalls(this.features, this.events, devices, suppressesStalls)
+    const { features, configs, stalls } = this
+    this.commands = new CommandQueue(memory, this.#registers, features, configs, this.tlb, interrupts, stalls)
+    this.#translator = new Translator(memory, this.#registers, features, configs, this.tlb, stalls)
+    stalls.pipeline = this.#translator
+    this.#writes = new RegisterWrites(this.#registers, features, this.commands, stalls)
     this.#parts = { memory, registers: this.#registers, features, configs, tlb: this.tlb }
   }
 
@@ -88,14 +96,16 @@ export class SmmuV3 implements RemappingUnit {
   writeRegister(offset: number, bytes: 4 | 8, lo: number, hi: number): void {
     this.#writes.write(offset, lo | 0)
     if (bytes === 8) this.#writes.write(offset + 4, hi | 0)
+    this.stalls.serve()
   }
 
   get hasWork(): boolean {
-    return this.commands.canConsume
+    return this.commands.canConsume || this.stalls.hasWork
   }
 
   run(): void {
     this.commands.consume()
+    this.stalls.serve()
   }
 
   translate(transaction: Transaction, outcome: Outcome): void {
@@ -129,6 +139,7 @@ export class SmmuV3 implements RemappingUnit {
     this.#registers.reset()
     this.configs.dropAll()
     this.tlb.dropAll()
+    this.stalls.reset()
   }
 
   #read(offset: number): number {

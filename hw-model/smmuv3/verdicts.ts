@@ -54,6 +54,8 @@ export class Verdicts {
     info.s2 = 0
     info.class = CLASS.IN
     info.ipa = 0
+    info.stall = 0
+    info.stag = 0
   }
 
   /** Blocked, and no event exists for it. */
@@ -84,8 +86,12 @@ export class Verdicts {
     this.report(outcome, event)
   }
 
-  /** A fault of stage 1 obeys CD.R and CD.A. */
+  /** A fault of stage 1 obeys CD.S, CD.R and CD.A. */
   stageOne(outcome: Outcome, context: ContextConfig, event: number): void {
+    if (context.stalls) {
+      this.#hold(outcome, event)
+      return
+    }
     if (context.records) this.report(outcome, event)
     else this.#silent(outcome, event)
     if (context.aborts) return
@@ -109,9 +115,18 @@ export class Verdicts {
     info.ipa = stage.ipa
     info.ttrnw = stage.ttrnw
     info.fetchAddress = stage.fetchAddress
-    // Only the four translation faults may be kept quiet; an access always aborts at stage 2.
-    if (event === EVENT.F_WALK_EABT || stream.stageTwo?.records === true) this.report(outcome, event)
+    // Only the four translation faults may stall or be kept quiet; what ends at stage 2 always aborts.
+    if (event === EVENT.F_WALK_EABT) this.report(outcome, event)
+    else if (stream.stageTwo?.stalls === true) this.#hold(outcome, event)
+    else if (stream.stageTwo?.records === true) this.report(outcome, event)
     else this.#silent(outcome, event)
+  }
+
+  /** Stalled, and recorded whatever R says. */
+  #hold(outcome: Outcome, event: number): void {
+    this.faults++
+    this.#sink.hold(event, this.info, outcome)
+    if (this.trace !== null) this.#show(event, ', stalls')
   }
 
   /** Aborted without a record. */

@@ -6,7 +6,7 @@
 import { pack } from '../../hw-model/bits/layout.js'
 import { SparseBacking } from '../../hw-model/memory/backing.js'
 import { Memory } from '../../hw-model/memory/memory.js'
-import { ACCESS, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'
+import { ACCESS, NO_DEVICES, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'
 import {
   CD,
   type IdOverrides,
@@ -48,6 +48,8 @@ export class Bench {
   readonly unit: SmmuV3
   readonly messages: [address: number, data: number][] = []
   readonly interrupts: string[] = []
+  /** How pending transactions ended. */
+  readonly endings: [tag: number, answer: string][] = []
   readonly commandQueue: number
   readonly eventQueue: number
   readonly commandLg2: number
@@ -64,9 +66,11 @@ export class Bench {
       eventLg2?: number
       tlbEntries?: number
       configEntries?: number
+      suppressesStalls?: boolean
     } = {},
   ) {
     const { preset, id, commandLg2 = 6, eventLg2 = 6, tlbEntries = 1024, configEntries = 256 } = options
+    const { suppressesStalls = false } = options
     this.commandLg2 = commandLg2
     this.eventLg2 = eventLg2
     this.memory.place(0, new SparseBacking(RAM_BYTES))
@@ -76,9 +80,11 @@ export class Bench {
         message: (address, data) => this.messages.push([address, data]),
         interrupt: (source) => this.interrupts.push(source),
       },
+      devices: { ...NO_DEVICES, ended: (tag, outcome) => this.endings.push([tag, this.describe(outcome)]) },
       id: idRegisters(preset, id),
       tlb: { entries: tlbEntries, ways: tlbEntries === 0 ? 1 : 4 },
       configEntries,
+      suppressesStalls,
     })
     this.streamTable = this.alloc(2 ** (STREAMS_LG2 + 6))
     this.commandQueue = this.alloc(4096)
@@ -159,26 +165,37 @@ export class Bench {
     this.write(OFFSET.CMDQ_PROD, this.#prod)
   }
 
-  /** A DMA; answers `ok <address>`, an event's name, `aborted` or `raz/wi`. */
+  /** A DMA; answers `ok <address>`, an event's name, `aborted`, `raz/wi` or `pending <tag>`. */
   dma(sid: number, address: bigint, options: { pasid?: number; access?: number } = {}): string {
     return this.describe(this.outcome(sid, address, options))
   }
 
   outcome(sid: number, address: bigint, options: { pasid?: number; access?: number } = {}): Outcome {
+    const transaction = this.transaction(sid, address, options)
+    return this.outcomeOf((outcome) => this.unit.translate(transaction, outcome))
+  }
+
+  /** What `act` answers in an outcome of its own. */
+  outcomeOf(act: (outcome: Outcome) => void): Outcome {
+    const outcome = new Outcome()
+    act(outcome)
+    return outcome
+  }
+
+  transaction(sid: number, address: bigint, options: { pasid?: number; access?: number } = {}): Transaction {
     const transaction = new Transaction()
     transaction.rid = sid
     transaction.pasid = options.pasid ?? NO_PASID
     transaction.access = options.access ?? ACCESS.READ
     transaction.lo = Number(address & 0xffffffffn)
     transaction.hi = Number(address >> 32n)
-    const outcome = new Outcome()
-    this.unit.translate(transaction, outcome)
-    return outcome
+    return transaction
   }
 
   describe(outcome: Outcome): string {
     if (outcome.status === STATUS.OK) return `ok ${outcome.address.toString(16)}`
     if (outcome.status === STATUS.ABORTED) return 'aborted'
+    if (outcome.status === STATUS.PENDING) return `pending ${outcome.tag}`
     const name = this.unit.faultName(outcome.fault)
     return outcome.status === STATUS.RAZ_WI ? `raz/wi ${name}` : name
   }
