@@ -5,7 +5,7 @@
  *
  * - `loadWord`: one 64-bit descriptor, never half old and half new.
  * - `loadRecord`: a copy of an entry, taken once and then used for the whole transaction.
- * - `updateFlags`: an access or dirty flag, set only if the low word is still the one that was checked.
+ * - `updateFlags`: an access or dirty flag, set only if the word is still the one that was checked.
  *
  * Addresses are exact numbers below 2^52. Nothing here throws for what a guest can cause: it answers a code.
  */
@@ -146,11 +146,20 @@ export class Memory {
     return MEMORY.OK
   }
 
-  /** Replaces the low half of the word at `pa` if it still is `expected`; one atomic operation. */
-  updateFlags(pa: number, expected: number, next: number): number {
+  /**
+   * Replaces the low half of the word at `pa` if the word still is the expected one. Two halves cannot be exchanged at
+   * once, so whoever changed the high one in the very moment finds the low one put back: a page that was writable-clean
+   * and became read-only must not stay marked as written.
+   */
+  updateFlags(pa: number, expected: number, next: number, hi: number): number {
     const chunk = this.#chunkForWrite(pa)
     if (chunk === undefined) return MEMORY.ABORT
-    return Atomics.compareExchange(chunk, (pa >>> 2) & WORD_MASK, expected, next) === expected ? MEMORY.OK : MEMORY.LOST
+    const at = (pa >>> 2) & WORD_MASK
+    if (Atomics.load(chunk, at + 1) !== hi) return MEMORY.LOST
+    if (Atomics.compareExchange(chunk, at, expected, next) !== expected) return MEMORY.LOST
+    if (Atomics.load(chunk, at + 1) === hi) return MEMORY.OK
+    Atomics.compareExchange(chunk, at, next, expected)
+    return MEMORY.LOST
   }
 
   /** Stores 32 bits at an address that is a multiple of 4. */

@@ -27,7 +27,7 @@ export interface Format {
   addressIn(lo: number, hi: number, level: number): number
   /** 3. What is left of the rights above it? Their bits are the format's own. */
   narrow(rights: number, lo: number, hi: number, level: number): number
-  /** 4. Which low word must hardware store, given this access and the rights so far? `lo` itself for none. */
+  /** 4. Which low word must hardware store for this access, `rights` being what is left of them? `lo` for none. */
   flagged(lo: number, hi: number, level: number, access: number, rights: number): number
 }
 

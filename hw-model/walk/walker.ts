@@ -17,6 +17,8 @@ export interface EntryTrace {
    * @param above the rights that were left before it
    */
   entry(walker: Walker, format: Format, stage: TableStage | null, physical: number, kind: number, above: number): void
+  /** The low half of the entry just shown becomes `next`, if it still is what it was. */
+  flags?(walker: Walker, physical: number, next: number): void
 }
 
 /** How often a level is read again because a flag update lost its race. */
@@ -61,7 +63,7 @@ export class Walker {
    * @param topIndex index into the root table, which may be concatenated and so longer than a page
    * @param inputLo low half of the input address
    * @param inputHi high half of the input address
-   * @param access bits of ACCESS, for the flags
+   * @param access what the format is asked flags for, in bits that it knows: those of ACCESS at least
    * @param rights the rights before the root, in the format's bits
    * @returns one of WALK
    */
@@ -112,20 +114,38 @@ export class Walker {
       this.address = format.addressIn(lo, hi, level)
       this.rights = format.narrow(above, lo, hi, level)
       const next = format.flagged(lo, hi, level, access, this.rights)
-      if (next === lo) return kind === ENTRY.LEAF ? WALK.OK : DESCEND
-      if (this.flagsForbidden) return WALK.FLAG
-      if (stage !== null && !stage.translateTable(this.entryAddress, true)) return WALK.TABLE_STAGE
-      if (this.dry) return kind === ENTRY.LEAF ? WALK.OK : DESCEND
-      const stored = memory.updateFlags(stage === null ? this.entryAddress : stage.tableAddress, lo, next)
-      if (stored === MEMORY.OK) return kind === ENTRY.LEAF ? WALK.OK : DESCEND
-      if (stored !== MEMORY.LOST) return WALK.FLAG
+      if (next !== lo) {
+        const end = this.#flag(stage, physical, next)
+        if (end === AGAIN) continue
+        if (end !== WALK.OK) return end
+        this.rights = format.narrow(above, next, hi, level)
+      }
+      return kind === ENTRY.LEAF ? WALK.OK : DESCEND
     }
     return WALK.FLAG
+  }
+
+  /** Stores the flags of the last entry, which the other stage must let be written. Answers OK, AGAIN or the end. */
+  #flag(stage: TableStage | null, physical: number, next: number): number {
+    if (this.flagsForbidden) return WALK.FLAG
+    if (stage !== null && !stage.translateTable(this.entryAddress, true)) return WALK.TABLE_STAGE
+    if (this.trace !== null) this.trace.flags?.(this, physical, next)
+    if (!this.dry) {
+      const at = stage === null ? physical : stage.tableAddress
+      const stored = this.#memory.updateFlags(at, this.lo, next, this.hi)
+      if (stored === MEMORY.LOST) return AGAIN
+      if (stored !== MEMORY.OK) return WALK.FLAG
+    }
+    this.lo = next
+    return WALK.OK
   }
 }
 
 /** Not an end: go one level down. */
 const DESCEND = -1
+
+/** Not an end: the entry is no longer the one that was read. */
+const AGAIN = -2
 
 /** The walk's end for each kind of entry that ends it. */
 const ENDS: readonly number[] = [WALK.INVALID, DESCEND, WALK.OK, WALK.RESERVED, WALK.TOO_WIDE, WALK.UNACCESSED]

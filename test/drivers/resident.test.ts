@@ -117,7 +117,7 @@ describe('hardware whose owner may hold no more memory', () => {
     const memory = new Memory()
     const backing = new SparseBacking(CHUNK_BYTES + 4096, () => false)
     memory.place(0, backing)
-    expect([memory.store32(0, 1), memory.updateFlags(0, 0, 1)]).toEqual([MEMORY.ABORT, MEMORY.ABORT])
+    expect([memory.store32(0, 1), memory.updateFlags(0, 0, 1, 0)]).toEqual([MEMORY.ABORT, MEMORY.ABORT])
     for (const address of [0, CHUNK_BYTES, CHUNK_BYTES + 4088]) expect(memory.loadWord(address)).toBe(MEMORY.OK)
     expect(memory.loadWord(CHUNK_BYTES + 4096)).toBe(MEMORY.ABORT)
     expect(backing.residentBytes).toBe(0)

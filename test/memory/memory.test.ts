@@ -1,6 +1,6 @@
 /** Emulated physical memory and its three readers. */
 
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { CHUNK_BYTES, FlatBacking, MEMORY, Memory, SparseBacking } from '../../hw-model/memory/index.js'
 
 const GIB = 2 ** 30
@@ -22,7 +22,7 @@ describe('where no memory is', () => {
       expect(memory.loadRecord(pa, into, 0, 2)).toBe(MEMORY.ABORT)
       expect(memory.store32(pa, 1)).toBe(MEMORY.ABORT)
       expect(memory.storeWord(pa, 1, 1)).toBe(MEMORY.ABORT)
-      expect(memory.updateFlags(pa, 0, 1)).toBe(MEMORY.ABORT)
+      expect(memory.updateFlags(pa, 0, 1, 0)).toBe(MEMORY.ABORT)
       expect(memory.readBytes(pa, new Uint8Array(8))).toBe(0)
       expect(memory.writeBytes(pa, new Uint8Array(8))).toBe(0)
     }
@@ -130,7 +130,7 @@ describe('updateFlags', () => {
   it('stores when the low word is the expected one', () => {
     const memory = sparse([0, KIB64])
     memory.storeWord(16, 0x80000001 | 0, 77)
-    expect(memory.updateFlags(16, 0x80000001 | 0, 0x80000401 | 0)).toBe(MEMORY.OK)
+    expect(memory.updateFlags(16, 0x80000001 | 0, 0x80000401 | 0, 77)).toBe(MEMORY.OK)
     memory.loadWord(16)
     expect([memory.lo, memory.hi]).toEqual([0x80000401 | 0, 77])
   })
@@ -138,15 +138,38 @@ describe('updateFlags', () => {
   it('is LOST when somebody changed the word, and then stores nothing', () => {
     const memory = sparse([0, KIB64])
     memory.storeWord(16, 1, 77)
-    expect(memory.updateFlags(16, 3, 0x403)).toBe(MEMORY.LOST)
+    expect(memory.updateFlags(16, 3, 0x403, 77)).toBe(MEMORY.LOST)
     memory.loadWord(16)
     expect([memory.lo, memory.hi]).toEqual([1, 77])
   })
 
+  it('is LOST when the high half is another one, and then stores nothing', () => {
+    const memory = sparse([0, KIB64])
+    memory.storeWord(16, 1, 77)
+    expect(memory.updateFlags(16, 1, 3, 78)).toBe(MEMORY.LOST)
+    memory.loadWord(16)
+    expect([memory.lo, memory.hi]).toEqual([1, 77])
+  })
+
+  it('puts the low half back when the high one changed in that very moment', () => {
+    const memory = sparse([0, KIB64])
+    memory.storeWord(16, 1, 77)
+    const exchange = vi.spyOn(Atomics, 'compareExchange').mockImplementationOnce((words, at, expected, next) => {
+      exchange.mockRestore()
+      const halves = words as unknown as Int32Array
+      const old = Atomics.compareExchange(halves, at, Number(expected), Number(next))
+      halves[at + 1] = 78
+      return old as never
+    })
+    expect(memory.updateFlags(16, 1, 3, 77)).toBe(MEMORY.LOST)
+    memory.loadWord(16)
+    expect([memory.lo, memory.hi]).toEqual([1, 78])
+  })
+
   it('sets a flag in memory that was never written', () => {
     const memory = sparse([0, KIB64])
-    expect(memory.updateFlags(16, 0, 1)).toBe(MEMORY.OK)
-    expect(memory.updateFlags(24, 1, 3)).toBe(MEMORY.LOST)
+    expect(memory.updateFlags(16, 0, 1, 0)).toBe(MEMORY.OK)
+    expect(memory.updateFlags(24, 1, 3, 0)).toBe(MEMORY.LOST)
   })
 })
 
@@ -159,7 +182,7 @@ describe('memory that may not be written', () => {
     expect(memory.loadWord(8)).toBe(MEMORY.OK)
     expect([memory.lo, memory.hi]).toEqual([0x1234, 0x1234])
     expect(memory.store32(8, 1)).toBe(MEMORY.ABORT)
-    expect(memory.updateFlags(8, 0x1234, 0x1235)).toBe(MEMORY.ABORT)
+    expect(memory.updateFlags(8, 0x1234, 0x1235, 0x1234)).toBe(MEMORY.ABORT)
     expect(memory.writeBytes(8, new Uint8Array(8))).toBe(0)
     expect(new Int32Array(buffer)[2]).toBe(0x1234)
   })

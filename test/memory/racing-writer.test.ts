@@ -132,7 +132,7 @@ describe('a flag update beside a writing CPU', () => {
       memory.loadWord(WORD * 4)
       const old = memory.lo
       const next = (old & ~0xffff) | ((old + 1) & 0xffff)
-      const status = memory.updateFlags(WORD * 4, old, next)
+      const status = memory.updateFlags(WORD * 4, old, next, memory.hi)
       if (status === MEMORY.OK) done++
       else if (status === MEMORY.LOST) lost++
       else throw new Error('memory went away')

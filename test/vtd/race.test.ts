@@ -16,9 +16,9 @@ function racing(nth: number, entry: bigint): Guest {
   const { memory } = guest
   const update = memory.updateFlags.bind(memory)
   let updates = 0
-  memory.updateFlags = (pa, expected, next) => {
+  memory.updateFlags = (pa, expected, next, hi) => {
     if (++updates === nth) guest.store(LEAF, entry)
-    return update(pa, expected, next)
+    return update(pa, expected, next, hi)
   }
   return guest
 }
