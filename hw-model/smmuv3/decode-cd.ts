@@ -82,7 +82,8 @@ function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, fea
   const epd1 = config.isHyp || EPD1.get(cd, 0) === 1
   if (ENDI.get(cd, 0) === 1 && !(epd0 && epd1)) return 'ENDI is 1, and IDR0.TTENDIAN has little-endian tables alone'
   if (AA64.get(cd, 0) === 0) return 'AA64 is 0, and IDR0.TTF has VMSAv8-64 alone'
-  if (HA.get(cd, 0) === 1 || HD.get(cd, 0) === 1) return 'HA or HD is 1, and IDR0.HTTU is 0'
+  if (features.httu === 0 && (HA.get(cd, 0) === 1 || HD.get(cd, 0) === 1)) return 'HA or HD is 1, and IDR0.HTTU is 0'
+  if (features.httu === 1 && HD.get(cd, 0) === 1) return 'HD is 1, and IDR0.HTTU has access flags alone'
   if (!config.isHyp) {
     config.asid = ASID.get(cd, 0)
     if (!features.asid16 && config.asid >= 256) return 'ASID has more than the 8 bits of IDR0.ASID16 = 0'
@@ -129,6 +130,8 @@ function half(
       granuleLg2,
       outputBits,
       ignoresAf: AFFD.get(cd, 0) === 1,
+      setsAccess: HA.get(cd, 0) === 1,
+      setsDirty: HA.get(cd, 0) === 1 && HD.get(cd, 0) === 1,
       flat: features.had && had === 1,
       wxn: WXN.get(cd, 0) === 1,
       pan: PAN.get(cd, 0) === 1,

@@ -30,8 +30,6 @@ export interface StageTwoConfig {
   /** Bits of an IPA. */
   readonly inputBits: number
   readonly vmid: number
-  /** S2PTW: tables of stage 1 may not stand in Device memory. */
-  readonly protectsTables: boolean
   /** S2S: faults stall, whatever S2R says. */
   readonly stalls: boolean
   /** S2R: faults are recorded. */
@@ -146,7 +144,9 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
   if (stalls && features.stallModel === STALL_MODEL.TERMINATE) return 'S2S is 1, and IDR0.STALL_MODEL has no stalls'
   if (!stalls && features.stallModel === STALL_MODEL.FORCED) return 'S2S is 0, and IDR0.STALL_MODEL forces stalls'
   if (S2AA64.get(ste, 0) === 0) return 'S2AA64 is 0, and IDR0.TTF has VMSAv8-64 alone'
-  if (S2HA.get(ste, 0) === 1 || S2HD.get(ste, 0) === 1) return 'S2HA or S2HD is 1, and IDR0.HTTU is 0'
+  const [ha, hd] = [S2HA.get(ste, 0) === 1, S2HD.get(ste, 0) === 1]
+  if (features.httu === 0 && (ha || hd)) return 'S2HA or S2HD is 1, and IDR0.HTTU is 0'
+  if (features.httu === 1 && hd) return 'S2HD is 1, and IDR0.HTTU has access flags alone'
   const granuleLg2 = GRANULE_LG2[S2TG.get(ste, 0)]
   if ((features.granules & (1 << granuleLg2)) === 0 || granuleLg2 === 0) {
     return 'S2TG names a granule that IDR5 does not offer'
@@ -169,15 +169,17 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
       granuleLg2,
       outputBits,
       ignoresAf: S2AFFD.get(ste, 0) === 1,
+      setsAccess: ha,
+      setsDirty: ha && hd,
       xnx: features.xnx,
       fwb: features.fwb && S2FWB.get(ste, 0) === 1,
+      protectsTables: S2PTW.get(ste, 0) === 1,
     }),
     table: table - (table % 2 ** (inputBits - lower + 3)),
     top,
     granuleLg2,
     inputBits,
     vmid: S2VMID.get(ste, 0),
-    protectsTables: S2PTW.get(ste, 0) === 1,
     stalls,
     records: S2R.get(ste, 0) === 1,
   }

@@ -41,6 +41,20 @@ export function entryTrace(stage: 1 | 2, trace: WalkTrace): EntryTrace {
           : '[Arm D8.3.1 Block descriptor and Page descriptor formats]',
       })
     },
+    flags({ lo, hi, level }, physical, next) {
+      const words = Int32Array.of(next, hi)
+      const isDirty = STAGE_1_LEAF.AP.get(words, 0) !== STAGE_1_LEAF.AP.get(Int32Array.of(lo, hi), 0)
+      const only = ['AF', 'DBM', stage === 1 ? 'AP' : 'S2AP']
+      trace.step({
+        what: `stage-${stage} flag update`,
+        stage,
+        level: LAST_LEVEL - level,
+        address: physical,
+        ...(stage === 1 ? recordOf(STAGE_1_LEAF, words, { only }) : recordOf(STAGE_2_LEAF, words, { only })),
+        verdict: `hardware marks it ${isDirty ? 'accessed and dirty' : 'accessed'}`,
+        citation: isDirty ? '[SMMU 3.13.3 Dirty state hardware update]' : '[SMMU 3.13.2 Access flag hardware update]',
+      })
+    },
   }
 }
 
@@ -65,17 +79,21 @@ function verdictOf(stage: 1 | 2, { lo, level, leafLg2 }: Walker, kind: number, r
 }
 
 function stageOneRights(rights: number, isHyp: boolean): string[] {
-  if (isHyp) return [rightsText(rights)]
+  if (isHyp) return [rightsText(rights), ...cleanText(rights)]
   const scope = (rights & RIGHT.NOT_GLOBAL) === 0 ? 'global' : 'not global'
   const [user, privileged] = [rightsText(rights), rightsText(rights >>> PRIVILEGED_SHIFT)]
-  if (user === privileged) return [user, scope]
-  return [`EL0 ${user}`, `EL1 ${privileged}`, scope]
+  if (user === privileged) return [user, ...cleanText(rights), scope]
+  return [`EL0 ${user}`, `EL1 ${privileged}`, ...cleanText(rights), scope]
 }
 
 const stageTwoRights = (rights: number): string[] => [
   rightsText(rights),
+  ...cleanText(rights),
   ...((rights & RIGHT.DEVICE) === 0 ? [] : ['Device memory']),
 ]
+
+/** DBM is set, hardware keeps the dirty state, and nobody has written yet. */
+const cleanText = (rights: number): string[] => ((rights & RIGHT.CLEAN) === 0 ? [] : ['clean until it is written'])
 
 function fieldsOf(stage: 1 | 2, { lo, hi, level }: Walker, space: Space, isHyp: boolean): Partial<WalkStep> {
   const words = Int32Array.of(lo, hi)

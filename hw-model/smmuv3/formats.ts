@@ -1,42 +1,43 @@
 /**
  * VMSAv8-64 table entries for both stages. [SMMU 3.4 Address sizes] [Arm D8.3 Translation table descriptor formats]
  *
- * Levels are the walker's: 0 holds pages, so the manual's level is 3 minus ours. Rights are one code for both stages,
- * so that combining them is an AND: three bits for unprivileged accesses, the same three above them for privileged.
+ * Levels are the walker's: 0 holds pages, so the manual's level is 3 minus ours.
+ *
+ * Flags are set for an access that its stage lets happen, and for no other: a refused access leaves the entry that
+ * refuses it as it was. Stage 1 is done before its output meets stage 2, so what stage 2 refuses has set the flags of
+ * stage 1. The manual allows that much, and also more. [SMMU 3.13 Access flag and dirty state] [Arm D8.5.1, D8.5.2]
  */
 
 import { ENTRY, type Format } from '../walk/format.js'
+import { ASK, happensAt, makesDirty, PRIVILEGED_SHIFT, RIGHT } from './rights.js'
 
-/** Rights of a leaf. READ, WRITE and EXECUTE have the numbers of ACCESS. */
-export const RIGHT = {
-  READ: 1,
-  WRITE: 2,
-  EXECUTE: 4,
-  /** All three, unprivileged. */
-  USER: 0b000111,
-  /** All three, privileged. */
-  PRIVILEGED: 0b111000,
-  ALL: 0b111111,
-  /** The page is Device memory at stage 2. */
-  DEVICE: 1 << 6,
-  /** The leaf is for one ASID (nG). */
-  NOT_GLOBAL: 1 << 7,
-} as const
-
-/** How far the privileged rights stand above the unprivileged ones. */
-export const PRIVILEGED_SHIFT = 3
+export { PRIVILEGED_SHIFT, RIGHT } from './rights.js'
 
 /** What tables above the leaf took away; kept beside the rights on the way down. */
 const TABLE = {
-  NO_USER: 1 << 8,
-  NO_WRITE: 1 << 9,
-  UXN: 1 << 10,
-  PXN: 1 << 11,
+  NO_USER: 1 << 9,
+  NO_WRITE: 1 << 10,
+  UXN: 1 << 11,
+  PXN: 1 << 12,
 } as const
 
 const VALID = 1
 const TABLE_OR_PAGE = 2
 const AF = 1 << 10
+/** AP[2], which takes writes away, and S2AP[1], which grants them; one place for both. */
+const WRITE_BIT = 1 << 7
+/** DBM, in the high word. */
+const DBM = 1 << 19
+
+/** What a CD or STE says about the flags of its stage. [SMMU 5.4 HA, HD, AFFD] */
+export interface FlagRules {
+  /** A clear access flag is treated as set (AFFD). Without meaning where hardware sets it. */
+  readonly ignoresAf: boolean
+  /** Hardware sets access flags (HA). */
+  readonly setsAccess: boolean
+  /** Hardware keeps the dirty state (HA and HD). */
+  readonly setsDirty: boolean
+}
 
 /** What both stages share: geometry, address width, access flag. */
 abstract class Vmsa implements Format {
@@ -48,20 +49,23 @@ abstract class Vmsa implements Format {
   /** How many bits of the high word an output address may use. */
   readonly #highBits: number
   readonly #ignoresAf: boolean
+  readonly #setsAccess: boolean
+  readonly #setsDirty: boolean
 
   /**
    * @param granuleLg2 12, 14 or 16
    * @param outputBits bits of an output address, 32..48
-   * @param ignoresAf a clear access flag is treated as set (AFFD)
    */
-  constructor(granuleLg2: number, outputBits: number, ignoresAf: boolean) {
+  constructor(granuleLg2: number, outputBits: number, { ignoresAf, setsAccess, setsDirty }: FlagRules) {
     this.#granuleLg2 = granuleLg2
     this.#stride = granuleLg2 - 3
     this.#tableMask = -(1 << granuleLg2)
     // 1 GiB blocks exist with 4 KiB granules only; 16 KiB and 64 KiB need wider addresses for theirs.
     this.#topBlock = granuleLg2 === 12 ? 2 : 1
     this.#highBits = outputBits - 32
-    this.#ignoresAf = ignoresAf
+    this.#ignoresAf = ignoresAf || setsAccess
+    this.#setsAccess = setsAccess
+    this.#setsDirty = setsDirty
   }
 
   classify(lo: number, hi: number, level: number): number {
@@ -81,18 +85,30 @@ abstract class Vmsa implements Format {
 
   abstract narrow(rights: number, lo: number, hi: number, level: number): number
 
-  /** Hardware updates no flag: IDR0.HTTU is 0. */
-  flagged(lo: number, _hi: number, _level: number, _access: number, _rights: number): number {
-    return lo
+  /** AP[2] is cleared, S2AP[1] set: either way the bit turns over. [SMMU 3.13.2, 3.13.3] */
+  flagged(lo: number, _hi: number, level: number, ask: number, rights: number): number {
+    if (!this.#setsAccess || (level !== 0 && (lo & TABLE_OR_PAGE) !== 0)) return lo
+    if (happensAt(rights, ask) === 0) return lo
+    const next = lo | AF
+    return makesDirty(rights, ask) ? next ^ WRITE_BIT : next
+  }
+
+  /** Whether a leaf that its own bits make read-only is writable-clean. [Arm D8.5.2 The dirty state] */
+  protected isClean(hi: number): boolean {
+    return this.#setsDirty && (hi & DBM) !== 0
+  }
+
+  /** UNACCESSED where hardware has yet to set the access flag. */
+  protected unaccessed(lo: number): number {
+    return this.#setsAccess && (lo & AF) === 0 ? RIGHT.UNACCESSED : 0
   }
 }
 
 /** What a CD says about one half of the address space. */
-export interface StageOneRules {
+export interface StageOneRules extends FlagRules {
   readonly granuleLg2: number
   /** eff_IPS. */
   readonly outputBits: number
-  readonly ignoresAf: boolean
   /** Hierarchical permissions are off (HAD). */
   readonly flat: boolean
   readonly wxn: boolean
@@ -106,7 +122,7 @@ export class StageOneFormat extends Vmsa {
   readonly #pan: boolean
 
   constructor(rules: StageOneRules) {
-    super(rules.granuleLg2, rules.outputBits, rules.ignoresAf)
+    super(rules.granuleLg2, rules.outputBits, rules)
     this.#flat = rules.flat
     this.#wxn = rules.wxn
     this.#pan = rules.pan
@@ -116,7 +132,9 @@ export class StageOneFormat extends Vmsa {
     if (level !== 0 && (lo & TABLE_OR_PAGE) !== 0) return this.#flat ? rights : rights | tableLimits(hi)
     // Effective AP[2:1]: bit 0 lets unprivileged accesses in, bit 1 takes all writes away.
     const forUser = (lo & (1 << 6)) !== 0 && (rights & TABLE.NO_USER) === 0
-    const writable = (lo & (1 << 7)) === 0 && (rights & TABLE.NO_WRITE) === 0
+    const readOnly = (lo & WRITE_BIT) !== 0
+    // A clean leaf counts as writable for execution too. [Arm D8.5.2.2 Implications of dirty state management]
+    const writable = (rights & TABLE.NO_WRITE) === 0 && (!readOnly || this.isClean(hi))
     const userData = forUser ? (writable ? 3 : 1) : 0
     let privilegedData = writable ? 3 : 1
     const userNever = (hi & (1 << 22)) !== 0 || (rights & TABLE.UXN) !== 0
@@ -127,7 +145,8 @@ export class StageOneFormat extends Vmsa {
     if (this.#pan && forUser) privilegedData = 0
     const user = userData | (userExecutes ? RIGHT.EXECUTE : 0)
     const privileged = privilegedData | (privilegedExecutes ? RIGHT.EXECUTE : 0)
-    return user | (privileged << PRIVILEGED_SHIFT) | ((lo & (1 << 11)) !== 0 ? RIGHT.NOT_GLOBAL : 0)
+    const rest = ((lo & (1 << 11)) !== 0 ? RIGHT.NOT_GLOBAL : 0) | (writable && readOnly ? RIGHT.CLEAN : 0)
+    return user | (privileged << PRIVILEGED_SHIFT) | rest | this.unaccessed(lo)
   }
 }
 
@@ -145,11 +164,12 @@ export class HypFormat extends StageOneFormat {
 
   override narrow(rights: number, lo: number, hi: number, level: number): number {
     if (level !== 0 && (lo & TABLE_OR_PAGE) !== 0) return super.narrow(rights, lo, hi, level)
-    const writable = (lo & (1 << 7)) === 0 && (rights & TABLE.NO_WRITE) === 0
+    const readOnly = (lo & WRITE_BIT) !== 0
+    const writable = (rights & TABLE.NO_WRITE) === 0 && (!readOnly || this.isClean(hi))
     const never = (hi & (1 << 22)) !== 0 || (rights & TABLE.UXN) !== 0
     const data = writable ? RIGHT.READ | RIGHT.WRITE : RIGHT.READ
     const both = data | (never || (this.#wxn && writable) ? 0 : RIGHT.EXECUTE)
-    return both | (both << PRIVILEGED_SHIFT)
+    return both | (both << PRIVILEGED_SHIFT) | (writable && readOnly ? RIGHT.CLEAN : 0) | this.unaccessed(lo)
   }
 }
 
@@ -164,15 +184,16 @@ function tableLimits(hi: number): number {
 }
 
 /** What an STE says about its stage 2. */
-export interface StageTwoRules {
+export interface StageTwoRules extends FlagRules {
   readonly granuleLg2: number
   /** eff_S2PS. */
   readonly outputBits: number
-  readonly ignoresAf: boolean
   /** XN has two bits (IDR3.XNX). */
   readonly xnx: boolean
   /** MemAttr is coded as for S2FWB = 1. */
   readonly fwb: boolean
+  /** S2PTW: CDs and tables of stage 1 may not stand in Device memory. */
+  readonly protectsTables: boolean
 }
 
 /** Unprivileged and privileged EXECUTE for each value of XN[1:0]. */
@@ -182,20 +203,34 @@ const XNX_RIGHTS: readonly number[] = [0b100100, 0b000100, 0, 0b100000]
 export class StageTwoFormat extends Vmsa {
   readonly #xnx: boolean
   readonly #fwb: boolean
+  readonly #protectsTables: boolean
 
   constructor(rules: StageTwoRules) {
-    super(rules.granuleLg2, rules.outputBits, rules.ignoresAf)
+    super(rules.granuleLg2, rules.outputBits, rules)
     this.#xnx = rules.xnx
     this.#fwb = rules.fwb
+    this.#protectsTables = rules.protectsTables
   }
 
   narrow(rights: number, lo: number, hi: number, level: number): number {
     if (level !== 0 && (lo & TABLE_OR_PAGE) !== 0) return rights
-    const data = (lo >>> 6) & 3
+    const isClean = (lo & WRITE_BIT) === 0 && this.isClean(hi)
+    const data = ((lo >>> 6) & 3) | (isClean ? RIGHT.WRITE : 0)
     const xn = (hi >>> 21) & 3
     const executes = this.#xnx ? XNX_RIGHTS[xn] : (xn & 2) === 0 ? 0b100100 : 0
     const memAttr = (lo >>> 2) & 0xf
     const isDevice = (memAttr & (this.#fwb ? 0b0100 : 0b1100)) === 0
-    return data | (data << PRIVILEGED_SHIFT) | executes | (isDevice ? RIGHT.DEVICE : 0)
+    const rest = (isDevice ? RIGHT.DEVICE : 0) | (isClean ? RIGHT.CLEAN : 0)
+    return data | (data << PRIVILEGED_SHIFT) | executes | rest | this.unaccessed(lo)
+  }
+
+  /** Whether the unit's own accesses are refused for the kind of memory. [SMMU 5.2 S2PTW] */
+  isProtected(rights: number): boolean {
+    return this.#protectsTables && (rights & RIGHT.DEVICE) !== 0
+  }
+
+  override flagged(lo: number, hi: number, level: number, ask: number, rights: number): number {
+    if ((ask & ASK.STRUCTURE) !== 0 && this.isProtected(rights)) return lo
+    return super.flagged(lo, hi, level, ask, rights)
   }
 }

@@ -3,7 +3,7 @@
 import { ACCESS } from '../port.js'
 import type { StreamConfig } from './decode-ste.js'
 import type { FaultInfo } from './events.js'
-import { PRIVILEGED_SHIFT, RIGHT } from './formats.js'
+import { ASK, PRIVILEGED_SHIFT, RIGHT, settledRights } from './rights.js'
 
 /** STE.PRIVCFG and INSTCFG: the two values that override what came in. [SMMU 5.2 PRIVCFG] */
 const OVERRIDE = { LOW: 2, HIGH: 3 } as const
@@ -16,12 +16,20 @@ export class Need {
   shift = 0
   /** Any one of the rights is enough: an ATS translation request takes what it is given. */
   isPartial = false
+  /** Writing may make a clean page dirty; else such a page counts as read-only. */
+  mayDirty = true
   /** What the last refusal lacked. */
   missing = 0
 
-  /** The rights as bits of ACCESS, with PRIVILEGED. */
-  get access(): number {
-    return this.shift === 0 ? this.rights : this.rights | ACCESS.PRIVILEGED
+  /** What a walk is told: it says which flags may be set on the way. */
+  get ask(): number {
+    const rights = this.mayDirty ? this.rights : this.rights & ~RIGHT.WRITE
+    return rights | (this.shift === 0 ? 0 : ACCESS.PRIVILEGED) | (this.isPartial ? ASK.ANY : 0)
+  }
+
+  /** The same, of stage 2 for what stage 1 put out: nobody asks there for what stage 1 does not grant. */
+  askBehind(rights: number): number {
+    return this.ask & ((settledRights(rights) >>> this.shift) | ~RIGHT.USER)
   }
 
   /**
@@ -34,11 +42,12 @@ export class Need {
     this.rights = info.ind === 1 ? RIGHT.EXECUTE : info.rnw === 1 ? RIGHT.READ : access & (RIGHT.READ | RIGHT.WRITE)
     this.shift = info.pnu === 1 ? PRIVILEGED_SHIFT : 0
     this.isPartial = false
+    this.mayDirty = true
   }
 
   /** Whether a stage that grants `rights` lets the transaction pass. */
   isMetBy(rights: number): boolean {
-    this.missing = this.rights & ~(rights >>> this.shift)
+    this.missing = this.rights & ~((this.mayDirty ? rights : settledRights(rights)) >>> this.shift)
     return this.isPartial ? this.missing !== this.rights : this.missing === 0
   }
 }

@@ -56,6 +56,7 @@ function altered<F extends Record<string, FieldSpec>>(
 const FULL: IdRegisters = {
   ...DEFAULT,
   IDR0: altered(IDR0, DEFAULT.IDR0, {
+    HTTU: 2,
     Hyp: 1,
     VMW: 1,
     STALL_MODEL: STALL_MODEL.BOTH,
@@ -98,6 +99,7 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
       S1P: 1,
       TTF: [2],
       COHACC: 1,
+      HTTU: 2,
       Hyp: 1,
       NS1ATS: 1,
       ASID16: 1,

@@ -11,8 +11,8 @@ import { topIndexAt, Walker } from '../walk/walker.js'
 import type { ContextConfig, HalfConfig } from './decode-cd.js'
 import type { StreamConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
-import { RIGHT } from './formats.js'
 import type { Need } from './need.js'
+import { makesDirty, RIGHT } from './rights.js'
 import { type StageTwo, WALK_EVENTS } from './stage-two.js'
 import { geometryFlags, TLB_FLAGS, type Tlb } from './tlb.js'
 
@@ -29,6 +29,9 @@ export const END = {
   /** Stage 2 refused the output of stage 1; it knows why. */
   OUTPUT: 4,
 } as const
+
+/** Not an end: the TLB has an entry that is clean, and this is a write. */
+const FIRST_WRITE = -1
 
 /** Stage 1 of whichever transaction is being served; its fields hold the last result. */
 export class StageOne {
@@ -69,31 +72,37 @@ export class StageOne {
     const tlb = this.#tlb
     if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
     const slot = tlb.findVa(context, pageOf(lo, hi))
-    return slot === MISS ? this.#walk(stream, context, half, lo, hi, need) : this.#answer(slot, lo, need)
+    const end = slot === MISS ? FIRST_WRITE : this.#answer(slot, lo, need)
+    return end === FIRST_WRITE ? this.#walk(stream, context, half, lo, hi, need) : end
   }
 
-  /** A TLB entry is checked for every access, and the stage that denies it is told. */
+  /**
+   * A TLB entry is checked for every access, and the stage that denies it is told. FIRST_WRITE where the entry says
+   * that a table in memory must be marked, and so read again. [Arm D8.5.2.1 Hardware management of the dirty state]
+   */
   #answer(slot: number, lo: number, need: Need): number {
     const { va } = this.#tlb
     this.hit = 1
-    this.rights = va.flags[slot] & 0xff
-    this.outputRights = (va.flags[slot] >>> TLB_FLAGS.STAGE_2_SHIFT) & 0xff
+    this.rights = va.flags[slot] & RIGHT.KEPT
+    this.outputRights = (va.flags[slot] >>> TLB_FLAGS.STAGE_2_SHIFT) & RIGHT.KEPT
     this.leafLg2 = va.leafLg2[slot]
     const inLeaf = lo & ((1 << this.leafLg2) - 1)
     this.address = va.address[slot] + inLeaf
     if (!need.isMetBy(this.rights)) return this.#fault(EVENT.F_PERMISSION)
-    if (need.isMetBy(this.outputRights)) return END.OK
-    return this.#stageTwo.deny(va.extra[slot] + inLeaf, END.OUTPUT)
+    if (makesDirty(this.rights, need.ask)) return FIRST_WRITE
+    if (!need.isMetBy(this.outputRights)) return this.#stageTwo.deny(va.extra[slot] + inLeaf, END.OUTPUT)
+    return makesDirty(this.outputRights, need.askBehind(this.rights)) ? FIRST_WRITE : END.OK
   }
 
   /** Stage 1 tables, then stage 2 for what they answer. */
   #walk(stream: StreamConfig, context: ContextConfig, half: HalfConfig, lo: number, hi: number, need: Need): number {
     const { walker } = this
+    this.hit = 0
     this.walked = 1
     const stageTwo = stream.stageTwo === null ? null : this.#stageTwo
     const { format, table, top, granuleLg2 } = half
     const index = topIndexAt(lo, hi, granuleLg2 + (granuleLg2 - 3) * top, half.inputBits)
-    const end = walker.walk(format, stageTwo, table, top, granuleLg2, index, lo, hi, need.access, RIGHT.ALL)
+    const end = walker.walk(format, stageTwo, table, top, granuleLg2, index, lo, hi, need.ask, RIGHT.ALL)
     if (end === WALK.TABLE_STAGE) return END.TABLE
     if (end !== WALK.OK) {
       this.fetchAddress = stageTwo === null ? walker.entryAddress : stageTwo.tableAddress
@@ -106,7 +115,7 @@ export class StageOne {
     const ipa = walker.address + (lo & ((1 << walker.leafLg2) - 1))
     this.address = ipa
     if (stageTwo !== null) {
-      if (!stageTwo.translate(ipa)) return END.OUTPUT
+      if (!stageTwo.translate(ipa, need.askBehind(walker.rights))) return END.OUTPUT
       if (!need.isMetBy(stageTwo.rights)) return stageTwo.deny(ipa, END.OUTPUT)
       this.address = stageTwo.address
       this.leafLg2 = Math.min(walker.leafLg2, stageTwo.leafLg2)

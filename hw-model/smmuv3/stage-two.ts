@@ -10,7 +10,7 @@ import { type TableStage, WALK } from '../walk/format.js'
 import { topIndexAt, Walker } from '../walk/walker.js'
 import type { StageTwoConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
-import { RIGHT } from './formats.js'
+import { ASK, makesDirty, RIGHT } from './rights.js'
 import { geometryFlags, type Tlb } from './tlb.js'
 
 /** The event for each way a walk can end. TABLE_STAGE is not one of a stage's own. */
@@ -59,10 +59,9 @@ export class StageTwo implements TableStage {
 
   /** An access to a CD, an L1CD or a stage 1 table: a data access, whatever the device wanted. */
   translateTable(address: number, write: boolean): boolean {
-    if (!this.translate(address)) return false
     const right = write ? RIGHT.WRITE : RIGHT.READ
-    const isProtected = (this.rights & RIGHT.DEVICE) !== 0 && this.#config?.protectsTables === true
-    if ((this.rights & right) === 0 || isProtected) {
+    if (!this.translate(address, right | ASK.STRUCTURE)) return false
+    if ((this.rights & right) === 0 || this.#config?.format.isProtected(this.rights) === true) {
       this.event = EVENT.F_PERMISSION
       this.ttrnw = write ? 0 : 1
       return false
@@ -71,8 +70,12 @@ export class StageTwo implements TableStage {
     return true
   }
 
-  /** Translates an IPA and answers the rights; the caller checks them. False with `event` set when nothing maps it. */
-  translate(ipa: number): boolean {
+  /**
+   * Translates an IPA and answers the rights; the caller checks them. False with `event` set when nothing maps it.
+   *
+   * @param ask bits of ACCESS and ASK, for the flags
+   */
+  translate(ipa: number, ask: number): boolean {
     const config = this.#config as StageTwoConfig
     this.ipa = ipa
     if (ipa >= 2 ** config.inputBits) return this.#fail(EVENT.F_TRANSLATION)
@@ -81,10 +84,11 @@ export class StageTwo implements TableStage {
     const tag = this.#tlb.ipaTag(config.vmid)
     const slot = cache.find(tag, page)
     const lo = lowWord(ipa)
-    if (slot !== MISS) {
+    // A first write must reach the entry in memory, which may say something else by now. [Arm D8.5.2.1]
+    if (slot !== MISS && !makesDirty(cache.flags[slot], ask)) {
       cache.hits++
       this.leafLg2 = cache.leafLg2[slot]
-      this.rights = cache.flags[slot] & 0xff
+      this.rights = cache.flags[slot] & RIGHT.KEPT
       this.address = cache.address[slot] + (lo & ((1 << this.leafLg2) - 1))
       return true
     }
@@ -94,7 +98,7 @@ export class StageTwo implements TableStage {
     const shift = config.granuleLg2 + (config.granuleLg2 - 3) * config.top
     const index = topIndexAt(lo, hi, shift, config.inputBits)
     const { format, table, top, granuleLg2 } = config
-    const end = walker.walk(format, null, table, top, granuleLg2, index, lo, hi, 0, RIGHT.ALL)
+    const end = walker.walk(format, null, table, top, granuleLg2, index, lo, hi, ask, RIGHT.ALL)
     if (end !== WALK.OK) {
       this.fetchAddress = walker.entryAddress
       return this.#fail(WALK_EVENTS[end])
@@ -102,6 +106,8 @@ export class StageTwo implements TableStage {
     this.leafLg2 = walker.leafLg2
     this.rights = walker.rights
     this.address = walker.address + (lo & ((1 << walker.leafLg2) - 1))
+    // What a refused access did not flag. [Arm D8.5.1 The Access flag]
+    if ((walker.rights & RIGHT.UNACCESSED) !== 0) return true
     const first = page - (page % 2 ** (walker.leafLg2 - PAGE_LG2))
     const flags = walker.rights | geometryFlags(granuleLg2, walker.level)
     cache.fill(tag, 0, first as Page, walker.leafLg2, walker.address, flags, 0)

@@ -16,14 +16,14 @@ import { isVmid, SPACE } from './stream-world.js'
 
 /** Where the parts of an entry's flags stand. */
 export const TLB_FLAGS = {
-  /** Stage 1 rights [7:0], stage 2 rights [15:8]. */
-  STAGE_2_SHIFT: 8,
-  /** Granule as commands code it (TG), [17:16]. */
-  TG_SHIFT: 16,
-  TG_MASK: 3 << 16,
-  /** Level as commands code it (TTL), [19:18]; level 0 has no code and stands as 0. */
-  TTL_SHIFT: 18,
-  TTL_MASK: 3 << 18,
+  /** Stage 1 rights [8:0], stage 2 rights [17:9]. */
+  STAGE_2_SHIFT: 9,
+  /** Granule as commands code it (TG), [19:18]. */
+  TG_SHIFT: 18,
+  TG_MASK: 3 << 18,
+  /** Level as commands code it (TTL), [21:20]; level 0 has no code and stands as 0. */
+  TTL_SHIFT: 20,
+  TTL_MASK: 3 << 20,
 } as const
 
 /** Names of VA tags: space * 2^18 + ASID, or + GLOBAL + ASET. */

@@ -19,11 +19,11 @@ import type { StreamConfig } from './decode-ste.js'
 import { CLASS, EVENT } from './event-records.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
-import { RIGHT } from './formats.js'
 import { Need } from './need.js'
 import { S1DSS } from './records.js'
 import type { RegisterFile } from './register-file.js'
 import { GBPA, OFFSET } from './registers.js'
+import { RIGHT, settledRights } from './rights.js'
 import { END, StageOne } from './stage-one.js'
 import { StageTwo } from './stage-two.js'
 import type { Tlb } from './tlb.js'
@@ -170,7 +170,7 @@ export class Translator {
     }
     const { stageTwo } = this
     const hitsBefore = this.#tlb.ipa.hits
-    if (!stageTwo.translate((transaction.hi >>> 0) * TWO32 + (transaction.lo >>> 0))) {
+    if (!stageTwo.translate((transaction.hi >>> 0) * TWO32 + (transaction.lo >>> 0), this.need.ask)) {
       this.verdicts.stageTwo(outcome, stream, this.stageTwo, CLASS.IN)
       return
     }
@@ -183,7 +183,7 @@ export class Translator {
       this.verdicts.stageTwo(outcome, stream, stageTwo, CLASS.IN)
       return
     }
-    this.#finish(outcome, stageTwo.address, stageTwo.leafLg2, stageTwo.rights)
+    this.#finish(outcome, stageTwo.address, stageTwo.leafLg2, settledRights(stageTwo.rights))
   }
 
   /** The VA through stage 1, and what it puts out through stage 2. */
@@ -194,9 +194,11 @@ export class Translator {
     this.hits += stageOne.hit
     this.misses += stageOne.walked
     switch (end) {
-      case END.OK:
-        this.#finish(outcome, stageOne.address, stageOne.leafLg2, stageOne.rights & stageOne.outputRights)
+      case END.OK: {
+        const rights = settledRights(stageOne.rights) & settledRights(stageOne.outputRights)
+        this.#finish(outcome, stageOne.address, stageOne.leafLg2, rights)
         return
+      }
       case END.STAGE_1:
         if (stageOne.event === EVENT.F_PERMISSION) this.#noteMissing()
         this.verdicts.stageOne(outcome, context, stageOne.event)

@@ -332,7 +332,7 @@ describe('configuration', () => {
 
 describe('ID registers', () => {
   it.each([
-    ['HTTU', { IDR0: 0x80 }],
+    ['HTTU', { IDR0: 0xc0 }],
     ['ATS', { IDR0: 0x400 }],
     ['PRI', { IDR0: 0x10000 }],
     ['STALL_MODEL', { IDR0: 0x3000000 }],
