@@ -1,0 +1,86 @@
+/**
+ * One epoch: a random world, both units programmed for it, and a fixed number of cases. It depends on the seed, on its
+ * number and on nothing that happened before, so that a case can be made again.
+ */
+
+import { type IdRegisters, OFFSET } from '../../../hw-model/smmuv3/index.js'
+import { Rng } from '../../simulation/rng.js'
+import { CommandQueue } from './command-queue.js'
+import { COMMANDS } from './commands.js'
+import { PLACE, type Ram } from './ram.js'
+import { CHAPTERS, type Scene } from './scenes.js'
+import { type Epoch, Session } from './session.js'
+import { WorldBuilder } from './world.js'
+
+/** Cases of an epoch. */
+export const EPOCH_CASES = 100
+
+/** One epoch in four has a two-level stream table. */
+const TWO_LEVEL_OF = 4
+
+const SMMUEN = 1n
+const QUEUES = 0b1100n
+
+/** Whether an epoch has a two-level stream table: the reference never goes back to a linear one. */
+export const isTwoLevelEpoch = (number: number): boolean => number % TWO_LEVEL_OF === TWO_LEVEL_OF - 1
+
+/** Lives an epoch in our unit, and notes it for the reference. */
+export function makeEpoch(
+  ram: Ram,
+  id: IdRegisters,
+  bars: readonly number[],
+  seed: number,
+  number: number,
+  tells = false,
+): Epoch {
+  const rng = new Rng(seed, number)
+  const isTwoLevel = isTwoLevelEpoch(number)
+  ram.clear()
+  const world = new WorldBuilder(ram, rng).build(isTwoLevel)
+  const session = new Session(ram, id, bars, tells)
+  // Both queues' memory is zero when they start.
+  for (let at: number = PLACE.COMMANDS; at < PLACE.EVENTS + 0x2000; at += 4096) ram.touch(at)
+  session.begin()
+  session.write(OFFSET.CR0, 4, 0n)
+  session.write(OFFSET.CR1, 4, BigInt(rng.int(0x1000)))
+  session.write(OFFSET.CR2, 4, rng.chance(0.98) ? 2n : 0n)
+  session.registers.recordsBadStreams = (session.read(OFFSET.CR2) & 2) !== 0
+  const strtab = isTwoLevel ? (1 << 16) | (world.split << 6) | world.log2Size : world.log2Size
+  session.write(OFFSET.STRTAB_BASE, 8, BigInt(PLACE.STREAMS))
+  session.write(OFFSET.STRTAB_BASE_CFG, 4, BigInt(strtab))
+  const { log2Size, split } = world
+  Object.assign(session.registers, { strtabBase: PLACE.STREAMS, log2Size, split, twoLevel: isTwoLevel })
+  const queue = new CommandQueue(session, rng.between(5, 6))
+  // At most one record a case, so it never fills up.
+  session.eventQueue(7, rng.int(256))
+  session.write(OFFSET.CR0, 4, QUEUES)
+  queue.settle()
+  queue.run([COMMANDS.cfgiAll(), COMMANDS.nsnhAll()])
+  session.write(OFFSET.CR0, 4, QUEUES | SMMUEN)
+  session.registers.enabled = true
+  session.check(OFFSET.CR0ACK, 'CR0ACK')
+  const scene: Scene = { rng, world, session, queue, isFull: () => session.cases.length >= EPOCH_CASES }
+  const total = CHAPTERS.reduce((sum, { weight }) => sum + weight, 0)
+  // Some worlds forbid almost every access: one that goes nowhere is left.
+  for (let turns = 0; session.cases.length < EPOCH_CASES && turns < 20 * EPOCH_CASES; turns++) {
+    let roll = rng.int(total)
+    const chapter = CHAPTERS.find(({ weight }) => {
+      roll -= weight
+      return roll < 0
+    })
+    chapter?.tell(scene)
+    tidyUp(scene)
+  }
+  session.drop()
+  session.write(OFFSET.CR0, 4, 0b1000n)
+  queue.finish()
+  session.write(OFFSET.CR0, 4, 0n)
+  return session.end(isTwoLevel)
+}
+
+/** Both forget everything before the reference would, and after a case whose answers may differ as a whole. */
+function tidyUp({ session, queue, isFull }: Scene): void {
+  if (isFull() || !session.isNearlyFull) return
+  queue.run([COMMANDS.nsnhAll()], 'the reference would soon forget by itself')
+  session.emptied()
+}
