@@ -74,7 +74,10 @@ export class Outcome {
   leafLg2 = 12
   /** Bits of ACCESS that the translation grants to this kind of request; 0 for a translation request that got none. */
   rights = 0
-  /** SMMUv3: event number [SMMU 7.3]. VT-d: fault reason [VTD 7.1.3]. Holds when status is FAULT or PENDING. */
+  /**
+   * SMMUv3: event number [SMMU 7.3]. VT-d: fault reason [VTD 7.1.3]. Holds when status is FAULT or PENDING; of a translation request
+   * that is UNSUPPORTED or COMPLETER_ABORT, what was recorded, or 0.
+   */
   fault = 0
   /** 1 when the translation cache answered, 0 when tables were walked. */
   hit = 0

@@ -4,10 +4,11 @@ import type { ContextConfig } from './decode-cd.js'
 import { EVENT } from './event-records.js'
 import { addressBits, type Features, STALL_MODEL } from './features.js'
 import { StageTwoFormat } from './formats.js'
-import { CONFIG, S1FMT, STE } from './records.js'
+import { CONFIG, EATS, S1FMT, STE } from './records.js'
 import { isVmid, SPACE } from './stream-world.js'
 
 const { V, Config, S1Fmt, S1ContextPtr, S1CDMax, S1DSS, S1STALLD, STRW, S2FWB, PRIVCFG, INSTCFG } = STE
+const { PPAR } = STE
 const { S2VMID, S2T0SZ, S2SL0, S2TG, S2PS, S2AA64, S2ENDI, S2AFFD, S2PTW, S2HD, S2HA, S2S, S2R, S2TTB } = STE
 
 /** Granule by STE.S2TG and CD.TG0; 0 is reserved. */
@@ -54,6 +55,10 @@ export class StreamConfig {
   cdMaxLg2 = 0
   /** S1STALLD: a CD may not stall. */
   stallDisabled = false
+  /** One of EATS. Split-stage ATS is off as long as CR0.ATSCHK is 0. */
+  eats: number = EATS.OFF
+  /** PPAR: an automatic answer to a page request carries its PASID. */
+  answersWithPasid = false
   privcfg = 0
   instcfg = 0
   /** Whose its translations are: a VMID, which is 0 where the unit has no stage 2, or one of SPACE. */
@@ -81,6 +86,7 @@ export function decodeSte(words: Int32Array, sid: number, features: Features, e2
 /** Answers why it is ILLEGAL, or LEGAL. */
 function decode(ste: Int32Array, config: StreamConfig, features: Features, e2h: boolean): string {
   if (V.get(ste, 0) === 0) return 'V is 0'
+  config.answersWithPasid = PPAR.get(ste, 0) === 1
   const kind = Config.get(ste, 0)
   config.aborts = (kind & 0b100) === 0
   if (config.aborts) return LEGAL
@@ -88,6 +94,10 @@ function decode(ste: Int32Array, config: StreamConfig, features: Features, e2h: 
   const stage2 = (kind & 0b010) !== 0
   if (config.stage1 && !features.stage1) return 'Config asks for stage 1, and IDR0.S1P is 0'
   if (stage2 && !features.stage2) return 'Config asks for stage 2, and IDR0.S2P is 0'
+  if (features.ats && kind !== CONFIG.BYPASS) {
+    const why = decodeEats(ste, config, kind, features)
+    if (why !== LEGAL) return why
+  }
   if (features.permissionOverride) {
     config.privcfg = PRIVCFG.get(ste, 0)
     config.instcfg = INSTCFG.get(ste, 0)
@@ -114,6 +124,21 @@ function decodeSpace(ste: Int32Array, config: StreamConfig, kind: number, featur
   if ((strw & 1) === 1) return 'STRW is reserved'
   if (strw !== STRW_EL1) config.space = e2h ? SPACE.EL2_E2H : SPACE.EL2
   else if (features.stage2) config.space = S2VMID.get(ste, 0)
+  return LEGAL
+}
+
+/** Whether ATS is on. Stage 2 that stalls has no ATS, and split-stage ATS has two stages. [SMMU 5.2 EATS] */
+function decodeEats(ste: Int32Array, config: StreamConfig, kind: number, features: Features): string {
+  const eats = STE.EATS.get(ste, 0)
+  const stalls = S2S.get(ste, 0) === 1
+  if (eats === EATS.SPLIT) {
+    if (kind !== CONFIG.NESTED) return 'EATS asks for split-stage ATS, which needs both stages'
+    if (stalls) return 'EATS asks for split-stage ATS, and S2S is 1'
+    if (features.ns1ats) return 'EATS asks for split-stage ATS, and IDR0.NS1ATS has none'
+  }
+  if (eats === EATS.FULL && stalls && (kind & 0b010) !== 0) return 'EATS asks for ATS, and S2S is 1'
+  // 0b11 needs Device Permission Tables, and is off without them.
+  config.eats = eats === EATS.FULL || eats === EATS.SPLIT ? eats : EATS.OFF
   return LEGAL
 }
 

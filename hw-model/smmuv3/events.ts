@@ -170,13 +170,16 @@ export function compose(record: Int32Array, event: number, info: FaultInfo): voi
   if (event === EVENT.F_PERMISSION && info.class === 1) TTRnW.set(record, 0, info.ttrnw)
 }
 
-/** A request for one translation unit, which always asks to read. [SMMU 7.3.6 F_BAD_ATS_TREQ] */
-function setRequest(record: Int32Array, { access, lo, hi }: FaultInfo): void {
+/**
+ * A request for one translation unit, which always asks to read; only a PASID brings the wish to execute and privilege.
+ * [SMMU 7.3.6 F_BAD_ATS_TREQ]
+ */
+function setRequest(record: Int32Array, { ssv, access, lo, hi }: FaultInfo): void {
   const { R, W, X, P, Span } = F_BAD_ATS_TREQ
   R.set(record, 0, 1)
   W.set(record, 0, (access & ACCESS.WRITE) === 0 ? 0 : 1)
-  X.set(record, 0, (access & ACCESS.EXECUTE) === 0 ? 0 : 1)
-  P.set(record, 0, (access & ACCESS.PRIVILEGED) === 0 ? 0 : 1)
+  X.set(record, 0, ssv === 0 || (access & ACCESS.EXECUTE) === 0 ? 0 : 1)
+  P.set(record, 0, ssv === 0 || (access & ACCESS.PRIVILEGED) === 0 ? 0 : 1)
   Span.set(record, 0, 1)
   record[INPUT] = lo & -4096
   record[INPUT + 1] = hi

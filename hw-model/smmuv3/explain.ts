@@ -4,7 +4,17 @@
  */
 
 import type { Memory } from '../memory/memory.js'
-import { type Invalidation, NO_PASID, Outcome, REQUEST, STATUS, type Transaction, type WalkTrace } from '../port.js'
+import {
+  ACCESS,
+  type Invalidation,
+  NO_PASID,
+  Outcome,
+  REQUEST,
+  STATUS,
+  type Transaction,
+  type WalkStep,
+  type WalkTrace,
+} from '../port.js'
 import { rightsText, sizeText } from '../walk/describe.js'
 import type { Configurations } from './config.js'
 import type { ContextConfig } from './decode-cd.js'
@@ -12,7 +22,7 @@ import { entryTrace } from './entry-steps.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
 import type { RegisterFile } from './register-file.js'
-import { CR2, OFFSET } from './registers.js'
+import { CR0, CR2, OFFSET } from './registers.js'
 import { effectiveHigh } from './stage-one.js'
 import { isVmid, SPACE } from './stream-world.js'
 import type { Tlb } from './tlb.js'
@@ -55,6 +65,10 @@ export function explain(parts: Parts, transaction: Transaction, outcome: Outcome
   stageTwo.walker.trace = entryTrace(2, entries)
   translator.translate(transaction, outcome)
   if (outcome.status !== STATUS.OK) return
+  if (transaction.type === REQUEST.TRANSLATION) {
+    if (outcome.rights !== 0) trace.step(completionStep(outcome, translator.ats.isSplit))
+    return
+  }
   trace.step({
     what: 'output',
     address: outcome.address,
@@ -65,14 +79,31 @@ export function explain(parts: Parts, transaction: Transaction, outcome: Outcome
   })
 }
 
+/** What a translation request is answered with. */
+function completionStep({ address, leafLg2, rights }: Outcome, isSplit: boolean): WalkStep {
+  const executes = (rights & ACCESS.EXECUTE) === 0 ? '' : ', to execute too'
+  return {
+    what: 'completion',
+    verdict: `granted: ${sizeText(leafLg2)}, ${rightsText(rights)}${executes}`,
+    target: { space: isSplit ? 'ipa' : 'pa', address },
+    citation: '[SMMU 3.9.1.2 Responses to ATS Translation Requests]',
+  }
+}
+
 /** What the caches alone answer. False where something that is needed is not cached. */
 export function peek(parts: Parts, transaction: Transaction, outcome: Outcome): boolean {
-  // Without translation no cache is asked.
-  if (!parts.registers.enabled || transaction.type !== REQUEST.UNTRANSLATED) return false
+  if (!asksCaches(parts, transaction.type)) return false
   const { configs, tlb, translator } = dry(parts, EVERYTHING)
   if (configs.stream(transaction.rid >>> 0) === null) return false
   translator.translate(transaction, outcome)
   return configs.misses === 0 && translator.misses === 0 && tlb.ipa.misses === 0
+}
+
+/** Without translation no cache is asked. */
+function asksCaches({ registers, features }: Parts, type: number): boolean {
+  if (!registers.enabled) return false
+  if (type === REQUEST.UNTRANSLATED) return true
+  return features.ats && (type === REQUEST.TRANSLATION || registers.isOn(CR0.ATSCHK))
 }
 
 /** Sets of commands, the smaller before the larger, and what each of them leaves in the caches. */

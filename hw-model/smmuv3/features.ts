@@ -72,6 +72,8 @@ export interface Features {
   readonly oasBits: number
   /** One bit a supported granule: 1 << 12, 1 << 14, 1 << 16. */
   readonly granules: number
+  /** log2 of the smallest granule, which is the Smallest Translation Unit of ATS. [SMMU 3.9.1 ATS Interface] */
+  readonly smallestGranuleLg2: number
   /** Minor revision of the architecture: 1 is SMMUv3.1. */
   readonly minor: number
 }
@@ -89,6 +91,8 @@ export const addressBits = (code: number): number => ADDRESS_BITS[code & 7]
 export function featuresOf(id: IdRegisters): Features {
   const words = Int32Array.of(id.IDR0, id.IDR1, id.IDR3, id.IDR5)
   const [at0, at1, at3, at5] = [0, 1, 2, 3]
+  const granules =
+    (IDR5.GRAN4K.get(words, at5) << 12) | (IDR5.GRAN16K.get(words, at5) << 14) | (IDR5.GRAN64K.get(words, at5) << 16)
   return {
     stage1: IDR0.S1P.get(words, at0) === 1,
     stage2: IDR0.S2P.get(words, at0) === 1,
@@ -126,8 +130,8 @@ export function featuresOf(id: IdRegisters): Features {
     vax: IDR5.VAX.get(words, at5),
     priQueueLg2: IDR1.PRIQS.get(words, at1),
     oasBits: addressBits(IDR5.OAS.get(words, at5)),
-    granules:
-      (IDR5.GRAN4K.get(words, at5) << 12) | (IDR5.GRAN16K.get(words, at5) << 14) | (IDR5.GRAN64K.get(words, at5) << 16),
+    granules,
+    smallestGranuleLg2: 31 - Math.clz32(granules & -granules),
     minor: id.AIDR & 0xf,
   }
 }

@@ -20,6 +20,12 @@ export class Need {
   mayDirty = true
   /** What the last refusal lacked. */
   missing = 0
+  /** A translation request asks to execute. */
+  #wantsExecute = false
+  /** What executing needs besides reading, once INSTCFG made one of them the other. */
+  #executeRight: number = RIGHT.EXECUTE
+  /** What reading needs: RIGHT.EXECUTE where INSTCFG makes every read an instruction fetch. */
+  #readRight: number = RIGHT.READ
 
   /** What a walk is told: it says which flags may be set on the way. */
   get ask(): number {
@@ -43,6 +49,34 @@ export class Need {
     this.shift = info.pnu === 1 ? PRIVILEGED_SHIFT : 0
     this.isPartial = false
     this.mayDirty = true
+  }
+
+  /**
+   * Settles what an ATS translation request takes: whatever it is given. `access` holds READ, always; WRITE unless it
+   * said No Write; EXECUTE and PRIVILEGED as it asked. [SMMU 13.7.1 Permission attributes granted in completions]
+   */
+  settleRequest(stream: StreamConfig, access: number, info: FaultInfo): void {
+    if (stream.privcfg >= OVERRIDE.LOW) info.pnu = stream.privcfg & 1
+    if (stream.instcfg >= OVERRIDE.LOW) info.ind = stream.instcfg & 1
+    this.#wantsExecute = (access & ACCESS.EXECUTE) !== 0
+    this.#readRight = stream.instcfg === OVERRIDE.HIGH ? RIGHT.EXECUTE : RIGHT.READ
+    this.#executeRight = stream.instcfg >= OVERRIDE.LOW ? this.#readRight : RIGHT.EXECUTE
+    this.rights = this.#readRight | (access & RIGHT.WRITE)
+    this.shift = info.pnu === 1 ? PRIVILEGED_SHIFT : 0
+    this.isPartial = true
+    this.mayDirty = true
+  }
+
+  /**
+   * Bits of ACCESS that a translation request gets where the stages leave `rights`. To execute is granted with reading
+   * alone, so an execute-only page gives nothing. A request that said No Write is not granted writing, though it might.
+   */
+  granted(rights: number): number {
+    const row = rights >>> this.shift
+    const writable = row & this.rights & RIGHT.WRITE
+    if ((row & this.#readRight) === 0) return writable
+    const executes = this.#wantsExecute && (row & this.#executeRight) !== 0
+    return writable | ACCESS.READ | (executes ? ACCESS.EXECUTE : 0)
   }
 
   /** Whether a stage that grants `rights` lets the transaction pass. */

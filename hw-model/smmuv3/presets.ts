@@ -58,7 +58,9 @@ const FULL: IdRegisters = {
   IDR0: altered(IDR0, DEFAULT.IDR0, {
     HTTU: 2,
     Hyp: 1,
+    ATS: 1,
     VMW: 1,
+    ATSRECERR: 1,
     STALL_MODEL: STALL_MODEL.BOTH,
   }),
   IDR5: altered(IDR5, DEFAULT.IDR5, {
@@ -101,6 +103,7 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
       COHACC: 1,
       HTTU: 2,
       Hyp: 1,
+      ATS: 1,
       NS1ATS: 1,
       ASID16: 1,
       MSI: 1,
@@ -109,6 +112,7 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
       VMID16: 1,
       CD2L: 1,
       TTENDIAN: [2],
+      ATSRECERR: 1,
       STALL_MODEL: 2,
       TERM_MODEL: 1,
       ST_LEVEL: 1,
@@ -172,6 +176,10 @@ function checkTogether(id: IdRegisters): void {
   }
   if (stages < 2 && IDR0.Hyp.get(words, 0) === 1) throw new RangeError('IDR0.Hyp goes with S1P = 1 and S2P = 1')
   if (IDR0.S2P.get(words, 0) === 0 && IDR0.VMW.get(words, 0) === 1) throw new RangeError('IDR0.VMW goes with S2P = 1')
+  const needsAts = (['PRI', 'ATSRECERR'] as const).find((field) => IDR0[field].get(words, 0) === 1)
+  if (needsAts !== undefined && IDR0.ATS.get(words, 0) === 0) {
+    throw new RangeError(`IDR0.${needsAts} = 1 goes with IDR0.ATS = 1`)
+  }
 }
 
 /** [SMMU 6.3.1 SMMU_IDR0] [SMMU 6.3.6 SMMU_IDR5] */

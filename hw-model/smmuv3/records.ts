@@ -116,6 +116,13 @@ export const S1DSS = {
   SSID0: 0b10,
 } as const
 
+/** STE.EATS; 0b11 is full ATS with Device Permission Tables, which IDR3.DPT = 0 makes OFF. [SMMU 5.2 Stream Table Entry] */
+export const EATS = {
+  OFF: 0b00,
+  FULL: 0b01,
+  SPLIT: 0b10,
+} as const
+
 /** STE.S1Fmt. [SMMU 5.2 Stream Table Entry] */
 export const S1FMT = {
   LINEAR: 0b00,

@@ -4,7 +4,7 @@
  */
 
 import type { IdRegisters } from './features.js'
-import { type CR0, type GERROR, OFFSET, PAGE_1 } from './registers.js'
+import { type CR0, CR2, type GERROR, OFFSET, PAGE_1 } from './registers.js'
 
 /** Words kept: the first 4 KiB of page 0. */
 const WORDS = 1024
@@ -43,6 +43,16 @@ export class RegisterFile {
   /** A one-bit field of CR0 as acknowledged. */
   isOn(field: (typeof CR0)['CMDQEN']): boolean {
     return field.get(this.words, OFFSET.CR0ACK >>> 2) === 1
+  }
+
+  /** Errors that ATS and PRI meet in the configuration are recorded. [SMMU 6.3.12 SMMU_CR2 REC_CFG_ATS] */
+  get wantsAtsRecords(): boolean {
+    return CR2.REC_CFG_ATS.get(this.words, OFFSET.CR2 >>> 2) === 1
+  }
+
+  /** Streams that do not exist are recorded. [SMMU 6.3.12 SMMU_CR2 RECINVSID] */
+  get wantsUnknownStreams(): boolean {
+    return CR2.RECINVSID.get(this.words, OFFSET.CR2 >>> 2) === 1
   }
 
   /** Whether a global error is active: GERROR and GERRORN differ. [SMMU 6.3.19 SMMU_GERROR] */

@@ -11,9 +11,8 @@ import type { Stalls } from './stalls.js'
 
 /** CR0 bits that every unit has. */
 const CR0_BITS = mask(CR0.SMMUEN, CR0.EVENTQEN, CR0.CMDQEN)
-const VMW_BITS = mask(CR0.VMW)
+/** CR2 bits that every unit has. */
 const CR2_BITS = mask(CR2.RECINVSID, CR2.PTM)
-const E2H_BIT = mask(CR2.E2H)
 const IRQ_BITS = mask(IRQ_CTRL.GERROR_IRQEN, IRQ_CTRL.EVENTQ_IRQEN)
 const QUEUE_ATTRIBUTES = mask(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH)
 const TABLE_ATTRIBUTES = mask(CR1.TABLE_IC, CR1.TABLE_OC, CR1.TABLE_SH)
@@ -28,12 +27,19 @@ export class RegisterWrites {
   readonly #features: Features
   readonly #commands: CommandQueue
   readonly #stalls: Stalls
+  readonly #cr0Bits: number
+  readonly #cr2Bits: number
 
   constructor(registers: RegisterFile, features: Features, commands: CommandQueue, stalls: Stalls) {
     this.#registers = registers
     this.#features = features
     this.#commands = commands
     this.#stalls = stalls
+    const { ats, atsRecordsErrors, vmw, hyp } = features
+    const vmwBits = vmw ? mask(CR0.VMW) : 0
+    this.#cr0Bits = CR0_BITS | vmwBits | (ats ? mask(CR0.ATSCHK) : 0)
+    const e2hBit = hyp ? mask(CR2.E2H) : 0
+    this.#cr2Bits = CR2_BITS | e2hBit | (atsRecordsErrors ? mask(CR2.REC_CFG_ATS) : 0)
   }
 
   /** Writes one word by the rules of its register; those not named are read-only or reserved, and ignore writes. */
@@ -48,7 +54,7 @@ export class RegisterWrites {
         this.#writeCr1(value)
         return
       case OFFSET.CR2:
-        if (!registers.enabled) registers.set(at, value & (CR2_BITS | (this.#features.hyp ? E2H_BIT : 0)))
+        if (!registers.enabled) registers.set(at, value & this.#cr2Bits)
         return
       case OFFSET.GBPA:
         // Applied at once, so Update never reads as 1. [SMMU 6.3.14 SMMU_GBPA]
@@ -118,7 +124,7 @@ export class RegisterWrites {
    * [SMMU 6.3.9 SMMU_CR0]
    */
   #writeCr0(value: number): void {
-    const next = value & (CR0_BITS | (this.#features.vmw ? VMW_BITS : 0))
+    const next = value & this.#cr0Bits
     const wasEnabled = this.#registers.enabled
     this.#registers.set(OFFSET.CR0, next)
     this.#registers.set(OFFSET.CR0ACK, next)

@@ -36,6 +36,8 @@ const FIRST_WRITE = -1
 /** Stage 1 of whichever transaction is being served; its fields hold the last result. */
 export class StageOne {
   address = 0
+  /** What stage 1 put out; with stage 2, an IPA. */
+  ipa = 0
   leafLg2 = 0
   /** What stage 1 grants. */
   rights = 0
@@ -88,9 +90,10 @@ export class StageOne {
     this.leafLg2 = va.leafLg2[slot]
     const inLeaf = lo & ((1 << this.leafLg2) - 1)
     this.address = va.address[slot] + inLeaf
+    this.ipa = va.extra[slot] + inLeaf
     if (!need.isMetBy(this.rights)) return this.#fault(EVENT.F_PERMISSION)
     if (makesDirty(this.rights, need.ask)) return FIRST_WRITE
-    if (!need.isMetBy(this.outputRights)) return this.#stageTwo.deny(va.extra[slot] + inLeaf, END.OUTPUT)
+    if (!need.isMetBy(this.outputRights)) return this.#stageTwo.deny(this.ipa, END.OUTPUT)
     return makesDirty(this.outputRights, need.askBehind(this.rights)) ? FIRST_WRITE : END.OK
   }
 
@@ -114,6 +117,7 @@ export class StageOne {
     if (!need.isMetBy(walker.rights)) return this.#fault(EVENT.F_PERMISSION)
     const ipa = walker.address + (lo & ((1 << walker.leafLg2) - 1))
     this.address = ipa
+    this.ipa = ipa
     if (stageTwo !== null) {
       if (!stageTwo.translate(ipa, need.askBehind(walker.rights))) return END.OUTPUT
       if (!need.isMetBy(stageTwo.rights)) return stageTwo.deny(ipa, END.OUTPUT)

@@ -17,6 +17,7 @@ const CONFIGS: readonly string[] = [
 ]
 const FORMATS = ['one level', 'two levels, 4 KiB leaves', 'two levels, 64 KiB leaves', 'one level'] as const
 const NO_SUBSTREAM = ['terminate', 'bypass stage 1', 'use SubstreamID 0', 'terminate'] as const
+const ATS = ['off', 'full', 'split-stage', 'off'] as const
 const OVERRIDES = { PRIVCFG: ['unprivileged', 'privileged'], INSTCFG: ['data', 'instruction'] } as const
 /** TG0 and S2TG, and TG1, which has codes of its own. */
 const GRANULES = ['4 KiB', '64 KiB', '16 KiB', 'reserved'] as const
@@ -63,6 +64,7 @@ function steTexts(words: Int32Array, { space }: StreamConfig): Record<string, st
   const texts: Record<string, string> = {
     Config: CONFIGS[STE.Config.get(words, 0)],
     S1CDMax: cds === 0 ? 'one CD, no substreams' : `${2 ** cds} CDs`,
+    EATS: `ATS: ${ATS[STE.EATS.get(words, 0)]}`,
     S2T0SZ: `${s2bits}-bit IPAs`,
     S2TG: GRANULES[STE.S2TG.get(words, 0)],
     S2PS: `${addressBits(STE.S2PS.get(words, 0))}-bit outputs`,

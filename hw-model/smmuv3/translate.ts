@@ -12,7 +12,8 @@
 
 import { TWO32 } from '../bits/address.js'
 import type { Memory } from '../memory/memory.js'
-import { NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
+import { type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
+import { ADMISSION, Ats } from './ats.js'
 import type { Configurations } from './config.js'
 import type { ContextConfig } from './decode-cd.js'
 import type { StreamConfig } from './decode-ste.js'
@@ -20,18 +21,14 @@ import { CLASS, EVENT } from './event-records.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
 import { Need } from './need.js'
-import { S1DSS } from './records.js'
 import type { RegisterFile } from './register-file.js'
 import { GBPA, OFFSET } from './registers.js'
 import { RIGHT, settledRights } from './rights.js'
 import { END, StageOne } from './stage-one.js'
 import { StageTwo } from './stage-two.js'
+import { chooseContext, STAGE_1_OFF } from './substreams.js'
 import type { Tlb } from './tlb.js'
 import { Verdicts } from './verdicts.js'
-
-/** How the substream rules send a transaction on. */
-const STAGE_1_OFF = -1
-const REFUSED = -2
 
 /** The pipeline of one unit, or of one dry run. */
 export class Translator {
@@ -42,6 +39,7 @@ export class Translator {
   readonly stageOne: StageOne
   readonly stageTwo: StageTwo
   readonly verdicts: Verdicts
+  readonly ats: Ats
   readonly #registers: RegisterFile
   readonly #features: Features
   readonly #configs: Configurations
@@ -63,6 +61,8 @@ export class Translator {
     this.#configs = configs
     this.#tlb = tlb
     this.verdicts = new Verdicts(registers, sink)
+    const { stageOne, stageTwo, need, verdicts } = this
+    this.ats = new Ats(registers, features, configs, tlb, stageOne, stageTwo, need, verdicts)
   }
 
   /** Ends a transaction in `outcome`. */
@@ -73,7 +73,8 @@ export class Translator {
     const sid = transaction.rid >>> 0
     this.verdicts.begin(transaction, sid)
     if (transaction.type !== REQUEST.UNTRANSLATED) {
-      this.#refuseAts(transaction.type, sid, outcome)
+      if (this.#features.ats) this.#serveAts(transaction, sid, outcome)
+      else this.#refuseAts(transaction.type, sid, outcome)
       return
     }
     if (!this.#registers.enabled) {
@@ -93,8 +94,11 @@ export class Translator {
       this.verdicts.abort(outcome, 'STE.Config aborts silently')
       return
     }
-    const index = this.#chooseContext(stream, transaction.pasid, outcome)
-    if (index === REFUSED) return
+    const index = chooseContext(stream, transaction.pasid)
+    if (index < STAGE_1_OFF) {
+      this.verdicts.report(outcome, -index)
+      return
+    }
     this.need.settle(stream, transaction.access, this.verdicts.info)
     if (stream.stageTwo !== null) this.stageTwo.use(stream.stageTwo)
     if (index === STAGE_1_OFF) {
@@ -115,6 +119,34 @@ export class Translator {
       return
     }
     this.#withStageOne(stream, context, transaction, outcome)
+  }
+
+  /** A device with ATS asks for a translation, or uses one. */
+  #serveAts(transaction: Transaction, sid: number, outcome: Outcome): void {
+    const { ats } = this
+    if (transaction.type === REQUEST.TRANSLATION) {
+      ats.serve(transaction, sid, outcome)
+      this.hits += ats.hit
+      this.misses += ats.walked
+      return
+    }
+    const admission = ats.admit(sid, outcome)
+    if (admission === ADMISSION.ENDED) return
+    if (admission === ADMISSION.STAGE_2) {
+      this.#behindStageOne(ats.stream as StreamConfig, transaction, outcome)
+    } else if (this.#exceeds(transaction.hi, this.#features.oasBits)) {
+      this.verdicts.abort(outcome, 'a translated address is beyond IDR5.OAS')
+    } else {
+      this.#passThrough(transaction, outcome)
+    }
+  }
+
+  /** A translated access with an IPA. [SMMU 13.6.3 Split-stage ATS behavior and responses] */
+  #behindStageOne(stream: StreamConfig, transaction: Transaction, outcome: Outcome): void {
+    const access = transaction.access & (RIGHT.READ | RIGHT.WRITE)
+    this.need.settle(stream, access, this.verdicts.info)
+    if (stream.stageTwo !== null) this.stageTwo.use(stream.stageTwo)
+    this.#withoutStageOne(stream, transaction, outcome)
   }
 
   /**
@@ -140,21 +172,6 @@ export class Translator {
       return
     }
     this.#passThrough(transaction, outcome)
-  }
-
-  /** Which CD serves the transaction. [SMMU 3.3.2 StreamIDs to Context Descriptors] [SMMU 5.2 S1DSS] */
-  #chooseContext(stream: StreamConfig, pasid: number, outcome: Outcome): number {
-    const hasSubstreams = stream.stage1 && stream.cdMaxLg2 !== 0
-    if (pasid !== NO_PASID) {
-      // SSIDSIZE = 0 leaves cdMaxLg2 at 0.
-      if (!hasSubstreams || pasid >= 2 ** stream.cdMaxLg2) return this.#refuse(outcome, EVENT.C_BAD_SUBSTREAMID)
-      if (pasid === 0 && stream.s1dss === S1DSS.SSID0) return this.#refuse(outcome, EVENT.F_STREAM_DISABLED)
-      return pasid
-    }
-    if (!stream.stage1) return STAGE_1_OFF
-    if (!hasSubstreams || stream.s1dss === S1DSS.SSID0) return 0
-    if (stream.s1dss === S1DSS.BYPASS) return STAGE_1_OFF
-    return this.#refuse(outcome, EVENT.F_STREAM_DISABLED)
   }
 
   /** Stage 1 is bypassed: the input is an IPA, or already the output. */
@@ -239,10 +256,5 @@ export class Translator {
     outcome.address = (transaction.hi >>> 0) * TWO32 + (transaction.lo >>> 0)
     outcome.leafLg2 = 12
     outcome.rights = RIGHT.USER
-  }
-
-  #refuse(outcome: Outcome, event: number): number {
-    this.verdicts.report(outcome, event)
-    return REFUSED
   }
 }

@@ -10,7 +10,6 @@ import type { StreamConfig } from './decode-ste.js'
 import { CLASS, EVENT } from './event-records.js'
 import { type EventSink, FaultInfo } from './events.js'
 import type { RegisterFile } from './register-file.js'
-import { CR2, OFFSET } from './registers.js'
 import type { StageTwo } from './stage-two.js'
 
 /** Events of a stage's tables. */
@@ -77,7 +76,7 @@ export class Verdicts {
   configFault(outcome: Outcome, configs: Configurations): void {
     const { event } = configs
     // Records of unknown streams are wanted or not; the access aborts in any case. [SMMU 6.3.12 SMMU_CR2]
-    if (event === EVENT.C_BAD_STREAMID && CR2.RECINVSID.get(this.#registers.words, OFFSET.CR2 >>> 2) === 0) {
+    if (event === EVENT.C_BAD_STREAMID && !this.#registers.wantsUnknownStreams) {
       this.abort(outcome, 'C_BAD_STREAMID, and CR2.RECINVSID = 0 wants no record')
       return
     }
@@ -108,13 +107,8 @@ export class Verdicts {
 
   /** Stage 2 refused what it was asked for; `cls` says what that was. */
   stageTwo(outcome: Outcome, stream: StreamConfig, stage: StageTwo, cls: number): void {
-    const { info } = this
     const { event } = stage
-    info.s2 = 1
-    info.class = cls
-    info.ipa = stage.ipa
-    info.ttrnw = stage.ttrnw
-    info.fetchAddress = stage.fetchAddress
+    this.describeStageTwo(stage, cls)
     // Only the four translation faults may stall or be kept quiet; what ends at stage 2 always aborts.
     if (event === EVENT.F_WALK_EABT) this.report(outcome, event)
     else if (stream.stageTwo?.stalls === true) this.#hold(outcome, event)
@@ -122,11 +116,50 @@ export class Verdicts {
     else this.#silent(outcome, event)
   }
 
+  /** Notes what a record would say of a refusal by stage 2. */
+  describeStageTwo(stage: StageTwo, cls: number): void {
+    const { info } = this
+    info.s2 = 1
+    info.class = cls
+    info.ipa = stage.ipa
+    info.ttrnw = stage.ttrnw
+    info.fetchAddress = stage.fetchAddress
+  }
+
   /** Stalled, and recorded whatever R says. */
   #hold(outcome: Outcome, event: number): void {
     this.faults++
     this.#sink.hold(event, this.info, outcome)
     if (this.trace !== null) this.#show(event, ', stalls')
+  }
+
+  /** A translated access met a broken STE; the record does not depend on RECINVSID. [SMMU 3.9.1.3] */
+  translatedConfigFault(outcome: Outcome, event: number): void {
+    if (this.#registers.wantsAtsRecords) this.report(outcome, event)
+    else this.#silent(outcome, event)
+  }
+
+  /** Unsupported Request: ATS is off for the stream. `event` is recorded, unless it is 0. [SMMU 3.9.1.2] */
+  unsupported(outcome: Outcome, event: number): void {
+    if (event === 0) this.abort(outcome, 'STE.Config aborts silently')
+    else this.report(outcome, event)
+    outcome.status = STATUS.UNSUPPORTED
+  }
+
+  /** Completer Abort: a translation request met a broken configuration. [SMMU 3.9.1.2] */
+  completerAbort(outcome: Outcome, event: number): void {
+    const isUnwanted = event === EVENT.C_BAD_STREAMID && !this.#registers.wantsUnknownStreams
+    if (this.#registers.wantsAtsRecords && !isUnwanted) this.report(outcome, event)
+    else this.#silent(outcome, event)
+    outcome.status = STATUS.COMPLETER_ABORT
+  }
+
+  /** Success without any permission; what denies it is never recorded. [SMMU 3.9.1.2] */
+  nothingGranted(outcome: Outcome, event: number): void {
+    outcome.status = STATUS.OK
+    outcome.address = 0
+    outcome.rights = 0
+    if (this.trace !== null) this.#show(event, ': nothing is granted')
   }
 
   /** Aborted without a record. */

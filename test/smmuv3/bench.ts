@@ -6,7 +6,7 @@
 import { pack } from '../../hw-model/bits/layout.js'
 import { SparseBacking } from '../../hw-model/memory/backing.js'
 import { Memory } from '../../hw-model/memory/memory.js'
-import { ACCESS, NO_DEVICES, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'
+import { ACCESS, type DevicePort, NO_DEVICES, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'
 import {
   CD,
   type IdOverrides,
@@ -66,10 +66,11 @@ export class Bench {
       eventLg2?: number
       tlbEntries?: number
       configEntries?: number
+      devices?: DevicePort
       suppressesStalls?: boolean
     } = {},
   ) {
-    const { preset, id, commandLg2 = 6, eventLg2 = 6, tlbEntries = 1024, configEntries = 256 } = options
+    const { preset, id, commandLg2 = 6, eventLg2 = 6, tlbEntries = 1024, configEntries = 256, devices } = options
     const { suppressesStalls = false } = options
     this.commandLg2 = commandLg2
     this.eventLg2 = eventLg2
@@ -85,6 +86,7 @@ export class Bench {
       tlb: { entries: tlbEntries, ways: tlbEntries === 0 ? 1 : 4 },
       configEntries,
       suppressesStalls,
+      ...(devices === undefined ? {} : { devices }),
     })
     this.streamTable = this.alloc(2 ** (STREAMS_LG2 + 6))
     this.commandQueue = this.alloc(4096)
@@ -197,6 +199,9 @@ export class Bench {
     if (outcome.status === STATUS.ABORTED) return 'aborted'
     if (outcome.status === STATUS.PENDING) return `pending ${outcome.tag}`
     const name = this.unit.faultName(outcome.fault)
+    const recorded = outcome.fault === 0 ? '' : ` ${name}`
+    if (outcome.status === STATUS.UNSUPPORTED) return `UR${recorded}`
+    if (outcome.status === STATUS.COMPLETER_ABORT) return `CA${recorded}`
     return outcome.status === STATUS.RAZ_WI ? `raz/wi ${name}` : name
   }
 

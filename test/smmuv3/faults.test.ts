@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ACCESS, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
+import { ACCESS, NO_PASID, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
 import { CONFIG, idRegisters, OFFSET } from '../../hw-model/smmuv3/index.js'
 import { Bench, contextFields, S1, S2, stageTwoFields } from './bench.js'
 
@@ -287,10 +287,10 @@ describe('configuration', () => {
   })
 
   describe('ATS, which it does not offer', () => {
-    const ask = (bench: Bench, sid: number, type: number, access: number = READ): string => {
+    const ask = (bench: Bench, sid: number, type: number, access: number = READ, pasid = NO_PASID): string => {
       const transaction = new Transaction()
       const outcome = new Outcome()
-      Object.assign(transaction, { rid: sid, type, access, lo: 0x12345abc, hi: 0xffff0000 | 0 })
+      Object.assign(transaction, { rid: sid, pasid, type, access, lo: 0x12345abc, hi: 0xffff0000 | 0 })
       bench.unit.translate(transaction, outcome)
       return bench.describe(outcome)
     }
@@ -309,8 +309,12 @@ describe('configuration', () => {
       const { bench } = stageOne(PA | S1.RW)
       for (const access of [READ | WRITE, READ | EXECUTE, READ | PRIVILEGED]) {
         ask(bench, SID, REQUEST.TRANSLATION, access)
+        ask(bench, SID, REQUEST.TRANSLATION, access, 5)
       }
-      expect(bench.events().map(([, dw1]) => dw1)).toEqual([0xc0000001n, 0xa0000001n, 0x90000001n])
+      // Only a PASID carries the wish to execute, and privilege.
+      const [plain, priv, execute] = [0x80000001n, 0x90000001n, 0xa0000001n]
+      const expected = [0xc0000001n, 0xc0000001n, plain, execute, plain, priv]
+      expect(bench.events().map(([, dw1]) => dw1)).toEqual(expected)
     })
 
     it.each([REQUEST.TRANSLATION, REQUEST.TRANSLATED])('of type %i is no event without a usable STE', (type) => {
@@ -333,7 +337,6 @@ describe('configuration', () => {
 describe('ID registers', () => {
   it.each([
     ['HTTU', { IDR0: 0xc0 }],
-    ['ATS', { IDR0: 0x400 }],
     ['PRI', { IDR0: 0x10000 }],
     ['STALL_MODEL', { IDR0: 0x3000000 }],
     ['OAS', { IDR5: 0x76 }],
