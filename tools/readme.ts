@@ -11,7 +11,7 @@ const END = '<!-- /methods -->'
 /** One service: what it answers, what part of that it does not, and what it answers with EOPNOTSUPP, by reason. */
 interface Service {
   readonly offered: string[]
-  readonly except: string[]
+  readonly except: Map<string, string[]>
   readonly reasons: Map<string, string[]>
 }
 
@@ -20,20 +20,23 @@ export function methodsSection(): string {
   const services = new Map<string, Service>()
   for (const { service = '', method = '', offered, reason = '' } of listMethods(METHOD_TABLE, false)) {
     const name = service.replace('iommud.v1.', '')
-    const entry: Service = services.get(name) ?? { offered: [], except: [], reasons: new Map() }
+    const entry: Service = services.get(name) ?? { offered: [], except: new Map(), reasons: new Map() }
     services.set(name, entry)
     if (offered === true) entry.offered.push(`\`${method}\``)
-    if (offered === true && reason !== '') entry.except.push(`\`${method}\`: ${reason}`)
-    if (offered === true) continue
-    entry.reasons.set(reason, [...(entry.reasons.get(reason) ?? []), `\`${method}\``])
+    if (reason === '') continue
+    const why = offered === true ? entry.except : entry.reasons
+    why.set(reason, [...(why.get(reason) ?? []), `\`${method}\``])
   }
   const rows = [...services].map(([name, { offered, except, reasons }]) => {
-    const refused = [...reasons].map(([reason, methods]) => `${methods.join(' ')}: ${reason}`)
-    return `| ${name} | ${offered.join(' ')} | ${except.join('<br>')} | ${refused.join('<br>')} |`
+    return `| ${name} | ${offered.join(' ')} | ${because(except)} | ${because(reasons)} |`
   })
   const head = '| service | works | with this left out | answers EOPNOTSUPP, with this reason |'
   return [head, '|---|---|---|---|', ...rows].join('\n')
 }
+
+/** Methods by their reason, in one cell. */
+const because = (reasons: ReadonlyMap<string, readonly string[]>): string =>
+  [...reasons].map(([reason, methods]) => `${methods.join(' ')}: ${reason}`).join('<br>')
 
 /** README with the table between its marks replaced. */
 export function withMethods(readme: string): string {

@@ -1,7 +1,7 @@
 /** The SMMUv3 as others see it: the unit, its presets, and the records that software shares with it. */
 
 export { isIllegal } from './command-rules.js'
-export { addressBits, type Features, featuresOf, type IdRegisters } from './features.js'
+export { addressBits, type Features, featuresOf, type IdRegisters, STALL_MODEL } from './features.js'
 export { type IdOverrides, idRegisters, PRESETS, type PresetName } from './presets.js'
 export * from './records.js'
 export * from './registers.js'

@@ -219,15 +219,16 @@ export interface Calls<Options> {
   injectFault(request?: Init<InjectFaultRequest>, options?: Options): Promise<InjectFaultResponse>
 
   /**
-   * ATS Translation Requests. Fills the device's ATC and answers with places that TRANSLATED addresses may name.
-   * Errnos in `refusal`: ENOENT (device, unit), EINVAL (the device has no ATS; pasid), E2BIG.
+   * ATS Translation Requests. Fills the device's ATC and answers with places that TRANSLATED addresses may name. The
+   * ATC of a raw unit's stream is its client's. Errnos in `refusal`: ENOENT (device, unit), EINVAL (the device has no
+   * ATS; pasid), E2BIG, EOPNOTSUPP.
    */
   requestTranslations(request?: Init<RequestTranslationsRequest>, options?: Options): Promise<RequestTranslationsResponse>
 
   /**
    * PRI Page Requests: asks software for pages that a translation request did not find. Each group ends with one
    * request with `last`, whose transaction AwaitDma can wait for. Errnos in `refusal`: ENOENT, EINVAL (the device has
-   * no PRI; group_index above 511), EDQUOT (pending_dma).
+   * no PRI; group_index above 511; an access that is neither a request nor a stop marker), EDQUOT (pending_dma), E2BIG.
    */
   requestPages(request?: Init<RequestPagesRequest>, options?: Options): Promise<RequestPagesResponse>
 
@@ -694,7 +695,8 @@ export interface Calls<Options> {
 
   /**
    * Makes a unit in its reset state. Errnos: EINVAL (type, an override that names no ID register, or bits that the
-   * model cannot offer; the reason names them), ENOENT (preset), EDQUOT (units).
+   * model cannot offer; the reason names them), ENOENT (preset), EDQUOT (units), EOPNOTSUPP (a cache policy that units
+   * of the type do not have).
    */
   createUnit(request?: Init<CreateUnitRequest>, options?: Options): Promise<CreateUnitResponse>
 
@@ -711,18 +713,22 @@ export interface Calls<Options> {
 
   /**
    * Writes registers, in order up to the first that is refused. Queues are consumed before the next write; a queue that
-   * waits for a device TLB is not waited for. Errnos in `refusal`: as ReadUnitRegisters.
+   * waits for a device TLB is not waited for: it goes on in CompleteInvalidations. Requests that were PENDING and that
+   * a command or a register ends have ended when the reply leaves. Errnos in `refusal`: as ReadUnitRegisters.
    */
   writeUnitRegisters(request?: Init<WriteUnitRegistersRequest>, options?: Options): Promise<WriteUnitRegistersResponse>
 
   /**
-   * Translates many accesses of streams, as DmaService.Translate does, and answers with physical addresses. Errnos in
-   * `refusal`: ENOENT (unit), EINVAL (access; arrays of another length), E2BIG, EDQUOT (pending_dma).
+   * Translates many accesses of streams, as DmaService.Translate does, and answers with physical addresses. What stalls
+   * is PENDING until software resumes or ends it; AwaitDma tells how. On a unit that offers stalls each access needs
+   * room for one more, whether it stalls or not. Errnos in `refusal`: ENOENT (unit), EINVAL (access; pasid; arrays of
+   * another length), E2BIG, EDQUOT (pending_dma).
    */
   translateUnit(request?: Init<TranslateUnitRequest>, options?: Options): Promise<TranslateUnitResponse>
 
   /**
-   * Walks the tables for one access and shows each step. Changes nothing. Errnos: ENOENT (unit), EINVAL (access).
+   * Walks the tables for one access and shows each step. Changes nothing. Errnos: ENOENT (unit), EINVAL (access; pasid),
+   * EOPNOTSUPP (request_type).
    */
   explainUnit(request?: Init<ExplainUnitRequest>, options?: Options): Promise<ExplainUnitResponse>
 
@@ -732,7 +738,8 @@ export interface Calls<Options> {
   pollUnitInterrupts(request?: Init<PollUnitInterruptsRequest>, options?: Options): Promise<PollUnitInterruptsResponse>
 
   /**
-   * Puts a unit into its reset state: registers, caches, and stalled transactions, which end ABORTED. Errnos: ENOENT
+   * Puts a unit into its reset state: registers and caches. Stalled transactions, and page requests without a response,
+   * end ABORTED, as they do when the unit is destroyed; invalidations are not outstanding any more. Errnos: ENOENT
    * (unit).
    */
   resetUnit(request?: Init<ResetUnitRequest>, options?: Options): Promise<ResetUnitResponse>

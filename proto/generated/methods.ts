@@ -110,7 +110,7 @@ export const METHODS = {
     extension: false,
     machine: true,
     uapi: "",
-    doc: "ATS Translation Requests. Fills the device's ATC and answers with places that TRANSLATED addresses may name.\nErrnos in `refusal`: ENOENT (device, unit), EINVAL (the device has no ATS; pasid), E2BIG.",
+    doc: "ATS Translation Requests. Fills the device's ATC and answers with places that TRANSLATED addresses may name. The\nATC of a raw unit's stream is its client's. Errnos in `refusal`: ENOENT (device, unit), EINVAL (the device has no\nATS; pasid), E2BIG, EOPNOTSUPP.",
   },
   RequestPages: {
     service: "AtsService",
@@ -122,7 +122,7 @@ export const METHODS = {
     extension: false,
     machine: true,
     uapi: "",
-    doc: "PRI Page Requests: asks software for pages that a translation request did not find. Each group ends with one\nrequest with `last`, whose transaction AwaitDma can wait for. Errnos in `refusal`: ENOENT, EINVAL (the device has\nno PRI; group_index above 511), EDQUOT (pending_dma).",
+    doc: "PRI Page Requests: asks software for pages that a translation request did not find. Each group ends with one\nrequest with `last`, whose transaction AwaitDma can wait for. Errnos in `refusal`: ENOENT, EINVAL (the device has\nno PRI; group_index above 511; an access that is neither a request nor a stop marker), EDQUOT (pending_dma), E2BIG.",
   },
   PollInvalidations: {
     service: "AtsService",
@@ -1010,7 +1010,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Makes a unit in its reset state. Errnos: EINVAL (type, an override that names no ID register, or bits that the\nmodel cannot offer; the reason names them), ENOENT (preset), EDQUOT (units).",
+    doc: "Makes a unit in its reset state. Errnos: EINVAL (type, an override that names no ID register, or bits that the\nmodel cannot offer; the reason names them), ENOENT (preset), EDQUOT (units), EOPNOTSUPP (a cache policy that units\nof the type do not have).",
   },
   GetUnit: {
     service: "UnitService",
@@ -1046,7 +1046,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Writes registers, in order up to the first that is refused. Queues are consumed before the next write; a queue that\nwaits for a device TLB is not waited for. Errnos in `refusal`: as ReadUnitRegisters.",
+    doc: "Writes registers, in order up to the first that is refused. Queues are consumed before the next write; a queue that\nwaits for a device TLB is not waited for: it goes on in CompleteInvalidations. Requests that were PENDING and that\na command or a register ends have ended when the reply leaves. Errnos in `refusal`: as ReadUnitRegisters.",
   },
   TranslateUnit: {
     service: "UnitService",
@@ -1058,7 +1058,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Translates many accesses of streams, as DmaService.Translate does, and answers with physical addresses. Errnos in\n`refusal`: ENOENT (unit), EINVAL (access; arrays of another length), E2BIG, EDQUOT (pending_dma).",
+    doc: "Translates many accesses of streams, as DmaService.Translate does, and answers with physical addresses. What stalls\nis PENDING until software resumes or ends it; AwaitDma tells how. On a unit that offers stalls each access needs\nroom for one more, whether it stalls or not. Errnos in `refusal`: ENOENT (unit), EINVAL (access; pasid; arrays of\nanother length), E2BIG, EDQUOT (pending_dma).",
   },
   ExplainUnit: {
     service: "UnitService",
@@ -1070,7 +1070,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Walks the tables for one access and shows each step. Changes nothing. Errnos: ENOENT (unit), EINVAL (access).",
+    doc: "Walks the tables for one access and shows each step. Changes nothing. Errnos: ENOENT (unit), EINVAL (access; pasid),\nEOPNOTSUPP (request_type).",
   },
   PollUnitInterrupts: {
     service: "UnitService",
@@ -1094,7 +1094,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Puts a unit into its reset state: registers, caches, and stalled transactions, which end ABORTED. Errnos: ENOENT\n(unit).",
+    doc: "Puts a unit into its reset state: registers and caches. Stalled transactions, and page requests without a response,\nend ABORTED, as they do when the unit is destroyed; invalidations are not outstanding any more. Errnos: ENOENT\n(unit).",
   },
 } as const satisfies Readonly<Record<string, Method>>
 

@@ -134,7 +134,7 @@ export interface InjectFaultResponse {
 
 /** How a translation request was completed. */
 export const AtsStatus = {
-  /** Not attempted. */
+  /** Not attempted, or no translation request. */
   UNSPECIFIED: 0,
   /** Success; without rights there is no translation. */
   SUCCESS: 1,
@@ -171,7 +171,10 @@ export interface RequestTranslationsRequest {
   readonly stream?: UnitStream
   /** The PASID; absent is a request without PASID. */
   readonly pasid?: number
-  /** AccessFlag bits: WRITE asks for the right to write (else "no write"), EXEC and PRIV as in the PASID prefix. */
+  /**
+   * AccessFlag bits: WRITE asks for the right to write (else "no write"), EXEC and PRIV as in the PASID prefix. READ is
+   * always asked for.
+   */
   readonly access: number
   /** IOVAs, each rounded down to 4096 bytes. */
   readonly iovas: BigUint64Array
@@ -201,7 +204,7 @@ export interface RequestTranslationsResponse {
 export interface PageRequest {
   /** IOVA, rounded down to 4096 bytes. */
   readonly iova: bigint
-  /** AccessFlag bits. READ and WRITE absent with `last` is a stop marker. */
+  /** AccessFlag bits. READ and WRITE absent with `last` and a PASID is a stop marker, which is not answered. */
   readonly access: number
   /** Page Request Group Index, 0 to 511. */
   readonly groupIndex: number
@@ -295,7 +298,7 @@ export interface CompleteInvalidationsRequest {
   readonly stream?: UnitStream
   /** Tags of the invalidations. */
   readonly tags: BigUint64Array
-  /** They timed out instead: CERROR_ATC_INV_SYNC, ITE. Raw units only. */
+  /** They timed out instead: CERROR_ATC_INV_SYNC at the next SYNC, ITE. Raw units only. */
   readonly timedOut: boolean
 }
 
@@ -1127,7 +1130,7 @@ export interface AwaitDmaRequest {
 export interface TransactionResult {
   /** Its id. */
   readonly transactionId: bigint
-  /** How it ended; PENDING if it has not. */
+  /** How it ended; PENDING if it has not. Page requests: OK when they were answered, in whatever way. */
   readonly outcome: DmaOutcome
   /** A translation that ended OK: where it leads. */
   readonly translation?: TranslationResult
@@ -1563,6 +1566,11 @@ export interface TranslationResult {
   readonly permissions: number
   /** FAULT: what it is. */
   readonly fault?: DmaFault
+  /**
+   * ATS translation requests: how it is completed. `outcome` is FAULT where a record is made, else ABORTED, if that is
+   * no success; OK without `permissions` is a success without a translation.
+   */
+  readonly atsStatus: AtsStatus
 }
 
 /** One walk, step by step, without any effect: no cache filled, no flag set, nothing recorded. */
@@ -2362,6 +2370,19 @@ export const CachePolicy = {
 /** A value of CachePolicy. Another number may arrive from a peer of another version. */
 export type CachePolicy = (typeof CachePolicy)[keyof typeof CachePolicy]
 
+/** What a stream sends to its unit; the numbers are PCIe's (AT). */
+export const RequestType = {
+  /** A DMA with an IOVA. */
+  UNSPECIFIED: 0,
+  /** An ATS translation request. */
+  TRANSLATION: 1,
+  /** A DMA with an address that an ATS translation request obtained. */
+  TRANSLATED: 2,
+} as const
+
+/** A value of RequestType. Another number may arrive from a peer of another version. */
+export type RequestType = (typeof RequestType)[keyof typeof RequestType]
+
 /** Makes a unit. */
 export interface CreateUnitRequest {
   /** The context's token. */
@@ -2522,6 +2543,8 @@ export interface ExplainUnitRequest {
   readonly iova: bigint
   /** AccessFlag bits; 0 is READ. */
   readonly access: number
+  /** What the stream sends. */
+  readonly requestType: RequestType
 }
 
 /** One walk. */
@@ -2544,7 +2567,10 @@ export interface PollUnitInterruptsRequest {
 
 /** An interrupt. */
 export interface UnitInterrupt {
-  /** Its source, the manual's name: "EVENTQ", "CMD_SYNC", "GERROR", "PRIQ"; "fault", "invalidation", "page request". */
+  /**
+   * Its source, the manual's name: "EVENTQ", "CMD_SYNC", "GERROR", "PRIQ"; "fault", "invalidation", "page request". An
+   * SMMUv3 with MSIs has wires beside them: each interrupt comes twice then, its MSI first.
+   */
   readonly source: string
   /** An MSI: the address it was written to; absent for a wire's edge. */
   readonly msiAddress?: bigint

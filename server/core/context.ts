@@ -14,6 +14,7 @@ import { ObjectTable } from './object-table.js'
 import { Quota } from './quota.js'
 import { assert, Refusal } from './refusal.js'
 import { RegionTable } from './region.js'
+import { TransactionTable } from './transactions.js'
 import { Waiters } from './waiters.js'
 import { finish, type Work } from './work.js'
 
@@ -48,6 +49,8 @@ export class Context {
   readonly quota: Quota
   readonly objects = new ObjectTable()
   readonly regions: RegionTable
+  /** What its devices wait for. */
+  readonly transactions: TransactionTable
   /** Calls of it that wait for something; all of them wake when it ends. */
   readonly waiters = new Waiters()
   /** The IOAS of the VFIO container ioctls; no reference is held. [uAPI IOMMU_VFIO_IOAS] */
@@ -70,6 +73,7 @@ export class Context {
     this.label = spec.label
     this.quota = new Quota('context', core.limits, ofUser)
     this.regions = new RegionTable(this)
+    this.transactions = new TransactionTable(this.quota)
     this.#usedAt = core.clock.now()
     if (spec.lifetime === LIFETIME.LEASE) this.#watchLease()
   }
@@ -162,6 +166,7 @@ export class Context {
   }
 
   #releaseMemory(): void {
+    this.transactions.forgetAll()
     this.regions.releaseAll()
     const left = Object.keys(this.quota.inUse)
     assert(left.length === 0, `a context that ended holds nothing: ${left.join(', ')}`)

@@ -3,7 +3,7 @@
  * nothing for those that do not fault.
  */
 
-import { detailOf, type RefusalDetail } from './detail.js'
+import { detailOf, type RefusalDetail, refusalIn } from './detail.js'
 import { type DmaFault, faultOf } from './dma-fault.js'
 import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
 import { assert, Refusal } from './refusal.js'
@@ -60,6 +60,16 @@ export interface Batch {
   readonly accesses: Uint32Array
   /** Faults that get a sentence. */
   readonly explained: number
+  /** Absent where nothing is ever pending. */
+  readonly keeper?: Keeper
+}
+
+/** Keeps what a unit holds instead of ending it. */
+export interface Keeper {
+  /** Before a request is sent: there is room should it be held. @throws Refusal EDQUOT */
+  makeRoom(): void
+  /** The request that was sent last is held under this tag; the id of its transaction. */
+  keep(tag: number): bigint
 }
 
 /**
@@ -74,64 +84,93 @@ export function* translateBatch(
   took: (index: number, outcome: DmaOutcome) => void,
   lookAgain: () => void = () => {},
 ): Work<BatchColumns> {
-  const { iovas, accesses } = batch
+  const { iovas, accesses, keeper } = batch
   const count = iovas.length
   // Two halves of each address, low first: typed arrays are little-endian on every machine that Node runs on.
   const halves = new Uint32Array(iovas.buffer, iovas.byteOffset, count * 2)
-  const outcomes = new Uint32Array(count)
-  const pageSizeLog2s = new Uint32Array(count)
-  const permissions = new Uint32Array(count)
-  const faultCodes = new Uint32Array(count)
-  const cacheHits = new Uint32Array(count)
-  const faults: DmaFault[] = []
+  const columns = newColumns(count)
+  const { outcomes, pageSizeLog2s, permissions, faultCodes, cacheHits, faults } = columns
+  let transactionIds = NO_IDS
   const out = newOutcome()
   let done = 0
   let access = batch.access === 0 ? DMA_ACCESS.READ : batch.access
-  let refusal: Refusal | undefined
-  try {
-    if (accesses.length !== 0 && accesses.length !== count) {
-      throw new Refusal('EINVAL', `accesses has ${accesses.length} elements, and iovas ${count}`)
-    }
-    if (accesses.length === 0) checkAccess(access)
-    for (; done < count; done++) {
-      if (done > 0 && isLook(done)) {
-        yield
-        lookAgain()
+  const refusal = yield* refusalIn(
+    (function* () {
+      checkAccesses(batch, access)
+      for (; done < count; done++) {
+        if (done > 0 && isLook(done)) {
+          yield
+          lookAgain()
+        }
+        if (accesses.length !== 0) {
+          access = accesses[done]
+          checkAccess(access, done)
+        }
+        const lo = halves[2 * done]
+        const hi = halves[2 * done + 1]
+        keeper?.makeRoom()
+        out.fault = 0
+        requester.translate(done, lo, hi, access, out)
+        outcomes[done] = out.status
+        cacheHits[done] = out.hit
+        if (out.status === DMA_STATUS.OK) {
+          pageSizeLog2s[done] = out.leafLg2
+          permissions[done] = out.rights
+          took(done, out)
+        } else if (hasFault(out)) {
+          faultCodes[done] = out.fault
+          faults.push(faultOf(requester, { index: done, lo, hi, access }, out.fault, faults.length < batch.explained))
+        } else if (out.status === DMA_STATUS.PENDING && keeper !== undefined) {
+          if (transactionIds === NO_IDS) transactionIds = new BigUint64Array(count)
+          transactionIds[done] = keeper.keep(out.tag)
+        } else refusePending(out)
       }
-      if (accesses.length !== 0) {
-        access = accesses[done]
-        checkAccess(access, done)
-      }
-      const lo = halves[2 * done]
-      const hi = halves[2 * done + 1]
-      requester.translate(done, lo, hi, access, out)
-      outcomes[done] = out.status
-      cacheHits[done] = out.hit
-      if (out.status === DMA_STATUS.OK) {
-        pageSizeLog2s[done] = out.leafLg2
-        permissions[done] = out.rights
-        took(done, out)
-      } else if (out.status === DMA_STATUS.FAULT) {
-        faultCodes[done] = out.fault
-        faults.push(faultOf(requester, { index: done, lo, hi, access }, out.fault, faults.length < batch.explained))
-      } else refusePending(out)
-    }
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error
-    refusal = error
-  }
-  return {
-    outcomes: outcomes.subarray(0, done),
-    pageSizeLog2s: pageSizeLog2s.subarray(0, done),
-    permissions: permissions.subarray(0, done),
-    faultCodes: faultCodes.subarray(0, done),
-    cacheHits: cacheHits.subarray(0, done),
-    transactionIds: new BigUint64Array(0),
-    faults,
-    doneCount: done,
-    refusal: refusal === undefined ? undefined : detailOf(refusal),
-  }
+    })(),
+  )
+  return cut({ ...columns, transactionIds }, done, refusal)
 }
+
+interface Columns extends BatchColumns {
+  readonly faults: DmaFault[]
+}
+
+const newColumns = (count: number): Columns => ({
+  outcomes: new Uint32Array(count),
+  pageSizeLog2s: new Uint32Array(count),
+  permissions: new Uint32Array(count),
+  faultCodes: new Uint32Array(count),
+  cacheHits: new Uint32Array(count),
+  transactionIds: NO_IDS,
+  faults: [],
+  doneCount: 0,
+})
+
+/** The elements that were attempted. */
+const cut = (columns: BatchColumns, done: number, refusal: Refusal | undefined): BatchColumns => ({
+  outcomes: columns.outcomes.subarray(0, done),
+  pageSizeLog2s: columns.pageSizeLog2s.subarray(0, done),
+  permissions: columns.permissions.subarray(0, done),
+  faultCodes: columns.faultCodes.subarray(0, done),
+  cacheHits: columns.cacheHits.subarray(0, done),
+  transactionIds: columns.transactionIds.subarray(0, done),
+  faults: columns.faults,
+  doneCount: done,
+  refusal: refusal === undefined ? undefined : detailOf(refusal),
+})
+
+/** @throws Refusal EINVAL */
+function checkAccesses({ iovas, accesses }: Batch, access: number): void {
+  if (accesses.length === 0) checkAccess(access)
+  else if (accesses.length !== iovas.length)
+    throw new Refusal('EINVAL', `accesses has ${accesses.length} elements, and iovas ${iovas.length}`)
+}
+
+/** Of a batch that was refused as a whole. */
+export const noColumns = (): BatchColumns => newColumns(0)
+
+/** It ended with a fault record, or would if it were not dry. A translation request may be blocked without one. */
+export const hasFault = ({ status, fault }: DmaOutcome): boolean =>
+  status === DMA_STATUS.FAULT || (status >= DMA_STATUS.UNSUPPORTED && fault !== 0)
 
 /** @throws Refusal EINVAL, for bits that are no access and for an access that moves nothing */
 export function checkAccess(access: number, index = 0): void {
@@ -139,7 +178,9 @@ export function checkAccess(access: number, index = 0): void {
   throw new Refusal('EINVAL', 'an access has READ, WRITE or EXEC, and beside them PRIV', { index, access })
 }
 
-/** No unit stalls: their ID registers say so, as nothing here could resume one. */
+const NO_IDS = new BigUint64Array(0)
+
+/** No unit of the platform stalls: their ID registers say so, as nothing here could resume one. */
 export function refusePending(out: DmaOutcome): void {
   assert(out.status !== DMA_STATUS.PENDING, 'a unit without stalls and page requests leaves nothing pending')
 }

@@ -138,20 +138,6 @@ function* moving<T>(
   return { results, doneCount: results.length, refusal: detailWith(refusal, results.length) }
 }
 
-/** How PENDING transactions ended. No unit here leaves one pending, so no id names one. */
-export function awaitDma(
-  call: Call,
-  request: { readonly transactionIds: BigUint64Array },
-): Progress & { results: readonly never[] } {
-  const refusal = refusalOf(() => {
-    checkCount(call, request.transactionIds.length)
-    for (const id of request.transactionIds) {
-      throw new Refusal('ENOENT', 'no transaction of this context has this id, or it was told before', { id })
-    }
-  })
-  return { results: [], doneCount: 0, refusal: detailWith(refusal, 0) }
-}
-
 /** Walks the tables for one access and shows each step; nothing changes. */
 export function explain(
   call: Call,

@@ -202,7 +202,18 @@ export interface IommuDriver {
 export const DMA_ACCESS = { READ: 1, WRITE: 2, EXECUTE: 4, PRIVILEGED: 8 } as const
 
 /** How a DMA ended; the numbers are the hardware model's and the wire's. */
-export const DMA_STATUS = { OK: 1, FAULT: 2, ABORTED: 3, RAZ_WI: 4, PENDING: 5 } as const
+export const DMA_STATUS = {
+  OK: 1,
+  FAULT: 2,
+  ABORTED: 3,
+  RAZ_WI: 4,
+  PENDING: 5,
+  UNSUPPORTED: 6,
+  COMPLETER_ABORT: 7,
+} as const
+
+/** What a device sends; the numbers are the hardware model's. The last two statuses above are a translation request's. */
+export const DMA_REQUEST = { UNTRANSLATED: 0, TRANSLATION: 1, TRANSLATED: 2 } as const
 
 /** A struct that the caller reuses. Physical addresses in it never leave the server. */
 export interface DmaOutcome {

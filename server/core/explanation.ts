@@ -1,6 +1,7 @@
 /** One walk, step by step, without any effect: what Explain and ExplainUnit answer. */
 
-import { newOutcome, type OutcomeNumber, type Requester } from './dma-batch.js'
+import { type AtsStatus, atsStatusOf } from './ats-status.js'
+import { hasFault, newOutcome, type OutcomeNumber, type Requester } from './dma-batch.js'
 import { type DmaFault, faultOf } from './dma-fault.js'
 import { DMA_STATUS, type DmaOutcome } from './driver.js'
 import { halvesOf } from './u64.js'
@@ -14,6 +15,8 @@ export interface TranslationResult {
   readonly pageSizeLog2: number
   readonly permissions: number
   readonly fault?: DmaFault
+  /** Of ATS translation requests alone. */
+  readonly atsStatus?: AtsStatus
 }
 
 /** The contract's Explanation. */
@@ -37,6 +40,7 @@ export function explainOne(requester: Requester, iova: bigint, access: number, l
   const fresh = resultOf(out, listener, (fault) => faultIn(fault, true))
   // What the tables say too has its reason there.
   const faultInCaches = (fault: number): DmaFault => (fresh.fault?.code === fault ? fresh.fault : faultIn(fault, false))
+  out.fault = 0
   const isCached = requester.peek(0, lo, hi, access, out)
   return {
     steps: steps.map((step) => stepInfo(step, listener)),
@@ -46,15 +50,27 @@ export function explainOne(requester: Requester, iova: bigint, access: number, l
   }
 }
 
-function resultOf(out: DmaOutcome, listener: Listener, faultIn: (fault: number) => DmaFault): TranslationResult {
-  const outcome = out.status as OutcomeNumber
-  if (outcome === DMA_STATUS.FAULT) return { outcome, pageSizeLog2: 0, permissions: 0, fault: faultIn(out.fault) }
-  if (outcome !== DMA_STATUS.OK) return { outcome, pageSizeLog2: 0, permissions: 0 }
+function resultOf(
+  out: DmaOutcome,
+  { locate, ownsBus, isTranslationRequest }: Listener,
+  faultIn: (fault: number) => DmaFault,
+): TranslationResult {
+  const { status, address, leafLg2, rights } = out
+  const atsStatus = isTranslationRequest === true ? atsStatusOf(status) : undefined
+  const no = { pageSizeLog2: 0, permissions: 0, atsStatus }
+  if (hasFault(out)) return { ...no, outcome: DMA_STATUS.FAULT, fault: faultIn(out.fault) }
+  // A completion that is no success carries no data, as an abort does.
+  if (status >= DMA_STATUS.UNSUPPORTED) return { ...no, outcome: DMA_STATUS.ABORTED }
+  const outcome = status as OutcomeNumber
+  if (outcome !== DMA_STATUS.OK) return { ...no, outcome }
+  // What gives no right is no translation.
+  if (isTranslationRequest === true && rights === 0) return { ...no, outcome, pageSizeLog2: leafLg2 }
   return {
     outcome,
-    location: listener.locate(out.address),
-    address: listener.ownsBus ? BigInt(out.address) : undefined,
-    pageSizeLog2: out.leafLg2,
-    permissions: out.rights,
+    location: locate(address),
+    address: ownsBus ? BigInt(address) : undefined,
+    pageSizeLog2: leafLg2,
+    permissions: rights,
+    atsStatus,
   }
 }

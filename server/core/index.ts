@@ -1,5 +1,7 @@
 /** The door of core for the RPC layer: the object model, and a handler for each method it answers. */
 
+import * as ats from './ats-calls.js'
+import { awaitDma } from './await-dma.js'
 import * as context from './context-calls.js'
 import * as device from './device-calls.js'
 import * as dma from './dma-calls.js'
@@ -11,6 +13,8 @@ import * as memory from './memory-calls.js'
 import * as option from './option-calls.js'
 import * as server from './server-calls.js'
 import * as unit from './unit-calls.js'
+import * as unitDma from './unit-dma-calls.js'
+import * as unitRegister from './unit-register-calls.js'
 import * as viommu from './viommu-calls.js'
 
 export {
@@ -61,7 +65,7 @@ export const HANDLERS = {
   Translate: dma.translate,
   DmaRead: dma.dmaRead,
   DmaWrite: dma.dmaWrite,
-  AwaitDma: dma.awaitDma,
+  AwaitDma: awaitDma,
   Explain: dma.explain,
   CreateIoas: ioas.createIoas,
   IoasAllowIovas: ioas.ioasAllowIovas,
@@ -89,10 +93,14 @@ export const HANDLERS = {
   WriteMemory: memory.writeMemory,
   CreateUnit: unit.createUnit,
   GetUnit: unit.getUnit,
-  ReadUnitRegisters: unit.readUnitRegisters,
-  WriteUnitRegisters: unit.writeUnitRegisters,
-  TranslateUnit: unit.translateUnit,
-  ExplainUnit: unit.explainUnit,
+  ReadUnitRegisters: unitRegister.readUnitRegisters,
+  WriteUnitRegisters: unitRegister.writeUnitRegisters,
+  TranslateUnit: unitDma.translateUnit,
+  ExplainUnit: unitDma.explainUnit,
   PollUnitInterrupts: unit.pollUnitInterrupts,
   ResetUnit: unit.resetUnit,
+  RequestTranslations: ats.requestTranslations,
+  RequestPages: ats.requestPages,
+  PollInvalidations: ats.pollInvalidations,
+  CompleteInvalidations: ats.completeInvalidations,
 }

@@ -66,6 +66,9 @@ export interface PlatformUnitInfo {
   readonly idRegisters: ReadonlyMap<string, bigint>
 }
 
+/** How eagerly a raw unit's caches keep entries. */
+export type CacheMode = 'off' | 'minimal' | 'hardware' | 'greedy'
+
 /** How a raw unit is made: a preset and single registers that differ from it. */
 export interface RawUnitSpec {
   readonly type: 'smmuv3' | 'vtd'
@@ -73,6 +76,7 @@ export interface RawUnitSpec {
   readonly preset: string
   /** ID registers by the manual's name (`IDR0`, `CAP` …). */
   readonly overrides: ReadonlyMap<string, bigint>
+  readonly caches: CacheMode
 }
 
 /** A register access of a raw unit. */
@@ -87,6 +91,55 @@ export interface UnitEvent {
   readonly address: number
   readonly data: number
   readonly source: string
+}
+
+/** What a stream of a raw unit sends. The struct is reused. Both halves of an address are 32 bits. */
+export interface StreamRequest {
+  sourceId: number
+  /** The PASID on the request, or -1 for none. */
+  pasid: number
+  lo: number
+  hi: number
+  /** Bits of DMA_ACCESS. */
+  access: number
+  /** One of DMA_REQUEST. */
+  type: number
+}
+
+/** A PRI Page Request of a stream. */
+export interface StreamPageRequest extends Omit<StreamRequest, 'type'> {
+  /** Page Request Group Index, 9 bits. */
+  readonly group: number
+  readonly isLast: boolean
+}
+
+/** An ATS Invalidate Request to a stream. It holds during the call alone. */
+export interface StreamInvalidation {
+  /** Names it in `RawUnit.completeInvalidation`; never used twice by one unit. */
+  readonly tag: number
+  readonly sourceId: number
+  /** PASID of the translations to forget, or -1 for those that were obtained without one. */
+  readonly pasid: number
+  /** Those of every PASID. */
+  readonly allPasids: boolean
+  /** First byte, a multiple of the size. */
+  readonly lo: number
+  readonly hi: number
+  /** log2 of the bytes, 12 to 64. */
+  readonly sizeLg2: number
+}
+
+/** Codes of a page response, as PCIe sends them; the numbers are the hardware model's. */
+export const PAGE_RESPONSE = { SUCCESS: 0b0000, INVALID: 0b0001, FAILURE: 0b1111 } as const
+
+/** What a raw unit sends to the streams in front of it. It waits for no answer, and may be in the middle of its work. */
+export interface StreamPort {
+  /** The stream is to forget translations; `RawUnit.completeInvalidation` says that it has. */
+  invalidate(invalidation: StreamInvalidation): void
+  /** @param code one of PAGE_RESPONSE, or another that PCIe reserves */
+  respondToPages(sourceId: number, pasid: number, group: number, code: number): void
+  /** A request that was PENDING ended; `outcome` holds during the call alone. */
+  ended(tag: number, outcome: DmaOutcome): void
 }
 
 /** A private unit on a private bus, driven by its owner's registers and memory alone. */
@@ -106,13 +159,24 @@ export interface RawUnit {
   readonly hasWork: boolean
   /** Does a bounded part of it. */
   run(): void
-  /** @param pasid the PASID on the request, or -1 for none */
-  translate(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
-  explain(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]
+  /** Its ID registers offer that it holds requests until software answers. */
+  readonly stalls: boolean
+  /** Its ID registers offer page requests. */
+  readonly takesPageRequests: boolean
+  translate(request: StreamRequest, out: DmaOutcome): void
+  explain(request: StreamRequest, out: DmaOutcome): readonly ExplainStep[]
   /** What the caches alone answer, and nothing is touched; false, and `out` is void, where they do not. */
-  peek(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean
+  peek(request: StreamRequest, out: DmaOutcome): boolean
   /** The invalidations that would make the unit answer what memory says; empty where it does. */
-  missing(rid: number, pasid: number, lo: number, hi: number, access: number): string
+  missing(request: StreamRequest): string
+  /** Its group is answered through the port, perhaps from inside this call. Only where it takes page requests. */
+  requestPage(request: StreamPageRequest): void
+  /**
+   * A stream has forgotten translations, or did not say so in time. What that sets going is done in part.
+   *
+   * @returns false where no invalidation of that tag is outstanding
+   */
+  completeInvalidation(tag: number, timedOut: boolean): boolean
   faultName(fault: number): string
   counters(): Readonly<Record<string, number>>
   /** Events since the last call; at most `limit` are kept, then `lost` counts. */
@@ -132,8 +196,11 @@ export interface Machine {
    * @throws Refusal EACCES (path not allowed), ENOENT (no such file), EINVAL (range outside the file), ENOMEM
    */
   createRegion(source: RegionSource, holdBytes: HoldBytes): RegionMemory
-  /** @throws Refusal ENOENT (no such preset), EINVAL (an override the model cannot honour; names register and bit) */
-  createRawUnit(spec: RawUnitSpec): RawUnit
+  /**
+   * @throws Refusal ENOENT (no such preset), EINVAL (an override the model cannot honour; names register and bit),
+   * EOPNOTSUPP (caches that units of this type cannot have)
+   */
+  createRawUnit(spec: RawUnitSpec, streams: StreamPort): RawUnit
   /** Reads physical memory that a DMA was translated to; answers the bytes there were. */
   readPhysical(address: number, into: Uint8Array): number
   /** @throws Refusal EDQUOT, where a region's `holdBytes` threw it */

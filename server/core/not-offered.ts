@@ -3,7 +3,13 @@
  * daemon, and a way out where there is one.
  */
 
-const NO_DEVICE_TLBS = 'this daemon emulates no device TLBs: IDR0.ATS and ECAP.DT are 0; use Translate'
+/** Why devices of the platform have no ATS; streams of raw units may. */
+export const NO_DEVICE_TLBS = 'no device of the platform has a TLB: IDR0.ATS and ECAP.DT are 0; use Translate'
+
+/** Why devices of the platform ask for no pages; streams of raw units may. */
+export const NO_PAGE_REQUESTS =
+  'no device of the platform makes page requests: IDR0.PRI and ECAP.PRS are 0; map the pages before the DMA'
+
 const NO_FAULT_QUEUES =
   'no fault waits for an answer: IDR0.PRI, STALL_MODEL and ECAP.PRS deny it; the reply of the DMA tells its fault'
 const NO_EVENT_QUEUES = 'events are not queued for guests; the reply of the DMA tells its fault'
@@ -18,10 +24,6 @@ export const NOT_OFFERED = {
   AddDevice: FIXED_PLATFORM,
   RemoveDevice: FIXED_PLATFORM,
   InjectFault: 'nothing fails on request; make a bad entry in tables of your own, or unmap what they need',
-  RequestTranslations: NO_DEVICE_TLBS,
-  RequestPages: 'no device makes page requests: IDR0.PRI and ECAP.PRS are 0; map the pages before the DMA',
-  PollInvalidations: NO_DEVICE_TLBS,
-  CompleteInvalidations: NO_DEVICE_TLBS,
   GetCacheStats: 'the caches’ counters are on the diagnostics listener: /metrics',
   SetCachePolicy: 'a unit’s cache is set up with the platform; give it with --platform',
   SetOracleMode: NO_CHECKER,
@@ -49,13 +51,15 @@ export const NOT_OFFERED = {
 
 /** What of an offered method is not, for the status table. */
 export const PARTLY_OFFERED = {
-  AwaitDma: 'nothing is ever pending: IDR0.PRI, STALL_MODEL and ECAP.PRS deny stalls and page requests',
+  RequestTranslations: NO_DEVICE_TLBS,
+  RequestPages: NO_PAGE_REQUESTS,
+  PollInvalidations: NO_DEVICE_TLBS,
+  CompleteInvalidations: NO_DEVICE_TLBS,
+  AwaitDma: 'no device of the platform leaves anything pending: STALL_MODEL denies stalls, IDR0.PRI and ECAP.PRS pages',
   CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
+  CreateUnit: 'no cache policy GREEDY',
   CreateUserDomain: 'no windows, and no fault queues, which IDR0.PRI, STALL_MODEL and ECAP.PRS leave empty',
   CreatePagingDomain: 'no fault queues: IDR0.PRI, STALL_MODEL and ECAP.PRS deny what would fill one',
-  CreateUnit: 'no cache policy but HARDWARE',
-  Explain: 'what the caches would say is not told; compare with Translate',
-  ExplainUnit: 'what the caches would say is not told; compare with TranslateUnit',
   IoasMapFile: 'no descriptors, for which there is no side channel; name a region',
   SetOption: 'RLIMIT_MODE stays 0: memory is accounted to contexts and users',
   Translate: 'no ATC: untranslated addresses only',

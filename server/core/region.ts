@@ -92,6 +92,15 @@ export class RegionTable {
     return undefined
   }
 
+  /** The region with a byte at an address of raw units' buses. */
+  atBusAddress(address: number): Region | undefined {
+    for (const region of this.#byId.values()) {
+      const from = region.spec.busAddress
+      if (from !== undefined && address >= from && address < from + region.memory.lengthBytes) return region
+    }
+    return undefined
+  }
+
   /** The region with a byte at a physical address; destroyed ones that are still mapped count. Allocates nothing. */
   atPhysical(address: number): Region | undefined {
     const last = this.#lastFound

@@ -1,12 +1,16 @@
 /** A raw unit: a private SMMUv3 or VT-d, an object of its context, driven by its owner's registers and memory alone. */
 
 import type { Context } from './context.js'
+import { faultOf } from './dma-fault.js'
 import type { Completion } from './driver.js'
 import type { QuotaName } from './limits.js'
-import type { RawUnit, UnitEvent } from './machine.js'
+import type { RawUnit, StreamRequest, UnitEvent } from './machine.js'
 import { IommuObject, OBJECT_TYPE } from './object.js'
+import { requesterOf } from './unit-requester.js'
+import { Streams } from './unit-streams.js'
+import type { Work } from './work.js'
 
-/** One raw unit, with its bus. */
+/** One raw unit, with its bus and the streams in front of it. */
 export class Unit extends IommuObject {
   static override readonly label = 'a raw unit'
 
@@ -14,12 +18,17 @@ export class Unit extends IommuObject {
   readonly kind = 'raw unit'
   readonly context: Context
   readonly raw: RawUnit
+  /** The contract's CachePolicy, never UNSPECIFIED. */
+  readonly cachePolicy: 1 | 2 | 3 | 4
+  readonly streams = new Streams()
   #interrupts: UnitEvent[] = []
 
-  constructor(id: number, context: Context, raw: RawUnit) {
+  /** @param make makes the hardware, given what stands in front of it; what it throws is thrown */
+  constructor(id: number, context: Context, cachePolicy: Unit['cachePolicy'], make: (streams: Streams) => RawUnit) {
     super(id)
     this.context = context
-    this.raw = raw
+    this.cachePolicy = cachePolicy
+    this.raw = make(this.streams)
   }
 
   get holds(): readonly IommuObject[] {
@@ -46,15 +55,47 @@ export class Unit extends IommuObject {
     return this.#interrupts.splice(0, limit)
   }
 
-  /** Forgets interrupts that nobody took. */
-  clearInterrupts(): void {
+  /** Lets the unit do all that it can do; a queue that waits for a stream is not waited for. */
+  *work(): Work<void> {
+    this.settle()
+    while (this.raw.hasWork) {
+      yield
+      this.raw.run()
+      this.settle()
+    }
+  }
+
+  /** What ended while the unit was at work can be told. To be called before anything else may happen. */
+  settle(): void {
+    const { explained_faults: explained } = this.context.core.limits.call
+    this.streams.settle((request, fault, index) => this.#describe(request, fault, index < explained))
+  }
+
+  /** Back to power-on. Answers how many requests were held. */
+  reset(): number {
+    const held = this.streams.heldCount
+    this.raw.reset()
+    this.#abandon()
     this.#collect()
     this.#interrupts = []
+    return held
   }
 
   destroy(): Completion {
+    this.#abandon()
     this.raw.destroy()
     return undefined
+  }
+
+  #abandon(): void {
+    this.streams.abandon()
+    this.context.waiters.wakeAll()
+  }
+
+  #describe(request: StreamRequest, fault: number, explained: boolean): ReturnType<typeof faultOf> {
+    const { sourceId, lo, hi, access } = request
+    const requester = requesterOf(this.raw, { ...request, sourceIds: Uint32Array.of(sourceId) })
+    return faultOf(requester, { index: 0, lo, hi, access }, fault, explained)
   }
 
   /** The oldest are kept: what a handler has not seen says more than what came after. */

@@ -16,6 +16,8 @@ export interface Place {
 export interface Listener {
   /** The bus is the listener's own, and nothing on it is hidden. */
   readonly ownsBus: boolean
+  /** It asks for a translation (ATS). Absent: no. */
+  readonly isTranslationRequest?: boolean
   /** A physical address as the listener's own memory. */
   locate(physical: number): Place | undefined
 }

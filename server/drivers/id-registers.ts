@@ -1,11 +1,18 @@
 /** ID registers by the manuals' names, for both architectures: what a preset has, and what replaces it. */
 
-import { type CacheGeometry, DEFAULT_GEOMETRY } from '../../hw-model/cache/translation-cache.js'
+import type { CacheGeometry } from '../../hw-model/cache/translation-cache.js'
 import type { Memory } from '../../hw-model/memory/index.js'
-import type { RemappingUnit, UnitOwner } from '../../hw-model/port.js'
-import { idRegisters, PRESETS as SMMU_PRESETS, SmmuV3 } from '../../hw-model/smmuv3/index.js'
-import { DEFAULT_PRESET, presetOptions, PRESETS as VTD_PRESETS, VtdUnit } from '../../hw-model/vtd/index.js'
+import type { DevicePort, RemappingUnit, UnitOwner } from '../../hw-model/port.js'
+import { IDR0, idRegisters, PRESETS as SMMU_PRESETS, SmmuV3, STALL_MODEL } from '../../hw-model/smmuv3/index.js'
+import {
+  DEFAULT_PRESET,
+  presetOptions,
+  type UnitOptions,
+  PRESETS as VTD_PRESETS,
+  VtdUnit,
+} from '../../hw-model/vtd/index.js'
 import { Refusal } from '../core/driver.js'
+import type { CacheMode } from '../core/machine.js'
 
 /** Registers by name; 32-bit ones zero-extended. */
 export type NamedRegisters = ReadonlyMap<string, bigint>
@@ -16,7 +23,7 @@ export interface UnitDescription {
   /** Name of a preset; empty for the type's default. */
   readonly preset: string
   readonly overrides: NamedRegisters
-  readonly cache?: CacheGeometry
+  readonly caches: CacheMode
 }
 
 /** Presets of each type, the default first. */
@@ -33,7 +40,7 @@ export function smmuIds(preset: string, overrides: NamedRegisters) {
 }
 
 /** Options of a VT-d unit as its driver takes them. @throws Refusal ENOENT (preset), EINVAL (register or bit) */
-export function vtdOptions(preset: string, overrides: NamedRegisters, iotlb: CacheGeometry = DEFAULT_GEOMETRY) {
+export function vtdOptions(preset: string, overrides: NamedRegisters, caches: VtdCaches = {}) {
   const name = knownPreset('vtd', preset) as keyof typeof VTD_PRESETS
   for (const register of overrides.keys()) {
     if (!['VER', 'CAP', 'ECAP'].includes(register)) throw unknownRegister(register, ['VER', 'CAP', 'ECAP'])
@@ -50,15 +57,50 @@ export function vtdOptions(preset: string, overrides: NamedRegisters, iotlb: Cac
     ...(cap === undefined ? {} : { CAP: cap }),
     ...(ecap === undefined ? {} : { ECAP: ecap }),
   }
-  return presetOptions(name, ids, { iotlb })
+  return presetOptions(name, ids, caches)
 }
 
-/** A unit of its own. @throws Refusal ENOENT (preset), EINVAL (an override names no register or offers too much) */
-export function makeUnit(description: UnitDescription, memory: Memory, owner: UnitOwner): RemappingUnit {
-  const { type, preset, overrides, cache } = description
-  if (type === 'smmuv3') return new SmmuV3({ memory, owner, id: smmuIds(preset, overrides), tlb: cache })
-  const options = vtdOptions(preset, overrides, cache)
+/**
+ * A unit of its own.
+ *
+ * @throws Refusal ENOENT (preset), EINVAL (an override names no register or offers too much), EOPNOTSUPP (caches)
+ */
+export function makeUnit(
+  { type, preset, overrides, caches }: UnitDescription,
+  memory: Memory,
+  owner: UnitOwner,
+  devices: DevicePort,
+): RemappingUnit {
+  if (type === 'smmuv3') {
+    const id = smmuIds(preset, overrides)
+    const { iotlb: tlb, entries: configEntries } = cachesOf(type, caches)
+    return new SmmuV3({ memory, owner, devices, id, tlb, configEntries })
+  }
+  const { iotlb, entries } = cachesOf(type, caches)
+  const options = vtdOptions(preset, overrides, { iotlb, contextEntries: entries, pasidEntries: entries })
   return honoured(() => new VtdUnit(memory, owner, options))
+}
+
+/** What of a VT-d unit's caches differs from a real part's. */
+type VtdCaches = Partial<Pick<UnitOptions, 'iotlb' | 'contextEntries' | 'pasidEntries'>>
+
+/** Sizes of the translation cache and of each cache of configuration; undefined as real parts have them. */
+function cachesOf(type: UnitDescription['type'], mode: CacheMode): { iotlb?: CacheGeometry; entries?: number } {
+  if (mode === 'hardware') return {}
+  if (mode === 'off') return { iotlb: { entries: 0, ways: 1 }, entries: 0 }
+  if (mode === 'minimal') return { iotlb: { entries: 1, ways: 1 }, entries: 1 }
+  throw new Refusal('EOPNOTSUPP', `no ${type} unit keeps more than real parts do: take HARDWARE`, { caches: mode })
+}
+
+/** What a unit's ID registers offer to the streams in front of it. */
+export function offersOf(
+  kind: RemappingUnit['kind'],
+  ids: NamedRegisters,
+): { readonly stalls: boolean; readonly pageRequests: boolean } {
+  if (kind === 'vtd') return { stalls: false, pageRequests: false }
+  const idr0 = Int32Array.of(Number(ids.get('IDR0') ?? 0n))
+  const stalls = IDR0.STALL_MODEL.get(idr0, 0) !== STALL_MODEL.TERMINATE
+  return { stalls, pageRequests: IDR0.PRI.get(idr0, 0) === 1 }
 }
 
 /** Where each ID register is read: offset and bytes. [SMMU 6.2 Register overview] [VTD 11.4 Register Descriptions] */

@@ -75,7 +75,7 @@ export function createMachine(options: MachineOptions): Machine {
       regions.set(region.address, region)
       return region
     },
-    createRawUnit: (spec) => new PrivateUnit(spec, backingOf),
+    createRawUnit: (spec, streams) => new PrivateUnit(spec, backingOf, streams),
     readPhysical: (address, into) => space.memory.readBytes(address, into),
     writePhysical(address, from) {
       const done = space.memory.writeBytes(address, from)

@@ -1,10 +1,28 @@
 /** A private unit on a private bus: the hardware model alone, with its owner's regions as its only memory. */
 
 import { type Backing, CHUNK_BYTES, Memory } from '../../hw-model/memory/index.js'
-import { type RemappingUnit, Transaction, type WalkStep } from '../../hw-model/port.js'
+import {
+  type AtcInvalidation,
+  type DevicePort,
+  type Outcome,
+  PageRequest,
+  type RemappingUnit,
+  Transaction,
+  type UnitOwner,
+  type WalkStep,
+} from '../../hw-model/port.js'
 import { assert, type DmaOutcome, type ExplainStep, Refusal } from '../core/driver.js'
-import type { RawUnit, RawUnitSpec, RegionMemory, RegisterAccess, UnitEvent } from '../core/machine.js'
-import { makeUnit, type NamedRegisters, readIds } from './id-registers.js'
+import type {
+  RawUnit,
+  RawUnitSpec,
+  RegionMemory,
+  RegisterAccess,
+  StreamPageRequest,
+  StreamPort,
+  StreamRequest,
+  UnitEvent,
+} from '../core/machine.js'
+import { makeUnit, type NamedRegisters, offersOf, readIds } from './id-registers.js'
 import { spell } from './invalidation-text.js'
 
 /** Events kept for the owner. A unit that nobody polls must not grow; what is beyond is counted as lost. */
@@ -14,23 +32,34 @@ const EVENT_LIMIT = 1024
 export class PrivateUnit implements RawUnit {
   readonly preset: string
   readonly idRegisters: NamedRegisters
+  readonly stalls: boolean
+  readonly takesPageRequests: boolean
   readonly #memory = new Memory()
   readonly #unit: RemappingUnit
   readonly #backingOf: (region: RegionMemory) => Backing
   readonly #placed = new Map<RegionMemory, number>()
   readonly #transaction = new Transaction()
+  readonly #page = new PageRequest()
+  /** What the interrupt that is being raised was sent as. */
+  #message: { readonly address: number; readonly data: number } | undefined
   #events: UnitEvent[] = []
   #lost = 0
 
-  /** @throws Refusal ENOENT (preset), EINVAL (an override) */
-  constructor(spec: RawUnitSpec, backingOf: (region: RegionMemory) => Backing) {
+  /** @throws Refusal ENOENT (preset), EINVAL (an override), EOPNOTSUPP (caches) */
+  constructor(spec: RawUnitSpec, backingOf: (region: RegionMemory) => Backing, streams: StreamPort) {
     this.preset = spec.preset
     this.#backingOf = backingOf
-    this.#unit = makeUnit(spec, this.#memory, {
-      message: (address, data) => this.#keep({ kind: 'message', address, data, source: 'MSI' }),
-      interrupt: (source) => this.#keep({ kind: 'interrupt', address: 0, data: 0, source }),
-    })
+    const owner: UnitOwner = {
+      message: (address, data) => {
+        this.#message = { address, data }
+      },
+      interrupt: (source) => this.#raised(source),
+    }
+    this.#unit = makeUnit(spec, this.#memory, owner, devicesOf(streams))
     this.idRegisters = readIds(this.#unit)
+    const { stalls, pageRequests } = offersOf(this.#unit.kind, this.idRegisters)
+    this.stalls = stalls
+    this.takesPageRequests = pageRequests
   }
 
   get kind(): 'smmuv3' | 'vtd' {
@@ -78,22 +107,33 @@ export class PrivateUnit implements RawUnit {
     this.#unit.run()
   }
 
-  translate(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
-    this.#unit.translate(this.#fill(rid, pasid, lo, hi, access), out)
+  translate(request: StreamRequest, out: DmaOutcome): void {
+    this.#unit.translate(this.#fill(request), out)
   }
 
-  explain(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): ExplainStep[] {
+  explain(request: StreamRequest, out: DmaOutcome): ExplainStep[] {
     const steps: WalkStep[] = []
-    this.#unit.explain(this.#fill(rid, pasid, lo, hi, access), out, { step: (step) => steps.push(step) })
+    this.#unit.explain(this.#fill(request), out, { step: (step) => steps.push(step) })
     return steps
   }
 
-  peek(rid: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean {
-    return this.#unit.peek(this.#fill(rid, pasid, lo, hi, access), out)
+  peek(request: StreamRequest, out: DmaOutcome): boolean {
+    return this.#unit.peek(this.#fill(request), out)
   }
 
-  missing(rid: number, pasid: number, lo: number, hi: number, access: number): string {
-    return spell(this.#unit.missing(this.#fill(rid, pasid, lo, hi, access)))
+  missing(request: StreamRequest): string {
+    return spell(this.#unit.missing(this.#fill(request)))
+  }
+
+  requestPage({ sourceId, pasid, lo, hi, access, group, isLast }: StreamPageRequest): void {
+    const { ats } = this.#unit
+    assert(ats !== null, 'a unit that takes page requests has a port for them')
+    ats.requestPage(Object.assign(this.#page, { rid: sourceId, pasid, lo, hi, access, group, isLast }))
+  }
+
+  completeInvalidation(tag: number, timedOut: boolean): boolean {
+    const { ats } = this.#unit
+    return timedOut ? ats?.timedOut(tag) === true : ats?.completed(tag) === true
   }
 
   faultName(fault: number): string {
@@ -121,18 +161,56 @@ export class PrivateUnit implements RawUnit {
     assert(this.#memory.placements.length === 0, 'only regions stand on the bus of a raw unit')
   }
 
+  /**
+   * A wire's pulse, or the end of a message: messages come first. Those of VT-d have no wires beside them. Messages into
+   * memory are seen there.
+   */
+  #raised(name: string): void {
+    const source = SOURCES[name] ?? name
+    const message = this.#message
+    this.#message = undefined
+    if (message !== undefined && this.#memory.find(message.address) === undefined) {
+      this.#keep({ kind: 'message', ...message, source })
+    }
+    if (message === undefined || this.#unit.kind === 'smmuv3') {
+      this.#keep({ kind: 'interrupt', address: 0, data: 0, source })
+    }
+  }
+
   #keep(event: UnitEvent): void {
     if (this.#events.length < EVENT_LIMIT) this.#events.push(event)
     else this.#lost++
   }
 
-  #fill(rid: number, pasid: number, lo: number, hi: number, access: number): Transaction {
+  #fill({ sourceId, pasid, lo, hi, access, type }: StreamRequest): Transaction {
     const transaction = this.#transaction
-    transaction.rid = rid
+    transaction.rid = sourceId
     transaction.pasid = pasid
     transaction.lo = lo
     transaction.hi = hi
     transaction.access = access
+    transaction.type = type
     return transaction
+  }
+}
+
+/** The manuals' names of what the models call otherwise. */
+const SOURCES: Readonly<Record<string, string>> = {
+  eventq: 'EVENTQ',
+  gerror: 'GERROR',
+  'cmdq-sync': 'CMD_SYNC',
+  priq: 'PRIQ',
+  iq: 'invalidation',
+}
+
+/** Every stream has a TLB, whose owner says when it has forgotten something. */
+function devicesOf(streams: StreamPort): DevicePort {
+  return {
+    invalidateAtc: ({ tag, rid: sourceId, pasid, allPasids, lo, hi, sizeLg2 }: AtcInvalidation) => {
+      streams.invalidate({ tag, sourceId, pasid, allPasids, lo, hi, sizeLg2 })
+      return false
+    },
+    respondToPages: (rid, pasid, group, code) => streams.respondToPages(rid, pasid, group, code),
+    ended: (tag: number, outcome: Outcome) => streams.ended(tag, outcome),
   }
 }

@@ -40,7 +40,7 @@ export function createUnitDriver(
       })
       return { driver, idRegisters: readIds(driver.unit) }
     }
-    const { ids, iotlb } = vtdOptions('', overrides, spec.cache)
+    const { ids, iotlb } = vtdOptions('', overrides, { iotlb: spec.cache })
     const onFault = ({ reason, rid }: VtdFault): void => onRecord({ code: reason, rid })
     const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, iotlb, onFault })
     return { driver, idRegisters: readIds(driver.unit) }

@@ -14,7 +14,15 @@ import type {
   UserOps,
 } from '../../server/core/driver.js'
 import { DMA_STATUS, Refusal } from '../../server/core/driver.js'
-import type { Machine, PlatformDevice, RawUnit, RegionMemory, RegionSource } from '../../server/core/machine.js'
+import type {
+  Machine,
+  PlatformDevice,
+  RawUnit,
+  RawUnitSpec,
+  RegionMemory,
+  RegionSource,
+  StreamPort,
+} from '../../server/core/machine.js'
 import { FakeMemory, FakeRawUnit } from './fake-parts.js'
 
 /** A mapping in a fake table. */
@@ -58,6 +66,8 @@ export class FakeMachine implements Machine {
   /** Things that exist: tables, user domains, vIOMMUs, regions, raw units. */
   live = 0
   readonly memories: FakeMemory[] = []
+  /** Every one that was ever made. */
+  readonly rawUnits: FakeRawUnit[] = []
   #next = REGION_GAP
 
   constructor(units: readonly FakeUnitSpec[], devices: readonly FakeDeviceSpec[]) {
@@ -102,9 +112,11 @@ export class FakeMachine implements Machine {
     return memory
   }
 
-  createRawUnit(): RawUnit {
+  createRawUnit({ preset }: RawUnitSpec, streams: StreamPort): RawUnit {
     this.failPoint('raw unit')
-    return new FakeRawUnit(this)
+    const unit = new FakeRawUnit(this, streams, preset)
+    this.rawUnits.push(unit)
+    return unit
   }
 
   readPhysical(address: number, into: Uint8Array): number {

@@ -1,7 +1,14 @@
 /** What a fake machine gives to clients: memory, and raw units that are a few registers. */
 
-import { DMA_STATUS, type DmaOutcome } from '../../server/core/driver.js'
-import type { RawUnit, RegionMemory } from '../../server/core/machine.js'
+import { DMA_REQUEST, DMA_STATUS, type DmaOutcome, type ExplainStep } from '../../server/core/driver.js'
+import {
+  PAGE_RESPONSE,
+  type RawUnit,
+  type RegionMemory,
+  type StreamPageRequest,
+  type StreamPort,
+  type StreamRequest,
+} from '../../server/core/machine.js'
 
 /** Counts what exists. */
 export interface Census {
@@ -38,18 +45,48 @@ export class FakeMemory implements RegionMemory {
   }
 }
 
+/** Registers of a fake unit that do something; the value names what with. */
+export const FAKE_REGISTER = {
+  /** Ends the held request of this tag: translated, aborted, with a fault. */
+  RESUME: 0x100,
+  ABORT: 0x108,
+  FAULT: 0x110,
+  /** Asks the stream of this number to forget something. */
+  INVALIDATE: 0x118,
+  /** Answers a group: stream | group << 16 | code << 32 | (PASID + 1) << 40. */
+  RESPOND: 0x120,
+} as const
+
+/** IOVAs from here to twice of it are held. */
+export const HELD = 0x4000_0000n
+
+/** The group that a fake unit answers at once, with a failure. */
+export const FAILING_GROUP = 511
+
 /** Registers that remember, and a translation that adds the source id. */
 export class FakeRawUnit implements RawUnit {
   readonly kind = 'smmuv3'
   readonly preset = 'default'
   readonly idRegisters = new Map([['IDR0', 5n]])
   readonly registerBytes = 0x20000
+  readonly stalls = true
+  readonly takesPageRequests: boolean
   work = 0
+  tags = 0
   readonly placed = new Set<RegionMemory>()
+  readonly outstanding = new Set<number>()
+  readonly requested: StreamPageRequest[] = []
+  readonly timedOut: number[] = []
   readonly #registers = new Map<number, bigint>()
+  readonly #outcome: DmaOutcome = { status: 1, address: 0x1234, leafLg2: 21, rights: 3, fault: 0x13, hit: 0, tag: 0 }
   #events: { kind: 'interrupt'; address: number; data: number; source: string }[] = []
 
-  constructor(readonly machine: Census) {
+  constructor(
+    readonly machine: Census,
+    readonly streams: StreamPort,
+    preset: string,
+  ) {
+    this.takesPageRequests = preset !== 'no pages'
     machine.live++
   }
 
@@ -70,6 +107,15 @@ export class FakeRawUnit implements RawUnit {
     this.#registers.set(offset, value)
     this.work = 2
     this.#events.push({ kind: 'interrupt', address: 0, data: 0, source: 'cmdq-sync' })
+    const number = Number(value)
+    if (offset === FAKE_REGISTER.RESUME) this.#end(number, DMA_STATUS.OK)
+    if (offset === FAKE_REGISTER.ABORT) this.#end(number, DMA_STATUS.ABORTED)
+    if (offset === FAKE_REGISTER.FAULT) this.#end(number, DMA_STATUS.FAULT)
+    if (offset === FAKE_REGISTER.INVALIDATE) this.#invalidate(number)
+    if (offset === FAKE_REGISTER.RESPOND) {
+      const [stream, group, code] = [value & 0xffffn, (value >> 16n) & 0xffffn, (value >> 32n) & 0xffn].map(Number)
+      this.streams.respondToPages(stream, Number(value >> 40n) - 1, group, code)
+    }
   }
 
   /** Every write starts two runs of work. */
@@ -81,13 +127,28 @@ export class FakeRawUnit implements RawUnit {
     this.work--
   }
 
-  translate(rid: number, _pasid: number, lo: number, hi: number, _access: number, out: DmaOutcome): void {
-    out.status = DMA_STATUS.OK
-    out.address = (hi >>> 0) * 2 ** 32 + (lo >>> 0) + rid
-    out.hit = 1
+  translate(request: StreamRequest, out: DmaOutcome): void {
+    this.explain(request, out)
+    if (out.status !== DMA_STATUS.FAULT) return
+    out.status = DMA_STATUS.PENDING
+    out.tag = ++this.tags
   }
 
-  explain(): [] {
+  explain({ sourceId, lo, hi, type, access }: StreamRequest, out: DmaOutcome): readonly ExplainStep[] {
+    out.status = DMA_STATUS.OK
+    out.address = (hi >>> 0) * 2 ** 32 + (lo >>> 0) + sourceId
+    out.rights = access
+    out.hit = 1
+    if (type === DMA_REQUEST.TRANSLATION) {
+      out.leafLg2 = 12
+      if (hi !== 0) out.rights = 0
+      if ((lo & 0xf000) === 0x1000) out.status = DMA_STATUS.COMPLETER_ABORT
+      if ((lo & 0xf000) === 0x2000) Object.assign(out, { status: DMA_STATUS.UNSUPPORTED, fault: 5 })
+    } else if (BigInt(lo >>> 0) >= HELD && BigInt(lo >>> 0) < 2n * HELD) {
+      out.status = DMA_STATUS.FAULT
+      out.fault = 0x13
+      return [{ what: 'STE', level: 3, address: 4096, verdict: 'not valid' }]
+    }
     return []
   }
 
@@ -99,8 +160,20 @@ export class FakeRawUnit implements RawUnit {
     return ''
   }
 
-  faultName(): string {
-    return ''
+  requestPage(request: StreamPageRequest): void {
+    this.requested.push(request)
+    const { sourceId, group, isLast } = request
+    if (group === FAILING_GROUP && isLast) this.streams.respondToPages(sourceId, -1, group, PAGE_RESPONSE.FAILURE)
+  }
+
+  completeInvalidation(tag: number, timedOut: boolean): boolean {
+    if (timedOut) this.timedOut.push(tag)
+    this.work = 1
+    return this.outstanding.delete(tag)
+  }
+
+  faultName(fault: number): string {
+    return fault === 0 ? '' : `FAULT_${fault}`
   }
 
   counters(): Record<string, number> {
@@ -115,9 +188,21 @@ export class FakeRawUnit implements RawUnit {
 
   reset(): void {
     this.#registers.clear()
+    this.outstanding.clear()
   }
 
   destroy(): void {
     this.machine.live--
+  }
+
+  #end(tag: number, status: number): void {
+    this.streams.ended(tag, Object.assign(this.#outcome, { status }))
+  }
+
+  #invalidate(sourceId: number): void {
+    const tag = ++this.tags
+    this.outstanding.add(tag)
+    const pasid = tag % 2 === 0 ? 5 : -1
+    this.streams.invalidate({ tag, sourceId, pasid, allPasids: tag % 4 === 0, lo: 0x2000, hi: 1, sizeLg2: 13 })
   }
 }

@@ -1,6 +1,7 @@
 /** Work in slices gives the same answers when every pause happens. */
 
 import { describe, expect, it } from 'vitest'
+import { FAKE_REGISTER, HELD } from './fake-parts.js'
 import { MIB, mapping, PAGE, SpentTurn, scene, Teller } from './paused.js'
 import { ALL, FIXED, READABLE, RW } from './world.js'
 
@@ -102,6 +103,25 @@ const STORIES: Readonly<Record<string, Story>> = {
     await teller.ask('ReadUnitRegisters', { unitId, reads: writes })
     const iovas = BigUint64Array.from({ length: 40 }, (_, i) => BigInt(i) * PAGE)
     await teller.ask('TranslateUnit', { unitId, sourceIds: Uint32Array.of(3), iovas, accesses: new Uint32Array(0) })
+  },
+  'waits for a unit': async (teller) => {
+    const { unitId } = teller.world.do('CreateUnit', { type: 1 })
+    const stream = { unitId, sourceId: 3 }
+    const iovas = BigUint64Array.from({ length: 40 }, (_, i) => HELD + BigInt(i) * PAGE)
+    await teller.ask('TranslateUnit', { unitId, sourceIds: Uint32Array.of(3), iovas })
+    await teller.ask('RequestTranslations', { stream, iovas })
+    const pages = Array.from({ length: 40 }, (_, i) => ({ iova: 0n, access: 1, groupIndex: i, last: true }))
+    await teller.ask('RequestPages', { stream, requests: [...pages, { ...pages[0], groupIndex: 512 }] })
+    const ended = Array.from({ length: 39 }, (_, i) => ({ offset: FAKE_REGISTER.FAULT, width: 8, value: BigInt(i) }))
+    const asked = Array.from({ length: 30 }, () => ({ offset: FAKE_REGISTER.INVALIDATE, width: 8, value: 3n }))
+    await teller.ask('WriteUnitRegisters', { unitId, writes: [...ended, ...asked] })
+    await teller.ask('PollInvalidations', { stream })
+    const tags = BigUint64Array.from({ length: 32 }, (_, i) => 41n + BigInt(i))
+    await teller.ask('CompleteInvalidations', { stream, tags })
+    const transactionIds = BigUint64Array.from({ length: 90 }, (_, i) => 1n + BigInt(i))
+    await teller.ask('AwaitDma', { transactionIds, waitMs: 0 })
+    await teller.ask('ResetUnit', { unitId })
+    await teller.ask('AwaitDma', { transactionIds: transactionIds.slice(39, 80) })
   },
 }
 

@@ -183,4 +183,7 @@ const DEFAULTS = {
   maxInterrupts: 0,
   waitMs: 0,
   translated: false,
+  requestType: 0,
+  maxInvalidations: 0,
+  timedOut: false,
 }

@@ -1,0 +1,40 @@
+/** The way into a raw unit for the elements of a batch. */
+
+import type { Requester } from './dma-batch.js'
+import type { RawUnit, StreamRequest } from './machine.js'
+
+/** What all elements of a batch have in common. */
+export interface Sender {
+  /** One for all elements, or one each. */
+  readonly sourceIds: Uint32Array
+  /** The PASID on the requests, or -1 for none. */
+  readonly pasid: number
+  /** One of DMA_REQUEST. */
+  readonly type: number
+}
+
+/** A requester, with the request that it sent last. */
+export interface StreamRequester extends Requester {
+  readonly last: StreamRequest
+}
+
+/** Requests of streams. They are written into one struct, as the loop over a batch allocates nothing. */
+export function requesterOf(raw: RawUnit, { sourceIds, pasid, type }: Sender): StreamRequester {
+  const last: StreamRequest = { sourceId: 0, pasid, lo: 0, hi: 0, access: 0, type }
+  const each = sourceIds.length === 1 ? 0 : 1
+  const fill = (index: number, lo: number, hi: number, access: number): StreamRequest => {
+    last.sourceId = sourceIds[index * each]
+    last.lo = lo
+    last.hi = hi
+    last.access = access
+    return last
+  }
+  return {
+    last,
+    translate: (index, lo, hi, access, out) => raw.translate(fill(index, lo, hi, access), out),
+    explain: (index, lo, hi, access, out) => raw.explain(fill(index, lo, hi, access), out),
+    peek: (index, lo, hi, access, out) => raw.peek(fill(index, lo, hi, access), out),
+    missing: (index, lo, hi, access) => raw.missing(fill(index, lo, hi, access)),
+    faultName: (fault) => raw.faultName(fault),
+  }
+}
