@@ -74,6 +74,7 @@ export function* translateOn(
       halves[2 * index] = address
       halves[2 * index + 1] = address / 2 ** 32
     })
+    yield* unit.work()
     call.context.waiters.wakeAll()
     return { ...columns, addresses: addresses.subarray(0, columns.doneCount) }
   } finally {
