@@ -22,11 +22,6 @@ function legal(options: GuestOptions, change = 0n): number[] {
   })
 }
 
-const _also = (mask: number, options: GuestOptions = PLAIN): GuestOptions => ({
-  deny: { ...options.deny, IDR0: (options.deny?.IDR0 ?? 0) & ~mask },
-  offer: options.offer,
-})
-
 const sorted = (...parts: readonly number[][]): number[] => parts.flat().sort((a, b) => a - b)
 
 describe('an opcode', () => {

@@ -4,7 +4,16 @@
  */
 
 import { FlatBacking, Memory, SparseBacking } from '../../../hw-model/memory/index.js'
-import { ACCESS, NO_PASID, Outcome, QUEUE_RUN, REQUEST, STATUS, Transaction } from '../../../hw-model/port.js'
+import {
+  ACCESS,
+  type DevicePort,
+  NO_PASID,
+  Outcome,
+  QUEUE_RUN,
+  REQUEST,
+  STATUS,
+  Transaction,
+} from '../../../hw-model/port.js'
 import { idRegisters, type PresetName, SmmuV3, type SmmuV3Options } from '../../../hw-model/smmuv3/index.js'
 
 /** Where things are in physical memory. 64 STEs; queues of 2^5 entries unless a test says otherwise. */
@@ -47,9 +56,17 @@ export interface Dma {
 export class Guest {
   readonly memory = new Memory()
   readonly unit: SmmuV3
+  /** What stands in the memory that may only be read. */
+  readonly rom = new BigUint64Array(0x2000)
   /** Wired interrupts and messages, in the order in which they came. */
   readonly interrupts: string[] = []
   readonly messages: string[] = []
+  /** How transactions that were held ended, by tag, and what devices were told of pages and translations. */
+  readonly ended = new Map<number, string>()
+  readonly told: string[] = []
+  /** Whether a device has forgotten its translations when it is asked to; else it answers later. */
+  answersAtOnce = true
+  readonly invalidations: number[] = []
   /** What the last DMA came back with. */
   readonly outcome = new Outcome()
   readonly commandLg2: number
@@ -63,16 +80,27 @@ export class Guest {
     this.commandLg2 = commandLg2
     this.eventLg2 = eventLg2
     this.memory.place(0, new SparseBacking(Number(RAM)))
-    this.memory.place(Number(ROM), new FlatBacking(new ArrayBuffer(0x1_0000), false))
+    this.memory.place(Number(ROM), new FlatBacking(this.rom.buffer, false))
     const owner = {
       message: (address: number, data: number) => this.messages.push(`${hex(BigInt(address))} ${hex(BigInt(data))}`),
       interrupt: (source: string) => this.interrupts.push(source),
+    }
+    const devices: DevicePort = {
+      ended: (tag, outcome) => this.ended.set(tag, howEnded(outcome)),
+      respondToPages: (rid, pasid, group, code) => this.told.push(`pages ${[rid, pasid, group, code].join(' ')}`),
+      invalidateAtc: ({ tag, rid, pasid, allPasids, lo, hi, sizeLg2 }) => {
+        const address = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
+        const who = pasid === NO_PASID ? '-' : `${pasid}${allPasids ? '*' : ''}`
+        this.told.push(`forget ${rid} ${who} ${hex(address)} ${sizeLg2}`)
+        this.invalidations.push(tag)
+        return this.answersAtOnce
+      },
     }
     const id: Record<string, number> = { ...idRegisters(preset) }
     for (const name of ['IDR0', 'IDR1', 'IDR3', 'IDR5'] as const) {
       id[name] = ((id[name] & ~(deny[name] ?? 0)) | (offer[name] ?? 0)) >>> 0
     }
-    this.unit = new SmmuV3({ memory: this.memory, owner, id: idRegisters(preset, id), ...rest })
+    this.unit = new SmmuV3({ memory: this.memory, owner, id: idRegisters(preset, id), devices, ...rest })
     // RECINVSID; a linear table of 64 streams; queues; then the interrupts and everything on.
     this.set32(0x2c, 0b10)
     this.set64(0x80, STREAM_TABLE)
@@ -184,16 +212,7 @@ export class Guest {
     transaction.type = how.type ?? REQUEST.UNTRANSLATED
     transaction.bytes = 4
     this.unit.translate(transaction, this.outcome)
-    return this.ended
-  }
-
-  /** How `outcome` ended, as a device sees it. */
-  get ended(): string {
-    const { status, address } = this.outcome
-    if (status === STATUS.OK) return hex(BigInt(address))
-    if (status === STATUS.RAZ_WI) return 'raz/wi'
-    if (status === STATUS.PENDING) return 'stalled'
-    return status === STATUS.FAULT || status === STATUS.ABORTED ? 'abort' : `status ${status}`
+    return howEnded(this.outcome)
   }
 
   /** Takes the records out of the event queue, each as its four words in hex. */
@@ -213,6 +232,16 @@ export class Guest {
   kinds(): string[] {
     return this.events().map((record) => hex(BigInt(`0x${record.split(' ')[0]}`) & 0xffn))
   }
+}
+
+/** How a transaction ended, as its device sees it. */
+export function howEnded({ status, address }: Outcome): string {
+  if (status === STATUS.OK) return hex(BigInt(address))
+  if (status === STATUS.RAZ_WI) return 'raz/wi'
+  if (status === STATUS.PENDING) return 'stalled'
+  if (status === STATUS.UNSUPPORTED) return 'UR'
+  if (status === STATUS.COMPLETER_ABORT) return 'CA'
+  return 'abort'
 }
 
 export const hex = (value: bigint): string => `0x${value.toString(16)}`
