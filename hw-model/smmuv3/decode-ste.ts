@@ -8,7 +8,7 @@ import { CONFIG, EATS, S1FMT, STE } from './records.js'
 import { isVmid, SPACE } from './stream-world.js'
 
 const { V, Config, S1Fmt, S1ContextPtr, S1CDMax, S1DSS, S1STALLD, STRW, S2FWB, PRIVCFG, INSTCFG } = STE
-const { PPAR } = STE
+const { MEV, PPAR } = STE
 const { S2VMID, S2T0SZ, S2SL0, S2TG, S2PS, S2AA64, S2ENDI, S2AFFD, S2PTW, S2HD, S2HA, S2S, S2R, S2TTB } = STE
 
 /** Granule by STE.S2TG and CD.TG0; 0 is reserved. */
@@ -59,6 +59,8 @@ export class StreamConfig {
   eats: number = EATS.OFF
   /** PPAR: an automatic answer to a page request carries its PASID. */
   answersWithPasid = false
+  /** MEV: its events may be merged. */
+  mev = 0
   privcfg = 0
   instcfg = 0
   /** Whose its translations are: a VMID, which is 0 where the unit has no stage 2, or one of SPACE. */
@@ -91,6 +93,7 @@ function decode(ste: Int32Array, config: StreamConfig, features: Features, e2h: 
   config.aborts = (kind & 0b100) === 0
   if (config.aborts) return LEGAL
   config.stage1 = (kind & 0b001) !== 0
+  config.mev = MEV.get(ste, 0)
   const stage2 = (kind & 0b010) !== 0
   if (config.stage1 && !features.stage1) return 'Config asks for stage 1, and IDR0.S1P is 0'
   if (stage2 && !features.stage2) return 'Config asks for stage 2, and IDR0.S2P is 0'

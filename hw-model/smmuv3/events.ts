@@ -27,6 +27,18 @@ const WORDS = EVENT_RECORD.$.words
 const PROD = OFFSET.EVENTQ_PROD >>> 2
 const CONS = OFFSET.EVENTQ_CONS >>> 2
 
+/** Events that may repeat the record before them whatever STE.MEV says. [SMMU 7.3.1 Event record merging] */
+const BEFORE_STE: ReadonlySet<number> = new Set([EVENT.F_UUT, EVENT.C_BAD_STREAMID, EVENT.F_STE_FETCH, EVENT.C_BAD_STE])
+/** Events that differ for merging only by the page of their input address. [SMMU 7.3 Event records] */
+const BY_PAGE: ReadonlySet<number> = new Set([
+  EVENT.F_TRANSL_FORBIDDEN,
+  EVENT.F_WALK_EABT,
+  EVENT.F_TRANSLATION,
+  EVENT.F_ADDR_SIZE,
+  EVENT.F_ACCESS,
+  EVENT.F_PERMISSION,
+])
+
 /** What is known of a faulting transaction; one struct per unit, reused. */
 export class FaultInfo {
   sid = 0
@@ -50,6 +62,8 @@ export class FaultInfo {
   /** 1 when the transaction is held; `stag` then names it to software. */
   stall = 0
   stag = 0
+  /** STE.MEV of a stream with a valid STE. */
+  mev = 0
 }
 
 /** Where faults go. */
@@ -66,17 +80,25 @@ export class EventQueue {
   written = 0
   /** Records dropped because the queue was full, disabled or in error. */
   dropped = 0
+  /** Records that would have said what the one before them says. */
+  merged = 0
 
   readonly #memory: Memory
   readonly #registers: RegisterFile
   readonly #interrupts: Interrupts
   readonly #shape: QueueShape
+  readonly #merges: boolean
   readonly #words = new Int32Array(WORDS)
+  /** The record written last, and PROD after it. */
+  readonly #last = new Int32Array(WORDS)
+  #lastProd = -1
 
-  constructor(memory: Memory, registers: RegisterFile, features: Features, interrupts: Interrupts) {
+  /** @param merges records that repeat the one before them are left out, as the manual allows */
+  constructor(memory: Memory, registers: RegisterFile, features: Features, interrupts: Interrupts, merges = false) {
     this.#memory = memory
     this.#registers = registers
     this.#interrupts = interrupts
+    this.#merges = merges
     this.#shape = new QueueShape(registers, OFFSET.EVENTQ_BASE, EVENT_RECORD.$.bytes, features.eventQueueLg2)
   }
 
@@ -88,6 +110,10 @@ export class EventQueue {
 
   /** Writes a record, or drops it. Only a queue that is enabled and full overflows. */
   record(event: number, info: FaultInfo): void {
+    if (this.#merges && this.#repeats(event, info)) {
+      this.merged++
+      return
+    }
     if (!this.isWritable) {
       this.dropped++
       if (this.#isOpen) this.#overflow()
@@ -115,7 +141,30 @@ export class EventQueue {
     }
     this.written++
     EVENTQ_PROD.WR.set(words, PROD, this.#shape.next(prod))
+    if (this.#merges) this.#remember()
     if (wasEmpty) this.#interrupts.eventQueue()
+    return true
+  }
+
+  #remember(): void {
+    this.#last.set(this.#words)
+    this.#lastProd = this.#registers.words[PROD]
+  }
+
+  /**
+   * Whether an event says what the last record says, which software has not consumed: without a clock, that is how soon
+   * it must follow. The record of a stall is neither merged nor merged into. [SMMU 7.3.1 Event record merging]
+   */
+  #repeats(event: number, info: FaultInfo): boolean {
+    if (info.mev === 0 && !BEFORE_STE.has(event)) return false
+    const { words } = this.#registers
+    if (!this.#isOpen || words[PROD] !== this.#lastProd || this.#shape.isEmpty(words[PROD], words[CONS])) return false
+    const record = this.#words
+    compose(record, event, info)
+    for (let i = 0; i < WORDS; i++) {
+      const ignored = i === INPUT && BY_PAGE.has(event) ? 12 : 0
+      if ((record[i] ^ this.#last[i]) >>> ignored !== 0) return false
+    }
     return true
   }
 

@@ -94,6 +94,7 @@ export class Translator {
       this.verdicts.abort(outcome, 'STE.Config aborts silently')
       return
     }
+    this.verdicts.info.mev = stream.mev
     const index = chooseContext(stream, transaction.pasid)
     if (index < STAGE_1_OFF) {
       this.verdicts.report(outcome, -index)

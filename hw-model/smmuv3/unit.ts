@@ -46,6 +46,8 @@ export interface SmmuV3Options {
   readonly configEntries?: number
   /** Stalls that repeat a recorded one are not recorded. [SMMU 3.12.2.1 Suppression of duplicate Stall event records] */
   readonly suppressesStalls?: boolean
+  /** Records that repeat the one before them are left out where STE.MEV allows it. [SMMU 7.3.1 Event record merging] */
+  readonly mergesEvents?: boolean
 }
 
 /** Entries of each configuration cache. Real parts keep a few thousand. */
@@ -72,14 +74,14 @@ export class SmmuV3 implements RemappingUnit {
 
   constructor(options: SmmuV3Options) {
     const { memory, owner, id = idRegisters(), tlb = DEFAULT_GEOMETRY, configEntries = CONFIG_ENTRIES } = options
-    const { devices = NO_DEVICES, suppressesStalls = false } = options
+    const { devices = NO_DEVICES, suppressesStalls = false, mergesEvents = false } = options
     this.id = id
     this.features = featuresOf(id)
     this.#registers = new RegisterFile(id)
     const interrupts = new Interrupts(memory, this.#registers, this.features, owner)
     this.tlb = new Tlb(tlb)
     this.configs = new Configurations(memory, this.#registers, this.features, configEntries)
-    this.events = new EventQueue(memory, this.#registers, this.features, interrupts)
+    this.events = new EventQueue(memory, this.#registers, this.features, interrupts, mergesEvents)
     this.stalls = new Stalls(this.features, this.events, devices, suppressesStalls)
     const { features, configs, stalls } = this
     this.commands = new CommandQueue(memory, this.#registers, features, configs, this.tlb, interrupts, stalls)

@@ -55,6 +55,7 @@ export class Verdicts {
     info.ipa = 0
     info.stall = 0
     info.stag = 0
+    info.mev = 0
   }
 
   /** Blocked, and no event exists for it. */

@@ -68,10 +68,11 @@ export class Bench {
       configEntries?: number
       devices?: DevicePort
       suppressesStalls?: boolean
+      mergesEvents?: boolean
     } = {},
   ) {
     const { preset, id, commandLg2 = 6, eventLg2 = 6, tlbEntries = 1024, configEntries = 256, devices } = options
-    const { suppressesStalls = false } = options
+    const { suppressesStalls = false, mergesEvents = false } = options
     this.commandLg2 = commandLg2
     this.eventLg2 = eventLg2
     this.memory.place(0, new SparseBacking(RAM_BYTES))
@@ -87,6 +88,7 @@ export class Bench {
       configEntries,
       suppressesStalls,
       ...(devices === undefined ? {} : { devices }),
+      mergesEvents,
     })
     this.streamTable = this.alloc(2 ** (STREAMS_LG2 + 6))
     this.commandQueue = this.alloc(4096)
