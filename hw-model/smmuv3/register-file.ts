@@ -4,6 +4,7 @@
  */
 
 import type { IdRegisters } from './features.js'
+import { componentIds } from './register-bits.js'
 import { type CR0, CR2, type GERROR, OFFSET, PAGE_1 } from './registers.js'
 
 /** Words kept: the first 4 KiB of page 0. */
@@ -28,6 +29,7 @@ export class RegisterFile {
     for (const name of ['IDR0', 'IDR1', 'IDR2', 'IDR3', 'IDR4', 'IDR5', 'IIDR', 'AIDR'] as const) {
       this.set(OFFSET[name], this.#id[name])
     }
+    this.words.set(componentIds(this.#id.IIDR), OFFSET.ID_REGS >>> 2)
     this.set(OFFSET.GBPA, 1 << 12)
   }
 

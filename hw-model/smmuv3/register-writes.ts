@@ -5,14 +5,15 @@
 
 import type { CommandQueue } from './commands.js'
 import type { Features } from './features.js'
+import { keptBits, mask } from './register-bits.js'
 import { foldOffset, type RegisterFile } from './register-file.js'
 import { CMDQ_CONS, CR0, CR1, CR2, EVENTQ_CONS, GBPA, GERROR, IRQ_CTRL, OFFSET } from './registers.js'
 import type { Stalls } from './stalls.js'
 
 /** CR0 bits that every unit has. */
 const CR0_BITS = mask(CR0.SMMUEN, CR0.EVENTQEN, CR0.CMDQEN)
-/** CR2 bits that every unit has. */
-const CR2_BITS = mask(CR2.RECINVSID, CR2.PTM)
+/** CR2 bits that every unit has. PTM is reserved where nothing is broadcast: IDR0.BTM is 0. */
+const CR2_BITS = mask(CR2.RECINVSID)
 const IRQ_BITS = mask(IRQ_CTRL.GERROR_IRQEN, IRQ_CTRL.EVENTQ_IRQEN)
 const QUEUE_ATTRIBUTES = mask(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH)
 const TABLE_ATTRIBUTES = mask(CR1.TABLE_IC, CR1.TABLE_OC, CR1.TABLE_SH)
@@ -29,6 +30,7 @@ export class RegisterWrites {
   readonly #stalls: Stalls
   readonly #cr0Bits: number
   readonly #cr2Bits: number
+  readonly #kept: ReadonlyMap<number, number>
 
   constructor(registers: RegisterFile, features: Features, commands: CommandQueue, stalls: Stalls) {
     this.#registers = registers
@@ -40,12 +42,14 @@ export class RegisterWrites {
     this.#cr0Bits = CR0_BITS | vmwBits | (ats ? mask(CR0.ATSCHK) : 0)
     const e2hBit = hyp ? mask(CR2.E2H) : 0
     this.#cr2Bits = CR2_BITS | e2hBit | (atsRecordsErrors ? mask(CR2.REC_CFG_ATS) : 0)
+    this.#kept = keptBits(features)
   }
 
   /** Writes one word by the rules of its register; those not named are read-only or reserved, and ignore writes. */
-  write(offset: number, value: number): void {
+  write(offset: number, written: number): void {
     const registers = this.#registers
     const at = foldOffset(offset)
+    const value = written & (this.#kept.get(at) ?? -1)
     switch (at) {
       case OFFSET.CR0:
         this.#writeCr0(value)
@@ -152,11 +156,4 @@ export class RegisterWrites {
     // The command queue goes on without a write to PROD. [SMMU 7.1 Command queue errors]
     this.#commands.consume()
   }
-}
-
-/** The bits of some fields of a 32-bit register. */
-function mask(...fields: readonly { readonly high: number; readonly low: number }[]): number {
-  let bits = 0
-  for (const { high, low } of fields) for (let b = low; b <= high; b++) bits |= 1 << b
-  return bits
 }

@@ -48,6 +48,7 @@ export const OFFSET = {
   PRIQ_IRQ_CFG0: 0x0d0,
   PRIQ_IRQ_CFG1: 0x0d8,
   PRIQ_IRQ_CFG2: 0x0dc,
+  ID_REGS: 0xfd0,
 } as const
 
 /** [SMMU 6.3.1 SMMU_IDR0] */
@@ -227,3 +228,21 @@ export const IRQ_CFG2 = layout('IRQ_CFG2', 32, { MemAttr: bits(3, 0), SH: bits(5
 
 /** CMDQ_CONS.ERR. [SMMU 7.1 Command queue errors] */
 export const CERROR = { NONE: 0, ILL: 1, ABT: 2, ATC_INV_SYNC: 3 } as const
+
+/** The identification registers as one record, from PIDR4 to CIDR3. [SMMU 6.3.170 ID_REGS] */
+export const ID_REGS = layout('ID_REGS', 384, {
+  DES_2: bits(3, 0),
+  SIZE: bits(7, 4),
+  PART_0: bits(135, 128),
+  PART_1: bits(163, 160),
+  DES_0: bits(167, 164),
+  DES_1: bits(194, 192),
+  JEDEC: bit(195),
+  REVISION: bits(199, 196),
+  CMOD: bits(227, 224),
+  REVAND: bits(231, 228),
+  CIDR0: bits(263, 256),
+  CIDR1: bits(295, 288),
+  CIDR2: bits(327, 320),
+  CIDR3: bits(359, 352),
+})

@@ -25,6 +25,7 @@ import { explain, missing, type Parts, peek } from './explain.js'
 import { type Features, featuresOf, type IdRegisters } from './features.js'
 import { Interrupts } from './interrupts.js'
 import { idRegisters } from './presets.js'
+import { shownBits } from './register-bits.js'
 import { foldOffset, RegisterFile } from './register-file.js'
 import { RegisterWrites } from './register-writes.js'
 import { WINDOW_BYTES } from './registers.js'
@@ -146,7 +147,7 @@ export class SmmuV3 implements RemappingUnit {
 
   #read(offset: number): number {
     const at = foldOffset(offset)
-    return at < 0 ? 0 : this.#registers.get(at)
+    return at < 0 ? 0 : (this.#registers.get(at) & shownBits(this.#registers, this.features, at)) >>> 0
   }
 }
 

@@ -33,10 +33,13 @@ describe('[SMMU 6.3 Register formats]', () => {
     CMDQ_CONS: 'RD 19:0; ERR 30:24',
     EVENTQ_PROD: 'WR 19:0; OVFLG 31',
     EVENTQ_CONS: 'RD 19:0; OVACKFLG 31',
+    // PIDR4 and 5, 6 and 7, 0 and 1, 2 and 3; CIDR0 and 1, 2 and 3.
+    ID_REGS: `DES_2 3:0; SIZE 7:4 | | PART_0 7:0; PART_1 35:32; DES_0 39:36 |
+      DES_1 2:0; JEDEC 3; REVISION 7:4; CMOD 35:32; REVAND 39:36 | CIDR0 7:0; CIDR1 39:32 | CIDR2 7:0; CIDR3 39:32`,
   }
   const layouts = smmu as unknown as Readonly<Record<string, unknown>>
   for (const [name, table] of Object.entries(TABLES)) {
-    it(`${name} has each bit where the manual has it`, () => expectBits(layouts[name], [table]))
+    it(`${name} has each bit where the manual has it`, () => expectBits(layouts[name], table.split('|')))
   }
 
   it('has no register that the table above leaves out', () => {
@@ -49,7 +52,7 @@ describe('[SMMU 6.3 Register formats]', () => {
       STATUSR 40; GBPA 44; IRQ_CTRL 50; IRQ_CTRLACK 54; GERROR 60; GERRORN 64; GERROR_IRQ_CFG0 68; GERROR_IRQ_CFG1 70;
       GERROR_IRQ_CFG2 74; STRTAB_BASE 80; STRTAB_BASE_CFG 88; CMDQ_BASE 90; CMDQ_PROD 98; CMDQ_CONS 9c; EVENTQ_BASE a0;
       EVENTQ_IRQ_CFG0 b0; EVENTQ_IRQ_CFG1 b8; EVENTQ_IRQ_CFG2 bc; PRIQ_BASE c0; PRIQ_IRQ_CFG0 d0; PRIQ_IRQ_CFG1 d8;
-      PRIQ_IRQ_CFG2 dc`
+      PRIQ_IRQ_CFG2 dc; ID_REGS fd0`
     const page1 = 'EVENTQ_PROD a8; EVENTQ_CONS ac; PRIQ_PROD c8; PRIQ_CONS cc'
     expect(smmu.OFFSET).toEqual(offsets(`${page0}; ${page1}`))
     expect(smmu.PAGE_1).toBe(0x10000)

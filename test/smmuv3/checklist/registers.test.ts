@@ -130,7 +130,7 @@ const GUARDED_32: readonly (readonly [name: string, offset: number, value: numbe
   ['STRTAB_BASE_CFG', 0x88, 0x1_0209, 0b0001],
   ['CMDQ_CONS', 0x9c, 0x1f, 0b1000],
   ['EVENTQ_PROD', 0x100a8, 0x8000_0011, 0b0100],
-  ['CR2', 0x2c, 0b0100, 0b0001],
+  ['CR2', 0x2c, 0b0010, 0b0001],
 ]
 
 describe('a guarded register [SMMU 6.3.24 SMMU_STRTAB_BASE]', () => {
