@@ -1,5 +1,6 @@
 /**
- * `npm run sim -- SEED [--steps N] [--step N] [--arch smmuv3|vtd] [--json]`: random guests against the slow references.
+ * `npm run sim -- SEED [--steps N | --translations N | --step N] [--arch smmuv3|vtd] [--json]`: random guests against the
+ * slow references. With `--translations` it goes on until so many were compared.
  * Exit status 1 when unit and reference disagree, 2 when the arguments make no sense.
  */
 
@@ -11,6 +12,9 @@ const DEFAULT_STEPS = 500
 /** Findings that are printed; the rest is only counted. */
 const SHOWN = 10
 
+/** Steps between two reports to something that is no terminal. */
+const REPORTED = 2000
+
 function planOf(argv: readonly string[]): Plan & { readonly json: boolean } {
   const { values, positionals } = parseArgs({
     args: [...argv],
@@ -18,6 +22,7 @@ function planOf(argv: readonly string[]): Plan & { readonly json: boolean } {
     options: {
       steps: { type: 'string' },
       step: { type: 'string' },
+      translations: { type: 'string' },
       arch: { type: 'string' },
       json: { type: 'boolean', default: false },
     },
@@ -32,12 +37,15 @@ function planOf(argv: readonly string[]): Plan & { readonly json: boolean } {
     throw new Error(`--arch must be ${ARCHITECTURES.join(' or ')}, not ${arch}`)
   }
   const from = values.step === undefined ? 0 : number(values.step, '--step')
-  const steps = values.step === undefined ? number(values.steps ?? String(DEFAULT_STEPS), '--steps') : 1
+  const accesses = values.translations === undefined ? 0 : number(values.translations, '--translations')
+  const least = String(accesses > 0 ? 0 : DEFAULT_STEPS)
+  const steps = values.step === undefined ? number(values.steps ?? least, '--steps') : 1
   return {
     seed: number(positionals[0] ?? '1', 'SEED'),
     architectures: arch === undefined ? ARCHITECTURES : [arch as Architecture],
     from,
     to: from + steps,
+    accesses,
     json: values.json,
   }
 }
@@ -51,6 +59,7 @@ function main(): number {
     return 2
   }
   const total = plan.to - plan.from
+  const goal = plan.accesses ?? 0
   const isTerminal = process.stderr.isTTY
   let shown = 0
   const summary = run(
@@ -61,9 +70,10 @@ function main(): number {
         `${isTerminal ? '\r' : ''}${arch} step ${step}, cache ${cached ? 'on' : 'off'}: ${what}\n    ${command}\n`,
       )
     },
-    ({ steps, disagreements }) => {
-      if (!isTerminal || (steps % 10 !== 0 && steps !== total)) return
-      process.stderr.write(`\r${steps}/${total} steps, ${disagreements} disagreements`)
+    ({ steps, accesses, disagreements }) => {
+      if (steps % (isTerminal ? 10 : REPORTED) !== 0) return
+      const done = goal > 0 ? `${accesses}/${goal} translations` : `${steps}/${total} steps`
+      process.stderr.write(`${isTerminal ? '\r' : ''}${done}, ${disagreements} disagreements${isTerminal ? '' : '\n'}`)
     },
   )
   if (isTerminal) process.stderr.write('\n')

@@ -33,6 +33,8 @@ export interface Summary {
   hits: number
   commands: number
   disagreements: number
+  /** Accesses by what they had to do with, where a guest counts that. */
+  readonly mix: Record<string, number>
 }
 
 /** What to play. */
@@ -42,16 +44,19 @@ export interface Plan {
   /** Number of the first step, and of the step after the last one. */
   readonly from: number
   readonly to: number
+  /** Goes on beyond `to` until so many accesses were compared. */
+  readonly accesses?: number
 }
 
 /** Plays the plan; findings and progress are told as they come. */
 export function run(
-  { seed, architectures, from, to }: Plan,
+  { seed, architectures, from, to, accesses = 0 }: Plan,
   onFinding: (finding: Finding) => void,
   onStep: (summary: Summary) => void = () => {},
 ): Summary {
-  const summary = { seed, steps: 0, accesses: 0, translated: 0, blocked: 0, hits: 0, commands: 0, disagreements: 0 }
-  for (let step = from; step < to; step++) {
+  const counts = { steps: 0, accesses: 0, translated: 0, blocked: 0, hits: 0, commands: 0, disagreements: 0 }
+  const summary: Summary = { seed, ...counts, mix: {} }
+  for (let step = from; step < to || summary.accesses < accesses; step++) {
     for (const arch of architectures) {
       for (const cached of [false, true]) {
         const report = STEPS[arch](new Rng(seed, step, ARCHITECTURES.indexOf(arch)), { cached })
@@ -60,6 +65,9 @@ export function run(
         summary.blocked += report.blocked
         summary.hits += report.hits
         summary.commands += report.commands
+        for (const [name, count] of Object.entries(report.mix ?? {})) {
+          summary.mix[name] = (summary.mix[name] ?? 0) + count
+        }
         if (report.disagreement === undefined) continue
         summary.disagreements++
         const command = `npm run sim -- ${seed} --arch ${arch} --step ${step}`

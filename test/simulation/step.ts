@@ -19,6 +19,8 @@ export interface StepReport {
   readonly hits: number
   /** Commands or descriptors consumed. */
   readonly commands: number
+  /** Accesses by what they had to do with, where the guest counts that. */
+  readonly mix?: Readonly<Record<string, number>>
   /** Where unit and reference disagree first, in words. */
   readonly disagreement: string | undefined
 }

@@ -1,7 +1,16 @@
-/** The two stages of the reference SMMUv3: VMSAv8-64 walks, permissions and their faults, one descriptor at a time. */
+/** The two stages of the reference SMMUv3: which table, which fault, and what hardware writes back. */
 
-import { alignDown, field, inPlace, type ReferenceMemory } from './memory.js'
-import { GRANULE_TG, type Request, SMMU_EVENT, type SmmuFeatures, SmmuStop } from './smmuv3.js'
+import { field, inPlace, ones } from './memory.js'
+import {
+  type Controls,
+  type Grant,
+  type Hardware,
+  hardwareOf,
+  stage1Rights,
+  stage2Rights,
+} from './smmuv3-permissions.js'
+import { type Job, type Rights, SMMU_EVENT, SmmuStop } from './smmuv3-types.js'
+import { type Leaf, type Root, walk } from './smmuv3-walk.js'
 
 /** A legal CD and its effective output size. */
 export interface Context {
@@ -10,208 +19,311 @@ export interface Context {
 }
 
 /** A legal stage 2. */
-export interface Stage2 {
-  readonly granule: number
-  readonly inputBits: number
-  /** Level of the start table, 0 to 3 as the manual counts. */
-  readonly level: number
-  readonly table: bigint
-  /** Effective output size. */
-  readonly bits: number
+export interface Stage2 extends Root {
+  readonly hardware: Hardware
   readonly affd: boolean
   readonly ptw: boolean
   readonly record: boolean
+  readonly stall: boolean
   readonly fwb: boolean
-  readonly xnx: boolean
 }
 
-/** What is asked of a stage. */
-interface Wanted {
-  readonly write: boolean
-  readonly fetch: boolean
-}
-
-/** How tables and CDs are read. */
-export const DATA_READ: Wanted = { write: false, fetch: false }
-
-/** On whose behalf stage 2 is asked: a CD, a stage 1 descriptor, or the access itself. */
-type Purpose = { readonly kind: 'CD' | 'TT'; readonly access: Wanted } | { readonly kind: 'IN' }
-
-const CLASS = { CD: 0n, TT: 1n, IN: 2n } as const
-
-interface Leaf {
+/** Where a stage leads. */
+export interface Output {
   readonly address: bigint
   readonly leafLg2: number
-  readonly descriptor: bigint
-  /** Table attributes gathered on the way: NSTable, APTable, XNTable, PXNTable, as they stand in bits 63:59. */
-  readonly tables: bigint
+  readonly spanLg2: number
 }
 
-/** How a walk complains. */
-interface Complaints {
-  translation(): SmmuStop
-  addressSize(): SmmuStop
-  abort(pa: bigint): SmmuStop
-  access(): SmmuStop
+/** What a translation request was granted by a stage, beside where it leads. */
+export interface Granted extends Output {
+  readonly grant: Grant
 }
 
-/** Stage 1: VA to IPA, or to PA where there is no stage 2. [SMMU 3.4 Address sizes; ARM D8] */
+/** On whose behalf stage 2 is asked: for a CD, for a stage 1 descriptor to read or to write, or for the access itself. */
+export type Purpose = 'CD' | 'TT read' | 'TT write' | 'IN'
+
+const CLASS: Readonly<Record<Purpose, bigint>> = { CD: 0n, 'TT read': 1n, 'TT write': 1n, IN: 2n }
+const AF = 1n << 10n
+
+/** The codes of TG0 and of TG1 as log2 of the granule; 0 is reserved. [SMMU 5.4 Context Descriptor, TG0, TG1] */
+export const GRANULE_TG: readonly (readonly number[])[] = [
+  [12, 16, 14, 0],
+  [0, 14, 12, 16],
+]
+
+type Faulting = (event: bigint) => SmmuStop
+
+/** What stage 1 says of an address, before anything is written back. */
+export interface Found {
+  readonly leaf: Leaf
+  readonly grant: Grant
+  readonly needsAf: boolean
+  readonly fault: Faulting
+  readonly abort: (pa: bigint) => SmmuStop
+}
+
+/** Stage 1 for an access: VA to IPA, or to PA where there is no stage 2. */
 export function stage1(
-  memory: ReferenceMemory,
-  features: SmmuFeatures,
-  { cd, bits }: Context,
+  job: Job,
+  context: Context,
   under: Stage2 | undefined,
-  request: Request,
-): { address: bigint; leafLg2: number } {
-  const { address } = request.access
+  then: (output: Output) => Output,
+): Output {
+  const found = findStage1(job, context, under)
+  const { leaf, grant, needsAf, fault } = found
+  const { write } = job.access
+  if (!(job.fetch ? grant.execute : write ? grant.write : grant.read)) {
+    // Whether a refused access sets AF is UNKNOWN. [SMMU 3.13.2 Access flag hardware update]
+    if (needsAf) mayMark(job, under, leaf)
+    throw fault(SMMU_EVENT.F_PERMISSION)
+  }
+  return finish(job, found, under, (needsAf ? AF : 0n) | (write ? grant.dirty : 0n), () => then(leaf))
+}
+
+/** What a translation request finds at stage 1. It faults like an access, but permissions only narrow what is granted. */
+export function stage1Request(
+  job: Job,
+  context: Context,
+  under: Stage2 | undefined,
+): Granted & { readonly found: Found } {
+  const found = findStage1(job, context, under)
+  const grant = forRequest(job, found.grant)
+  return { ...found.leaf, grant, found: { ...found, grant } }
+}
+
+/**
+ * Marks what a translation request found at stage 1, and goes on to what is granted in the end. Flags are due where that
+ * is anything, the dirty state where it is writes. [SMMU 13.7 PCIe permission attribute interpretation]
+ */
+export function markRequest(
+  job: Job,
+  found: Found,
+  under: Stage2 | undefined,
+  { any, write }: { readonly any: boolean; readonly write: boolean },
+  rest: () => Rights,
+): Rights {
+  const { leaf, grant, needsAf } = found
+  if (!any) {
+    if (needsAf) mayMark(job, under, leaf)
+    return { read: false, write: false, execute: false }
+  }
+  const dirty = job.access.write && write ? grant.dirty : 0n
+  const from = job.updates.length
+  return finish(job, found, under, (needsAf ? AF : 0n) | dirty, () => {
+    const done = job.updates.length
+    const grants = rest()
+    if (!isSure(job, grants)) job.excuse(from, done)
+    else if (!grants.write && dirty !== 0n) job.excuse(from, done, needsAf ? dirty : ones(64))
+    return grants
+  })
+}
+
+/** Marks the leaf, then goes on; what was marked is left open where the rest of the translation fails. */
+function finish<T>(job: Job, { leaf, abort }: Found, under: Stage2 | undefined, bits: bigint, rest: () => T): T {
+  const from = job.updates.length
+  try {
+    if (bits !== 0n) {
+      // The write of the descriptor goes through stage 2, too. [SMMU 3.13.5 HTTU with two stages of translation]
+      if (under !== undefined) stage2(job, under, leaf.named, 'TT write')
+      if (!job.change(leaf.at, leaf.descriptor, bits)) throw abort(leaf.at)
+      note(job, 'stage 1', bits)
+    }
+  } catch (stop) {
+    if (!(stop instanceof SmmuStop)) throw stop
+    // Where both the write and the output fault at stage 2, either may be reported. [Arm D8.5.2.1, R LXCKP]
+    stop.alternative = stopOf(rest)
+    job.excuse(from)
+    throw stop
+  }
+  const done = job.updates.length
+  try {
+    return rest()
+  } catch (stop) {
+    // What stage 1 wrote is permitted, not required, where stage 2 refuses. [Arm D8.5.1.2, I CVNQR] [R DYCFD]
+    job.excuse(from, done)
+    throw stop
+  }
+}
+
+function stopOf(rest: () => unknown): SmmuStop | undefined {
+  try {
+    rest()
+    return undefined
+  } catch (stop) {
+    if (stop instanceof SmmuStop) return stop
+    throw stop
+  }
+}
+
+/** A leaf whose AF, and the dirty state of the page it stands in, may or may not be written. */
+function mayMark(job: Job, under: Stage2 | undefined, leaf: Leaf): void {
+  const from = job.updates.length
+  if (under !== undefined && stopOf(() => stage2(job, under, leaf.named, 'TT write')) !== undefined) return
+  job.excuse(from)
+  job.mayChange(leaf.at, AF)
+}
+
+/** Walks stage 1 to its leaf; F_ACCESS is behind us, permissions are to be judged. [SMMU 3.4 Address sizes] */
+function findStage1(job: Job, { cd, bits }: Context, under: Stage2 | undefined): Found {
+  const { features } = job
+  const { address } = job.access
   const word = cd[0]
-  const half = field(address, 55)
+  const isEl2 = job.world === 'EL2'
+  // EL2 has one table alone. [SMMU 5.4.1 CD notes]
+  const half = isEl2 ? 0 : field(address, 55)
   const at = half * 16
-  const fault = (event: bigint): SmmuStop => {
-    const record = [event | request.withSubstream, request.accessBits | (CLASS.IN << 40n), address, 0n]
-    return new SmmuStop(field(word, 45) === 1 ? record : undefined, field(word, 46) === 0)
+  const fault: Faulting = (event) => {
+    const stalls = field(word, 44) === 1 && job.access.kind === 'ordinary'
+    const record = [event | job.withSubstream, job.accessBits | (CLASS.IN << 40n), address, 0n]
+    return ending(event, record, stalls, field(word, 45) === 1, field(word, 46) === 1)
   }
   const inputBits = 64 - field(word, 5 + at, at)
+  // TBI leaves the top byte out of the range check. [SMMU 3.4.1 Input address size and Virtual Address size]
   const top = field(word, 38 + half) === 1 ? 56 : 64
-  const above = (address & ((1n << BigInt(top)) - 1n)) >> BigInt(inputBits)
-  const expected = half === 0 ? 0n : (1n << BigInt(top - inputBits)) - 1n
-  if (field(word, 14 + at) === 1 || above !== expected) throw fault(SMMU_EVENT.F_TRANSLATION)
+  const above = (address & ones(top)) >> BigInt(inputBits)
+  const isInRange = above === (half === 0 ? 0n : ones(top - inputBits))
+  const isDisabled = !isEl2 && field(word, 14 + at) === 1
+  const e0pd = features.e0pd && !isEl2 && field(cd[1 + half], 2) === 1
+  if (isDisabled || !isInRange) throw fault(SMMU_EVENT.F_TRANSLATION)
+  if (e0pd && !job.privileged) {
+    job.met.add('E0PD')
+    throw fault(SMMU_EVENT.F_TRANSLATION)
+  }
 
   const granule = GRANULE_TG[half][field(word, 7 + at, 6 + at)]
+  const abort = (pa: bigint): SmmuStop =>
+    new SmmuStop(SMMU_EVENT.F_WALK_EABT, [
+      SMMU_EVENT.F_WALK_EABT | job.withSubstream,
+      job.accessBits | (CLASS['TT read'] << 40n),
+      address,
+      fetchAddress(pa),
+    ])
+  const ds = features.ds && granule !== 16 && field(cd[2], 58) === 1
   const level = 4 - Math.ceil((inputBits - granule) / (granule - 3))
+  const root = { granule, level, inputBits, bits, table: inPlace(cd[1 + half], 51, 4), ds }
   const leaf = walk(
-    memory,
-    { granule, level, inputBits, bits, table: inPlace(cd[1 + half], 51, 4) },
-    address & ((1n << BigInt(inputBits)) - 1n),
-    (ipa) =>
-      under === undefined ? ipa : stage2(memory, under, request, ipa, { kind: 'TT', access: DATA_READ }).address,
+    job,
+    root,
+    address & ones(inputBits),
+    (ipa) => (under === undefined ? ipa : stage2(job, under, ipa, 'TT read').address),
     {
       translation: () => fault(SMMU_EVENT.F_TRANSLATION),
       addressSize: () => fault(SMMU_EVENT.F_ADDR_SIZE),
-      access: () => fault(SMMU_EVENT.F_ACCESS),
-      abort: (pa) =>
-        new SmmuStop([
-          SMMU_EVENT.F_WALK_EABT | request.withSubstream,
-          request.accessBits | (CLASS.TT << 40n),
-          address,
-          pa,
-        ]),
+      abort,
     },
-    field(word, 35) === 1,
   )
+  const controls: Controls = {
+    hardware: hardwareOf(field(word, 43), field(word, 42)),
+    wxn: field(word, 36) === 1,
+    pan: field(word, 40) === 1,
+    epan: features.epan && field(cd[1], 59) === 1,
+  }
+  const needsAf = field(leaf.descriptor, 10) === 0 && controls.hardware.access
+  // With HA = 1, AFFD is ignored. [SMMU 5.4 Context Descriptor, AFFD]
+  if (field(leaf.descriptor, 10) === 0 && !needsAf && field(word, 35) === 0) throw fault(SMMU_EVENT.F_ACCESS)
   const hierarchical = !(features.had && field(cd[1 + half], 1) === 1)
-  if (!allows1(leaf, hierarchical ? leaf.tables : 0n, word, request)) throw fault(SMMU_EVENT.F_PERMISSION)
-  return { address: leaf.address, leafLg2: leaf.leafLg2 }
+  if (!isEl2 && field(leaf.descriptor, 11) === 0) job.met.add('global')
+  const grant = stage1Rights(leaf.descriptor, hierarchical ? leaf.tables : 0n, controls, job)
+  return { leaf, grant, needsAf, fault, abort }
 }
 
-/** Stage 1 permissions of the EL1 world. [ARM D8.4] */
-function allows1(leaf: Leaf, tables: bigint, cd: bigint, request: Request): boolean {
-  const { write } = request.access
-  const { descriptor } = leaf
-  const userRead = field(descriptor, 6) === 1 && field(tables, 61) === 0
-  const canWrite = field(descriptor, 7) === 0 && field(tables, 62) === 0
-  const userWrite = userRead && canWrite
-  const wxn = field(cd, 36) === 1
-  if (request.fetch) {
-    if (!request.privileged) return field(descriptor | (tables >> 6n), 54) === 0 && !(wxn && userWrite)
-    return field(descriptor | (tables >> 6n), 53) === 0 && !userWrite && !(wxn && canWrite)
+/** Stage 2: IPA to PA, checked and marked for what it is asked for. */
+export function stage2(job: Job, stage: Stage2, ipa: bigint, purpose: Purpose): Output {
+  const { leaf, grant, needsAf, fault, abort } = findStage2(job, stage, ipa, purpose)
+  const isWrite = purpose === 'TT write' || (purpose === 'IN' && job.access.write)
+  const isFetch = purpose === 'IN' && job.fetch
+  const isAllowed = isFetch ? grant.execute : isWrite ? grant.write : grant.read
+  if (!isAllowed || (purpose !== 'IN' && stage.ptw && isDevice(leaf.descriptor, stage))) {
+    if (needsAf) job.mayChange(leaf.at, AF)
+    throw fault(SMMU_EVENT.F_PERMISSION)
   }
-  if (!request.privileged) return write ? userWrite : userRead
-  // PAN: privileged data access to what a user can reach.
-  if (field(cd, 40) === 1 && userRead) return false
-  return write ? canWrite : true
+  const bits = (needsAf ? AF : 0n) | (isWrite ? grant.dirty : 0n)
+  if (!job.change(leaf.at, leaf.descriptor, bits)) throw abort(leaf.at)
+  note(job, purpose === 'IN' ? 'stage 2' : purpose, bits)
+  return leaf
 }
 
-/** Stage 2: IPA to PA. */
-export function stage2(
-  memory: ReferenceMemory,
+function note(job: Job, where: string, bits: bigint): void {
+  if ((bits & AF) !== 0n) job.met.add(`AF set, ${where}`)
+  if ((bits & ~AF) !== 0n) job.met.add(`made dirty, ${where}`)
+}
+
+/**
+ * Stage 2 for a translation request. `asks` narrows what the descriptor grants to what the completion will grant.
+ *
+ * @param split the response holds the IPA, and what hardware marks here is left to it [SMMU 3.13.7.1]
+ */
+export function stage2Request(
+  job: Job,
   stage: Stage2,
-  request: Request,
   ipa: bigint,
-  purpose: Purpose,
-): { address: bigint; leafLg2: number } {
-  const wanted: Wanted = purpose.kind === 'IN' ? { write: request.access.write, fetch: request.fetch } : purpose.access
-  const word1 = request.accessBits | (1n << 39n) | (CLASS[purpose.kind] << 40n)
-  const { address } = request.access
-  const fault = (event: bigint, extra = 0n): SmmuStop => {
-    const record = [event | request.withSubstream, word1 | extra, address, inPlace(ipa, 55, 12)]
-    return new SmmuStop(stage.record ? record : undefined)
+  asks: (rights: Rights) => Rights,
+  split: boolean,
+): Granted {
+  const { leaf, needsAf, abort, ...found } = findStage2(job, stage, ipa, 'IN')
+  const grant = forRequest(job, found.grant)
+  const grants = asks(grant)
+  const from = job.updates.length
+  const isUsed = grants.read || grants.write || grants.execute
+  const isOpen = split || !isSure(job, grants)
+  const bits = (needsAf ? AF : 0n) | (job.access.write && grants.write ? grant.dirty : 0n)
+  if (isUsed) {
+    if (!job.change(leaf.at, leaf.descriptor, bits) && !isOpen) throw abort(leaf.at)
+    if (isOpen) job.excuse(from)
+  } else if (needsAf) job.mayChange(leaf.at, AF)
+  return { ...leaf, grant }
+}
+
+/** Writes that are not asked for (NW = 1) need not be granted; where nothing else is, no flag is due. [SMMU 13.7] */
+const isSure = (job: Job, { read, write, execute }: Rights): boolean => read || execute || (write && job.access.write)
+
+/** A request that does not mean to write (NW = 1) makes nothing dirty, and so gets no writes to what is clean. */
+const forRequest = (job: Job, grant: Grant): Grant => ({
+  ...grant,
+  write: grant.write && (job.access.write || grant.dirty === 0n),
+})
+
+interface FoundStage2 {
+  readonly leaf: Leaf
+  readonly grant: Grant
+  readonly needsAf: boolean
+  readonly fault: Faulting
+  readonly abort: (pa: bigint) => SmmuStop
+}
+
+function findStage2(job: Job, stage: Stage2, ipa: bigint, purpose: Purpose): FoundStage2 {
+  const word1 = job.accessBits | (1n << 39n) | (CLASS[purpose] << 40n)
+  const { address } = job.access
+  const fault: Faulting = (event) => {
+    // TTRnW says how a stage 1 descriptor was reached, and holds for F_PERMISSION alone. [SMMU 7.3.16 F_PERMISSION]
+    const ttRead = event === SMMU_EVENT.F_PERMISSION && purpose === 'TT read' ? 1n << 44n : 0n
+    const record = [event | job.withSubstream, word1 | ttRead, address, inPlace(ipa, 55, 12)]
+    return ending(event, record, stage.stall && !job.isRequest, stage.record, true)
   }
+  const abort = (pa: bigint): SmmuStop =>
+    new SmmuStop(SMMU_EVENT.F_WALK_EABT, [SMMU_EVENT.F_WALK_EABT | job.withSubstream, word1, address, fetchAddress(pa)])
   if (ipa >> BigInt(stage.inputBits) !== 0n) throw fault(SMMU_EVENT.F_TRANSLATION)
-  const leaf = walk(
-    memory,
-    stage,
-    ipa,
-    (pa) => pa,
-    {
-      translation: () => fault(SMMU_EVENT.F_TRANSLATION),
-      addressSize: () => fault(SMMU_EVENT.F_ADDR_SIZE),
-      access: () => fault(SMMU_EVENT.F_ACCESS),
-      abort: (pa) => new SmmuStop([SMMU_EVENT.F_WALK_EABT | request.withSubstream, word1, address, pa]),
-    },
-    stage.affd,
-  )
-  const isTable = purpose.kind !== 'IN'
-  const isRefused = !allows2(leaf.descriptor, stage, wanted, request) || (isTable && stage.ptw && isDevice(leaf, stage))
-  // TTRnW says how the descriptor was reached, and holds for a stage 1 descriptor alone.
-  if (isRefused) throw fault(SMMU_EVENT.F_PERMISSION, purpose.kind === 'TT' ? 1n << 44n : 0n)
-  return { address: leaf.address, leafLg2: leaf.leafLg2 }
+  const leaf = walk(job, stage, ipa, (pa) => pa, {
+    translation: () => fault(SMMU_EVENT.F_TRANSLATION),
+    addressSize: () => fault(SMMU_EVENT.F_ADDR_SIZE),
+    abort,
+  })
+  const hasAf = field(leaf.descriptor, 10) === 1
+  const needsAf = !hasAf && stage.hardware.access
+  if (!hasAf && !needsAf && !stage.affd) throw fault(SMMU_EVENT.F_ACCESS)
+  return { leaf, grant: stage2Rights(leaf.descriptor, stage.hardware, job), needsAf, fault, abort }
 }
 
-function allows2(descriptor: bigint, stage: Stage2, wanted: Wanted, request: Request): boolean {
-  if (!wanted.fetch) return field(descriptor, wanted.write ? 7 : 6) === 1
-  if (!stage.xnx) return field(descriptor, 54) === 0
-  const xn = field(descriptor, 54, 53)
-  return xn === 0 || (request.privileged ? xn === 3 : xn === 1)
+/** How one of the four translation faults ends. [SMMU 5.5 Fault configuration (A, R, S bits)] */
+function ending(event: bigint, record: bigint[], stalls: boolean, records: boolean, aborts: boolean): SmmuStop {
+  if (stalls) return new SmmuStop(event, [record[0], record[1] | (1n << 31n), record[2], record[3]], 'stall')
+  return new SmmuStop(event, records ? record : undefined, aborts ? 'abort' : 'razWi')
 }
 
-function isDevice(leaf: Leaf, stage: Stage2): boolean {
-  return stage.fwb ? field(leaf.descriptor, 4) === 0 : field(leaf.descriptor, 5, 4) === 0
-}
+const fetchAddress = (pa: bigint): bigint => inPlace(pa, 55, 3)
 
-/** What one walk starts from. */
-interface Root {
-  readonly granule: number
-  readonly level: number
-  readonly inputBits: number
-  readonly bits: number
-  readonly table: bigint
-}
-
-/** Descends the tables of one stage. `really` says where a descriptor's address is, and may complain itself. */
-function walk(
-  memory: ReferenceMemory,
-  { granule, level: start, inputBits, bits, table }: Root,
-  input: bigint,
-  really: (address: bigint) => bigint,
-  stop: Complaints,
-  ignoresAccessFlag: boolean,
-): Leaf {
-  const stride = granule - 3
-  const shiftOf = (level: number): number => granule + stride * (3 - level)
-  const startBits = inputBits - shiftOf(start)
-  let base = alignDown(table, startBits + 3)
-  let tables = 0n
-  for (let level = start; ; level++) {
-    const shift = shiftOf(level)
-    const index = level === start ? input >> BigInt(shift) : inPlace(input, shift + stride - 1, shift) >> BigInt(shift)
-    const at = really(base + index * 8n)
-    const descriptor = memory.read64(at)
-    if (descriptor === undefined) throw stop.abort(at)
-    const kind = field(descriptor, 1, 0)
-    const isLeaf = level === 3 ? kind === 3 : kind === 1
-    const isTable = level < 3 && kind === 3
-    const mayBlock = granule === 12 ? level === 1 || level === 2 : level === 2
-    if (!isLeaf && !isTable) throw stop.translation()
-    if (isLeaf && level < 3 && !mayBlock) throw stop.translation()
-    const low = isTable ? granule : shift
-    const next = inPlace(descriptor, 47, low)
-    if (next >> BigInt(bits) !== 0n) throw stop.addressSize()
-    if (isLeaf) {
-      if (field(descriptor, 10) === 0 && !ignoresAccessFlag) throw stop.access()
-      return { address: next | (input & ((1n << BigInt(shift)) - 1n)), leafLg2: shift, descriptor, tables }
-    }
-    tables |= inPlace(descriptor, 63, 59)
-    base = next
-  }
+/** Whether a stage 2 leaf is of any Device type, without and with FWB. [Arm D8.6 Memory region attributes] */
+function isDevice(descriptor: bigint, stage: Stage2): boolean {
+  return stage.fwb ? field(descriptor, 4) === 0 : field(descriptor, 5, 4) === 0
 }

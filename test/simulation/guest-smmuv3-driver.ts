@@ -1,0 +1,189 @@
+/** What drives the unit: its memory, registers and queues, and the devices that wait for it. */
+
+import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
+import { ACCESS, NO_DEVICES, NO_PASID, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
+import { type IdRegisters, SmmuV3 } from '../../hw-model/smmuv3/index.js'
+import { Ram } from './ram.js'
+import type { SmmuAccess, SmmuRegisters } from './reference/smmuv3-types.js'
+import type { Rng } from './rng.js'
+import { Disagreement, hex } from './step.js'
+
+const RAM_BASE = 0x4000_0000n
+const RAM_BYTES = 0x4000_0000n
+/** So far from the tables that no single wrong bit of a pointer makes one of a queue or of a stream table. */
+const QUEUE_BASE = 0x7000_0000n
+/** Memory that only 52-bit addresses reach; far from the IPAs that guests use. */
+const FAR_BASE = 0xd_0000_0000_0000n
+const FAR_BYTES = 0x1000_0000n
+const COMMANDS_LG2 = 5
+const EVENTS_LG2 = 4
+
+const REG = {
+  CR0: 0x20,
+  CR2: 0x2c,
+  STRTAB_BASE: 0x80,
+  CFG: 0x88,
+  CMDQ_BASE: 0x90,
+  CMDQ_PROD: 0x98,
+  CMDQ_CONS: 0x9c,
+  EVENTQ_BASE: 0xa0,
+  EVENTQ_PROD: 0x100a8,
+  EVENTQ_CONS: 0x100ac,
+}
+
+/** Memory that counts who writes to it. */
+class WatchedBacking extends SparseBacking {
+  writes = 0
+
+  override chunkForWrite(index: number): Int32Array | null {
+    this.writes++
+    return super.chunkForWrite(index)
+  }
+}
+
+/** How a held transaction ended. */
+export interface Ended {
+  readonly tag: number
+  readonly outcome: Outcome
+}
+
+/** A unit in its machine. */
+export class Driver {
+  readonly memory = new Memory()
+  readonly ram: Ram
+  readonly far: Ram
+  /** Where stream tables and queues are. */
+  readonly apart: Ram
+  readonly unit: SmmuV3
+  /** Held transactions that ended since somebody looked. */
+  readonly ended: Ended[] = []
+  commands = 0
+  readonly #rng: Rng
+  readonly #tables = new WatchedBacking(Number(QUEUE_BASE - RAM_BASE))
+  readonly #remote = new WatchedBacking(Number(FAR_BYTES))
+  readonly #queue: bigint
+  readonly #events: bigint
+  readonly #transaction = new Transaction()
+  readonly #outcome = new Outcome()
+  #produced = 0
+  #consumed = 0
+
+  constructor(rng: Rng, id: IdRegisters, isCached: boolean) {
+    this.#rng = rng
+    this.memory.place(Number(RAM_BASE), this.#tables)
+    this.memory.place(Number(QUEUE_BASE), new SparseBacking(Number(RAM_BASE + RAM_BYTES - QUEUE_BASE)))
+    this.memory.place(Number(FAR_BASE), this.#remote)
+    this.ram = new Ram(this.memory, RAM_BASE, QUEUE_BASE)
+    this.far = new Ram(this.memory, FAR_BASE, FAR_BASE + FAR_BYTES)
+    this.apart = new Ram(this.memory, QUEUE_BASE, RAM_BASE + RAM_BYTES)
+    this.#queue = this.apart.allocate(16n << BigInt(COMMANDS_LG2), 4096n)
+    this.#events = this.apart.allocate(32n << BigInt(EVENTS_LG2), 4096n)
+    const tlb = { entries: isCached ? rng.pick([16, 64, 1024]) : 0, ways: rng.pick([1, 4]) }
+    const ended = (tag: number, outcome: Outcome): void => {
+      this.ended.push({ tag, outcome: Object.assign(new Outcome(), outcome) })
+    }
+    this.unit = new SmmuV3({
+      memory: this.memory,
+      owner: { message: () => {}, interrupt: () => {} },
+      devices: { ...NO_DEVICES, ended },
+      id,
+      tlb,
+      configEntries: isCached ? rng.pick([2, 4096]) : 0,
+    })
+  }
+
+  /** Writes to memory outside the queues so far. */
+  get writes(): number {
+    return this.#tables.writes + this.#remote.writes
+  }
+
+  /** Programs everything and switches the unit on. */
+  program(registers: SmmuRegisters, vmw: number): void {
+    const { strtabBase, strtabLog2Size, strtabSplit, twoLevel } = registers
+    const { e2h, recordInvalidSid, recordAtsConfig, atsCheck } = registers
+    const flag = (value: boolean, at: number): bigint => BigInt(value) << BigInt(at)
+    this.#write(REG.CR2, flag(e2h, 0) | flag(recordInvalidSid, 1) | 4n | flag(recordAtsConfig, 3))
+    this.#write(REG.STRTAB_BASE, strtabBase, 8)
+    this.#write(REG.CFG, BigInt(strtabLog2Size) | (BigInt(strtabSplit) << 6n) | flag(twoLevel, 16))
+    this.#write(REG.CMDQ_BASE, this.#queue | BigInt(COMMANDS_LG2), 8)
+    this.#write(REG.CMDQ_PROD, 0n)
+    this.#write(REG.CMDQ_CONS, 0n)
+    this.#write(REG.EVENTQ_BASE, this.#events | BigInt(EVENTS_LG2), 8)
+    this.#write(REG.EVENTQ_PROD, 0n)
+    this.#write(REG.EVENTQ_CONS, 0n)
+    const rest = flag(atsCheck, 4) | (BigInt(vmw) << 6n)
+    this.#write(REG.CR0, 0b1100n | rest)
+    this.command(0x04n, 31n)
+    this.command(0x30n, 0n)
+    this.sync()
+    this.#write(REG.CR0, 0b1101n | rest)
+  }
+
+  /** Switches translation off and on again. */
+  restart(): void {
+    const [cr0] = this.unit.readRegister(REG.CR0, 4)
+    this.#write(REG.CR0, BigInt(cr0 & ~1))
+    this.#write(REG.CR0, BigInt(cr0))
+  }
+
+  /** Puts one command into the queue. */
+  command(low: bigint, high: bigint): void {
+    const slot = this.#queue + BigInt(this.#produced % 2 ** COMMANDS_LG2) * 16n
+    this.ram.write(slot, low)
+    this.ram.write(slot + 8n, high)
+    this.#produced = (this.#produced + 1) % 2 ** (COMMANDS_LG2 + 1)
+    this.commands++
+    this.#write(REG.CMDQ_PROD, BigInt(this.#produced))
+    const [consumed] = this.unit.readRegister(REG.CMDQ_CONS, 4)
+    if (consumed !== this.#produced) {
+      const command = `command ${hex(low)} ${hex(high)}`
+      throw new Disagreement(`${command}: CMDQ_CONS is ${hex(consumed)}, not ${hex(this.#produced)}`)
+    }
+  }
+
+  sync(): void {
+    this.command(this.#rng.pick([0x46n, 0x2046n]), 0n)
+  }
+
+  /** Sends one access; the outcome holds until the next. */
+  send(access: SmmuAccess): Outcome {
+    const { address, kind } = access
+    Object.assign(this.#transaction, {
+      rid: access.sid,
+      pasid: access.ssid ?? NO_PASID,
+      lo: Number(BigInt.asIntN(32, address)),
+      hi: Number(BigInt.asIntN(32, address >> 32n)),
+      type: TYPES[kind],
+      access:
+        (access.write ? ACCESS.WRITE : ACCESS.READ) |
+        (kind === 'request' ? ACCESS.READ : 0) |
+        (access.fetch ? ACCESS.EXECUTE : 0) |
+        (access.privileged ? ACCESS.PRIVILEGED : 0),
+    })
+    this.unit.translate(this.#transaction, this.#outcome)
+    return this.#outcome
+  }
+
+  /** The records that the unit wrote since the last look; they are consumed. */
+  takeEvents(): bigint[][] {
+    const events: bigint[][] = []
+    const [produced] = this.unit.readRegister(REG.EVENTQ_PROD, 4)
+    while (this.#consumed !== produced && events.length < 2 ** EVENTS_LG2) {
+      const at = this.#events + BigInt(this.#consumed % 2 ** EVENTS_LG2) * 32n
+      events.push([0n, 8n, 16n, 24n].map((i) => this.ram.read(at + i)))
+      this.#consumed = (this.#consumed + 1) % 2 ** (EVENTS_LG2 + 1)
+    }
+    if (events.length > 0) this.#write(REG.EVENTQ_CONS, BigInt(this.#consumed))
+    return events
+  }
+
+  #write(offset: number, value: bigint, bytes: 4 | 8 = 4): void {
+    this.unit.writeRegister(offset, bytes, Number(value & 0xffffffffn), Number(value >> 32n))
+  }
+}
+
+const TYPES = {
+  ordinary: REQUEST.UNTRANSLATED,
+  request: REQUEST.TRANSLATION,
+  translated: REQUEST.TRANSLATED,
+} as const
