@@ -25,6 +25,11 @@ export const EVENT = {
   F_VMS_FETCH: 0x25,
 } as const
 
+const NAMES: ReadonlyMap<number, string> = new Map(Object.entries(EVENT).map(([name, number]) => [number, name]))
+
+/** The manual's name of an event. */
+export const eventName = (event: number): string => NAMES.get(event) ?? `event 0x${event.toString(16).padStart(2, '0')}`
+
 /** The CLASS field: what was being translated when stage 2 refused. [SMMU 7.3.13 F_TRANSLATION] */
 export const CLASS = {
   /** A CD or L1CD. */

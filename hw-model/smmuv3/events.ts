@@ -28,7 +28,7 @@ const PROD = OFFSET.EVENTQ_PROD >>> 2
 const CONS = OFFSET.EVENTQ_CONS >>> 2
 
 /** Events that may repeat the record before them whatever STE.MEV says. [SMMU 7.3.1 Event record merging] */
-const BEFORE_STE: ReadonlySet<number> = new Set([EVENT.F_UUT, EVENT.C_BAD_STREAMID, EVENT.F_STE_FETCH, EVENT.C_BAD_STE])
+const BEFORE_STE: ReadonlySet<number> = new Set([EVENT.C_BAD_STREAMID, EVENT.F_STE_FETCH, EVENT.C_BAD_STE])
 /** Events that differ for merging only by the page of their input address. [SMMU 7.3 Event records] */
 const BY_PAGE: ReadonlySet<number> = new Set([
   EVENT.F_TRANSL_FORBIDDEN,
@@ -206,7 +206,6 @@ export function compose(record: Int32Array, event: number, info: FaultInfo): voi
   PnU.set(record, 0, info.pnu)
   InD.set(record, 0, info.ind)
   RnW.set(record, 0, info.rnw)
-  if (event === EVENT.F_UUT) return
   S2.set(record, 0, info.s2)
   CLASS.set(record, 0, info.class)
   if (event === EVENT.F_WALK_EABT) {

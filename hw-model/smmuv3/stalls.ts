@@ -46,7 +46,10 @@ export interface Pipeline {
   translate(transaction: Transaction, outcome: Outcome): void
 }
 
-/** The stalled transactions of one unit, and the way of all its faults into the event queue. */
+/**
+ * The stalled transactions of one unit, and the way of all its faults into the event queue: what software does from
+ * inside the interrupt of a record is noted, and done after the translation.
+ */
 export class Stalls implements EventSink {
   /** Where retried transactions go. */
   pipeline: Pipeline | null = null
@@ -110,7 +113,13 @@ export class Stalls implements EventSink {
 
   record(event: number, info: FaultInfo): void {
     this.#retried = 0
-    this.#events.record(event, info)
+    const wasBusy = this.#isBusy
+    this.#isBusy = true
+    try {
+      this.#events.record(event, info)
+    } finally {
+      this.#isBusy = wasBusy
+    }
   }
 
   hold(event: number, info: FaultInfo, outcome: Outcome): void {

@@ -19,7 +19,7 @@ import {
 } from '../port.js'
 import { CommandQueue } from './commands.js'
 import { Configurations } from './config.js'
-import { EVENT } from './event-records.js'
+import { eventName } from './event-records.js'
 import { EventQueue } from './events.js'
 import { explain, missing, type Parts, peek } from './explain.js'
 import { type Features, featuresOf, type IdRegisters } from './features.js'
@@ -128,7 +128,7 @@ export class SmmuV3 implements RemappingUnit {
   }
 
   faultName(fault: number): string {
-    return EVENT_NAMES.get(fault) ?? `event 0x${fault.toString(16).padStart(2, '0')}`
+    return eventName(fault)
   }
 
   get counters(): UnitCounters {
@@ -150,5 +150,3 @@ export class SmmuV3 implements RemappingUnit {
     return at < 0 ? 0 : (this.#registers.get(at) & shownBits(this.#registers, this.features, at)) >>> 0
   }
 }
-
-const EVENT_NAMES: ReadonlyMap<number, string> = new Map(Object.entries(EVENT).map(([name, number]) => [number, name]))

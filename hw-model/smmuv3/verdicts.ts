@@ -7,7 +7,7 @@ import { ACCESS, NO_PASID, type Outcome, STATUS, type Transaction, type WalkTrac
 import type { Configurations } from './config.js'
 import type { ContextConfig } from './decode-cd.js'
 import type { StreamConfig } from './decode-ste.js'
-import { CLASS, EVENT } from './event-records.js'
+import { CLASS, EVENT, eventName } from './event-records.js'
 import { type EventSink, FaultInfo } from './events.js'
 import type { RegisterFile } from './register-file.js'
 import type { StageTwo } from './stage-two.js'
@@ -173,14 +173,13 @@ export class Verdicts {
   #show(event: number, ending: string): void {
     const { s2, class: cls, pnu, ind, rnw, ipa } = this.info
     const stage = s2 === 1 ? 2 : STAGE_EVENTS.includes(event) ? 1 : undefined
-    const name = Object.entries(EVENT).find(([, number]) => number === event)?.[0] ?? `event ${event}`
     this.trace?.step({
       what: 'fault',
       ...(stage === undefined ? {} : { stage }),
       ...(s2 === 1 ? { guestAddress: ipa } : {}),
       fields: { S2: s2, CLASS: cls, PnU: pnu, InD: ind, RnW: rnw },
       texts: s2 === 1 ? { CLASS: CLASS_TEXTS[cls] } : {},
-      verdict: name + ending,
+      verdict: eventName(event) + ending,
       citation: '[SMMU 7.3 Event records]',
     })
   }

@@ -134,6 +134,22 @@ describe('[SMMU 4.7.3 CMD_SYNC]', () => {
   })
 })
 
+describe('[SMMU 7.5 Global error recording]', () => {
+  it('does not toggle an error that is active, until it is acknowledged', () => {
+    const bench = new Bench()
+    bench.memory.place(2 ** 40, new FlatBacking(new ArrayBuffer(65536), false))
+    const sync: [bigint, bigint] = [0x0000005500001046n, 2n ** 40n]
+    bench.commands(sync, sync)
+    expect([bench.read(OFFSET.GERROR), bench.interrupts.filter((name) => name === 'gerror').length]).toEqual([
+      1 << 4,
+      1,
+    ])
+    bench.write(OFFSET.GERRORN, 1 << 4)
+    bench.commands(sync)
+    expect(bench.read(OFFSET.GERROR)).toBe(0)
+  })
+})
+
 describe('[SMMU 3.4.3 Address sizes of SMMU-originated accesses]', () => {
   it('reads a command queue and writes an event queue beyond the output size at their truncated addresses', () => {
     const bench = new Bench()

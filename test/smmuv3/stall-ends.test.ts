@@ -2,7 +2,21 @@ import { describe, expect, it } from 'vitest'
 import { ACCESS, type WalkStep } from '../../hw-model/port.js'
 import { OFFSET } from '../../hw-model/smmuv3/index.js'
 import { Bench, S1, stageTwoFields } from './bench.js'
-import { ABORT, OTHER, PA, PAGE, RETRY, resume, SID, stags, stalling, stalls, stallTerm, VA } from './stalling.js'
+import {
+  ABORT,
+  OTHER,
+  PA,
+  PAGE,
+  RAZ_WI,
+  RETRY,
+  resume,
+  SID,
+  stags,
+  stalling,
+  stalls,
+  stallTerm,
+  VA,
+} from './stalling.js'
 
 const { READ, WRITE, EXECUTE, PRIVILEGED } = ACCESS
 
@@ -47,6 +61,39 @@ describe('who hears of an end', () => {
     expect([bench.endings, bench.unit.hasWork]).toEqual([[], true])
     bench.unit.run()
     expect([bench.endings, bench.unit.hasWork]).toEqual([[[1, 'aborted']], false])
+  })
+
+  it("never hears of it from inside the translation of another, whose record is software's cue", () => {
+    const { bench } = stalling()
+    bench.dma(SID, VA)
+    bench.events()
+    let during = -1
+    bench.interrupts.push = () => {
+      bench.commands(resume(ABORT, 0n))
+      during = bench.endings.length
+      return 0
+    }
+    expect([bench.dma(9, VA), during, bench.endings.length]).toEqual(['C_BAD_STE', 0, 0])
+    bench.unit.run()
+    expect(bench.endings).toEqual([[1, 'aborted']])
+  })
+
+  it('hears what was said first, but for a retry that is overtaken by an abort', () => {
+    const { bench } = stalling()
+    for (let i = 0; i < 2; i++) bench.dma(SID, VA)
+    bench.events()
+    // The first two are answered while the third is being recorded, so nothing happens before `run`.
+    bench.interrupts.push = () => {
+      bench.commands(resume(RAZ_WI, 0n), resume(RETRY, 1n), stallTerm(SID))
+      return 0
+    }
+    expect(bench.dma(SID, VA)).toBe('pending 3')
+    bench.unit.run()
+    expect(bench.endings).toEqual([
+      [1, 'raz/wi event 0x00'],
+      [2, 'aborted'],
+      [3, 'aborted'],
+    ])
   })
 
   it('may meet a stall in the interrupt of a record, which has a tag of its own', () => {
@@ -119,6 +166,14 @@ describe('[SMMU 3.12.2.1 Suppression of duplicate Stall event records] as a poli
     bench.dma(SID, VA)
     bench.dma(sid, va, { access })
     expect(bench.events().length).toBe(2)
+  })
+
+  it('retries those of the record that is answered, and leaves those of another', () => {
+    const { bench } = stalling(options)
+    for (const va of [VA, VA + 4096n, VA, VA + 4096n]) bench.dma(SID, va)
+    bench.commands(resume(ABORT, 1n))
+    expect([bench.endings, bench.unit.stalls.unrecorded]).toEqual([[[2, 'aborted']], 1])
+    expect(bench.events().map((record) => record[2])).toEqual([VA, VA + 4096n, VA + 4096n])
   })
 
   it('ends the suppressed with their stream', () => {

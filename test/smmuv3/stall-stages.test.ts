@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { ACCESS } from '../../hw-model/port.js'
-import { CONFIG, idRegisters } from '../../hw-model/smmuv3/index.js'
+import { ACCESS, REQUEST, STATUS } from '../../hw-model/port.js'
+import { CONFIG, type IdOverrides, idRegisters } from '../../hw-model/smmuv3/index.js'
 import { Bench, contextFields, GUEST, S1, S2, stageTwoFields } from './bench.js'
 import {
   type CdFields,
@@ -51,6 +51,12 @@ describe('[SMMU 5.5 Fault configuration] by IDR0.STALL_MODEL', () => {
     ['the reserved model', 3, 1, /IDR0\.STALL_MODEL = 3/],
   ])('%s is refused', (_name, model, most, reason) => {
     expect(() => idRegisters('default', stalls(most, model))).toThrow(reason)
+  })
+
+  it('forced stalls with ATS are refused: a PCIe device must not be made to wait', () => {
+    const { IDR0 = 0, IDR5 } = stalls(1, 2)
+    const id = { IDR0: (IDR0 | (0b11 << 10)) >>> 0, IDR5 }
+    expect(() => idRegisters('default', id as IdOverrides)).toThrow(/IDR0\.STALL_MODEL/)
   })
 })
 
@@ -123,6 +129,17 @@ describe('[SMMU 3.12.5 Combinations of fault configuration with two stages]', ()
     expect(bench.dma(SID, 1n << 50n)).toBe('F_ADDR_SIZE')
     bench.commands(resume(RAZ_WI, 1n))
     expect(bench.endings[1]).toEqual([2, 'raz/wi event 0x00'])
+  })
+
+  it('an ATS translation request is answered, and never stalls', () => {
+    const id = stalls(8)
+    const { bench } = stalling({ id: { ...id, IDR0: ((id.IDR0 ?? 0) | (0b11 << 10)) >>> 0 } }, {}, { EATS: 1 })
+    const request = Object.assign(bench.transaction(SID, VA), { type: REQUEST.TRANSLATION })
+    const outcome = bench.outcomeOf((out) => bench.unit.translate(request, out))
+    expect([outcome.status, outcome.rights]).toEqual([STATUS.OK, 0])
+    expect([bench.unit.stalls.recorded, bench.unit.stalls.unrecorded, bench.events()]).toEqual([0, 0, []])
+    // An ordinary access to the same page does.
+    expect(bench.dma(SID, VA)).toBe('pending 1')
   })
 
   it('a stage 2 table that cannot be read aborts', () => {
