@@ -1,6 +1,12 @@
 /** A walk for people: each step with its address, its raw words, its fields and its verdict, then what it comes to. */
 
-import type { DmaFault, Explanation, TranslationResult, WalkStep } from '../../proto/generated/types.js'
+import {
+  AtsStatus,
+  type DmaFault,
+  type Explanation,
+  type TranslationResult,
+  type WalkStep,
+} from '../../proto/generated/types.js'
 import { flagText, hex, type Message, messageText, printable } from './format.js'
 import { nameOfValue } from './names.js'
 import { indent, table } from './table.js'
@@ -144,6 +150,7 @@ const twoColumns = (rows: ReadonlyMap<string, string>): string[] => table(['', '
 function resultRows(result: TranslationResult | undefined): Map<string, string> {
   const rows = new Map<string, string>()
   if (result === undefined) return rows
+  if (result.atsStatus !== AtsStatus.UNSPECIFIED) rows.set('completion', nameOfValue('AtsStatus', result.atsStatus))
   rows.set('outcome', nameOfValue('DmaOutcome', result.outcome))
   if (result.location !== undefined) {
     rows.set('location', messageText('RegionOffset', result.location as unknown as Message))

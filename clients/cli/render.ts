@@ -115,4 +115,5 @@ function dump(title: string, value: unknown): string[] {
   })
 }
 
-const singular = (title: string): string => title.replace(/sses$/, 'ss').replace(/([^s])s$/, '$1')
+const singular = (title: string): string =>
+  /(ss|us)es$/.test(title) ? title.slice(0, -2) : title.replace(/([^s])s$/, '$1')

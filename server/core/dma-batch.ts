@@ -4,7 +4,7 @@
  */
 
 import { detailOf, type RefusalDetail, refusalIn } from './detail.js'
-import { type DmaFault, faultOf } from './dma-fault.js'
+import { type DmaFault, faultOf, hasFault } from './dma-fault.js'
 import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
 import { assert, Refusal } from './refusal.js'
 import { isLook, type Work } from './work.js'
@@ -167,10 +167,6 @@ function checkAccesses({ iovas, accesses }: Batch, access: number): void {
 
 /** Of a batch that was refused as a whole. */
 export const noColumns = (): BatchColumns => newColumns(0)
-
-/** It ended with a fault record, or would if it were not dry. A translation request may be blocked without one. */
-export const hasFault = ({ status, fault }: DmaOutcome): boolean =>
-  status === DMA_STATUS.FAULT || (status >= DMA_STATUS.UNSUPPORTED && fault !== 0)
 
 /** @throws Refusal EINVAL, for bits that are no access and for an access that moves nothing */
 export function checkAccess(access: number, index = 0): void {

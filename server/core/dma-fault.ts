@@ -40,6 +40,10 @@ export function faultOf(requester: Requester, attempt: Attempt, fault: number, e
   return { index, code: fault, name, ...cause, iova: join(lo, hi), access, recorded: true }
 }
 
+/** It ended with a fault record, or would if it were not dry. A translation request may be blocked without one. */
+export const hasFault = ({ status, fault }: DmaOutcome): boolean =>
+  status === DMA_STATUS.FAULT || (status >= DMA_STATUS.UNSUPPORTED && fault !== 0)
+
 type Cause = Pick<DmaFault, 'reason' | 'stage' | 'ipa'>
 
 const UNEXPLAINED: Cause = { reason: '', stage: 0 }
@@ -53,7 +57,7 @@ const ONLY_CACHED: Cause = {
 function causeOf(requester: Requester, { index, lo, hi, access }: Attempt, fault: number): Cause {
   const fresh: DmaOutcome = { status: 0, address: 0, leafLg2: 12, rights: 0, fault: 0, hit: 0, tag: 0 }
   const steps = requester.explain(index, lo, hi, access, fresh)
-  if (fresh.status !== DMA_STATUS.FAULT || fresh.fault !== fault) return ONLY_CACHED
+  if (!hasFault(fresh) || fresh.fault !== fault) return ONLY_CACHED
   const read = steps.findLast(({ address }) => address !== undefined)
   const last = steps.at(-1)
   const verdicts = new Set([read && `${nameOf(read)}: ${read.verdict}`, last !== read ? last?.verdict : undefined])

@@ -1,8 +1,8 @@
 /** One walk, step by step, without any effect: what Explain and ExplainUnit answer. */
 
 import { type AtsStatus, atsStatusOf } from './ats-status.js'
-import { hasFault, newOutcome, type OutcomeNumber, type Requester } from './dma-batch.js'
-import { type DmaFault, faultOf } from './dma-fault.js'
+import { newOutcome, type OutcomeNumber, type Requester } from './dma-batch.js'
+import { type DmaFault, faultOf, hasFault } from './dma-fault.js'
 import { DMA_STATUS, type DmaOutcome } from './driver.js'
 import { halvesOf } from './u64.js'
 import { type Listener, type Place, type StepInfo, stepInfo } from './walk-step.js'

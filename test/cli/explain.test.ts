@@ -157,6 +157,14 @@ describe('explain', () => {
     expect(sent[0]).toMatchObject({ method: 'ExplainUnit', request: { unitId: 2, sourceId: 8, iova: 1n, access: 2 } })
   })
 
+  it('tells how a translation request is completed', async () => {
+    const words = ['explain', '--unit-id', '2', '--source-id', '8', '--iova', '1', '--request-type', 'translation']
+    const fresh = { outcome: 1, atsStatus: 1, pageSizeLog2: 12 }
+    const { out, sent } = await runIn({ reply: { explanation: { fresh } } }, ...words)
+    expect(sent[0].request['requestType']).toBe(1)
+    expect(out.slice(1, 4)).toEqual(['completion  SUCCESS', 'outcome     OK', 'page        4 KiB'])
+  })
+
   it('asks a device otherwise', async () => {
     const { sent } = await runIn({}, 'explain', '--device-id', '3', '--iova', '1', '--pasid', '5', '--access', 'rw')
     expect(sent[0]).toMatchObject({ method: 'Explain', request: { deviceId: 3, iova: 1n, access: 3, pasid: 5 } })

@@ -93,6 +93,16 @@ describe('a reply for people', () => {
     expect(out).toContain('  000010  10 11 12 13 14 15 16 17 18 19 1a 1b 1c 1d 1e 1f')
   })
 
+  it('names the columns of a batch after one of their elements', async () => {
+    const reply = { statuses: [1, 2], addresses: [0x1000n, 0n], permissions: [3, 0], doneCount: 2 }
+    const { out } = await runIn({ reply }, 'request-translations', '--iovas', '0x5000,0x6000')
+    expect(out.slice(0, 3).map((line) => line.trim().split(/\s+/))).toEqual([
+      ['#', 'iova', 'status', 'address', 'permission'],
+      ['0', '0x5000', 'SUCCESS', '0x1000', 'READ|WRITE'],
+      ['1', '0x6000', 'UNSUPPORTED_REQUEST', '0x0', '0'],
+    ])
+  })
+
   it('lets nobody move the cursor', async () => {
     const reply = { contexts: [{ contextNumber: 1n, label: 'a\u001b[2Jb' }] }
     expect((await runIn({ reply }, 'list-contexts')).out.join('\n')).toContain('a\\x1b[2Jb')

@@ -223,6 +223,7 @@ describe('a stream with ATS', () => {
     const { statuses, faults } = await client.requestTranslations({ stream, iovas: [IOVA] })
     expect([...statuses]).toEqual([AtsStatus.UNSUPPORTED_REQUEST])
     expect(faults).toMatchObject([{ index: 0, code: 0x05, name: 'F_BAD_ATS_TREQ', iova: IOVA }])
+    expect(faults[0].reason).toMatch(/^STE: /)
     expect((await dma(guest, page, READ, { translated: true })).fault).toBe('F_TRANSL_FORBIDDEN')
     const records = await guest.takeEvents()
     expect(records.map(([dw0]) => dw0)).toEqual([0x108_0000_0005n, 0x108_0000_0007n])
