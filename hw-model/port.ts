@@ -145,11 +145,14 @@ export const NO_DEVICES: DevicePort = {
 
 /** What devices with ATS and PRI send to a unit, besides transactions. */
 export interface AtsPort {
-  /** A page request; its group is answered through `DevicePort.respondToPages`. */
+  /** A page request; its group is answered through `DevicePort.respondToPages`, later or from inside this call. */
   requestPage(request: PageRequest): void
-  /** An invalidation is complete. False where none of that tag is outstanding. */
+  /**
+   * An invalidation is complete. A queue that waited for it takes its first QUEUE_RUN entries. False where none of that
+   * tag is outstanding.
+   */
   completed(tag: number): boolean
-  /** An invalidation was not answered in time. False where none of that tag is outstanding. */
+  /** An invalidation was not answered in time: what waits for it fails. False where none of that tag is outstanding. */
   timedOut(tag: number): boolean
 }
 

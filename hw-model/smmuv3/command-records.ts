@@ -35,6 +35,12 @@ export const OPCODE = {
 /** CMD_SYNC.CS: how completion is signalled. [SMMU 4.7.3 CMD_SYNC] */
 export const SYNC_CS = { NONE: 0, IRQ: 1, SEV: 2, RESERVED: 3 } as const
 
+/** CMD_ATC_INV.Size that names everything; beyond it none has a meaning. [SMMU 4.5.1 CMD_ATC_INV] */
+export const SIZE_ALL = 52
+
+/** CMD_PRI_RESP.Resp that no response has. [SMMU 4.5.2 CMD_PRI_RESP] */
+export const RESPONSE_RESERVED = 0b11
+
 /** CMD_CFGI_STE_RANGE.Range that names every stream. [SMMU 4.3.6 CMD_CFGI_ALL] */
 export const RANGE_ALL = 31
 

@@ -1,6 +1,16 @@
 /** Which commands the queue refuses with CERROR_ILL. [SMMU 7.1 Command queue errors] */
 
-import { CMD_SYNC, CMD_TLBI_NH_VA, COMMAND, OPCODE, SYNC_CS } from './command-records.js'
+import {
+  CMD_ATC_INV,
+  CMD_PRI_RESP,
+  CMD_SYNC,
+  CMD_TLBI_NH_VA,
+  COMMAND,
+  OPCODE,
+  RESPONSE_RESERVED,
+  SIZE_ALL,
+  SYNC_CS,
+} from './command-records.js'
 import { type Features, STALL_MODEL } from './features.js'
 
 const { Opcode, SSec } = COMMAND
@@ -60,10 +70,14 @@ export function isIllegal(command: Int32Array, features: Features): boolean {
     case OPCODE.RESUME:
     case OPCODE.STALL_TERM:
       return features.stallModel === STALL_MODEL.TERMINATE
+    case OPCODE.ATC_INV:
+      return !features.ats || CMD_ATC_INV.Size.get(command, 0) > SIZE_ALL
+    case OPCODE.PRI_RESP:
+      return !features.pri || CMD_PRI_RESP.Resp.get(command, 0) === RESPONSE_RESERVED
     case OPCODE.SYNC:
       return CMD_SYNC.CS.get(command, 0) === SYNC_CS.RESERVED
     default:
-      // No ATS, PRI, EL3 or Secure StreamWorlds; and what has no meaning at all.
+      // No EL3 or Secure StreamWorlds; and what has no meaning at all.
       return true
   }
 }

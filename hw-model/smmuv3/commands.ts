@@ -2,6 +2,7 @@
 
 import { MEMORY, type Memory } from '../memory/memory.js'
 import { QUEUE_RUN } from '../port.js'
+import type { AtsCommands } from './ats-commands.js'
 import {
   CMD_CFGI_CD,
   CMD_CFGI_STE,
@@ -42,9 +43,12 @@ export class CommandQueue {
   readonly #tlbCommands: TlbCommands
   readonly #interrupts: Interrupts
   readonly #stalls: Stalls
+  readonly #ats: AtsCommands
   readonly #shape: QueueShape
   readonly #command = new Int32Array(WORDS)
   #isConsuming = false
+  /** The next command waits for devices to answer invalidations. */
+  #isHeld = false
 
   constructor(
     memory: Memory,
@@ -54,6 +58,7 @@ export class CommandQueue {
     tlb: Tlb,
     interrupts: Interrupts,
     stalls: Stalls,
+    ats: AtsCommands,
   ) {
     this.#memory = memory
     this.#registers = registers
@@ -62,6 +67,7 @@ export class CommandQueue {
     this.#tlbCommands = new TlbCommands(registers, features, tlb)
     this.#interrupts = interrupts
     this.#stalls = stalls
+    this.#ats = ats
     this.#shape = new QueueShape(registers, OFFSET.CMDQ_BASE, COMMAND.$.bytes, features.commandQueueLg2)
   }
 
@@ -79,9 +85,16 @@ export class CommandQueue {
     }
   }
 
+  /** Looks again at a command that waits, and goes on: something was answered, or the queue was switched. */
+  resume(): void {
+    this.#isHeld = false
+    this.consume()
+  }
+
   /** There is a command, and nothing keeps the queue from taking it. */
   get canConsume(): boolean {
     const { words } = this.#registers
+    if (this.#isHeld) return false
     if (!this.#registers.isOn(CR0.CMDQEN) || this.#registers.isActive(GERROR.CMDQ_ERR)) return false
     const held = this.#shape.held(words[PROD], words[CONS])
     // An index pair that no sequence of steps reaches leaves the queue idle.
@@ -102,11 +115,25 @@ export class CommandQueue {
       this.#stop(CERROR.ILL)
       return
     }
+    if (this.#mustWait(opcode)) {
+      this.#isHeld = true
+      return
+    }
+    if (opcode === OPCODE.SYNC && this.#ats.takeTimeout()) {
+      this.#stop(CERROR.ATC_INV_SYNC)
+      return
+    }
     // A SYNC's interrupt may be seen only when CONS covers it.
     CMDQ_CONS.RD.set(words, CONS, this.#shape.next(cons))
     this.consumed++
     if (opcode === OPCODE.SYNC) this.#sync()
     else this.#execute(opcode)
+  }
+
+  /** A SYNC stays where it is until every invalidation before it is answered. [SMMU 4.7.3 CMD_SYNC] */
+  #mustWait(opcode: number): boolean {
+    if (opcode === OPCODE.SYNC) return this.#ats.isOutstanding
+    return opcode === OPCODE.ATC_INV && this.#ats.isFull
   }
 
   #stop(error: number): void {
@@ -151,12 +178,17 @@ export class CommandQueue {
       case OPCODE.STALL_TERM:
         this.#stalls.endStream(CMD_STALL_TERM.SID.get(command, 0))
         return
+      case OPCODE.ATC_INV:
+      case OPCODE.PRI_RESP:
+        this.#ats.execute(opcode, command)
+        return
       default:
         // PREFETCH_* are hints that may be ignored.
         this.#tlbCommands.execute(opcode, command)
         return
     }
   }
+
   /** Ac retries, and then Ab is ignored; Ab aborts, as does a unit that knows no other end. [SMMU 4.7.1 CMD_RESUME] */
   #resumption(): number {
     if (CMD_RESUME.Ac.get(this.#command, 0) === 1) return RESUME.RETRY

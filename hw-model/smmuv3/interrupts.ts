@@ -4,7 +4,7 @@ import { MEMORY, type Memory } from '../memory/memory.js'
 import type { UnitOwner } from '../port.js'
 import type { Features } from './features.js'
 import type { RegisterFile } from './register-file.js'
-import { GERROR, IRQ_CFG0, IRQ_CTRL, OFFSET } from './registers.js'
+import { GERROR, IRQ_CFG0, IRQ_CFG2, IRQ_CTRL, OFFSET } from './registers.js'
 
 type ErrorField = (typeof GERROR)['CMDQ_ERR']
 
@@ -26,6 +26,17 @@ export class Interrupts {
   eventQueue(): void {
     if (this.#isEnabled(IRQ_CTRL.EVENTQ_IRQEN)) {
       this.#raise('eventq', OFFSET.EVENTQ_IRQ_CFG0, OFFSET.EVENTQ_IRQ_CFG1, GERROR.MSI_EVENTQ_ABT_ERR)
+    }
+  }
+
+  /**
+   * A PRI message was written, or one that is the last of its group was discarded by an overflow. The queue interrupts
+   * when it is empty no more, or for last ones alone, however full it is. [SMMU 6.3.36 SMMU_PRIQ_IRQ_CFG2]
+   */
+  pageRequest(wasEmpty: boolean, isLast: boolean): void {
+    const isLastOnly = IRQ_CFG2.LO.get(this.#registers.words, OFFSET.PRIQ_IRQ_CFG2 >>> 2) === 1
+    if ((isLastOnly ? isLast : wasEmpty) && this.#isEnabled(IRQ_CTRL.PRIQ_IRQEN)) {
+      this.#raise('priq', OFFSET.PRIQ_IRQ_CFG0, OFFSET.PRIQ_IRQ_CFG1, GERROR.MSI_PRIQ_ABT_ERR)
     }
   }
 

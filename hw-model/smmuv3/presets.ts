@@ -59,10 +59,12 @@ const FULL: IdRegisters = {
     HTTU: 2,
     Hyp: 1,
     ATS: 1,
+    PRI: 1,
     VMW: 1,
     ATSRECERR: 1,
     STALL_MODEL: STALL_MODEL.BOTH,
   }),
+  IDR1: altered(IDR1, DEFAULT.IDR1, { PRIQS: 19 }),
   IDR5: altered(IDR5, DEFAULT.IDR5, {
     STALL_MAX: 64,
   }),
@@ -105,6 +107,7 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
       Hyp: 1,
       ATS: 1,
       NS1ATS: 1,
+      PRI: 1,
       ASID16: 1,
       MSI: 1,
       SEV: 1,
@@ -118,9 +121,13 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
       ST_LEVEL: 1,
     },
   ],
-  ['IDR1', IDR1, { SIDSIZE: 32, SSIDSIZE: 20, EVENTQS: 19, CMDQS: 19, ATTR_PERMS_OVR: 1, ATTR_TYPES_OVR: 1 }],
+  [
+    'IDR1',
+    IDR1,
+    { SIDSIZE: 32, SSIDSIZE: 20, PRIQS: 19, EVENTQS: 19, CMDQS: 19, ATTR_PERMS_OVR: 1, ATTR_TYPES_OVR: 1 },
+  ],
   ['IDR2', IDR2, {}],
-  ['IDR3', IDR3, { HAD: 1, XNX: 1, FWB: 1, RIL: 1, BBML: 2 }],
+  ['IDR3', IDR3, { HAD: 1, XNX: 1, PPS: 1, FWB: 1, RIL: 1, BBML: 2 }],
   ['IDR5', IDR5, { OAS: 5, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1, STALL_MAX: 0xffff }],
   ['AIDR', AIDR, { ArchMinorRev: 4 }],
 ]
@@ -176,9 +183,18 @@ function checkTogether(id: IdRegisters): void {
   }
   if (stages < 2 && IDR0.Hyp.get(words, 0) === 1) throw new RangeError('IDR0.Hyp goes with S1P = 1 and S2P = 1')
   if (IDR0.S2P.get(words, 0) === 0 && IDR0.VMW.get(words, 0) === 1) throw new RangeError('IDR0.VMW goes with S2P = 1')
+  checkAts(words)
+}
+
+/** [SMMU 6.3.1 SMMU_IDR0] [SMMU 6.3.4 SMMU_IDR3] */
+function checkAts(words: Int32Array): void {
   const needsAts = (['PRI', 'ATSRECERR'] as const).find((field) => IDR0[field].get(words, 0) === 1)
   if (needsAts !== undefined && IDR0.ATS.get(words, 0) === 0) {
     throw new RangeError(`IDR0.${needsAts} = 1 goes with IDR0.ATS = 1`)
+  }
+  const hasAnswers = IDR0.PRI.get(words, 0) === 1 && IDR1.SSIDSIZE.get(words, 1) !== 0
+  if (IDR3.PPS.get(words, 2) === 1 && !hasAnswers) {
+    throw new RangeError('IDR3.PPS = 1 goes with IDR0.PRI = 1 and an IDR1.SSIDSIZE')
   }
 }
 

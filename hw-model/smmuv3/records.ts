@@ -7,6 +7,7 @@ import { address, bit, bits, layout } from '../bits/layout.js'
 
 export * from './command-records.js'
 export * from './event-records.js'
+export * from './pri-records.js'
 
 /** Level 1 Stream Table Descriptor. [SMMU 5.1 Level 1 Stream Table Descriptor] */
 export const L1STD = layout('L1STD', 64, {

@@ -63,9 +63,11 @@ export class RegisterFile {
   }
 }
 
+const PAGE_1_REGISTERS: readonly number[] = [OFFSET.EVENTQ_PROD, OFFSET.EVENTQ_CONS, OFFSET.PRIQ_PROD, OFFSET.PRIQ_CONS]
+
 /** Page 1's queue registers are those of page 0; everything else on page 1 is reserved. Answers -1 for nothing. */
 export function foldOffset(offset: number): number {
   if (offset < PAGE_1) return offset < WORDS * 4 ? offset : -1
   const folded = offset - PAGE_1
-  return folded === OFFSET.EVENTQ_PROD || folded === OFFSET.EVENTQ_CONS ? folded : -1
+  return PAGE_1_REGISTERS.includes(folded) ? folded : -1
 }

@@ -14,6 +14,7 @@ import type { Stalls } from './stalls.js'
 const CR0_BITS = mask(CR0.SMMUEN, CR0.EVENTQEN, CR0.CMDQEN)
 /** CR2 bits that every unit has. PTM is reserved where nothing is broadcast: IDR0.BTM is 0. */
 const CR2_BITS = mask(CR2.RECINVSID)
+/** IRQ_CTRL bits that every unit has. */
 const IRQ_BITS = mask(IRQ_CTRL.GERROR_IRQEN, IRQ_CTRL.EVENTQ_IRQEN)
 const QUEUE_ATTRIBUTES = mask(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH)
 const TABLE_ATTRIBUTES = mask(CR1.TABLE_IC, CR1.TABLE_OC, CR1.TABLE_SH)
@@ -31,15 +32,18 @@ export class RegisterWrites {
   readonly #cr0Bits: number
   readonly #cr2Bits: number
   readonly #kept: ReadonlyMap<number, number>
+  readonly #irqBits: number
 
   constructor(registers: RegisterFile, features: Features, commands: CommandQueue, stalls: Stalls) {
     this.#registers = registers
     this.#features = features
     this.#commands = commands
     this.#stalls = stalls
-    const { ats, atsRecordsErrors, vmw, hyp } = features
+    const { ats, atsRecordsErrors, pri, vmw, hyp } = features
     const vmwBits = vmw ? mask(CR0.VMW) : 0
-    this.#cr0Bits = CR0_BITS | vmwBits | (ats ? mask(CR0.ATSCHK) : 0)
+    const priBits = pri ? mask(CR0.PRIQEN) : 0
+    this.#cr0Bits = CR0_BITS | vmwBits | priBits | (ats ? mask(CR0.ATSCHK) : 0)
+    this.#irqBits = IRQ_BITS | (pri ? mask(IRQ_CTRL.PRIQ_IRQEN) : 0)
     const e2hBit = hyp ? mask(CR2.E2H) : 0
     this.#cr2Bits = CR2_BITS | e2hBit | (atsRecordsErrors ? mask(CR2.REC_CFG_ATS) : 0)
     this.#kept = keptBits(features)
@@ -65,8 +69,8 @@ export class RegisterWrites {
         if (value < 0) registers.set(at, value & GBPA_BITS)
         return
       case OFFSET.IRQ_CTRL:
-        registers.set(at, value & IRQ_BITS)
-        registers.set(OFFSET.IRQ_CTRLACK, value & IRQ_BITS)
+        registers.set(at, value & this.#irqBits)
+        registers.set(OFFSET.IRQ_CTRLACK, value & this.#irqBits)
         return
       case OFFSET.GERRORN:
         this.#acknowledge(value)
@@ -120,6 +124,33 @@ export class RegisterWrites {
       case OFFSET.EVENTQ_IRQ_CFG2:
         if (this.#features.msi && IRQ_CTRL.EVENTQ_IRQEN.get(words, irq) === 0) registers.set(at, value)
         return
+      default:
+        if (this.#features.pri) this.#writePageRequests(at, value)
+        return
+    }
+  }
+
+  /** The PRI queue's registers are guarded by what CR0.PRIQEN says, whatever SMMUEN does. [SMMU 6.3.9.5 PRIQEN] */
+  #writePageRequests(at: number, value: number): void {
+    const registers = this.#registers
+    const { words } = registers
+    switch (at) {
+      case OFFSET.PRIQ_BASE:
+      case OFFSET.PRIQ_BASE + 4:
+      case OFFSET.PRIQ_PROD:
+        if (CR0.PRIQEN.get(words, OFFSET.CR0 >>> 2) === 1) return
+        registers.set(at, at === OFFSET.PRIQ_PROD ? value & (INDEX_BITS | OVERFLOW_BITS) : value)
+        return
+      case OFFSET.PRIQ_CONS:
+        registers.set(at, value & (INDEX_BITS | OVERFLOW_BITS))
+        return
+      case OFFSET.PRIQ_IRQ_CFG0:
+      case OFFSET.PRIQ_IRQ_CFG0 + 4:
+      case OFFSET.PRIQ_IRQ_CFG1:
+      case OFFSET.PRIQ_IRQ_CFG2:
+        if (!this.#features.msi || IRQ_CTRL.PRIQ_IRQEN.get(words, OFFSET.IRQ_CTRL >>> 2) === 1) return
+        registers.set(at, value)
+        return
     }
   }
 
@@ -134,7 +165,8 @@ export class RegisterWrites {
     this.#registers.set(OFFSET.CR0ACK, next)
     this.#registers.enabled = (next & 1) === 1
     if (wasEnabled && !this.#registers.enabled) this.#stalls.endAll()
-    this.#commands.consume()
+    // A CMD_SYNC that waited while its queue was switched off is fetched again.
+    this.#commands.resume()
   }
 
   /** Attributes of tables and queues are kept and mean nothing here; they change only while their users are off. */

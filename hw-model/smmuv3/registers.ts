@@ -214,10 +214,10 @@ export const QUEUE_BASE = layout('QUEUE_BASE', 64, { LOG2SIZE: bits(4, 0), ADDR:
 /** [SMMU 6.3.28 SMMU_CMDQ_CONS] */
 export const CMDQ_CONS = layout('CMDQ_CONS', 32, { RD: bits(19, 0), ERR: bits(30, 24) })
 
-/** [SMMU 6.3.95 SMMU_EVENTQ_PROD] */
+/** PRIQ_PROD has the same fields. [SMMU 6.3.95 SMMU_EVENTQ_PROD] [SMMU 6.3.97 SMMU_PRIQ_PROD] */
 export const EVENTQ_PROD = layout('EVENTQ_PROD', 32, { WR: bits(19, 0), OVFLG: bit(31) })
 
-/** [SMMU 6.3.96 SMMU_EVENTQ_CONS] */
+/** PRIQ_CONS has the same fields. [SMMU 6.3.96 SMMU_EVENTQ_CONS] [SMMU 6.3.98 SMMU_PRIQ_CONS] */
 export const EVENTQ_CONS = layout('EVENTQ_CONS', 32, { RD: bits(19, 0), OVACKFLG: bit(31) })
 
 /** MSI configuration: CFG0 is the address, CFG1 the data. [SMMU 6.3.21 SMMU_GERROR_IRQ_CFG0] */

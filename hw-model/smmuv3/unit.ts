@@ -17,6 +17,7 @@ import {
   type UnitOwner,
   type WalkTrace,
 } from '../port.js'
+import { AtsCommands } from './ats-commands.js'
 import { CommandQueue } from './commands.js'
 import { Configurations } from './config.js'
 import { eventName } from './event-records.js'
@@ -25,6 +26,7 @@ import { explain, missing, type Parts, peek } from './explain.js'
 import { type Features, featuresOf, type IdRegisters } from './features.js'
 import { Interrupts } from './interrupts.js'
 import { idRegisters } from './presets.js'
+import { PageRequestQueue } from './pri.js'
 import { shownBits } from './register-bits.js'
 import { foldOffset, RegisterFile } from './register-file.js'
 import { RegisterWrites } from './register-writes.js'
@@ -57,12 +59,13 @@ const CONFIG_ENTRIES = 4096
 /** An SMMUv3. */
 export class SmmuV3 implements RemappingUnit {
   readonly kind = 'smmuv3'
-  /** IDR0.ATS and IDR0.PRI are 0. */
-  readonly ats: AtsPort | null = null
+  /** There with IDR0.ATS. */
+  readonly ats: AtsPort | null
   readonly registerBytes = WINDOW_BYTES
   readonly features: Features
   readonly id: IdRegisters
   readonly events: EventQueue
+  readonly pageRequests: PageRequestQueue
   readonly stalls: Stalls
   readonly commands: CommandQueue
   readonly tlb: Tlb
@@ -71,6 +74,7 @@ export class SmmuV3 implements RemappingUnit {
   readonly #registers: RegisterFile
   readonly #writes: RegisterWrites
   readonly #translator: Translator
+  readonly #atsCommands: AtsCommands
   readonly #parts: Parts
 
   constructor(options: SmmuV3Options) {
@@ -85,7 +89,12 @@ export class SmmuV3 implements RemappingUnit {
     this.events = new EventQueue(memory, this.#registers, this.features, interrupts, mergesEvents)
     this.stalls = new Stalls(this.features, this.events, devices, suppressesStalls)
     const { features, configs, stalls } = this
-    this.commands = new CommandQueue(memory, this.#registers, features, configs, this.tlb, interrupts, stalls)
+    const registers = this.#registers
+    const ats = new AtsCommands(registers, features, devices)
+    this.#atsCommands = ats
+    this.pageRequests = new PageRequestQueue(memory, registers, features, configs, interrupts, devices, stalls)
+    this.commands = new CommandQueue(memory, registers, features, configs, this.tlb, interrupts, stalls, ats)
+    this.ats = features.ats ? this.#atsPort() : null
     this.#translator = new Translator(memory, this.#registers, features, configs, this.tlb, stalls)
     stalls.pipeline = this.#translator
     this.#writes = new RegisterWrites(this.#registers, features, this.commands, stalls)
@@ -143,6 +152,24 @@ export class SmmuV3 implements RemappingUnit {
     this.configs.dropAll()
     this.tlb.dropAll()
     this.stalls.reset()
+    this.#atsCommands.reset()
+    this.commands.resume()
+  }
+
+  /** An answer to an invalidation may let the command queue go on. */
+  #atsPort(): AtsPort {
+    const goOn = (isKnown: boolean): boolean => {
+      if (isKnown) {
+        this.commands.resume()
+        this.stalls.serve()
+      }
+      return isKnown
+    }
+    return {
+      requestPage: (request) => this.pageRequests.requestPage(request),
+      completed: (tag) => goOn(this.#atsCommands.complete(tag)),
+      timedOut: (tag) => goOn(this.#atsCommands.timeOut(tag)),
+    }
   }
 
   #read(offset: number): number {
