@@ -7,8 +7,10 @@ import { type IdRegisters, OFFSET } from '../../../hw-model/smmuv3/index.js'
 import { Rng } from '../../simulation/rng.js'
 import { CommandQueue } from './command-queue.js'
 import { COMMANDS } from './commands.js'
+import { CONFIG_CHAPTERS } from './config-scenes.js'
+import { EDIT_CHAPTERS } from './edit-scenes.js'
 import { PLACE, type Ram } from './ram.js'
-import { CHAPTERS, type Scene } from './scenes.js'
+import { type Chapter, type Scene, STILL_CHAPTERS } from './scenes.js'
 import { type Epoch, Session } from './session.js'
 import { WorldBuilder } from './world.js'
 
@@ -17,6 +19,8 @@ export const EPOCH_CASES = 100
 
 /** One epoch in four has a two-level stream table. */
 const TWO_LEVEL_OF = 4
+
+const CHAPTERS: readonly Chapter[] = [...STILL_CHAPTERS, ...EDIT_CHAPTERS, ...CONFIG_CHAPTERS]
 
 const SMMUEN = 1n
 const QUEUES = 0b1100n

@@ -1,10 +1,13 @@
 /** Puts what the reference did beside what ours did, case by case. */
 
+import { EVENT } from '../../../hw-model/smmuv3/index.js'
 import { TESTDEV_FAILED } from '../devices.js'
 import { comparedBits } from '../quirks.js'
 import { SMMU_QUIRK_LIST, type SmmuQuirk } from './quirks.js'
 import { RAM_BASE } from './ram.js'
 import { type Case, type Ending, type Epoch, RECORD_WORDS, recordAt } from './session.js'
+
+const EVENT_NAMES: ReadonlyMap<number, string> = new Map(Object.entries(EVENT).map(([name, number]) => [number, name]))
 
 const BY_NAME = new Map(SMMU_QUIRK_LIST.map((quirk) => [quirk.name as SmmuQuirk, quirk]))
 
@@ -26,6 +29,7 @@ interface Traced {
   readonly address: number
   /** Rights as the reference codes them: 1 to read, 2 to write. */
   readonly rights: number
+  readonly isBypass: boolean
 }
 
 /** What was translated in each DMA, in order. */
@@ -38,8 +42,9 @@ export function readTrace(log: string): (Traced | null)[] {
     if (match[5] !== undefined) {
       all.push(last)
       last = null
-    } else if (match[1] === 'success') last = { address: Number(`0x${match[3]}`), rights: Number(`0x${match[4]}`) }
-    else last = { address: Number(`0x${match[2]}`), rights: 3 }
+    } else if (match[1] === 'success')
+      last = { address: Number(`0x${match[3]}`), rights: Number(`0x${match[4]}`), isBypass: false }
+    else last = { address: Number(`0x${match[2]}`), rights: 3, isBypass: true }
   }
   return all
 }
@@ -61,7 +66,7 @@ export function endingsOf(epoch: Epoch, answers: readonly string[], log: string,
     const at = (recordAt(before, epoch.eventLg2) - RAM_BASE) / 4
     const record = prod === before ? null : ram.slice(at, at + RECORD_WORDS)
     before = prod
-    return { isOk, address: trace?.address ?? 0, prod, record }
+    return { isOk, address: trace?.address ?? 0, isBypass: trace?.isBypass ?? false, prod, record }
   })
 }
 
@@ -101,6 +106,12 @@ function recordDifferences(ours: Ending, reference: Ending, quirks: Parameters<t
     }
   }
   return []
+}
+
+/** What a DMA's end is called: `translated`, `bypassed`, `aborted` without a record, or the name of its event. */
+export function nameOf({ isOk, isBypass, record }: Ending): string {
+  if (isOk) return isBypass ? 'bypassed' : 'translated'
+  return record === null ? 'aborted' : (EVENT_NAMES.get(record[0] & 0xff) ?? `event ${record[0] & 0xff}`)
 }
 
 /** A record's four 64-bit words. */

@@ -4,7 +4,7 @@ import type { Qemu } from '../install.js'
 import { QemuDied } from '../qtest.js'
 import { Tally } from '../report.js'
 import { EPOCH_CASES, isTwoLevelEpoch, makeEpoch } from './epoch.js'
-import { endingsOf, judge, type Verdict } from './judge.js'
+import { endingsOf, judge, nameOf, type Verdict } from './judge.js'
 import { SmmuMachine } from './machine.js'
 import type { SmmuQuirk } from './quirks.js'
 import { clearPages, putImage, Ram } from './ram.js'
@@ -129,8 +129,12 @@ async function settle(
   tally.withheld += epoch.withheld
   epoch.cases.forEach((own, i) => {
     const verdict = judge(own, endings[i], replies, plan.isOn)
-    const { ends, change } = own
-    tally.count({ ends, change, excuses: verdict.excuses, hasDifferences: verdict.differences.length > 0 })
+    tally.count({
+      ends: nameOf(endings[i]),
+      change: own.change,
+      excuses: verdict.excuses,
+      hasDifferences: verdict.differences.length > 0,
+    })
     onVerdict(verdict, number * EPOCH_CASES + i)
   })
 }

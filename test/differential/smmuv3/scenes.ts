@@ -79,19 +79,32 @@ const dataAddress = (rng: Rng): bigint => BigInt(0x42000000 + 4 * rng.int(0x4000
 /** The direction of an access: some requesters only write. */
 const pickWrite = (rng: Rng, { device }: Stream): boolean => !REQUESTERS[device].kind.canRead || rng.chance(0.4)
 
+/** What an access would have met before something changed: excuses that still hold while it is not told. */
+export interface Foresight {
+  readonly read: readonly SmmuQuirk[]
+  readonly write: readonly SmmuQuirk[]
+  /** Neither would reach devices. */
+  readonly isSafe: boolean
+}
+
+/** Looks at an access before an edit. */
+export function foresee({ session }: Scene, { stream, va }: Target): Foresight {
+  const look = (isWrite: boolean): { quirks: readonly SmmuQuirk[]; isSafe: boolean } => {
+    const { quirkNames, withheld } = session.survey.look(session.registers, stream.sid, va, isWrite)
+    return { quirks: quirkNames, isSafe: withheld === '' }
+  }
+  const [read, write] = [look(false), look(true)]
+  return { read: read.quirks, write: write.quirks, isSafe: read.isSafe && write.isSafe }
+}
+
 /** One access. Whatever an excuse covers as a whole may have left different entries behind, so both forget all. */
-export function access(
-  scene: Scene,
-  target: Target,
-  change: Change = '',
-  isWrite = pickWrite(scene.rng, target.stream),
-): boolean {
-  const { session, queue } = scene
+export function access(scene: Scene, target: Target, change: Change = '', before: Foresight | null = null): boolean {
+  const { session, queue, rng } = scene
   if (scene.isFull()) return false
-  const history: SmmuQuirk[] = []
+  const isWrite = pickWrite(rng, target.stream)
+  const history = before === null ? [] : isWrite ? before.write : before.read
   const isMade = session.dma(target.stream.device, target.va, isWrite, change, history)
-  const last = session.cases.at(-1)
-  if (isMade && last?.quirks.some((name) => SMMU_QUIRKS[name].hides === 'answer')) {
+  if (isMade && session.cases.at(-1)?.quirks.some((name) => SMMU_QUIRKS[name].hides === 'answer')) {
     queue.run([COMMANDS.cfgiAll(), COMMANDS.nsnhAll()], 'after a case that is excused')
     session.emptied()
   }
@@ -109,7 +122,7 @@ const plain: Chapter = {
 /** Any command that invalidates, while nothing is stale. */
 const noise: Chapter = {
   weight: 5,
-  tell: ({ rng, world, queue, session }) => {
+  tell: ({ rng, world, queue }) => {
     const context = rng.pick(world.contexts)
     const { vmid, asid } = context
     const second = rng.pick(world.seconds)
@@ -143,7 +156,6 @@ const noise: Chapter = {
         COMMANDS.nsnhAll(),
       ]),
     ])
-    void session
   },
 }
 
@@ -164,5 +176,5 @@ const refused: Chapter = {
   },
 }
 
-/** Every chapter there is. */
-export const CHAPTERS: readonly Chapter[] = [plain, noise, refused]
+/** Chapters in which memory does not change. */
+export const STILL_CHAPTERS: readonly Chapter[] = [plain, noise, refused]

@@ -31,6 +31,8 @@ export interface Check {
 export interface Ending {
   readonly isOk: boolean
   readonly address: number
+  /** It was passed on without any stage. */
+  readonly isBypass: boolean
   /** The event queue's index afterwards. */
   readonly prod: number
   /** The record that it left, if one. */
@@ -46,9 +48,11 @@ export interface Case {
   readonly sid: number
   readonly va: bigint
   readonly isWrite: boolean
-  /** How it ought to end, as memory stands. */
+  /** How it ought to end, as memory stands and if nothing is stale. */
   readonly ends: string
   readonly stage: number
+  /** Its configuration is legal and was found. */
+  readonly isConfigured: boolean
   readonly quirks: readonly SmmuQuirk[]
   readonly change: Change
   readonly ours: Ending
@@ -210,9 +214,24 @@ export class Session {
     this.#requests.push(`readl ${hex(REGISTERS + EVENTQ_PROD)}`)
     const quirks = [...new Set([...this.#quirks, ...history, ...survey.quirkNames])]
     const statusAt = kind.statusAt < 0 ? -1 : first + kind.statusAt
-    const { ends, stage } = survey
+    const { ends, stage, isConfigured } = survey
     const [checks, story] = [this.#checks, this.#story]
-    this.cases.push({ device, sid, va, isWrite, ends, stage, quirks, change, ours, prodAt, statusAt, checks, story })
+    this.cases.push({
+      device,
+      sid,
+      va,
+      isWrite,
+      ends,
+      stage,
+      isConfigured,
+      quirks,
+      change,
+      ours,
+      prodAt,
+      statusAt,
+      checks,
+      story,
+    })
     this.drop()
     return true
   }
@@ -254,7 +273,7 @@ export class Session {
     const { address } = outcome
     if (isOk && isWrite && this.ram.has(address)) this.ram.set32(address, stores)
     const prod = this.read(EVENTQ_PROD)
-    return { isOk, address, prod, record: prod === before ? null : this.#record(before) }
+    return { isOk, address, isBypass: false, prod, record: prod === before ? null : this.#record(before) }
   }
 
   #record(index: number): Int32Array {
