@@ -2,7 +2,7 @@
 
 import { GRANULE_LG2, type StreamConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
-import { addressBits, type Features, STALL_MODEL } from './features.js'
+import { addressBits, type Features, rootAddress, STALL_MODEL } from './features.js'
 import { HypFormat, StageOneFormat } from './formats.js'
 import { CD } from './records.js'
 import { SPACE } from './stream-world.js'
@@ -114,12 +114,13 @@ function half(
   isHyp: boolean,
   granuleLg2: number,
   tsz: number,
-  ttb: number,
+  ttbField: number,
   had: number,
 ): HalfConfig | null {
   if (tsz > 39 || tsz < 16) return null
   if (granuleLg2 === 0 || (features.granules & (1 << granuleLg2)) === 0) return null
   const outputBits = Math.min(addressBits(IPS.get(cd, 0)), features.oasBits)
+  const ttb = rootAddress(ttbField)
   if (ttb >= 2 ** outputBits) return null
   const inputBits = 64 - tsz
   const stride = granuleLg2 - 3

@@ -2,7 +2,7 @@
 
 import type { ContextConfig } from './decode-cd.js'
 import { EVENT } from './event-records.js'
-import { addressBits, type Features, STALL_MODEL } from './features.js'
+import { addressBits, type Features, rootAddress, STALL_MODEL } from './features.js'
 import { StageTwoFormat } from './formats.js'
 import { CONFIG, EATS, S1FMT, STE } from './records.js'
 import { isVmid, SPACE } from './stream-world.js'
@@ -180,7 +180,8 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
     return 'S2TG names a granule that IDR5 does not offer'
   }
   const outputBits = Math.min(addressBits(S2PS.get(ste, 0)), features.oasBits)
-  if (S2TTB.get(ste, 0) >= 2 ** outputBits) return 'S2TTB is beyond the output size'
+  const table = rootAddress(S2TTB.get(ste, 0))
+  if (table >= 2 ** outputBits) return 'S2TTB is beyond the output size'
   const t0sz = S2T0SZ.get(ste, 0)
   if (t0sz > 39 || t0sz < Math.max(16, 64 - features.oasBits)) return 'S2T0SZ is out of range'
   const inputBits = 64 - t0sz
@@ -191,7 +192,6 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
   if (inputBits <= lower || inputBits > lower + stride + 4) return 'S2SL0 does not fit S2T0SZ'
   // Little-endian tables only: IDR0.TTENDIAN is 2.
   if (S2ENDI.get(ste, 0) === 1) return 'S2ENDI is 1, and IDR0.TTENDIAN has little-endian tables alone'
-  const table = S2TTB.get(ste, 0)
   config.stageTwo = {
     format: new StageTwoFormat({
       granuleLg2,
