@@ -78,6 +78,8 @@ export class SmmuMachine {
       }
       const id = await readId(qtest)
       files.unlink()
+      // The machine leaves a device tree in its memory.
+      files.ram.fill(0)
       return new SmmuMachine(qtest, files, bars, id)
     } catch (error) {
       await qtest.close()

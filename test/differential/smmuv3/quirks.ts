@@ -159,6 +159,11 @@ export const SMMU_QUIRKS = {
     manual: '[SMMU 4.1.3 Command opcodes] [SMMU 4.7.3 CMD_SYNC] [SMMU 4.4.1.1 Range-based]',
     hides: {},
   },
+  HIGH_TAG: {
+    does: 'TBI0 says whether the top byte is ignored in the upper half too',
+    manual: '[SMMU 5.4 Context Descriptor, TBI1]',
+    ...all,
+  },
   TAGGED: {
     does: 'the ignored top byte is part of what an entry is cached by',
     manual: '[Arm D8.8 Address tagging]',

@@ -89,11 +89,7 @@ export interface Foresight {
 
 /** Looks at an access before an edit. */
 export function foresee({ session }: Scene, { stream, va }: Target): Foresight {
-  const look = (isWrite: boolean): { quirks: readonly SmmuQuirk[]; isSafe: boolean } => {
-    const { quirkNames, withheld } = session.survey.look(session.registers, stream.sid, va, isWrite)
-    return { quirks: quirkNames, isSafe: withheld === '' }
-  }
-  const [read, write] = [look(false), look(true)]
+  const [read, write] = [session.foresee(stream.sid, va, false), session.foresee(stream.sid, va, true)]
   return { read: read.quirks, write: write.quirks, isSafe: read.isSafe && write.isSafe }
 }
 

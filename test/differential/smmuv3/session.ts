@@ -200,6 +200,7 @@ export class Session {
   dma(device: number, va: bigint, isWrite: boolean, change: Change = '', history: readonly SmmuQuirk[] = []): boolean {
     const { kind, sid } = REQUESTERS[device]
     const survey = this.survey.look(this.registers, sid, va, isWrite)
+    const met = this.#quirksMet()
     if (survey.withheld !== '' || (!isWrite && !kind.canRead)) {
       this.withheld++
       return false
@@ -212,7 +213,7 @@ export class Session {
     this.#requests.push(...kind.dma(this.#bars[device], digits.slice(0, 8), digits.slice(8), isWrite))
     const prodAt = this.#requests.length
     this.#requests.push(`readl ${hex(REGISTERS + EVENTQ_PROD)}`)
-    const quirks = [...new Set([...this.#quirks, ...history, ...survey.quirkNames])]
+    const quirks = [...new Set([...this.#quirks, ...history, ...met])]
     const statusAt = kind.statusAt < 0 ? -1 : first + kind.statusAt
     const { ends, stage, isConfigured } = survey
     const [checks, story] = [this.#checks, this.#story]
@@ -234,6 +235,23 @@ export class Session {
     })
     this.drop()
     return true
+  }
+
+  /** Excuses that an access would meet, and whether it may be made. */
+  foresee(
+    sid: number,
+    va: bigint,
+    isWrite: boolean,
+  ): { readonly quirks: readonly SmmuQuirk[]; readonly isSafe: boolean } {
+    const { withheld } = this.survey.look(this.registers, sid, va, isWrite)
+    return { quirks: this.#quirksMet(), isSafe: withheld === '' }
+  }
+
+  /** What the survey found, and what follows from entries that may be cached. */
+  #quirksMet(): readonly SmmuQuirk[] {
+    const { deniedBy, ends, quirkNames } = this.survey
+    if (ends !== 'F_PERMISSION' || !this.#kept.has(deniedBy)) return quirkNames
+    return [...quirkNames, deniedBy.includes('//') ? 'CACHED_DENIAL' : 'CACHED_IPA']
   }
 
   /** Whether the reference's TLB may soon be full. */

@@ -70,6 +70,7 @@ function judgeLeaf(
   isWrite: boolean,
   isTooWide: boolean,
 ): Walked | null {
+  survey.leafLg2 = lg2
   const isUnflagged = (entry & BIT.AF) === 0n && !root.ignoresAf
   const isDenied = stage === 1 ? isWrite && (entry & BIT.READ_ONLY) !== 0n : (entry & need(isWrite)) === 0n
   if (stage === 1 && (entry & (1n << 6n)) === 0n) survey.quirk('UNPRIVILEGED')

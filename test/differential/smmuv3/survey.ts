@@ -37,8 +37,12 @@ export class Survey {
   isRecorded = true
   /** Why it must not be made; empty where it may. */
   withheld = ''
-  /** Translations that a TLB may keep of it, by name. */
+  /** Entries that a TLB may keep of it, by name. */
   readonly kept: string[] = []
+  /** The entry that denies it, if stage 2 does. */
+  deniedBy = ''
+  /** log2 of the leaf that was judged last. */
+  leafLg2 = 0
   readonly quirks = new Set<SmmuQuirk>()
   readonly #ram: Ram
 
@@ -53,6 +57,7 @@ export class Survey {
     this.isConfigured = false
     this.isRecorded = true
     this.withheld = ''
+    this.deniedBy = ''
     this.kept.length = 0
     this.quirks.clear()
     if (!registers.enabled) this.#pass(va, registers.gbpaAborts)
@@ -201,9 +206,10 @@ export class Survey {
     }
     const walked = this.#stageTwo(second, Number(va), isWrite, 'input')
     if (walked === null) {
-      if (this.ends === 'F_PERMISSION' && isWrite) this.quirk('CACHED_DENIAL')
+      this.deniedBy = nameOf(second.vmid, null, va, this.leafLg2)
       return
     }
+    this.kept.push(nameOf(second.vmid, null, va, walked.lg2))
     this.output = walked.address
     this.end('translated', 2)
   }
@@ -229,6 +235,7 @@ export class Survey {
     const half = isHigh ? cd.high : cd.low
     if (half === null) return void this.end('F_TRANSLATION', 1)
     const isTagged = isHigh ? cd.tbi1 : cd.tbi0
+    if (isHigh && cd.tbi0 !== cd.tbi1 && va >> 56n !== 0xffn) this.quirk('HIGH_TAG')
     const sign = isHigh ? -1n : 0n
     const effective = isTagged ? BigInt.asIntN(56, va) : BigInt.asIntN(64, va)
     if (isTagged && effective !== BigInt.asIntN(64, va)) this.quirk('TAGGED')
@@ -237,16 +244,19 @@ export class Survey {
     const tables = second === null ? null : (address: number, base: number) => this.#tableIn(second, address, base)
     const own = surveyWalk(this, half, 1, input, isWrite, tables)
     if (own === null) return
-    const { lg2 } = own
-    this.kept.push(`${vmid}/${cd.asid}/${(va >> 12n).toString(16)}`)
     if (second === null) {
+      this.kept.push(nameOf(vmid, cd.asid, va, own.lg2))
       this.output = own.address
       return void this.end('translated', 1)
     }
     this.isRecorded = second.records
     const walked = this.#stageTwo(second, own.address, isWrite, 'input')
-    if (walked === null) return
-    if (walked.lg2 < lg2) this.kept.push('piece')
+    const name = nameOf(vmid, cd.asid, va, Math.min(own.lg2, walked === null ? this.leafLg2 : walked.lg2))
+    if (walked === null) {
+      this.deniedBy = name
+      return
+    }
+    this.kept.push(name)
     this.output = walked.address
     this.end('translated', 2)
   }
@@ -291,7 +301,7 @@ export class Survey {
     }
     const walked = surveyWalk(this, second, 2, BigInt(ipa), isWrite, null)
     if (walked === null) return this.#secondFault(ipa, what)
-    this.kept.push(`${second.vmid}//${Math.floor(ipa / 4096)}`)
+    if (what !== 'input') this.kept.push(nameOf(second.vmid, null, BigInt(ipa), walked.lg2))
     if (what !== 'input' && second.protectsTables && walked.isDevice) this.quirk('DEVICE_TABLE')
     return walked
   }
@@ -300,7 +310,6 @@ export class Survey {
     if (what === 'context') this.quirk('CONTEXT_FAULT')
     if (what !== 'input') return null
     if (ipa % 4096 !== 0 && this.ends !== 'F_WALK_EABT') this.quirk('IPA_BITS')
-    if (this.ends === 'F_PERMISSION') this.quirk('CACHED_IPA')
     return null
   }
 
@@ -309,3 +318,7 @@ export class Survey {
     return (Object.keys(SMMU_QUIRKS) as SmmuQuirk[]).filter((name) => this.quirks.has(name))
   }
 }
+
+/** The name of a TLB entry: one of stage 1 has an ASID, one of stage 2 alone has none. */
+const nameOf = (vmid: number, asid: number | null, address: bigint, lg2: number): string =>
+  `${vmid}/${asid ?? ''}/${(address >> BigInt(lg2)).toString(16)}/${lg2}`
