@@ -127,8 +127,9 @@ const nestedLeaf: Chapter = {
     const { granuleLg2 } = second.tables.geometry
     const lg2 = granuleLg2 + (granuleLg2 - 3) * (3 - level)
     const behind: Leaf = { input: ipa, lg2, level, slot: path[path.length - 1], offsets: [0n] }
-    // Larger blocks map the tables too.
-    if (lg2 > 25 || !session.ram.has(behind.slot)) return
+    // A block may map the tables too.
+    const first = (Number(ipa) - second.origin) / 2 ** lg2
+    if (lg2 > 25 || (first > -1 && first < 0x1000000 / 2 ** lg2) || !session.ram.has(behind.slot)) return
     const isCached = access(scene, target) && session.cases.at(-1)?.ends === 'translated'
     const before = foresee(scene, target)
     if (!before.isSafe) return

@@ -237,13 +237,15 @@ export class Session {
     return true
   }
 
-  /** Excuses that an access would meet, and whether it may be made. */
+  /** Excuses that an access would meet, if it were made twice, and whether it may be made at all. */
   foresee(
     sid: number,
     va: bigint,
     isWrite: boolean,
   ): { readonly quirks: readonly SmmuQuirk[]; readonly isSafe: boolean } {
-    const { withheld } = this.survey.look(this.registers, sid, va, isWrite)
+    const { withheld, kept, deniedBy } = this.survey.look(this.registers, sid, va, isWrite)
+    for (const name of kept) this.#kept.add(name)
+    if (deniedBy !== '') this.#kept.add(deniedBy)
     return { quirks: this.#quirksMet(), isSafe: withheld === '' }
   }
 

@@ -261,7 +261,7 @@ export class WorldBuilder {
     const say = (half: Half | null) =>
       half && { geometry: half.tables.geometry, table: half.tables.nameOf(half.tables.root), tbi: half.tbi }
     const words = cdWords(asid, ips, say(low), say(high), rng.chance(0.2), rng.chance(0.95))
-    const roll = rng.int(200)
+    const roll = rng.int(400)
     if (roll === 0) words[0] &= ~(1n << 31n)
     this.#ram.setAll(at, words)
     return { asid, vmid, second, low, high, at, pointer: roll === 1 && second === null ? PLACE.END + 0x40000 : pointer }
