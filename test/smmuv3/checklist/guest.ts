@@ -14,7 +14,13 @@ import {
   STATUS,
   Transaction,
 } from '../../../hw-model/port.js'
-import { idRegisters, type PresetName, SmmuV3, type SmmuV3Options } from '../../../hw-model/smmuv3/index.js'
+import {
+  type IdRegisters,
+  idRegisters,
+  type PresetName,
+  SmmuV3,
+  type SmmuV3Options,
+} from '../../../hw-model/smmuv3/index.js'
 
 /** Where things are in physical memory. 64 STEs; queues of 2^5 entries unless a test says otherwise. */
 export const STREAM_TABLE = 0x1_0000n
@@ -29,14 +35,15 @@ export const ROM = 0x2_0000_0000n
 export const SID = 0x10
 export const VA = 0x1234_5678_9abcn
 
-export type IdName = 'IDR0' | 'IDR1' | 'IDR3' | 'IDR5'
+/** Bits of ID registers. */
+export type IdBits = Partial<Record<'IDR0' | 'IDR1' | 'IDR3' | 'IDR5', number>>
 
 export interface GuestOptions extends Partial<Omit<SmmuV3Options, 'id' | 'memory' | 'owner'>> {
   readonly preset?: PresetName
   /** Bits of ID registers that are 0 although the preset has them. */
-  readonly deny?: Partial<Record<IdName, number>>
+  readonly deny?: IdBits
   /** Bits of ID registers that are 1 although the preset has them not; after `deny`. */
-  readonly offer?: Partial<Record<IdName, number>>
+  readonly offer?: IdBits
   readonly commandLg2?: number
   readonly eventLg2?: number
   /** What CR0 is set to at the end; by default SMMUEN, EVENTQEN and CMDQEN. */
@@ -76,7 +83,16 @@ export class Guest {
   #cons = 0
 
   constructor(options: GuestOptions = {}) {
-    const { preset, deny = {}, offer = {}, commandLg2 = 5, eventLg2 = 5, cr0 = 0b1101, irq = 0b111, ...rest } = options
+    const {
+      preset = 'full',
+      deny = {},
+      offer = {},
+      commandLg2 = 5,
+      eventLg2 = 5,
+      cr0 = 0b1101,
+      irq = 0b111,
+      ...rest
+    } = options
     this.commandLg2 = commandLg2
     this.eventLg2 = eventLg2
     this.memory.place(0, new SparseBacking(Number(RAM)))
@@ -96,11 +112,8 @@ export class Guest {
         return this.answersAtOnce
       },
     }
-    const id: Record<string, number> = { ...idRegisters(preset) }
-    for (const name of ['IDR0', 'IDR1', 'IDR3', 'IDR5'] as const) {
-      id[name] = ((id[name] & ~(deny[name] ?? 0)) | (offer[name] ?? 0)) >>> 0
-    }
-    this.unit = new SmmuV3({ memory: this.memory, owner, id: idRegisters(preset, id), devices, ...rest })
+    const id = identified(preset, deny, offer)
+    this.unit = new SmmuV3({ memory: this.memory, owner, id, devices, ...rest })
     // RECINVSID; a linear table of 64 streams; queues; then the interrupts and everything on.
     this.set32(0x2c, 0b10)
     this.set64(0x80, STREAM_TABLE)
@@ -232,6 +245,27 @@ export class Guest {
   kinds(): string[] {
     return this.events().map((record) => hex(BigInt(`0x${record.split(' ')[0]}`) & 0xffn))
   }
+}
+
+/**
+ * The ID registers of a preset without what is denied and with what is offered, and without what then makes no sense:
+ * EL2 needs both stages, wildcards of VMIDs stage 2, records of ATS and PRI need ATS, which a unit that always stalls has not; without stalls there
+ * is no number of them.
+ */
+function identified(preset: PresetName, deny: IdBits, offer: IdBits): IdRegisters {
+  const id: Record<string, number> = { ...idRegisters(preset) }
+  for (const name of ['IDR0', 'IDR1', 'IDR3', 'IDR5'] as const) {
+    id[name] = ((id[name] & ~(deny[name] ?? 0)) | (offer[name] ?? 0)) >>> 0
+  }
+  const stalls = (id.IDR0 >>> 24) & 3
+  if ((id.IDR0 & 3) !== 3) id.IDR0 &= ~(1 << 9)
+  if ((id.IDR0 & 1) === 0) id.IDR0 &= ~(1 << 17)
+  if (stalls === 2) id.IDR0 &= ~(1 << 10)
+  if ((id.IDR0 & (1 << 10)) === 0) id.IDR0 &= ~((1 << 11) | (1 << 16) | (1 << 23))
+  if ((id.IDR0 & (1 << 16)) === 0) id.IDR1 &= ~(0x1f << 11)
+  if (stalls === 1) id.IDR5 &= 0xffff
+  for (const name of ['IDR0', 'IDR1', 'IDR5']) id[name] >>>= 0
+  return idRegisters(preset, id)
 }
 
 /** How a transaction ended, as its device sees it. */
