@@ -47,11 +47,11 @@ export class AtsCommands {
     return this.#outstanding.size >= OUTSTANDING
   }
 
-  /** Does what a command says; an opcode that is none of them does nothing. Ignored while SMMUEN is 0. */
+  /** Does what a CMD_ATC_INV or CMD_PRI_RESP says; both are ignored while SMMUEN is 0. */
   execute(opcode: number, command: Int32Array): void {
     if (!this.#registers.enabled) return
     if (opcode === OPCODE.ATC_INV) this.#invalidate(command)
-    else if (opcode === OPCODE.PRI_RESP) this.#respond(command)
+    else this.#respond(command)
   }
 
   /** An invalidation is complete. False where none of that tag is outstanding. */

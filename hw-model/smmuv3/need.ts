@@ -16,8 +16,6 @@ export class Need {
   shift = 0
   /** Any one of the rights is enough: an ATS translation request takes what it is given. */
   isPartial = false
-  /** Writing may make a clean page dirty; else such a page counts as read-only. */
-  mayDirty = true
   /** What the last refusal lacked. */
   missing = 0
   /** A translation request asks to execute. */
@@ -29,8 +27,7 @@ export class Need {
 
   /** What a walk is told: it says which flags may be set on the way. */
   get ask(): number {
-    const rights = this.mayDirty ? this.rights : this.rights & ~RIGHT.WRITE
-    return rights | (this.shift === 0 ? 0 : ACCESS.PRIVILEGED) | (this.isPartial ? ASK.ANY : 0)
+    return this.rights | (this.shift === 0 ? 0 : ACCESS.PRIVILEGED) | (this.isPartial ? ASK.ANY : 0)
   }
 
   /** The same, of stage 2 for what stage 1 put out: nobody asks there for what stage 1 does not grant. */
@@ -48,7 +45,6 @@ export class Need {
     this.rights = info.ind === 1 ? RIGHT.EXECUTE : info.rnw === 1 ? RIGHT.READ : access & (RIGHT.READ | RIGHT.WRITE)
     this.shift = info.pnu === 1 ? PRIVILEGED_SHIFT : 0
     this.isPartial = false
-    this.mayDirty = true
   }
 
   /**
@@ -64,7 +60,6 @@ export class Need {
     this.rights = this.#readRight | (access & RIGHT.WRITE)
     this.shift = info.pnu === 1 ? PRIVILEGED_SHIFT : 0
     this.isPartial = true
-    this.mayDirty = true
   }
 
   /**
@@ -81,7 +76,7 @@ export class Need {
 
   /** Whether a stage that grants `rights` lets the transaction pass. */
   isMetBy(rights: number): boolean {
-    this.missing = this.rights & ~((this.mayDirty ? rights : settledRights(rights)) >>> this.shift)
+    this.missing = this.rights & ~(rights >>> this.shift)
     return this.isPartial ? this.missing !== this.rights : this.missing === 0
   }
 }

@@ -67,6 +67,21 @@ describe('[SMMU 3.9.1.2, 3.9.1.3] STE.Config, STE.EATS and CR0.ATSCHK', () => {
     expect(bench.translated(IPA)).toBe('C_BAD_STE')
   })
 
+  const stalling: [config: string, eats: number, answer: string][] = [
+    ['both stages', 1, 'CA C_BAD_STE'],
+    ['both stages', 2, 'CA C_BAD_STE'],
+    ['both stages', 3, 'UR F_BAD_ATS_TREQ'],
+    ['stage 2', 1, 'CA C_BAD_STE'],
+    ['stage 1', 1, 'r-- 80000000/12'],
+  ]
+  it.each(stalling)('S2S with %s and EATS %i', (config, eats, answer) => {
+    const bench = new AtsBench().switch(1, 0b1010)
+    if (config === 'both stages') bench.nested({ EATS: eats, S2S: 1 })
+    if (config === 'stage 2') bench.stageTwo({ EATS: eats, S2S: 1 })
+    if (config === 'stage 1') bench.stageOne({ EATS: eats, S2S: 1 })
+    expect(bench.request(config === 'stage 2' ? IPA : VA)).toBe(answer)
+  })
+
   it('EATS is ignored by a unit without ATS', () => {
     const bench = new AtsBench({ preset: 'default' }).stageOne({ EATS: 2 })
     expect(bench.dma(SID, VA)).toBe('ok 80000000')
