@@ -9,6 +9,7 @@ import {
   type DevicePort,
   NO_PASID,
   Outcome,
+  PageRequest,
   QUEUE_RUN,
   REQUEST,
   STATUS,
@@ -58,6 +59,15 @@ export interface Dma {
   readonly ssid?: number
   readonly priv?: boolean
   readonly type?: number
+}
+
+/** How a page request is told; it is the last of its group 0, unless said otherwise. */
+export interface Page {
+  readonly sid?: number
+  readonly ssid?: number
+  readonly priv?: boolean
+  readonly group?: number
+  readonly isLast?: boolean
 }
 
 export class Guest {
@@ -226,6 +236,21 @@ export class Guest {
     transaction.bytes = 4
     this.unit.translate(transaction, this.outcome)
     return howEnded(this.outcome)
+  }
+
+  /** A page request of a device: `rights` are letters of `rwx`, none of them and last is a stop marker. */
+  requestPage(va: bigint, rights: string, how: Page = {}): void {
+    const request = new PageRequest()
+    request.rid = how.sid ?? SID
+    request.pasid = how.ssid ?? NO_PASID
+    request.lo = Number(va & 0xffff_ffffn)
+    request.hi = Number(va >> 32n)
+    request.access = how.priv === true ? ACCESS.PRIVILEGED : 0
+    for (const right of rights) request.access |= { r: ACCESS.READ, w: ACCESS.WRITE, x: ACCESS.EXECUTE }[right] ?? 0
+    request.group = how.group ?? 0
+    request.isLast = how.isLast ?? true
+    if (this.unit.ats === null) throw new Error('this unit has no PRI')
+    this.unit.ats.requestPage(request)
   }
 
   /** Takes the records out of the event queue, each as its four words in hex. */

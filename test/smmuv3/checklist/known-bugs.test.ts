@@ -55,6 +55,13 @@ describe('unlike QEMU, a command', () => {
     ])
   })
 
+  it('PRI_RESP has its code in bits 13:12 of word 1', () => {
+    const g = new Guest({ offer: { IDR0: (1 << 10) | (1 << 16) } })
+    g.command((0x10n << 32n) | 0x41n, 0x2003n, (0x10n << 32n) | 0x41n, 0x1003n)
+    expect([g.told, g.get32(0x60)]).toEqual([['pages 16 -1 3 0', 'pages 16 -1 3 1'], 0])
+    expect(refused(0x41n, 0x3003n, { offer: { IDR0: (1 << 10) | (1 << 16) } })).toBe(true)
+  })
+
   it('that names a stream is CERROR_ILL with SSec, not CFGI_* alone', () => {
     for (const opcode of [0x01n, 0x02n, 0x03n, 0x04n, 0x05n, 0x06n]) {
       expect(refused(opcode | 0x400n), hex(opcode)).toBe(true)
