@@ -32,22 +32,26 @@ async function main(): Promise<number> {
     let told = 0
     const tally = await runSmmuV3(
       qemu,
-      { seed, cases, only, isOn: () => true },
-      (verdict, number) => {
-        if (number === only) say(explainCase(verdict))
-        if (verdict.differences.length === 0 || ++shown > SHOWN) return
-        say(`case ${number} (${verdict.case.ends}): ${verdict.differences.join('; ')}`)
-        say(`    npm run test:qemu -- --arch ${arch} --seed ${seed} --only ${number}`)
-      },
-      ({ cases: done, disagreed }) => {
-        if (performance.now() - began < told * 10_000) return
-        told++
-        say(`${done} cases, ${disagreed} disagree`)
+      { seed, cases, only },
+      {
+        say,
+        verdict: (verdict, number) => {
+          if (number === only) say(explainCase(verdict))
+          if (verdict.differences.length === 0 || ++shown > SHOWN) return
+          say(`case ${number} (${verdict.case.ends}): ${verdict.differences.join('; ')}`)
+          say(`    npm run test:qemu -- --arch ${arch} --seed ${seed} --only ${number}`)
+        },
+        progress: ({ cases: done, disagreed }) => {
+          if (performance.now() - began < told * 10_000) return
+          told++
+          say(`${done} cases, ${disagreed} disagree`)
+        },
       },
     )
-    const report = tally.report(arch, seed, qemu.version, [], Math.round((performance.now() - began) / 100) / 10)
+    const report = tally.report(arch, seed, qemu.version, Math.round((performance.now() - began) / 100) / 10)
     process.stdout.write(`${JSON.stringify(report)}\n`)
-    return report.disagreed === 0 && report.missing.length === 0 ? EXIT.OK : EXIT.DISAGREED
+    const { disagreed, missing, wrong } = report
+    return disagreed + missing.length + wrong.length === 0 ? EXIT.OK : EXIT.DISAGREED
   } catch (error) {
     if (!(error instanceof NoQemu)) throw error
     say(`no QEMU can be had: ${error.message}`)

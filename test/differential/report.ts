@@ -25,6 +25,8 @@ export interface Report {
   readonly excusedBy: Readonly<Record<string, number>>
   /** Quirks that the reference no longer shows; their excuses were off. */
   readonly gone: readonly string[]
+  /** Probes that ours does not answer as the manual. */
+  readonly wrong: readonly string[]
   /** Accesses that were not made, since they would reach devices or end the reference. */
   readonly withheld: number
   /** How often the reference ended itself; the cases of such an epoch do not count. */
@@ -50,6 +52,8 @@ export class Tally {
   disagreed = 0
   withheld = 0
   crashes = 0
+  readonly gone: string[] = []
+  readonly wrong: string[] = []
   readonly mix: Record<string, number> = {}
   readonly excusedBy: Record<string, number> = {}
   readonly #outcomes: readonly string[]
@@ -88,24 +92,9 @@ export class Tally {
     return found
   }
 
-  report(arch: string, seed: number, qemu: string, gone: readonly string[], seconds: number): Report {
-    const { cases, agreed, excused, disagreed, mix, excusedBy, withheld, crashes } = this
-    const missing = this.missing()
-    return {
-      arch,
-      seed,
-      qemu,
-      cases,
-      agreed,
-      excused,
-      disagreed,
-      mix,
-      excusedBy,
-      gone,
-      withheld,
-      crashes,
-      seconds,
-      missing,
-    }
+  report(arch: string, seed: number, qemu: string, seconds: number): Report {
+    const { cases, agreed, excused, disagreed, mix, excusedBy, gone, wrong, withheld, crashes } = this
+    const counts = { cases, agreed, excused, disagreed, mix, excusedBy }
+    return { arch, seed, qemu, ...counts, gone, wrong, withheld, crashes, seconds, missing: this.missing() }
   }
 }

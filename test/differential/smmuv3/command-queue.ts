@@ -49,8 +49,12 @@ export class CommandQueue {
     this.#recover()
   }
 
-  /** A command that the reference takes and ours refuses: what each says of it is not compared. */
-  runRefused(command: Command): void {
+  /**
+   * A command that the reference takes and ours refuses: what each says of it is not compared.
+   *
+   * @param look called when both have done what they do
+   */
+  runRefused(command: Command, look: () => void = () => undefined): void {
     const session = this.#session
     session.say(
       () => `command ${command.map((word) => word.toString(16).padStart(16, '0')).join(' ')} (refused by ours)`,
@@ -60,6 +64,7 @@ export class CommandQueue {
       this.#prod = this.#next(this.#prod)
     }
     session.write(OFFSET.CMDQ_PROD, 4, BigInt(this.#prod))
+    look()
     if ((session.read(OFFSET.GERROR) ^ session.read(OFFSET.GERRORN)) & CMDQ_ERR) {
       this.#skew ^= CMDQ_ERR
       this.#store(session.read(OFFSET.CMDQ_CONS) % 2 ** (this.#log2Size + 1), SYNC)

@@ -50,10 +50,13 @@ export function makeEpoch(
   session.write(OFFSET.CR2, 4, rng.chance(0.98) ? 2n : 0n)
   session.registers.recordsBadStreams = (session.read(OFFSET.CR2) & 2) !== 0
   const strtab = isTwoLevel ? (1 << 16) | (world.split << 6) | world.log2Size : world.log2Size
-  session.write(OFFSET.STRTAB_BASE, 8, BigInt(PLACE.STREAMS))
+  // Bits below the table's alignment do not count. [SMMU 6.3.24 SMMU_STRTAB_BASE]
+  const alignedLg2 = isTwoLevel ? Math.max(6, world.log2Size - world.split + 3) : world.log2Size + 6
+  const strtabBase = PLACE.STREAMS + (rng.chance(0.1) ? 64 * rng.int(2 ** (alignedLg2 - 6)) : 0)
+  session.write(OFFSET.STRTAB_BASE, 8, BigInt(strtabBase))
   session.write(OFFSET.STRTAB_BASE_CFG, 4, BigInt(strtab))
   const { log2Size, split } = world
-  Object.assign(session.registers, { strtabBase: PLACE.STREAMS, log2Size, split, twoLevel: isTwoLevel })
+  Object.assign(session.registers, { strtabBase, log2Size, split, twoLevel: isTwoLevel })
   const queue = new CommandQueue(session, rng.between(5, 6))
   // At most one record a case, so it never fills up.
   session.eventQueue(7, rng.int(256))

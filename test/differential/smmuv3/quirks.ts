@@ -59,11 +59,6 @@ export const SMMU_QUIRKS = {
     manual: '[SMMU 5.2 Stream Table Entry, S1ContextPtr]',
     ...all,
   },
-  POINTER_TOP: {
-    does: 'bits above 47 of S2TTB, TTB0 and TTB1 are partly ignored',
-    manual: '[SMMU 5.2 Stream Table Entry, S2TTB] [SMMU 5.4 Context Descriptor, TTB0]',
-    ...all,
-  },
   TABLE_SIZE: {
     does: 'the address of a next table may be beyond the output size',
     manual: '[SMMU 3.4 Address sizes]',
@@ -134,14 +129,9 @@ export const SMMU_QUIRKS = {
     manual: '[SMMU 5.1 Level 1 Stream Table Descriptor]',
     ...all,
   },
-  SPLIT: {
-    does: 'a reserved SPLIT is taken as it is',
-    manual: '[SMMU 6.3.25 SMMU_STRTAB_BASE_CFG]',
-    ...all,
-  },
-  ALIGNMENT: {
-    does: 'the base of a stream table is aligned to half its size, that of a level 2 table not at all',
-    manual: '[SMMU 6.3.24 SMMU_STRTAB_BASE] [SMMU 5.1 Level 1 Stream Table Descriptor]',
+  L2PTR: {
+    does: 'the RES0 bits above L2Ptr are taken for a part of it',
+    manual: '[SMMU 5.1 Level 1 Stream Table Descriptor, L2Ptr]',
     ...all,
   },
   UNWANTED_RECORD: {

@@ -6,6 +6,9 @@ import { Tally } from '../report.js'
 import { EPOCH_CASES, isTwoLevelEpoch, makeEpoch } from './epoch.js'
 import { endingsOf, judge, nameOf, type Verdict } from './judge.js'
 import { SmmuMachine } from './machine.js'
+import { makeProbe } from './probe-stage.js'
+import { PROBES } from './probes.js'
+import { judgeProbe } from './probing.js'
 import type { SmmuQuirk } from './quirks.js'
 import { clearPages, putImage, Ram } from './ram.js'
 import type { Epoch } from './session.js'
@@ -68,7 +71,14 @@ export interface Plan {
   readonly cases: number
   /** The one case to make again, or null. */
   readonly only: number | null
-  isOn(name: SmmuQuirk): boolean
+}
+
+/** What a run tells while it goes on. */
+export interface Listener {
+  /** Every case, with its number. */
+  verdict(verdict: Verdict, number: number): void
+  progress(tally: Tally): void
+  say(text: string): void
 }
 
 interface UnderWay {
@@ -78,13 +88,8 @@ interface UnderWay {
   readonly answers: Promise<readonly string[]>
 }
 
-/** Runs a plan; `onVerdict` sees every case with its number. */
-export async function runSmmuV3(
-  qemu: Qemu,
-  plan: Plan,
-  onVerdict: (verdict: Verdict, number: number) => void,
-  onProgress: (tally: Tally) => void,
-): Promise<Tally> {
+/** Runs a plan, after the probes. */
+export async function runSmmuV3(qemu: Qemu, plan: Plan, listener: Listener): Promise<Tally> {
   const tally = new Tally(OUTCOMES)
   const references = [new Reference(qemu), new Reference(qemu)]
   const ram = new Ram()
@@ -92,49 +97,75 @@ export async function runSmmuV3(
   const end = plan.only === null ? Math.ceil(plan.cases / EPOCH_CASES) : first + 1
   let before: UnderWay | null = null
   try {
+    const lost = await probeAll(references, ram, tally, listener)
+    const isOn = (name: SmmuQuirk): boolean => !lost.has(name)
     for (let number = first; number < end; number++) {
       const reference = references[isTwoLevelEpoch(number) ? 1 : 0]
       const { id, bars } = await reference.machine()
       const epoch = makeEpoch(ram, id, bars, plan.seed, number, plan.only !== null)
-      if (before !== null) await settle(before, plan, tally, onVerdict)
-      onProgress(tally)
+      if (before !== null) await settle(before, isOn, tally, listener)
+      listener.progress(tally)
       before = { number, epoch, reference, ...(await reference.start(epoch)) }
     }
-    if (before !== null) await settle(before, plan, tally, onVerdict)
+    if (before !== null) await settle(before, isOn, tally, listener)
   } finally {
     for (const reference of references) await reference.drop()
   }
   return tally
 }
 
+/** Asks the reference for each quirk. Answers those that it no longer has. */
+async function probeAll(
+  references: readonly Reference[],
+  ram: Ram,
+  tally: Tally,
+  { say }: Listener,
+): Promise<ReadonlySet<SmmuQuirk>> {
+  const lost = new Set<SmmuQuirk>()
+  for (const probe of PROBES) {
+    const reference = references[probe.isTwoLevel === true ? 1 : 0]
+    const { id, bars, files } = await reference.machine()
+    const epoch = makeProbe(ram, id, bars, probe)
+    const answers = await (await reference.start(epoch)).answers
+    const endings = endingsOf(epoch, answers, files.newLog(), new Int32Array(files.ram.buffer))
+    const last = epoch.cases.length - 1
+    if (last < 0) throw new Error(`the probe of ${probe.quirk} makes no access`)
+    const { isShown, ours, reference: theirs } = judgeProbe(probe.manual, epoch.cases[last], endings[last], answers)
+    if (ours !== '') {
+      tally.wrong.push(probe.quirk)
+      say(`probe of ${probe.quirk}: ours answers ${ours}`)
+    }
+    if (isShown) continue
+    lost.add(probe.quirk)
+    tally.gone.push(probe.quirk)
+    say(`probe of ${probe.quirk}: the reference answers as the manual, ${theirs}; its excuse is off`)
+  }
+  return lost
+}
+
 async function settle(
   { number, epoch, reference, answers }: UnderWay,
-  plan: Plan,
+  isOn: (name: SmmuQuirk) => boolean,
   tally: Tally,
-  onVerdict: (verdict: Verdict, number: number) => void,
+  listener: Listener,
 ): Promise<void> {
   let replies: readonly string[]
   try {
     replies = await answers
   } catch (error) {
     if (!(error instanceof QemuDied)) throw error
-    process.stderr.write(`epoch ${number}: ${error.message}\n`)
+    listener.say(`epoch ${number}: ${error.message}`)
     tally.crashes++
     await reference.drop()
     return
   }
   const { files } = await reference.machine()
-  const words = new Int32Array(files.ram.buffer)
-  const endings = endingsOf(epoch, replies, files.newLog(), words)
+  const endings = endingsOf(epoch, replies, files.newLog(), new Int32Array(files.ram.buffer))
   tally.withheld += epoch.withheld
   epoch.cases.forEach((own, i) => {
-    const verdict = judge(own, endings[i], replies, plan.isOn)
-    tally.count({
-      ends: nameOf(endings[i]),
-      change: own.change,
-      excuses: verdict.excuses,
-      hasDifferences: verdict.differences.length > 0,
-    })
-    onVerdict(verdict, number * EPOCH_CASES + i)
+    const verdict = judge(own, endings[i], replies, isOn)
+    const { excuses, differences } = verdict
+    tally.count({ ends: nameOf(endings[i]), change: own.change, excuses, hasDifferences: differences.length > 0 })
+    listener.verdict(verdict, number * EPOCH_CASES + i)
   })
 }

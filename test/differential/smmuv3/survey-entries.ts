@@ -51,7 +51,6 @@ export function readStageTwo(survey: Survey, at: number): StageTwo | null {
   const sl0 = bits(d2, 38, 2)
   const outputBits = width(bits(d2, 48, 3))
   if (bits(d2, 55, 2) !== 0) survey.quirk('S2_FLAGS')
-  if (d3 & TABLE & ~(2n ** 48n - 1n)) survey.quirk('POINTER_TOP')
   const table = Number(d3 & TABLE)
   const isBad = bits(d2, 52, 1) === 1 || bits(d2, 57, 1) === 1 || bits(d2, 55, 2) !== 0 || granuleLg2 === 0
   if (isBad || sl0 === 3 || t0sz > 39 || t0sz < 64 - OAS_BITS || table >= 2 ** outputBits) return null
@@ -86,10 +85,8 @@ export function readCd(survey: Survey, at: number): Context | null {
   if (bits(d0, 32, 3) >= 6) survey.withheld ||= 'the reference ends itself on IPS = 6 and 7'
   const [off0, off1] = [bits(d0, 14, 1) === 1, bits(d0, 30, 1) === 1]
   if (bits(d0, 15, 1) === 1 && !(off0 && off1)) return null
-  const low = off0 ? null : readHalf(survey, d0, [12, 16, 14, 0][bits(d0, 6, 2)], bits(d0, 0, 6), survey.get(at + 8))
-  const high = off1
-    ? null
-    : readHalf(survey, d0, [0, 14, 12, 16][bits(d0, 22, 2)], bits(d0, 16, 6), survey.get(at + 16))
+  const low = off0 ? null : readHalf(d0, [12, 16, 14, 0][bits(d0, 6, 2)], bits(d0, 0, 6), survey.get(at + 8))
+  const high = off1 ? null : readHalf(d0, [0, 14, 12, 16][bits(d0, 22, 2)], bits(d0, 16, 6), survey.get(at + 16))
   if ((!off0 && low === null) || (!off1 && high === null)) return null
   return {
     asid: bits(d0, 48, 16),
@@ -101,10 +98,9 @@ export function readCd(survey: Survey, at: number): Context | null {
   }
 }
 
-function readHalf(survey: Survey, d0: bigint, granuleLg2: number, tsz: number, ttb: bigint): (Format & RootOf) | null {
+function readHalf(d0: bigint, granuleLg2: number, tsz: number, ttb: bigint): (Format & RootOf) | null {
   const outputBits = width(bits(d0, 32, 3))
   const table = Number(ttb & TABLE)
-  if (ttb & TABLE & ~(2n ** 48n - 1n)) survey.quirk('POINTER_TOP')
   if (tsz < 16 || tsz > 39 || granuleLg2 === 0 || table >= 2 ** outputBits) return null
   const inputBits = 64 - tsz
   const start = startOf(granuleLg2, inputBits)
