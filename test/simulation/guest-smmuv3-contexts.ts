@@ -1,6 +1,6 @@
 /** Random context descriptors and stage 1 tables. */
 
-import { ArmTables } from './arm-tables.js'
+import { ArmTables, type Slot } from './arm-tables.js'
 import type { Ground, Group, Regime, SharedHalf } from './guest-smmuv3-build.js'
 import type { GuestStage2 } from './guest-smmuv3-stage2.js'
 import type { Space } from './ram.js'
@@ -20,7 +20,7 @@ export interface GuestContext {
 interface Spaces {
   readonly near: Space
   readonly far: Space | undefined
-  readonly targets: readonly bigint[]
+  readonly targets: readonly Slot[]
 }
 
 const TG0: Readonly<Record<number, bigint>> = { 12: 0n, 14: 2n, 16: 1n }
@@ -46,7 +46,7 @@ export function buildContexts(
 ): Pick<Group, 'regime' | 'contexts' | 'l1cds' | 'cdMax' | 'word0'> {
   const { rng, features, ram, far } = ground
   const near = stage2?.near ?? ram
-  const targets = stage2?.tables.leaves.map(({ input }) => input) ?? []
+  const targets = stage2?.tables.leaves ?? []
   const spaces = { near, far: stage2 === undefined ? far : stage2.far, targets }
   // EL2 has no ASIDs: all its CDs are one and the same. [SMMU 5.4.1 CD notes]
   const isSingle = known.world === 'EL2'
@@ -178,9 +178,13 @@ function buildHalf(
   const [ha, hd] = [(word0 >> 43n) & 1n, (word0 >> 42n) & 1n]
   const widths = widthsWithin(features.oasBits, Number((word0 >> 32n) & 7n), isWide)
   for (let i = 0; i < 6; i++) {
-    const level = rng.pick(tables.leafLevels())
+    const target = spaces.targets.length > 0 && rng.chance(0.92) ? rng.pick(spaces.targets) : undefined
+    const levels = tables.leafLevels()
+    // A leaf that is larger than what stage 2 maps leads nowhere, mostly.
+    const fitting = levels.filter((at) => target !== undefined && tables.shiftOf(at) <= target.lg2)
+    const level = rng.pick(fitting.length > 0 && rng.chance(0.8) ? fitting : levels)
     const input = rng.chance(0.5) ? rng.bits(Math.min(inputBits, 28)) : rng.bits(inputBits)
-    const output = spaces.targets.length > 0 && rng.chance(0.92) ? rng.pick(spaces.targets) : rng.bits(rng.pick(widths))
+    const output = target?.input ?? rng.bits(rng.pick(widths))
     const ng = isGlobal ? 0n : NG
     if (isStrict && rng.chance(0.4)) tables.mapSpan(rng, input, output, level, span1(rng) | ng)
     else tables.map(rng, input, output, level, leaf1(rng, ha, hd) | ng)
@@ -197,10 +201,10 @@ export function widthsWithin(oasBits: number, code: number, isWide: boolean): nu
 
 /** Attributes of a leaf, all but nG. */
 export function leaf1(rng: Rng, ha: bigint, hd: bigint): bigint {
-  const ap = rng.pick(hd === 1n ? [1n, 0n, 3n, 3n, 3n, 2n] : [1n, 1n, 1n, 0n, 2n, 3n])
-  const dbm = rng.bit(hd === 1n ? 0.6 : 0.1) << 51n
+  const ap = rng.pick(hd === 1n ? [1n, 1n, 0n, 3n, 3n, 3n, 2n] : [1n, 1n, 1n, 1n, 0n, 2n, 3n])
+  const dbm = rng.bit(hd === 1n ? 0.7 : 0.1) << 51n
   const af = rng.bit(ha === 1n ? 0.6 : 0.95) << 10n
-  return (1n << 2n) | (ap << 6n) | (3n << 8n) | af | dbm | (rng.bit(0.3) << 53n) | (rng.bit(0.3) << 54n)
+  return (1n << 2n) | (ap << 6n) | (3n << 8n) | af | dbm | (rng.bit(0.2) << 53n) | (rng.bit(0.2) << 54n)
 }
 
 /** Attributes of leaves under a Contiguous bit: nothing that hardware would change. */

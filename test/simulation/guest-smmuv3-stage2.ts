@@ -91,7 +91,7 @@ export function buildStage2(ground: Ground): GuestStage2 {
 /** Attributes of a leaf: mostly readable, writable, accessed, normal memory. */
 export function leaf2(rng: Rng, ha: bigint, hd: bigint): bigint {
   const memory = rng.chance(0.9) ? 0xfn : rng.bits(4)
-  const rights = rng.chance(hd === 1n ? 0.4 : 0.8) ? 3n : rng.pick([1n, 1n, 2n, 0n])
+  const rights = rng.chance(hd === 1n ? 0.5 : 0.85) ? 3n : rng.pick([1n, 1n, 2n, 0n])
   const dbm = rng.bit(hd === 1n ? 0.6 : 0.1) << 51n
   const af = rng.bit(ha === 1n ? 0.6 : 0.95) << 10n
   return NG | (memory << 2n) | (rights << 6n) | (3n << 8n) | af | dbm | (rng.pick([0n, 0n, 1n, 2n, 3n]) << 53n)

@@ -48,22 +48,22 @@ export function fetchSte(job: Job): readonly bigint[] {
 /** Config, once the entry is known to be legal. [SMMU 5.2.2 Validity of STE] */
 export function checkSte(job: Job, ste: readonly bigint[]): number {
   const { features } = job
-  const bad = new SmmuStop(SMMU_EVENT.C_BAD_STE, [SMMU_EVENT.C_BAD_STE | job.withSubstream, 0n, 0n, 0n])
-  if (field(ste[0], 0) === 0) throw bad
+  const bad = (): SmmuStop => new SmmuStop(SMMU_EVENT.C_BAD_STE, [SMMU_EVENT.C_BAD_STE | job.withSubstream, 0n, 0n, 0n])
+  if (field(ste[0], 0) === 0) throw bad()
   const config = field(ste[0], 3, 1)
   // Nothing else is looked at in an entry that aborts.
   if (config < 4) return 0
   const hasStage1 = (config & 1) !== 0
   const hasStage2 = (config & 2) !== 0
-  if ((hasStage1 && !features.stage1) || (hasStage2 && !features.stage2)) throw bad
-  if (features.ats && config !== 4 && isBadAts(features, ste, config)) throw bad
+  if ((hasStage1 && !features.stage1) || (hasStage2 && !features.stage2)) throw bad()
+  if (features.ats && config !== 4 && isBadAts(features, ste, config)) throw bad()
   const usesStrw = hasStage1 && !hasStage2 && features.hyp
   const strw = field(ste[1], 31, 30)
-  if (usesStrw && (strw & 1) === 1) throw bad
-  if (hasStage1 && isBadStage1(features, ste, config)) throw bad
-  if (hasStage2 && isBadStage2(features, ste)) throw bad
+  if (usesStrw && (strw & 1) === 1) throw bad()
+  if (hasStage1 && isBadStage1(features, ste, config)) throw bad()
+  if (hasStage2 && isBadStage2(features, ste)) throw bad()
   const hasVmid = features.stage2 && config !== 4 && !(usesStrw && strw !== 0)
-  if (hasVmid && !features.vmid16 && field(ste[2], 15, 8) !== 0) throw bad
+  if (hasVmid && !features.vmid16 && field(ste[2], 15, 8) !== 0) throw bad()
   return config
 }
 
