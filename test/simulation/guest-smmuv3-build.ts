@@ -22,6 +22,8 @@ export interface Ground {
    * table be taken for another.
    */
   readonly isStrict: boolean
+  /** Input addresses that many tables map, each elsewhere: what a wrong tag would confuse. */
+  readonly popular: readonly bigint[]
 }
 
 /** Who shares entries of a TLB: StreamWorld and VMID. */
@@ -29,8 +31,8 @@ export interface Regime {
   readonly world: World
   readonly vmid: number
   nextAsid: number
-  /** Tables of TTB1 that are global to all contexts, and the bits of a CD that have to agree then. */
-  readonly shared: SharedHalf | undefined
+  /** By ASET, tables of TTB1 that are global to all contexts, and the bits of a CD that have to agree then. */
+  readonly shared: readonly SharedHalf[] | undefined
 }
 
 /** The half that all contexts of a regime share. */

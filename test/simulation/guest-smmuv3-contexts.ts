@@ -110,9 +110,11 @@ function commonWords({ rng, features }: Ground): [bigint, bigint, bigint] {
 function shareHalf(ground: Ground, regime: Regime, spaces: Spaces): Regime {
   const { rng, isStrict } = ground
   if (!isStrict || regime.world === 'EL2' || rng.chance(0.3)) return regime
-  const words = commonWords(ground)
-  const tables = buildHalf(ground, words, spaces, true)
-  const shared: SharedHalf = { tables, words }
+  // Global entries are found by contexts of their own ASID set alone. [SMMU 5.4 Context Descriptor, ASET]
+  const shared = [0, 1].map((): SharedHalf => {
+    const words = commonWords(ground)
+    return { words, tables: buildHalf(ground, words, spaces, true) }
+  })
   return { ...regime, shared }
 }
 
@@ -123,7 +125,8 @@ function writeContext(
   at: bigint,
 ): { tables: (ArmTables | undefined)[]; asid: number } {
   const { rng, features } = ground
-  const { shared } = regime
+  const aset = rng.bit(0.6)
+  const shared = regime.shared?.[Number(aset)]
   const words = shared?.words ?? commonWords(ground)
   const upper = shared?.tables ?? (rng.chance(0.5) ? undefined : buildHalf(ground, words, spaces, false))
   const tables = [rng.chance(0.1) ? undefined : buildHalf(ground, words, spaces, false), upper]
@@ -144,7 +147,7 @@ function writeContext(
     (stalls << 44n) |
     (rng.bit(0.85) << 45n) |
     (rng.bit(features.abortOnly ? 0.98 : 0.85) << 46n) |
-    (rng.bit(0.7) << 47n) |
+    (aset << 47n) |
     (BigInt(asid) << 48n)
   const e0pd0 = (features.e0pd ? rng.bit(0.2) : rng.bit(0.05)) << 2n
   const { near } = spaces
@@ -183,13 +186,19 @@ function buildHalf(
     // A leaf that is larger than what stage 2 maps leads nowhere, mostly.
     const fitting = levels.filter((at) => target !== undefined && tables.shiftOf(at) <= target.lg2)
     const level = rng.pick(fitting.length > 0 && rng.chance(0.8) ? fitting : levels)
-    const input = rng.chance(0.5) ? rng.bits(Math.min(inputBits, 28)) : rng.bits(inputBits)
+    const input = inputOf(ground, inputBits)
     const output = target?.input ?? rng.bits(rng.pick(widths))
     const ng = isGlobal ? 0n : NG
     if (isStrict && rng.chance(0.4)) tables.mapSpan(rng, input, output, level, span1(rng) | ng)
     else tables.map(rng, input, output, level, leaf1(rng, ha, hd) | ng)
   }
   return tables
+}
+
+/** An input address: often one that others map, too. */
+export function inputOf({ rng, popular }: Ground, inputBits: number): bigint {
+  if (rng.chance(0.5)) return BigInt.asUintN(inputBits, rng.pick(popular))
+  return rng.bits(rng.chance(0.5) ? Math.min(inputBits, 28) : inputBits)
 }
 
 /** Widths of addresses to map to: mostly what the output size, the unit and the format hold. */

@@ -135,7 +135,7 @@ export class Editor {
     this.#invalidate.sync()
     if (rng.chance(0.3)) return
     const level = 3 - (leafLg2 - tables.shape.granule) / (tables.shape.granule - 3)
-    const isGlobal = half === 1 && group.regime.shared?.tables === tables
+    const isGlobal = half === 1 && group.regime.shared !== undefined
     const attributes =
       context === undefined ? leaf2(rng, 0n, 0n) | (1n << 10n) : span1(rng) | (isGlobal ? 0n : 1n << 11n)
     tables.writeSpan(span, rng.bits(rng.pick([32, 36])), level, attributes)

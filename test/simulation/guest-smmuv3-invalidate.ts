@@ -181,9 +181,10 @@ export class Invalidator {
     const { lg2, leafLg2, isTable } = region
     const leaf = isTable ? 0n : rng.bit()
     const scale = lg2 - granule
-    if (this.#hasRanges && scale <= 31 && rng.chance(0.6)) {
+    if (this.#hasRanges && scale <= (this.#features.ds ? 39 : 31) && rng.chance(0.6)) {
       const level = 3 - (leafLg2 - granule) / (granule - 3)
-      const hint = !isTable && level >= 1 && (granule !== 14 || level > 1) && rng.chance(0.5) ? BigInt(level) : 0n
+      const isHint = level >= 1 && (granule !== 14 || level > 1 || this.#features.ds)
+      const hint = !isTable && isHint && rng.chance(0.5) ? BigInt(level) : 0n
       // A single page without a level is a reserved combination, so two pages are named.
       const num = scale === 0 && hint === 0n ? 1n : 0n
       this.#driver.command(

@@ -61,6 +61,10 @@ export class Requester {
   #vary(access: SmmuAccess): SmmuAccess {
     const rng = this.#rng
     const again = { ...access, kind: this.#kind(), address: access.address ^ rng.bits(12) }
+    if (rng.chance(0.15)) {
+      const stream = rng.pick(this.#streams)
+      return { ...again, sid: stream.sid, ssid: this.#ssid(stream) }
+    }
     return rng.chance(0.7) ? again : { ...again, ...this.#mode(again.kind) }
   }
 

@@ -2,7 +2,7 @@
 
 import { ArmTables, type Shape } from './arm-tables.js'
 import type { Ground } from './guest-smmuv3-build.js'
-import { widthsWithin } from './guest-smmuv3-contexts.js'
+import { inputOf, widthsWithin } from './guest-smmuv3-contexts.js'
 import { GuestSpace } from './ram.js'
 import type { Rng } from './rng.js'
 
@@ -74,7 +74,7 @@ export function buildStage2(ground: Ground): GuestStage2 {
   const widths = widthsWithin(features.oasBits, Number(ps), hasWide)
   for (let i = 0; i < 10; i++) {
     const level = rng.pick(tables.leafLevels())
-    const ipa = (rng.chance(0.8) ? rng.bits(32) : rng.bits(shape.inputBits)) & ((1n << BigInt(shape.inputBits)) - 1n)
+    const ipa = rng.chance(0.5) ? rng.bits(Math.min(32, shape.inputBits)) : inputOf(ground, shape.inputBits)
     const output = rng.bits(rng.pick(widths))
     if (isStrict && rng.chance(0.4)) tables.mapSpan(rng, ipa, output, level, leaf2(rng, 0n, 0n) | (1n << 10n))
     else tables.map(rng, ipa, output, level, leaf2(rng, ha, hd))

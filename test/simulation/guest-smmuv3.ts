@@ -52,7 +52,8 @@ class Machine {
     const e2h = features.hyp && rng.chance(0.6)
     const isStrict = rng.chance(0.35)
     const far = features.oasBits === 52 ? driver.far : undefined
-    const ground: Ground = { rng, features, e2h, ram: driver.ram, far, isStrict }
+    const popular = [rng.bits(28), rng.bits(30), rng.bits(40), rng.bits(64)]
+    const ground: Ground = { rng, features, e2h, ram: driver.ram, far, isStrict, popular }
     const { registers, groups } = this.#buildStreams(ground)
     this.#registers = registers
     this.#streams = groups.flatMap(({ streams }) => streams)
