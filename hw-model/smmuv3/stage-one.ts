@@ -125,7 +125,8 @@ export class StageOne {
       this.leafLg2 = Math.min(walker.leafLg2, stageTwo.leafLg2)
       this.outputRights = stageTwo.rights
     }
-    this.#keep(stream, context, half, lo, hi, ipa)
+    // A request to which the stages grant nothing in common left stage 2's flag alone. [Arm D8.5.1 The Access flag]
+    if ((this.outputRights & RIGHT.UNACCESSED) === 0) this.#keep(stream, context, half, lo, hi, ipa)
     return END.OK
   }
 

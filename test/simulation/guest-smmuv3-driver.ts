@@ -8,10 +8,11 @@ import type { SmmuAccess, SmmuRegisters } from './reference/smmuv3-types.js'
 import type { Rng } from './rng.js'
 import { Disagreement, hex } from './step.js'
 
+/** Tables, stream tables, and queues: no bit that a guest gets wrong in a pointer leads from one to another. */
 const RAM_BASE = 0x4000_0000n
-const RAM_BYTES = 0x4000_0000n
-/** So far from the tables that no single wrong bit of a pointer makes one of a queue or of a stream table. */
+const STREAMS_BASE = 0x6000_0000n
 const QUEUE_BASE = 0x7000_0000n
+const RAM_END = 0x8000_0000n
 /** Memory that only 52-bit addresses reach; far from the IPAs that guests use. */
 const FAR_BASE = 0xd_0000_0000_0000n
 const FAR_BYTES = 0x1000_0000n
@@ -52,14 +53,14 @@ export class Driver {
   readonly memory = new Memory()
   readonly ram: Ram
   readonly far: Ram
-  /** Where stream tables and queues are. */
+  /** Where stream tables are. */
   readonly apart: Ram
   readonly unit: SmmuV3
   /** Held transactions that ended since somebody looked. */
   readonly ended: Ended[] = []
   commands = 0
   readonly #rng: Rng
-  readonly #tables = new WatchedBacking(Number(QUEUE_BASE - RAM_BASE))
+  readonly #tables = new WatchedBacking(Number(STREAMS_BASE - RAM_BASE))
   readonly #remote = new WatchedBacking(Number(FAR_BYTES))
   readonly #queue: bigint
   readonly #events: bigint
@@ -71,13 +72,14 @@ export class Driver {
   constructor(rng: Rng, id: IdRegisters, isCached: boolean) {
     this.#rng = rng
     this.memory.place(Number(RAM_BASE), this.#tables)
-    this.memory.place(Number(QUEUE_BASE), new SparseBacking(Number(RAM_BASE + RAM_BYTES - QUEUE_BASE)))
+    this.memory.place(Number(STREAMS_BASE), new SparseBacking(Number(RAM_END - STREAMS_BASE)))
     this.memory.place(Number(FAR_BASE), this.#remote)
-    this.ram = new Ram(this.memory, RAM_BASE, QUEUE_BASE)
+    this.ram = new Ram(this.memory, RAM_BASE, STREAMS_BASE)
     this.far = new Ram(this.memory, FAR_BASE, FAR_BASE + FAR_BYTES)
-    this.apart = new Ram(this.memory, QUEUE_BASE, RAM_BASE + RAM_BYTES)
-    this.#queue = this.apart.allocate(16n << BigInt(COMMANDS_LG2), 4096n)
-    this.#events = this.apart.allocate(32n << BigInt(EVENTS_LG2), 4096n)
+    this.apart = new Ram(this.memory, STREAMS_BASE, QUEUE_BASE)
+    const queues = new Ram(this.memory, QUEUE_BASE, RAM_END)
+    this.#queue = queues.allocate(16n << BigInt(COMMANDS_LG2), 4096n)
+    this.#events = queues.allocate(32n << BigInt(EVENTS_LG2), 4096n)
     const tlb = { entries: isCached ? rng.pick([16, 64, 1024]) : 0, ways: rng.pick([1, 4]) }
     const ended = (tag: number, outcome: Outcome): void => {
       this.ended.push({ tag, outcome: Object.assign(new Outcome(), outcome) })
