@@ -142,6 +142,7 @@ export class Ats {
       verdicts.abort(outcome, 'STE.Config aborts silently')
       return ADMISSION.ENDED
     }
+    info.mev = stream.mev
     const eats = this.#effectiveEats(stream)
     if (eats !== EATS.OFF) return eats === EATS.SPLIT ? ADMISSION.STAGE_2 : ADMISSION.BYPASS
     verdicts.report(outcome, EVENT.F_TRANSL_FORBIDDEN)
