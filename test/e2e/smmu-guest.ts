@@ -151,9 +151,9 @@ export class SmmuGuest {
 
   /** Writes commands and one SYNC; answers the SYNC's slot, which is zeroes when it is done. */
   async issue(...commands: Command[]): Promise<bigint> {
-    for (const command of commands) this.#push(command)
+    for (const command of commands) this.push(command)
     const slot = this.#slot
-    this.#push(syncAt(slot))
+    this.push(syncAt(slot))
     await this.write(REG.CMDQ_PROD, this.#prod)
     return slot
   }
@@ -171,7 +171,7 @@ export class SmmuGuest {
 
   /** Commands without a SYNC; nothing says when they are done. */
   async post(...commands: Command[]): Promise<void> {
-    for (const command of commands) this.#push(command)
+    for (const command of commands) this.push(command)
     await this.write(REG.CMDQ_PROD, this.#prod)
   }
 
@@ -215,13 +215,14 @@ export class SmmuGuest {
     return leaf + BigInt(sid & 255) * 64n
   }
 
-  get #slot(): bigint {
-    return this.#commands + BigInt((this.#prod & QUEUE_MASK) * 16)
-  }
-
-  #push(command: Command): void {
+  /** Writes a command, and does not ring the doorbell. */
+  push(command: Command): void {
     this.ram.store(this.#slot, ...command)
     this.#prod = (this.#prod + 1) & (2 * QUEUE_MASK + 1)
+  }
+
+  get #slot(): bigint {
+    return this.#commands + BigInt((this.#prod & QUEUE_MASK) * 16)
   }
 
   async #take(prodAt: number, consAt: number, queue: bigint, words: number): Promise<bigint[][]> {
