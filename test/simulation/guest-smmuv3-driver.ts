@@ -149,6 +149,19 @@ export class Driver {
 
   /** Sends one access; the outcome holds until the next. */
   send(access: SmmuAccess): Outcome {
+    this.#fill(access)
+    this.unit.translate(this.#transaction, this.#outcome)
+    return this.#outcome
+  }
+
+  /** Has it explained, which changes nothing. */
+  explain(access: SmmuAccess): Outcome {
+    this.#fill(access)
+    this.unit.explain(this.#transaction, this.#outcome, { step: () => {} })
+    return this.#outcome
+  }
+
+  #fill(access: SmmuAccess): void {
     const { address, kind } = access
     Object.assign(this.#transaction, {
       rid: access.sid,
@@ -162,8 +175,6 @@ export class Driver {
         (access.fetch ? ACCESS.EXECUTE : 0) |
         (access.privileged ? ACCESS.PRIVILEGED : 0),
     })
-    this.unit.translate(this.#transaction, this.#outcome)
-    return this.#outcome
   }
 
   /** The records that the unit wrote since the last look; they are consumed. */

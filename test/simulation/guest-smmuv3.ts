@@ -8,7 +8,7 @@ import { HeldTransactions } from './guest-smmuv3-held.js'
 import { chooseUnit } from './guest-smmuv3-ids.js'
 import { Invalidator } from './guest-smmuv3-invalidate.js'
 import { Requester } from './guest-smmuv3-requester.js'
-import { describe, judge, judgeMemory } from './judge-smmuv3.js'
+import { describe, judge, judgeDry, judgeMemory } from './judge-smmuv3.js'
 import { Overlay } from './ram.js'
 import { translate } from './reference/smmuv3.js'
 import { featuresOf, type SmmuFeatures } from './reference/smmuv3-features.js'
@@ -186,8 +186,19 @@ class Machine {
 
   #access(access: SmmuAccess): void {
     if (this.#held.count > 0) this.#answer()
-    const { settle } = this.#predict(access)
+    const { result, settle } = this.#predict(access)
+    if (this.#rng.chance(0.03)) this.#explained(access, result)
     settle(this.#driver.send(access))
+  }
+
+  /** A dry walk comes to the same end, and leaves memory alone. */
+  #explained(access: SmmuAccess, result: SmmuResult): void {
+    const driver = this.#driver
+    const { writes } = driver
+    const wrong = judgeDry(result, driver.explain(access), driver.takeEvents())
+    if (wrong !== undefined) throw new Disagreement(`${this.#explain(access)}: ${wrong}`)
+    if (driver.writes !== writes) throw new Disagreement(`${this.#explain(access)}: explaining writes to memory`)
+    this.#count('explained')
   }
 
   /** What the reference says of an access; `settle` compares it with what the unit did since. */

@@ -27,6 +27,17 @@ export function judge(
   return wrong
 }
 
+/** What is wrong with a dry walk, or undefined: it tells the same end, and records nothing. */
+export function judgeDry(result: SmmuResult, outcome: Outcome, events: readonly bigint[][]): string | undefined {
+  if (events.length > 0) return `explaining records ${show(events)}`
+  // What would be held is only told as the fault that it is.
+  const expected: SmmuEnd =
+    result.expected.end === 'stall' ? { end: 'abort', event: result.expected.event } : result.expected
+  const event = 'event' in expected ? expected.event : undefined
+  const wrong = compare(expected, outcome, event === undefined ? [] : [[...event.words]])
+  return wrong === undefined || result.permitted.length > 0 ? undefined : `explained otherwise: ${wrong}`
+}
+
 /** Bits of an event that no reference can know: the STAG of one that stalls. */
 const STAG = 0xffffn
 

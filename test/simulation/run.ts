@@ -48,14 +48,19 @@ export interface Plan {
   readonly accesses?: number
 }
 
-/** Plays the plan; findings and progress are told as they come. */
+/** Of nothing yet. */
+export const emptySummary = (seed: number): Summary => {
+  const counts = { steps: 0, accesses: 0, translated: 0, blocked: 0, hits: 0, commands: 0, disagreements: 0 }
+  return { seed, ...counts, mix: {} }
+}
+
+/** Plays the plan; findings and progress are told as they come. What is counted is added to `summary`. */
 export function run(
   { seed, architectures, from, to, accesses = 0 }: Plan,
   onFinding: (finding: Finding) => void,
   onStep: (summary: Summary) => void = () => {},
+  summary = emptySummary(seed),
 ): Summary {
-  const counts = { steps: 0, accesses: 0, translated: 0, blocked: 0, hits: 0, commands: 0, disagreements: 0 }
-  const summary: Summary = { seed, ...counts, mix: {} }
   for (let step = from; step < to || summary.accesses < accesses; step++) {
     for (const arch of architectures) {
       for (const cached of [false, true]) {
