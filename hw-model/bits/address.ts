@@ -26,3 +26,7 @@ export const highWord = (value: number): number => Math.floor(value / TWO32) >>>
 
 /** Low half of an exact number, as an unsigned 32-bit value. */
 export const lowWord = (value: number): number => value >>> 0
+
+/** The part of `hi:lo` below 2^lg2, exact up to 52 bits. */
+export const offsetIn = (lo: number, hi: number, lg2: number): number =>
+  lg2 < 32 ? lo & ((1 << lg2) - 1) : (hi & ((1 << (lg2 - 32)) - 1)) * TWO32 + (lo >>> 0)

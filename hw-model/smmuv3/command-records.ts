@@ -48,7 +48,7 @@ const common = { Opcode: bits(7, 0), SSec: bit(10) } as const
 const substream = { SSV: bit(11), SSID: bits(31, 12), SID: bits(63, 32) } as const
 const leaf = { Leaf: bit(64) } as const
 /** The range fields, where IDR3.RIL offers them. SCALE has its sixth bit only with IDR5.DS. */
-const range = { NUM: bits(16, 12), SCALE: bits(24, 20), TTL128: bit(71), TTL: bits(73, 72), TG: bits(75, 74) } as const
+const range = { NUM: bits(16, 12), SCALE: bits(25, 20), TTL128: bit(71), TTL: bits(73, 72), TG: bits(75, 74) } as const
 const vmid = { VMID: bits(47, 32) } as const
 const asid = { ASID: bits(63, 48) } as const
 const virtual = { Address: address(127, 76) } as const

@@ -16,6 +16,15 @@ import { type Features, STALL_MODEL } from './features.js'
 const { Opcode, SSec } = COMMAND
 const { NUM, SCALE, TTL, TG } = CMD_TLBI_NH_VA
 
+/** Scales without IDR5.DS: bit 25 is reserved then. */
+const SCALES = 32
+
+/** Larger scales than this count as it. [SMMU 4.4.1.1 Range-based] */
+const LAST_SCALE = 39
+
+/** TG of 16 KiB granules, whose only level 1 leaves are those of DS. */
+const TG_16K = 2
+
 /** Opcodes of commands by address, which may carry a range. */
 const BY_ADDRESS: ReadonlySet<number> = new Set([
   OPCODE.TLBI_NH_VA,
@@ -86,7 +95,17 @@ export function isIllegal(command: Int32Array, features: Features): boolean {
 function isReservedRange(command: Int32Array, features: Features): boolean {
   if (!features.ril || !BY_ADDRESS.has(Opcode.get(command, 0))) return false
   const tg = TG.get(command, 0)
-  if (tg === 0 || NUM.get(command, 0) !== 0 || SCALE.get(command, 0) !== 0) return false
+  return tg !== 0 && NUM.get(command, 0) === 0 && scaleOf(command, features) === 0 && levelOf(command, features) === 0
+}
+
+/** SCALE, which has a sixth bit where IDR5.DS says so. */
+export function scaleOf(command: Int32Array, { ds }: Features): number {
+  const scale = SCALE.get(command, 0)
+  return ds ? Math.min(scale, LAST_SCALE) : scale % SCALES
+}
+
+/** TTL, or 0 where it is reserved and so names no level. [SMMU 4.4.1.1 Range-based] */
+export function levelOf(command: Int32Array, { ds }: Features): number {
   const ttl = TTL.get(command, 0)
-  return ttl === 0 || (tg === 2 && ttl === 1)
+  return ttl === 1 && TG.get(command, 0) === TG_16K && !ds ? 0 : ttl
 }

@@ -1,17 +1,19 @@
 /** Reads a CD into the form the pipeline uses, checking what the manual calls ILLEGAL. [SMMU 5.4 Context Descriptor] */
 
-import { GRANULE_LG2, type StreamConfig } from './decode-ste.js'
+import type { StreamConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
-import { addressBits, type Features, rootAddress, STALL_MODEL } from './features.js'
-import { HypFormat, StageOneFormat } from './formats.js'
+import { addressBits, type Features, STALL_MODEL } from './features.js'
+import { HypFormat, StageOneFormat, wideOf } from './formats.js'
 import { CD } from './records.js'
 import { SPACE } from './stream-world.js'
+import { alignedRoot, GRANULE_LG2, GRANULE1_LG2, isGranule, largestSz, rootAddress, rootBits } from './table-sizes.js'
 
 const { V, T0SZ, TG0, EPD0, ENDI, T1SZ, TG1, EPD1, IPS, AFFD, WXN, TBI0, TBI1, PAN, AA64, HD, HA, S, R, A } = CD
-const { ASET, ASID, HAD0, TTB0, HAD1, TTB1 } = CD
+const { ASET, ASID, HAD0, TTB0, HAD1, TTB1, DS } = CD
 
-/** Granule by CD.TG1, which has codes of its own; 0 is reserved. */
-const GRANULE1_LG2: readonly number[] = [0, 14, 12, 16]
+/** The fields of each half. */
+const LOW = { TSZ: T0SZ, TG: TG0, granules: GRANULE_LG2, HAD: HAD0, TTB: TTB0 } as const
+const HIGH = { TSZ: T1SZ, TG: TG1, granules: GRANULE1_LG2, HAD: HAD1, TTB: TTB1 } as const
 
 /** No reason. */
 const LEGAL = ''
@@ -94,13 +96,11 @@ function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, fea
   config.tbi0 = TBI0.get(cd, 0) === 1
   config.tbi1 = TBI1.get(cd, 0) === 1
   if (!epd0) {
-    const granuleLg2 = GRANULE_LG2[TG0.get(cd, 0)]
-    config.low = half(cd, features, config.isHyp, granuleLg2, T0SZ.get(cd, 0), TTB0.get(cd, 0), HAD0.get(cd, 0))
+    config.low = half(cd, features, config.isHyp, LOW)
     if (config.low === null) return 'T0SZ, TG0 or TTB0 is out of range'
   }
   if (!epd1) {
-    const granuleLg2 = GRANULE1_LG2[TG1.get(cd, 0)]
-    config.high = half(cd, features, false, granuleLg2, T1SZ.get(cd, 0), TTB1.get(cd, 0), HAD1.get(cd, 0))
+    config.high = half(cd, features, false, HIGH)
     if (config.high === null) return 'T1SZ, TG1 or TTB1 is out of range'
   }
   // The VMID stands in the STE, so the tags are known only here.
@@ -108,36 +108,32 @@ function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, fea
 }
 
 /** One half, or null where its size, granule or table is ILLEGAL. Both halves are checked for every transaction. */
-function half(
-  cd: Int32Array,
-  features: Features,
-  isHyp: boolean,
-  granuleLg2: number,
-  tsz: number,
-  ttbField: number,
-  had: number,
-): HalfConfig | null {
-  if (tsz > 39 || tsz < 16) return null
-  if (granuleLg2 === 0 || (features.granules & (1 << granuleLg2)) === 0) return null
+function half(cd: Int32Array, features: Features, isHyp: boolean, fields: typeof LOW | typeof HIGH): HalfConfig | null {
+  const granuleLg2 = fields.granules[fields.TG.get(cd, 0)]
+  const ds = features.ds && DS.get(cd, 0) === 1
+  const tsz = fields.TSZ.get(cd, 0)
+  const isWide = features.vax !== 0 && (granuleLg2 === 16 || ds)
+  if (tsz > largestSz(granuleLg2, features) || tsz < (isWide ? 12 : 16)) return null
+  if (!isGranule(granuleLg2, features)) return null
   const outputBits = Math.min(addressBits(IPS.get(cd, 0)), features.oasBits)
-  const ttb = rootAddress(ttbField)
-  if (ttb >= 2 ** outputBits) return null
+  const root = rootAddress(fields.TTB.get(cd, 0))
+  if (root >= 2 ** rootBits(outputBits, granuleLg2, ds)) return null
   const inputBits = 64 - tsz
   const stride = granuleLg2 - 3
   const top = Math.ceil((inputBits - granuleLg2) / stride) - 1
-  const indexBits = inputBits - (granuleLg2 + stride * top)
   return {
     format: new (isHyp ? HypFormat : StageOneFormat)({
       granuleLg2,
       outputBits,
+      wide: wideOf(granuleLg2, ds, features.oasBits),
       ignoresAf: AFFD.get(cd, 0) === 1,
       setsAccess: HA.get(cd, 0) === 1,
       setsDirty: HA.get(cd, 0) === 1 && HD.get(cd, 0) === 1,
-      flat: features.had && had === 1,
+      flat: features.had && fields.HAD.get(cd, 0) === 1,
       wxn: WXN.get(cd, 0) === 1,
       pan: PAN.get(cd, 0) === 1,
     }),
-    table: ttb - (ttb % 2 ** (indexBits + 3)),
+    table: alignedRoot(root, inputBits - (granuleLg2 + stride * top), outputBits),
     top,
     granuleLg2,
     inputBits,

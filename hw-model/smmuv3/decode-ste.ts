@@ -2,17 +2,16 @@
 
 import type { ContextConfig } from './decode-cd.js'
 import { EVENT } from './event-records.js'
-import { addressBits, type Features, rootAddress, STALL_MODEL } from './features.js'
-import { StageTwoFormat } from './formats.js'
+import { addressBits, type Features, STALL_MODEL } from './features.js'
+import { StageTwoFormat, wideOf } from './formats.js'
 import { CONFIG, EATS, S1FMT, STE } from './records.js'
 import { isVmid, SPACE } from './stream-world.js'
+import { alignedRoot, GRANULE_LG2, isGranule, largestSz, rootAddress, rootBits } from './table-sizes.js'
 
 const { V, Config, S1Fmt, S1ContextPtr, S1CDMax, S1DSS, S1STALLD, STRW, S2FWB, PRIVCFG, INSTCFG } = STE
 const { MEV, PPAR } = STE
 const { S2VMID, S2T0SZ, S2SL0, S2TG, S2PS, S2AA64, S2ENDI, S2AFFD, S2PTW, S2HD, S2HA, S2S, S2R, S2TTB } = STE
-
-/** Granule by STE.S2TG and CD.TG0; 0 is reserved. */
-export const GRANULE_LG2: readonly number[] = [12, 16, 14, 0]
+const { S2DS, S2SL0_2 } = STE
 
 /** STE.STRW that selects NS-EL1; 0b10 selects EL2, and the other two are reserved. */
 const STRW_EL1 = 0
@@ -176,16 +175,16 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
   if (features.httu === 0 && (ha || hd)) return 'S2HA or S2HD is 1, and IDR0.HTTU is 0'
   if (features.httu === 1 && hd) return 'S2HD is 1, and IDR0.HTTU has access flags alone'
   const granuleLg2 = GRANULE_LG2[S2TG.get(ste, 0)]
-  if ((features.granules & (1 << granuleLg2)) === 0 || granuleLg2 === 0) {
-    return 'S2TG names a granule that IDR5 does not offer'
-  }
+  if (!isGranule(granuleLg2, features)) return 'S2TG names a granule that IDR5 does not offer'
+  const ds = features.ds && S2DS.get(ste, 0) === 1
   const outputBits = Math.min(addressBits(S2PS.get(ste, 0)), features.oasBits)
-  const table = rootAddress(S2TTB.get(ste, 0))
-  if (table >= 2 ** outputBits) return 'S2TTB is beyond the output size'
+  const root = rootAddress(S2TTB.get(ste, 0))
+  if (root >= 2 ** rootBits(outputBits, granuleLg2, ds)) return 'S2TTB is beyond the output size'
   const t0sz = S2T0SZ.get(ste, 0)
-  if (t0sz > 39 || t0sz < Math.max(16, 64 - features.oasBits)) return 'S2T0SZ is out of range'
+  const least = Math.max(granuleLg2 === 16 || ds ? 12 : 16, 64 - features.oasBits)
+  if (t0sz > largestSz(granuleLg2, features) || t0sz < least) return 'S2T0SZ is out of range'
   const inputBits = 64 - t0sz
-  const top = startLevel(S2SL0.get(ste, 0), granuleLg2)
+  const top = startLevel(ste, granuleLg2, ds, features)
   if (top < 0) return 'S2SL0 is reserved'
   const stride = granuleLg2 - 3
   const lower = granuleLg2 + stride * top
@@ -196,6 +195,7 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
     format: new StageTwoFormat({
       granuleLg2,
       outputBits,
+      wide: wideOf(granuleLg2, ds, features.oasBits),
       ignoresAf: S2AFFD.get(ste, 0) === 1,
       setsAccess: ha,
       setsDirty: ha && hd,
@@ -203,7 +203,7 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
       fwb: features.fwb && S2FWB.get(ste, 0) === 1,
       protectsTables: S2PTW.get(ste, 0) === 1,
     }),
-    table: table - (table % 2 ** (inputBits - lower + 3)),
+    table: alignedRoot(root, inputBits - lower, outputBits),
     top,
     granuleLg2,
     inputBits,
@@ -214,8 +214,11 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
   return LEGAL
 }
 
-/** The walker's level that S2SL0 starts at, or -1 where the code is reserved. [SMMU 5.2 S2SL0] */
-function startLevel(sl0: number, granuleLg2: number): number {
-  if (sl0 === 3) return -1
-  return granuleLg2 === 12 ? sl0 + 1 : sl0
+/** The walker's level that S2SL0 starts at, or -1 where the code is reserved. [SMMU 5.2 S2SL0] [Arm D8.2.8 to D8.2.10] */
+function startLevel(ste: Int32Array, granuleLg2: number, ds: boolean, features: Features): number {
+  const sl0 = S2SL0.get(ste, 0)
+  if (granuleLg2 !== 12) return sl0 !== 3 || (granuleLg2 === 14 && ds) ? sl0 : -1
+  if (ds && S2SL0_2.get(ste, 0) === 1) return sl0 === 0 ? 4 : -1
+  if (sl0 === 3) return features.stt ? 0 : -1
+  return sl0 + 1
 }

@@ -5,8 +5,16 @@ import type { Space, WalkStep, WalkTrace } from '../port.js'
 import { recordOf, rightsText, sizeText } from '../walk/describe.js'
 import { ENTRY } from '../walk/format.js'
 import type { EntryTrace, Walker } from '../walk/walker.js'
-import { STAGE_1_LEAF, STAGE_1_TABLE, STAGE_2_LEAF, STAGE_2_TABLE } from './descriptors.js'
-import { HypFormat, PRIVILEGED_SHIFT, RIGHT } from './formats.js'
+import {
+  STAGE_1_LEAF,
+  STAGE_1_LEAVES,
+  STAGE_1_TABLES,
+  STAGE_2_LEAF,
+  STAGE_2_LEAVES,
+  STAGE_2_TABLE,
+  STAGE_2_TABLES,
+} from './descriptors.js'
+import { HypFormat, PRIVILEGED_SHIFT, RIGHT, type Vmsa, WIDE } from './formats.js'
 
 const AP = ['read-write, EL1 only', 'read-write, EL0 and EL1', 'read-only, EL1 only', 'read-only, EL0 and EL1'] as const
 const AP_TABLE = ['no limit', 'EL1 only', 'read-only', 'read-only, EL1 only'] as const
@@ -33,7 +41,7 @@ export function entryTrace(stage: 1 | 2, trace: WalkTrace): EntryTrace {
         level: LAST_LEVEL - level,
         address: physical,
         ...(tables === null ? {} : { guestAddress: walker.entryAddress }),
-        ...fieldsOf(stage, walker, space, format instanceof HypFormat),
+        ...fieldsOf(stage, walker, space, format as Vmsa),
         verdict: verdictOf(stage, walker, kind, rights, format instanceof HypFormat),
         ...(isPresent ? { target: { space, address: format.addressIn(lo, hi, level) } } : {}),
         citation: isTable
@@ -95,36 +103,37 @@ const stageTwoRights = (rights: number): string[] => [
 /** DBM is set, hardware keeps the dirty state, and nobody has written yet. */
 const cleanText = (rights: number): string[] => ((rights & RIGHT.CLEAN) === 0 ? [] : ['clean until it is written'])
 
-function fieldsOf(stage: 1 | 2, { lo, hi, level }: Walker, space: Space, isHyp: boolean): Partial<WalkStep> {
+function fieldsOf(stage: 1 | 2, { lo, hi, level }: Walker, space: Space, format: Vmsa): Partial<WalkStep> {
   const words = Int32Array.of(lo, hi)
   const valueIn = (field: Field): number => field.get(words, 0)
+  const isHyp = format instanceof HypFormat
   const isTable = level !== 0 && (lo & 2) !== 0
   const isValid = (lo & 1) !== 0
   const Type = isTable ? 'table' : level === 0 ? 'page' : 'block'
   // An invalid entry is software's own but for its lowest bit.
   if (!isValid) return recordOf(STAGE_2_TABLE, words, { only: ['V'], texts: { V: 'not valid' } })
-  if (isTable && stage === 2) return recordOf(STAGE_2_TABLE, words, { texts: { Type }, space })
+  if (isTable && stage === 2) return recordOf(STAGE_2_TABLES[format.wide], words, { texts: { Type }, space })
   if (isTable) {
-    const APTable = (isHyp ? AP_TABLE_EL2 : AP_TABLE)[valueIn(STAGE_1_TABLE.APTable)]
-    return recordOf(STAGE_1_TABLE, words, { texts: { Type, APTable }, space })
+    const table = STAGE_1_TABLES[format.wide]
+    const APTable = (isHyp ? AP_TABLE_EL2 : AP_TABLE)[valueIn(table.APTable)]
+    return recordOf(table, words, { texts: { Type, APTable }, space })
   }
+  // With DS there is no SH: it comes from the CD or STE.
+  const SH: Record<string, string> = format.wide === WIDE.DS ? {} : { SH: SHAREABILITY[valueIn(STAGE_1_LEAF.SH)] }
   if (stage === 2) {
-    const texts = {
-      Type,
-      S2AP: rightsText(valueIn(STAGE_2_LEAF.S2AP)),
-      SH: SHAREABILITY[valueIn(STAGE_2_LEAF.SH)],
-      AF: accessText(valueIn(STAGE_2_LEAF.AF)),
-    }
-    return recordOf(STAGE_2_LEAF, words, { texts, space })
+    const leaf = STAGE_2_LEAVES[format.wide]
+    const texts = { Type, S2AP: rightsText(valueIn(leaf.S2AP)), ...SH, AF: accessText(valueIn(leaf.AF)) }
+    return recordOf(leaf, words, { texts, space })
   }
+  const leaf = STAGE_1_LEAVES[format.wide]
   const texts = {
     Type,
-    AP: (isHyp ? AP_EL2 : AP)[valueIn(STAGE_1_LEAF.AP)],
-    SH: SHAREABILITY[valueIn(STAGE_1_LEAF.SH)],
-    AF: accessText(valueIn(STAGE_1_LEAF.AF)),
-    nG: isHyp ? 'no effect' : valueIn(STAGE_1_LEAF.nG) === 1 ? 'not global' : 'global',
+    AP: (isHyp ? AP_EL2 : AP)[valueIn(leaf.AP)],
+    ...SH,
+    AF: accessText(valueIn(leaf.AF)),
+    nG: isHyp ? 'no effect' : valueIn(leaf.nG) === 1 ? 'not global' : 'global',
   }
-  return recordOf(STAGE_1_LEAF, words, { texts, space })
+  return recordOf(leaf, words, { texts, space })
 }
 
 const accessText = (flag: number): string => (flag === 1 ? 'accessed' : 'not accessed')

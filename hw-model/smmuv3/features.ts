@@ -84,12 +84,6 @@ export const STALL_MODEL = { BOTH: 0, TERMINATE: 1, FORCED: 2 } as const
 /** Bits of an address for each code of IDR5.OAS, CD.IPS and STE.S2PS. Code 7 is 56 from SMMUv3.4 only. */
 const ADDRESS_BITS: readonly number[] = [32, 36, 40, 42, 44, 48, 52, 52]
 
-/**
- * A root table's address: in VMSAv8-64 the four bits of the field above 51 are RES0, and take no part in any check.
- * [SMMU 5.2 S2TTB] [SMMU 5.4 TTB0]
- */
-export const rootAddress = (field: number): number => field % 2 ** 52
-
 /** Bits of an address for a size code. [SMMU 6.3.6 SMMU_IDR5] */
 export const addressBits = (code: number): number => ADDRESS_BITS[code & 7]
 

@@ -8,6 +8,7 @@
  * stage 1. The manual allows that much, and also more. [SMMU 3.13 Access flag and dirty state] [Arm D8.5.1, D8.5.2]
  */
 
+import { TWO32 } from '../bits/address.js'
 import { ENTRY, type Format } from '../walk/format.js'
 import { ASK, happensAt, makesDirty, PRIVILEGED_SHIFT, RIGHT } from './rights.js'
 
@@ -39,29 +40,62 @@ export interface FlagRules {
   readonly setsDirty: boolean
 }
 
-/** What both stages share: geometry, address width, access flag. */
-abstract class Vmsa implements Format {
+/** Where an entry keeps bits [51:48] of its address. [Arm D8.3.1 VMSAv8-64 descriptor formats] */
+export const WIDE = {
+  /** Nowhere: they are 0. */
+  NO: 0,
+  /** 64 KiB granules: in [15:12]. */
+  GRANULE_64K: 1,
+  /** DS, with smaller granules: [49:48] in place, [51:50] in [9:8], where SH was. */
+  DS: 2,
+} as const
+
+/** Bits of the high word that stay in place; and bits of the low word that go up there, and how far. */
+const HIGH_MASK: readonly number[] = [0xffff, 0xffff, 0x3ffff]
+const MOVED_MASK: readonly number[] = [0, 0xf000, 0x300]
+const MOVED_SHIFT: readonly number[] = [0, 4, 10]
+
+/** One of WIDE for a set of tables. 64 KiB granules have wide entries where any output has 52 bits. */
+export function wideOf(granuleLg2: number, ds: boolean, oasBits: number): number {
+  if (granuleLg2 === 16) return oasBits === 52 ? WIDE.GRANULE_64K : WIDE.NO
+  return ds ? WIDE.DS : WIDE.NO
+}
+
+/** What a CD or STE says about its tables. */
+export interface TableRules extends FlagRules {
+  readonly granuleLg2: number
+  /** eff_IPS or eff_S2PS, 32 to 52. */
+  readonly outputBits: number
+  /** One of WIDE. */
+  readonly wide: number
+}
+
+/** What both stages share: geometry, address width, flags. */
+export abstract class Vmsa implements Format {
+  /** One of WIDE. */
+  readonly wide: number
   readonly #granuleLg2: number
   readonly #stride: number
-  readonly #tableMask: number
   /** Highest level of ours that may hold a block. */
   readonly #topBlock: number
+  readonly #highMask: number
+  readonly #movedMask: number
+  readonly #movedShift: number
   /** How many bits of the high word an output address may use. */
   readonly #highBits: number
   readonly #ignoresAf: boolean
   readonly #setsAccess: boolean
   readonly #setsDirty: boolean
 
-  /**
-   * @param granuleLg2 12, 14 or 16
-   * @param outputBits bits of an output address, 32..48
-   */
-  constructor(granuleLg2: number, outputBits: number, { ignoresAf, setsAccess, setsDirty }: FlagRules) {
+  constructor({ granuleLg2, outputBits, wide, ignoresAf, setsAccess, setsDirty }: TableRules) {
+    this.wide = wide
     this.#granuleLg2 = granuleLg2
     this.#stride = granuleLg2 - 3
-    this.#tableMask = -(1 << granuleLg2)
-    // 1 GiB blocks exist with 4 KiB granules only; 16 KiB and 64 KiB need wider addresses for theirs.
-    this.#topBlock = granuleLg2 === 12 ? 2 : 1
+    // 2 MiB, 32 MiB and 512 MiB, and 1 GiB with 4 KiB granules; wider addresses have one size more.
+    this.#topBlock = (granuleLg2 === 12 ? 2 : 1) + (wide === WIDE.NO ? 0 : 1)
+    this.#highMask = HIGH_MASK[wide]
+    this.#movedMask = MOVED_MASK[wide]
+    this.#movedShift = MOVED_SHIFT[wide]
     this.#highBits = outputBits - 32
     this.#ignoresAf = ignoresAf || setsAccess
     this.#setsAccess = setsAccess
@@ -72,15 +106,27 @@ abstract class Vmsa implements Format {
     if ((lo & VALID) === 0) return ENTRY.INVALID
     const isTable = (lo & TABLE_OR_PAGE) !== 0
     if (level === 0 ? !isTable : !isTable && level > this.#topBlock) return ENTRY.INVALID
-    if ((hi & 0xffff) >>> this.#highBits !== 0) return ENTRY.TOO_WIDE
+    if (this.#high(lo, hi, level) >>> this.#highBits !== 0) return ENTRY.TOO_WIDE
     if (isTable && level !== 0) return ENTRY.TABLE
     return (lo & AF) !== 0 || this.#ignoresAf ? ENTRY.LEAF : ENTRY.UNACCESSED
   }
 
   addressIn(lo: number, hi: number, level: number): number {
-    const isLeaf = level === 0 || (lo & TABLE_OR_PAGE) === 0
-    const mask = isLeaf ? -(1 << (this.#granuleLg2 + this.#stride * level)) : this.#tableMask
-    return (hi & 0xffff) * 4294967296 + ((lo & mask) >>> 0)
+    const lg2 = this.#alignmentLg2(lo, level)
+    const low = lg2 < 32 ? (lo & -(1 << lg2)) >>> 0 : 0
+    return this.#high(lo, hi, level) * TWO32 + low
+  }
+
+  /** Bits [51:32] of the address; a block larger than 4 GiB starts at a multiple of its size. */
+  #high(lo: number, hi: number, level: number): number {
+    const high = (hi & this.#highMask) | ((lo & this.#movedMask) << this.#movedShift)
+    const lg2 = this.#alignmentLg2(lo, level)
+    return lg2 < 32 ? high : high & -(1 << (lg2 - 32))
+  }
+
+  /** What the address in an entry is a multiple of. */
+  #alignmentLg2(lo: number, level: number): number {
+    return (lo & TABLE_OR_PAGE) === 0 ? this.#granuleLg2 + this.#stride * level : this.#granuleLg2
   }
 
   abstract narrow(rights: number, lo: number, hi: number, level: number): number
@@ -105,10 +151,7 @@ abstract class Vmsa implements Format {
 }
 
 /** What a CD says about one half of the address space. */
-export interface StageOneRules extends FlagRules {
-  readonly granuleLg2: number
-  /** eff_IPS. */
-  readonly outputBits: number
+export interface StageOneRules extends TableRules {
   /** Hierarchical permissions are off (HAD). */
   readonly flat: boolean
   readonly wxn: boolean
@@ -122,7 +165,7 @@ export class StageOneFormat extends Vmsa {
   readonly #pan: boolean
 
   constructor(rules: StageOneRules) {
-    super(rules.granuleLg2, rules.outputBits, rules)
+    super(rules)
     this.#flat = rules.flat
     this.#wxn = rules.wxn
     this.#pan = rules.pan
@@ -184,10 +227,7 @@ function tableLimits(hi: number): number {
 }
 
 /** What an STE says about its stage 2. */
-export interface StageTwoRules extends FlagRules {
-  readonly granuleLg2: number
-  /** eff_S2PS. */
-  readonly outputBits: number
+export interface StageTwoRules extends TableRules {
   /** XN has two bits (IDR3.XNX). */
   readonly xnx: boolean
   /** MemAttr is coded as for S2FWB = 1. */
@@ -206,7 +246,7 @@ export class StageTwoFormat extends Vmsa {
   readonly #protectsTables: boolean
 
   constructor(rules: StageTwoRules) {
-    super(rules.granuleLg2, rules.outputBits, rules)
+    super(rules)
     this.#xnx = rules.xnx
     this.#fwb = rules.fwb
     this.#protectsTables = rules.protectsTables

@@ -66,6 +66,9 @@ const FULL: IdRegisters = {
   }),
   IDR1: altered(IDR1, DEFAULT.IDR1, { PRIQS: 19 }),
   IDR5: altered(IDR5, DEFAULT.IDR5, {
+    OAS: 6,
+    DS: 1,
+    VAX: 1,
     STALL_MAX: 64,
   }),
   AIDR: word(AIDR, { ArchMinorRev: 2 }),
@@ -128,7 +131,7 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
   ],
   ['IDR2', IDR2, {}],
   ['IDR3', IDR3, { HAD: 1, XNX: 1, PPS: 1, FWB: 1, RIL: 1, BBML: 2 }],
-  ['IDR5', IDR5, { OAS: 5, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1, STALL_MAX: 0xffff }],
+  ['IDR5', IDR5, { OAS: 6, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1, DS: 1, VAX: 1, STALL_MAX: 0xffff }],
   ['AIDR', AIDR, { ArchMinorRev: 4 }],
 ]
 
@@ -176,7 +179,7 @@ function checkTogether(id: IdRegisters): void {
   const words = Int32Array.of(id.IDR0, id.IDR1, id.IDR3, id.IDR5)
   const stages = IDR0.S1P.get(words, 0) + IDR0.S2P.get(words, 0)
   if (stages === 0) throw new RangeError('IDR0.S1P and IDR0.S2P are both 0: the unit would translate nothing')
-  if ((id.IDR5 & 0x70) === 0) throw new RangeError('IDR5 offers no granule')
+  checkAddresses(words)
   checkStalls(IDR0.STALL_MODEL.get(words, 0), IDR5.STALL_MAX.get(words, 3), IDR0.ATS.get(words, 0) === 1)
   if (IDR1.SIDSIZE.get(words, 1) >= 7 && IDR0.ST_LEVEL.get(words, 0) === 0) {
     throw new RangeError('IDR1.SIDSIZE of 7 or more goes with IDR0.ST_LEVEL = 1')
@@ -196,6 +199,18 @@ function checkAts(words: Int32Array): void {
   if (IDR3.PPS.get(words, 2) === 1 && !hasAnswers) {
     throw new RangeError('IDR3.PPS = 1 goes with IDR0.PRI = 1 and an IDR1.SSIDSIZE')
   }
+}
+
+/** Wider addresses need tables that can hold them. [SMMU 6.3.6 SMMU_IDR5] */
+function checkAddresses(words: Int32Array): void {
+  const has = (field: 'GRAN4K' | 'GRAN16K' | 'GRAN64K' | 'DS' | 'VAX'): boolean => IDR5[field].get(words, 3) !== 0
+  if (!has('GRAN4K') && !has('GRAN16K') && !has('GRAN64K')) throw new RangeError('IDR5 offers no granule')
+  if (has('DS') && !has('GRAN4K') && !has('GRAN16K'))
+    throw new RangeError('IDR5.DS goes with GRAN4K = 1 or GRAN16K = 1')
+  if (has('DS') && !has('VAX')) throw new RangeError('IDR5.DS goes with VAX = 1')
+  const isWide = has('GRAN64K') || has('DS')
+  if (has('VAX') && !isWide) throw new RangeError('IDR5.VAX = 1 goes with GRAN64K = 1 or DS = 1')
+  if (IDR5.OAS.get(words, 3) === 6 && !isWide) throw new RangeError('IDR5.OAS = 6 goes with GRAN64K = 1 or DS = 1')
 }
 
 /** [SMMU 6.3.1 SMMU_IDR0] [SMMU 6.3.6 SMMU_IDR5] */

@@ -3,7 +3,7 @@
  * both stages together. [SMMU 3.4.1 Input address size and Virtual Address size] [Arm D8.2 Translation process]
  */
 
-import { type Page, pageOf } from '../bits/address.js'
+import { offsetIn, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { WALK } from '../walk/format.js'
@@ -74,7 +74,7 @@ export class StageOne {
     const tlb = this.#tlb
     if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
     const slot = tlb.findVa(context, pageOf(lo, hi))
-    const end = slot === MISS ? FIRST_WRITE : this.#answer(slot, lo, need)
+    const end = slot === MISS ? FIRST_WRITE : this.#answer(slot, lo, hi, need)
     return end === FIRST_WRITE ? this.#walk(stream, context, half, lo, hi, need) : end
   }
 
@@ -82,13 +82,13 @@ export class StageOne {
    * A TLB entry is checked for every access, and the stage that denies it is told. FIRST_WRITE where the entry says
    * that a table in memory must be marked, and so read again. [Arm D8.5.2.1 Hardware management of the dirty state]
    */
-  #answer(slot: number, lo: number, need: Need): number {
+  #answer(slot: number, lo: number, hi: number, need: Need): number {
     const { va } = this.#tlb
     this.hit = 1
     this.rights = va.flags[slot] & RIGHT.KEPT
     this.outputRights = (va.flags[slot] >>> TLB_FLAGS.STAGE_2_SHIFT) & RIGHT.KEPT
     this.leafLg2 = va.leafLg2[slot]
-    const inLeaf = lo & ((1 << this.leafLg2) - 1)
+    const inLeaf = offsetIn(lo, hi, this.leafLg2)
     this.address = va.address[slot] + inLeaf
     this.ipa = va.extra[slot] + inLeaf
     if (!need.isMetBy(this.rights)) return this.#fault(EVENT.F_PERMISSION)
@@ -115,7 +115,7 @@ export class StageOne {
     this.leafLg2 = walker.leafLg2
     this.outputRights = RIGHT.ALL
     if (!need.isMetBy(walker.rights)) return this.#fault(EVENT.F_PERMISSION)
-    const ipa = walker.address + (lo & ((1 << walker.leafLg2) - 1))
+    const ipa = walker.address + offsetIn(lo, hi, walker.leafLg2)
     this.address = ipa
     this.ipa = ipa
     if (stageTwo !== null) {
@@ -138,10 +138,9 @@ export class StageOne {
     const { level, leafLg2: spanLg2 } = this.walker
     const { rights, outputRights, leafLg2 } = this
     const tag = (rights & RIGHT.NOT_GLOBAL) !== 0 ? context.tag : context.globalTag
-    const inPiece = lo & ((1 << leafLg2) - 1)
-    const page = pageOf(lo - inPiece, hi) as Page
+    const inPiece = offsetIn(lo, hi, leafLg2)
     const flags = rights | (outputRights << TLB_FLAGS.STAGE_2_SHIFT) | geometryFlags(half.granuleLg2, level)
-    tlb.va.fill(tag, context.group, page, leafLg2, this.address - inPiece, flags, ipa - inPiece, spanLg2)
+    tlb.va.fill(tag, context.group, pageOf(lo, hi), leafLg2, this.address - inPiece, flags, ipa - inPiece, spanLg2)
   }
 
   #fault(event: number): number {

@@ -3,7 +3,7 @@
  * cache or from a walk. [SMMU 3.3.2] [Arm D8.2 Translation process]
  */
 
-import { highWord, lowWord, PAGE_LG2, type Page } from '../bits/address.js'
+import { highWord, lowWord, offsetIn, PAGE_LG2, type Page } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { type TableStage, WALK } from '../walk/format.js'
@@ -84,17 +84,17 @@ export class StageTwo implements TableStage {
     const tag = this.#tlb.ipaTag(config.vmid)
     const slot = cache.find(tag, page)
     const lo = lowWord(ipa)
+    const hi = highWord(ipa)
     // A first write must reach the entry in memory, which may say something else by now. [Arm D8.5.2.1]
     if (slot !== MISS && !makesDirty(cache.flags[slot], ask)) {
       cache.hits++
       this.leafLg2 = cache.leafLg2[slot]
       this.rights = cache.flags[slot] & RIGHT.KEPT
-      this.address = cache.address[slot] + (lo & ((1 << this.leafLg2) - 1))
+      this.address = cache.address[slot] + offsetIn(lo, hi, this.leafLg2)
       return true
     }
     cache.misses++
     const { walker } = this
-    const hi = highWord(ipa)
     const shift = config.granuleLg2 + (config.granuleLg2 - 3) * config.top
     const index = topIndexAt(lo, hi, shift, config.inputBits)
     const { format, table, top, granuleLg2 } = config
@@ -105,7 +105,7 @@ export class StageTwo implements TableStage {
     }
     this.leafLg2 = walker.leafLg2
     this.rights = walker.rights
-    this.address = walker.address + (lo & ((1 << walker.leafLg2) - 1))
+    this.address = walker.address + offsetIn(lo, hi, walker.leafLg2)
     // What a refused access did not flag. [Arm D8.5.1 The Access flag]
     if ((walker.rights & RIGHT.UNACCESSED) !== 0) return true
     const first = page - (page % 2 ** (walker.leafLg2 - PAGE_LG2))

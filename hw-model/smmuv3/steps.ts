@@ -26,7 +26,7 @@ const GRANULES_1 = ['reserved', '16 KiB', '4 KiB', '64 KiB'] as const
 const STAGE_1_FIELDS = ['S1Fmt', 'S1ContextPtr', 'S1CDMax', 'S1DSS', 'S1CIR', 'S1COR', 'S1CSH', 'S1STALLD'] as const
 const STAGE_2_FIELDS = [
   ...['S2VMID', 'S2T0SZ', 'S2SL0', 'S2IR0', 'S2OR0', 'S2SH0', 'S2TG', 'S2PS', 'S2AA64', 'S2ENDI', 'S2AFFD', 'S2PTW'],
-  ...['S2HD', 'S2HA', 'S2S', 'S2R', 'S2TTB', 'S2FWB'],
+  ...['S2HD', 'S2HA', 'S2S', 'S2R', 'S2DS', 'S2SL0_2', 'S2TTB', 'S2FWB'],
 ] as const
 const COMMON_FIELDS = ['V', 'Config', 'EATS', 'STRW', 'MTCFG', 'MemAttr', 'SHCFG', 'PRIVCFG', 'INSTCFG'] as const
 
@@ -58,7 +58,7 @@ function steVerdict(kind: number, { cdMaxLg2, s1fmt }: StreamConfig): string {
   return kind === CONFIG.NESTED ? `stage 1 then stage 2: ${where}` : `stage 1: ${where}`
 }
 
-function steTexts(words: Int32Array, { space }: StreamConfig): Record<string, string> {
+function steTexts(words: Int32Array, { space, stageTwo }: StreamConfig): Record<string, string> {
   const s2bits = 64 - STE.S2T0SZ.get(words, 0)
   const cds = STE.S1CDMax.get(words, 0)
   const texts: Record<string, string> = {
@@ -73,8 +73,8 @@ function steTexts(words: Int32Array, { space }: StreamConfig): Record<string, st
     S2S: STE.S2S.get(words, 0) === 1 ? 'faults stall' : 'faults end the access',
     S2R: STE.S2R.get(words, 0) === 1 ? 'faults are recorded' : 'faults are not recorded',
   }
-  const startLevel = startText(STE.S2SL0.get(words, 0), STE.S2TG.get(words, 0) === 0)
-  if (startLevel !== '') texts['S2SL0'] = startLevel
+  // The manual counts levels down to 3, the walker up from 0.
+  if (stageTwo !== null) texts['S2SL0'] = `starts at level ${3 - stageTwo.top}`
   if (STE.Config.get(words, 0) === CONFIG.S1_TRANS) texts['STRW'] = worldName(space)
   // Without substreams these two mean nothing.
   if (cds !== 0) texts['S1Fmt'] = FORMATS[STE.S1Fmt.get(words, 0)]
@@ -84,11 +84,6 @@ function steTexts(words: Int32Array, { space }: StreamConfig): Record<string, st
     texts[name] = value < 2 ? 'as the device says' : OVERRIDES[name][value & 1]
   }
   return texts
-}
-
-/** S2SL0 counts from the leaves up, and by another one where the granule is 4 KiB. */
-function startText(sl0: number, is4K: boolean): string {
-  return sl0 === 3 ? '' : `starts at level ${(is4K ? 2 : 3) - sl0}`
 }
 
 /** [SMMU 5.1 Level 1 Stream Table Descriptor] */
@@ -119,7 +114,7 @@ export function l1cdStep(at: number, guest: number | undefined, words: Int32Arra
   }
 }
 
-const CD_COMMON = ['V', 'ENDI', 'IPS', 'AFFD', 'WXN', 'AA64', 'HD', 'HA', 'S', 'R', 'A'] as const
+const CD_COMMON = ['V', 'ENDI', 'IPS', 'AFFD', 'WXN', 'AA64', 'HD', 'HA', 'S', 'R', 'A', 'DS'] as const
 /** What NS-EL2 has not. */
 const CD_EL1 = ['PAN', 'ASET', 'ASID', 'EPD0', 'EPD1'] as const
 const CD_REST = ['MAIR0', 'MAIR1'] as const

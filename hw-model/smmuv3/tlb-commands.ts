@@ -2,13 +2,14 @@
 
 import type { Page } from '../bits/address.js'
 import { CMD_TLBI_NH_VA, CMD_TLBI_S2_IPA, OPCODE } from './command-records.js'
+import { levelOf, scaleOf } from './command-rules.js'
 import type { Features } from './features.js'
 import type { RegisterFile } from './register-file.js'
 import { CR0, CR2, OFFSET } from './registers.js'
 import { SPACE } from './stream-world.js'
 import { type AddressScope, type Spaces, TLB_FLAGS, type Tlb } from './tlb.js'
 
-const { NUM, SCALE, TTL, TG, VMID, ASID, Address } = CMD_TLBI_NH_VA
+const { NUM, TG, VMID, ASID, Address } = CMD_TLBI_NH_VA
 const LAST_PAGE = 2 ** 52 - 1
 
 /** CR0.VMW ignores this many low bits of a VMID at most; values beyond are reserved and ignore none. */
@@ -94,12 +95,11 @@ export class TlbCommands {
     const tg = this.#features.ril ? TG.get(command, 0) : 0
     if (tg === 0) return { first: page as Page, last: page as Page, mask: 0, want: 0 }
     const granuleLg2 = 10 + 2 * tg
-    // A 16 KiB granule has no level 1 leaves: TTL = 1 counts as none.
-    const ttl = tg === 2 && TTL.get(command, 0) === 1 ? 0 : TTL.get(command, 0)
+    const ttl = levelOf(command, this.#features)
     // An address that is not aligned to what it names is aligned down.
     const unitLg2 = granuleLg2 - 12 + (ttl === 0 ? 0 : (granuleLg2 - 3) * (3 - ttl))
     const first = page - (page % 2 ** unitLg2)
-    const pages = (NUM.get(command, 0) + 1) * 2 ** (SCALE.get(command, 0) + granuleLg2 - 12)
+    const pages = (NUM.get(command, 0) + 1) * 2 ** (scaleOf(command, this.#features) + granuleLg2 - 12)
     const last = Math.min(first + pages - 1, LAST_PAGE)
     const ttlMask = ttl === 0 ? 0 : TLB_FLAGS.TTL_MASK
     return {

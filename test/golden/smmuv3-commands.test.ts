@@ -8,7 +8,7 @@ const SID = 'SID 63:32'
 const SUBSTREAM = `SSV 11; SSID 31:12; ${SID}`
 const VMID = 'VMID 47:32'
 const ASID = 'ASID 63:48'
-const RANGE = 'NUM 16:12; SCALE 24:20'
+const RANGE = 'NUM 16:12; SCALE 25:20'
 const LEAF_VA = 'Leaf 0; TTL128 7; TTL 9:8; TG 11:10; Address* 63:12'
 
 /** Name, opcode, and the operands of both words; Opcode 7:0 and SSec 10 are common. [SMMU 4.1 Commands overview] */

@@ -210,9 +210,9 @@ describe('[SMMU 3.9.1.2 Responses to ATS Translation Requests]', () => {
   })
 
   it('counts in the smallest granule that the unit has', () => {
-    const bench = new AtsBench({ id: { IDR5: (PRESETS.full.IDR5 & ~0x70) | 0x40 } }).stageOne({ S1CDMax: 1, S1DSS: 1 })
+    const bench = new AtsBench({ id: { IDR5: (PRESETS.full.IDR5 & ~0xf0) | 0x40 } }).stageOne({ S1CDMax: 1, S1DSS: 1 })
     expect(bench.request(0x1234_5678n)).toBe('rw- 12345678/16')
-    expect(bench.request(2n ** 48n)).toBe('nothing/16')
+    expect(bench.request(2n ** 52n)).toBe('nothing/16')
   })
 
   it('never stalls and never reads as zero', () => {

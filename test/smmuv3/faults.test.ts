@@ -339,7 +339,7 @@ describe('ID registers', () => {
     ['HTTU', { IDR0: 0xc0 }],
     ['PRI', { IDR0: 0x10000 }],
     ['STALL_MODEL', { IDR0: 0x3000000 }],
-    ['OAS', { IDR5: 0x76 }],
+    ['OAS', { IDR5: 0x77 }],
     ['STT', { IDR3: 0x1614 }],
     ['ECMDQ', { IDR1: 0x80000000 | 0 }],
     ['granule', { IDR5: 5 }],

@@ -33,8 +33,8 @@ describe('[SMMU 3.9.1.3 Handling of ATS Translated transactions]', () => {
 
   it.each([0, 1])('aborts silently beyond the output size, with ATSCHK %i', (atschk) => {
     const bench = new AtsBench().switch(atschk).stageOne()
-    expect(bench.translated(2n ** 48n - 1n)).toBe('ok ffffffffffff')
-    expect(bench.translated(2n ** 48n)).toBe('aborted')
+    expect(bench.translated(2n ** 52n - 1n)).toBe('ok fffffffffffff')
+    expect(bench.translated(2n ** 52n)).toBe('aborted')
     expect(bench.translated(2n ** 63n)).toBe('aborted')
     expect(bench.events()).toEqual([])
   })
@@ -100,8 +100,8 @@ describe('[SMMU 13.6.3 Split-stage ATS behavior and responses]', () => {
 
   it('reports an address beyond IAS as a fault of stage 1', () => {
     const bench = split()
-    expect(bench.translated(2n ** 48n)).toBe('F_ADDR_SIZE')
-    expect(bench.events()).toEqual([[0x0000000300000011n, 0x0000020800000000n, 2n ** 48n, 0n]])
+    expect(bench.translated(2n ** 52n)).toBe('F_ADDR_SIZE')
+    expect(bench.events()).toEqual([[0x0000000300000011n, 0x0000020800000000n, 2n ** 52n, 0n]])
   })
 
   it('is unprivileged data, whatever its PASID says, unless the STE overrides it', () => {
