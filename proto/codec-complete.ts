@@ -13,6 +13,7 @@ export const DEFAULTS: Readonly<Record<FieldKind, unknown>> = {
   string: '',
   bytes: EMPTY_BYTES,
   bool: false,
+  int32: 0,
   uint32: 0,
   fixed32: 0,
   uint64: 0n,

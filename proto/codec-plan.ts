@@ -13,6 +13,7 @@ export type FieldKind =
   | 'string'
   | 'bytes'
   | 'bool'
+  | 'int32'
   | 'uint32'
   | 'fixed32'
   | 'uint64'

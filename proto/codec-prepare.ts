@@ -44,6 +44,7 @@ const CHECKS: Readonly<Record<Exclude<FieldKind, 'message'>, Prepare>> = {
     if (typeof value !== 'boolean') throw notA(where, 'a boolean', value)
     return value
   },
+  int32: checkNumber(-(2 ** 31), 2 ** 31 - 1),
   uint32: checkNumber(0, 2 ** 32 - 1),
   fixed32: checkNumber(0, 2 ** 32 - 1),
   enum: checkNumber(-(2 ** 31), 2 ** 31 - 1),

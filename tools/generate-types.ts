@@ -33,6 +33,7 @@ const SCALARS: Readonly<Record<string, string>> = {
   TYPE_STRING: 'string',
   TYPE_BYTES: 'Uint8Array',
   TYPE_BOOL: 'boolean',
+  TYPE_INT32: 'number',
   TYPE_UINT32: 'number',
   TYPE_FIXED32: 'number',
   TYPE_UINT64: 'bigint',

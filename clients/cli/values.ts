@@ -12,6 +12,7 @@ export class UsageError extends Error {}
 export type Scalar = string | number | bigint | boolean | Uint8Array
 
 const RANGES: Readonly<Record<string, readonly [bigint, bigint]>> = {
+  int32: [-(2n ** 31n), 2n ** 31n - 1n],
   uint32: [0n, 2n ** 32n - 1n],
   fixed32: [0n, 2n ** 32n - 1n],
   uint64: [0n, 2n ** 64n - 1n],

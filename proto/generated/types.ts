@@ -1534,7 +1534,7 @@ export interface WalkStep {
   readonly structure: string
   /** 0 configuration, 1 or 2 a stage's tables. */
   readonly stage: number
-  /** Tables: the level as the manual counts it. */
+  /** Tables: the level as the manual counts it, which may be -1. */
   readonly level?: number
   /** Space of `address`. */
   readonly space: AddressSpace

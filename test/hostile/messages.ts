@@ -143,6 +143,8 @@ function randomValue(random: Random, field: FieldInfo, pool: Pool, depth: number
     case 'uint32':
     case 'fixed32':
       return randomNarrow(random, field.name, pool)
+    case 'int32':
+      return Number(BigInt.asIntN(32, wideNumber(random)))
     case 'sint64':
       return BigInt.asIntN(64, wideNumber(random))
     default:

@@ -62,6 +62,8 @@ function element(field: FieldInfo): fc.Arbitrary<unknown> {
       return fc.uint8Array({ maxLength: 20 })
     case 'bool':
       return fc.boolean()
+    case 'int32':
+      return fc.oneof(fc.constantFrom(0, -1, -(2 ** 31)), fc.integer())
     case 'uint32':
     case 'fixed32':
       return fc.oneof(fc.constantFrom(0, 127, 128, U32_MAX), fc.integer({ min: 0, max: U32_MAX }))

@@ -159,7 +159,7 @@ describe('a range of a TLBI', () => {
     const root = bench.stageOne(small)
     bench.set(small, root, 0n, 1, spelled(HIGH, 14, true) | 0xc41n)
     bench.dma(SID, 0n)
-    // Level 2 leaves it alone, level 1 does not; a 4 KiB granule does.
+    // Level 2 is another level, and 4 KiB another granule.
     bench.commands([0x0007_0000_0000_0012n, 0xa01n], [0x0007_0000_0000_0012n, 0x501n])
     expect(bench.outcome(SID, 0x8_0000_0000n).hit).toBe(1)
     bench.commands([0x0007_0000_0000_0012n, 0x8_0000_0901n])
