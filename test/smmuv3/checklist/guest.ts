@@ -279,6 +279,8 @@ export class Guest {
  */
 function identified(preset: PresetName, deny: IdBits, offer: IdBits): IdRegisters {
   const id: Record<string, number> = { ...idRegisters(preset) }
+  // OAS [2:0] is 48 bits, DS 7 and VAX [11:10] are 0, unless a test offers more.
+  if (preset === 'full') id.IDR5 = (id.IDR5 & ~0xc87) | 5
   for (const name of ['IDR0', 'IDR1', 'IDR3', 'IDR5'] as const) {
     id[name] = ((id[name] & ~(deny[name] ?? 0)) | (offer[name] ?? 0)) >>> 0
   }
