@@ -206,11 +206,11 @@ const SOURCES: Readonly<Record<string, string>> = {
 /** Every stream has a TLB, whose owner says when it has forgotten something. */
 function devicesOf(streams: StreamPort): DevicePort {
   return {
-    invalidateAtc: ({ tag, rid: sourceId, pasid, allPasids, lo, hi, sizeLg2 }: AtcInvalidation) => {
-      streams.invalidate({ tag, sourceId, pasid, allPasids, lo, hi, sizeLg2 })
+    invalidateAtc: ({ tag, rid, pasid, allPasids, lo, hi, sizeLg2 }: AtcInvalidation) => {
+      streams.invalidate({ tag, sourceId: rid >>> 0, pasid, allPasids, lo, hi, sizeLg2 })
       return false
     },
-    respondToPages: (rid, pasid, group, code) => streams.respondToPages(rid, pasid, group, code),
+    respondToPages: (rid, pasid, group, code) => streams.respondToPages(rid >>> 0, pasid, group, code),
     ended: (tag: number, outcome: Outcome) => streams.ended(tag, outcome),
   }
 }
