@@ -1,7 +1,7 @@
 /** A stream of a raw SMMUv3 that keeps translations of its own and asks for pages; the guest's driver beside it. */
 
 import { describe, expect, it } from 'vitest'
-import { AtsStatus, DmaOutcome, PageRequestResponse, RequestType } from '../../clients/node/index.js'
+import { AtsStatus, DmaOutcome, PageRequestResponse, RequestType, UnitType } from '../../clients/node/index.js'
 import { IOVA, rawWorld, SID } from './raw-world.js'
 import { type Attachment, SmmuDomain } from './smmu-domain.js'
 import { REG, SmmuGuest } from './smmu-guest.js'
@@ -200,5 +200,35 @@ describe('a page request', () => {
     const requests = [{ iova: 0n, access: READ, groupIndex: 1, last: true }]
     const { transactionIds } = await world.client.requestPages({ stream, requests })
     expect((await world.endOf(transactionIds[0])).pageResponse).toBe(PageRequestResponse.FAILURE)
+  })
+})
+
+describe('a unit without ATS', () => {
+  const ALWAYS = { iovas: [IOVA], access: READ }
+
+  it('of type SMMUv3 blocks what a stream with ATS sends, and tells it by records', async () => {
+    const guest = await SmmuGuest.start(world.client, world.ram, 'default')
+    await SmmuDomain.attach(guest, SID)
+    const stream = { unitId: guest.unitId, sourceId: SID }
+    expect([...(await world.client.requestTranslations({ stream, ...ALWAYS })).statuses]).toEqual([
+      AtsStatus.UNSUPPORTED_REQUEST,
+    ])
+    expect((await world.dma(guest, world.page, READ, { translated: true })).fault).toBe('F_TRANSL_FORBIDDEN')
+    expect((await guest.takeEvents()).map(([dw0]) => dw0 & 0xffn)).toEqual([0x05n, 0x07n])
+    const slot = await guest.issue([0x40n, 0x34n])
+    expect(await guest.recoverCommandQueue()).toBe(1)
+    expect(guest.isDone(slot)).toBe(true)
+  })
+
+  it('of type VT-d does so too, and neither takes page requests', async () => {
+    const { unitId } = await world.client.createUnit({ type: UnitType.VTD })
+    const stream = { unitId, sourceId: 8 }
+    expect([...(await world.client.requestTranslations({ stream, ...ALWAYS })).statuses]).toEqual([
+      AtsStatus.UNSUPPORTED_REQUEST,
+    ])
+    const requests = [{ iova: 0n, access: READ, groupIndex: 1, last: true }]
+    const no = await refusal(world.client.requestPages({ stream, requests }))
+    expect([no.errnoName, no.reason]).toEqual(['EINVAL', expect.stringContaining('ECAP.PRS')])
+    expect((await world.client.pollInvalidations({ stream })).invalidations).toEqual([])
   })
 })
