@@ -40,7 +40,7 @@ describe('the session in docs/raw-unit.md', () => {
     const daemon = await startDaemon({ inProcess: true })
     const { context } = await daemon.client.openContext({})
     const shown = session()
-    expect(shown.length).toBeGreaterThan(15)
+    expect(shown.length).toBeGreaterThan(14)
     for (const { words, lines } of shown) {
       const printed: string[] = []
       const io: Io = {
