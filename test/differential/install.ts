@@ -72,7 +72,11 @@ export function obtainQemu(say: (text: string) => void): Qemu {
   const known = unpacked(root)
   if (known !== undefined) return known
   say(`no QEMU ${FIRST_MAJOR} here; unpacking Debian's newest into ${root}`)
-  install(root, say)
+  try {
+    install(root, say)
+  } catch (error) {
+    throw error instanceof NoQemu ? error : new NoQemu(`it cannot be unpacked: ${(error as Error).message}`)
+  }
   const made = unpacked(root)
   if (made === undefined) throw new NoQemu(`what was unpacked into ${root} does not start`)
   return made

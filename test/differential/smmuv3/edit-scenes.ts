@@ -8,13 +8,18 @@ import { access, type Chapter, foresee, leavesOf, type Scene, type Target } from
 import type { Leaf, Stream } from './world.js'
 
 /** A leaf of some stream, to be edited. */
-function pickLeaf({ rng, world }: Scene, kinds: readonly Stream['kind'][]): (Target & { readonly leaf: Leaf }) | null {
+function pickLeaf(
+  { rng, world, session }: Scene,
+  kinds: readonly Stream['kind'][],
+): (Target & { readonly leaf: Leaf }) | null {
   const streams = world.streams.filter(({ kind }) => kinds.includes(kind))
   if (streams.length === 0) return null
   const stream = rng.pick(streams)
   const leaves = leavesOf(stream)
   if (leaves.length === 0) return null
   const { leaf } = rng.pick(leaves)
+  // Where nothing was mapped, a table may stand by now.
+  if (leaf.level < 3 && (session.ram.get(leaf.slot) & 3n) === 3n) return null
   return { stream, leaf, va: BigInt.asUintN(64, leaf.input + rng.pick(leaf.offsets)), isTagged: false }
 }
 

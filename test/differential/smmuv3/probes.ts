@@ -326,6 +326,7 @@ const CONFIGURATION: readonly Probe[] = [
     act: (stage) => {
       // CMD_TLBI_EL2_ALL, where IDR0.Hyp is 0.
       stage.queue?.runRefused([0x20n, 0n], () => stage.session.check(0x9c, 'CMDQ_CONS'))
+      stage.session.excuse('COMMAND_TAKEN')
       stage.write()
     },
     manual: 'stopped',
