@@ -25,15 +25,6 @@ const LAST_SCALE = 39
 /** TG of 16 KiB granules, whose only level 1 leaves are those of DS. */
 const TG_16K = 2
 
-/** Opcodes of commands by address, which may carry a range. */
-const BY_ADDRESS: ReadonlySet<number> = new Set([
-  OPCODE.TLBI_NH_VA,
-  OPCODE.TLBI_NH_VAA,
-  OPCODE.TLBI_EL2_VA,
-  OPCODE.TLBI_EL2_VAA,
-  OPCODE.TLBI_S2_IPA,
-])
-
 /** Opcodes of commands that name a stream, and so have SSec; in others the bit is reserved, and ignored. */
 const BY_STREAM: ReadonlySet<number> = new Set([
   OPCODE.PREFETCH_CONFIG,
@@ -46,7 +37,7 @@ const BY_STREAM: ReadonlySet<number> = new Set([
   OPCODE.STALL_TERM,
 ])
 
-/** Whether the queue answers a command with CERROR_ILL. [SMMU 4.1.3 Command opcodes] */
+/** Whether the queue answers a command with CERROR_ILL. [SMMU 4.1.3 Command errors] */
 export function isIllegal(command: Int32Array, features: Features): boolean {
   const opcode = Opcode.get(command, 0)
   // Secure streams are not this queue's. [SMMU 4.1.6 Common command fields]
@@ -93,7 +84,7 @@ export function isIllegal(command: Int32Array, features: Features): boolean {
 
 /** The one range code that says nothing: a granule, and no NUM, SCALE or TTL. [SMMU 4.4.1.1 Range-based] */
 function isReservedRange(command: Int32Array, features: Features): boolean {
-  if (!features.ril || !BY_ADDRESS.has(Opcode.get(command, 0))) return false
+  if (!features.ril) return false
   const tg = TG.get(command, 0)
   return tg !== 0 && NUM.get(command, 0) === 0 && scaleOf(command, features) === 0 && levelOf(command, features) === 0
 }

@@ -313,9 +313,10 @@ export class Configurations {
     return -1
   }
 
+  /** Records show no bits above the output size. [SMMU 7.3.4 F_STE_FETCH] */
   #failFetch(event: number, at: number): null {
     this.event = event
-    this.fetchAddress = at
+    this.fetchAddress = at % 2 ** this.#features.oasBits
     return null
   }
 }

@@ -103,8 +103,7 @@ function decode(cd: Int32Array, stream: StreamConfig, config: ContextConfig, fea
     config.high = half(cd, features, false, HIGH)
     if (config.high === null) return 'T1SZ, TG1 or TTB1 is out of range'
   }
-  // The VMID stands in the STE, so the tags are known only here.
-  return stream.event === 0 ? LEGAL : stream.why
+  return LEGAL
 }
 
 /** One half, or null where its size, granule or table is ILLEGAL. Both halves are checked for every transaction. */

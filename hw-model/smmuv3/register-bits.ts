@@ -55,7 +55,8 @@ export function keptBits(features: Features): ReadonlyMap<number, number> {
   }
   const { MemAttr, SH, LO } = IRQ_CFG2
   kept.set(OFFSET.GERROR_IRQ_CFG2, mask(MemAttr, SH)).set(OFFSET.EVENTQ_IRQ_CFG2, mask(MemAttr, SH))
-  kept.set(OFFSET.PRIQ_IRQ_CFG2, mask(MemAttr, SH, LO))
+  // LO is not about MSIs. [SMMU 6.3.1 SMMU_IDR0 MSI]
+  kept.set(OFFSET.PRIQ_IRQ_CFG2, features.msi ? mask(MemAttr, SH, LO) : mask(LO))
   return kept
 }
 

@@ -148,8 +148,8 @@ export class RegisterWrites {
       case OFFSET.PRIQ_IRQ_CFG0 + 4:
       case OFFSET.PRIQ_IRQ_CFG1:
       case OFFSET.PRIQ_IRQ_CFG2:
-        if (!this.#features.msi || IRQ_CTRL.PRIQ_IRQEN.get(words, OFFSET.IRQ_CTRL >>> 2) === 1) return
-        registers.set(at, value)
+        if (IRQ_CTRL.PRIQ_IRQEN.get(words, OFFSET.IRQ_CTRL >>> 2) === 1) return
+        if (this.#features.msi || at === OFFSET.PRIQ_IRQ_CFG2) registers.set(at, value)
         return
     }
   }

@@ -223,7 +223,7 @@ export const EVENTQ_CONS = layout('EVENTQ_CONS', 32, { RD: bits(19, 0), OVACKFLG
 /** MSI configuration: CFG0 is the address, CFG1 the data. [SMMU 6.3.21 SMMU_GERROR_IRQ_CFG0] */
 export const IRQ_CFG0 = layout('IRQ_CFG0', 64, { ADDR: address(55, 2) })
 
-/** Attributes of the MSI write; with LO the queue interrupts for last requests. [SMMU 6.3.102 SMMU_PRIQ_IRQ_CFG2] */
+/** Attributes of the MSI write; with LO the queue interrupts for last requests. [SMMU 6.3.36 SMMU_PRIQ_IRQ_CFG2] */
 export const IRQ_CFG2 = layout('IRQ_CFG2', 32, { MemAttr: bits(3, 0), SH: bits(5, 4), LO: bit(31) })
 
 /** CMDQ_CONS.ERR. [SMMU 7.1 Command queue errors] */

@@ -336,11 +336,11 @@ describe('registers of the PRI queue', () => {
     expect(bench.read(OFFSET.CR0ACK)).toBe(CR0.PRIQEN)
   })
 
-  it('have no MSI where IDR0.MSI is 0, and then no LO', () => {
+  it('have LO alone of what MSIs are set up by, where IDR0.MSI is 0', () => {
     bench = new PriBench({ id: { IDR0: PRESETS.full.IDR0 & ~(1 << 13) } })
     bench.write(OFFSET.IRQ_CTRL, 0)
     bench.write(OFFSET.PRIQ_IRQ_CFG2, -1)
-    expect(bench.read(OFFSET.PRIQ_IRQ_CFG2)).toBe(0)
+    expect(bench.read(OFFSET.PRIQ_IRQ_CFG2)).toBe(0x8000_0000)
   })
 
   it.each([

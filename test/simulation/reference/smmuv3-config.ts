@@ -259,8 +259,9 @@ function readRecord(job: Job, at: bigint, event: bigint): readonly bigint[] {
   })
 }
 
+/** FetchAddr has no bits above the output size. [SMMU 7.3.4 F_STE_FETCH] */
 const stopFetch = (event: bigint, job: Job, at: bigint): SmmuStop =>
-  new SmmuStop(event, [event | job.withSubstream, 0n, 0n, inPlace(at, 55, 3)])
+  new SmmuStop(event, [event | job.withSubstream, 0n, 0n, inPlace(at, job.features.oasBits - 1, 3)])
 
 const badSubstream = (job: Job, ssid: number): SmmuStop =>
   new SmmuStop(SMMU_EVENT.C_BAD_SUBSTREAMID, [
