@@ -137,3 +137,26 @@ describe('a range of one granule without a level', () => {
     expect(new Planted(pages(4), none).gone(...NH_VA(num(3n), BASE | tg(3n) | ttl(2n)))).toEqual(named(0, 1))
   })
 })
+
+describe('a range in a unit with DS [SMMU 6.3.6 SMMU_IDR5]', () => {
+  const DS: GuestOptions = { deny: { IDR5: 7 }, offer: { IDR5: 6 | (1 << 7) | (1 << 10) } }
+
+  it('has a SCALE of six bits, and 39 is the highest that counts', () => {
+    const page: Garden = { near: { va: BASE }, far: { va: 0x8000_0000_0000n - 0x1000n } }
+    const gone = (options: GuestOptions, n: bigint): string[] =>
+      new Planted(page, options).gone(...NH_VA(scale(n), BASE | tg(1n)))
+    expect(gone(DS, 32n)).toEqual(['near'])
+    expect(gone(DS, 35n)).toEqual(['near', 'far'])
+    expect(gone(DS, 63n)).toEqual(['near', 'far'])
+    // Without DS bit 25 is reserved: a scale of 32 is one of 0.
+    expect(gone({}, 33n)).toEqual(['near'])
+    expect(new Planted({ next: { va: BASE + 0x2000n } }).gone(...NH_VA(scale(33n), BASE | tg(1n)))).toEqual([])
+  })
+
+  it('of 16 KiB has a level 1', () => {
+    const g = new Planted({}, DS)
+    g.command(0x12n, BASE | tg(2n) | ttl(1n))
+    expect([g.get32(0x9c), g.get32(0x60)]).toEqual([1, 0])
+    expect(new Planted(pages(4, 14), DS).gone(...NH_VA(num(31n) | scale(31n), tg(2n) | ttl(1n)))).toEqual([])
+  })
+})
