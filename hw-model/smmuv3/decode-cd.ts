@@ -9,11 +9,11 @@ import { SPACE } from './stream-world.js'
 import { alignedRoot, GRANULE_LG2, GRANULE1_LG2, isGranule, largestSz, rootAddress, rootBits } from './table-sizes.js'
 
 const { V, T0SZ, TG0, EPD0, ENDI, T1SZ, TG1, EPD1, IPS, AFFD, WXN, TBI0, TBI1, PAN, AA64, HD, HA, S, R, A } = CD
-const { ASET, ASID, HAD0, TTB0, HAD1, TTB1, DS } = CD
+const { ASET, ASID, HAD0, TTB0, HAD1, TTB1, DS, EPAN, E0PD0, E0PD1 } = CD
 
 /** The fields of each half. */
-const LOW = { TSZ: T0SZ, TG: TG0, granules: GRANULE_LG2, HAD: HAD0, TTB: TTB0 } as const
-const HIGH = { TSZ: T1SZ, TG: TG1, granules: GRANULE1_LG2, HAD: HAD1, TTB: TTB1 } as const
+const LOW = { TSZ: T0SZ, TG: TG0, granules: GRANULE_LG2, HAD: HAD0, TTB: TTB0, E0PD: E0PD0 } as const
+const HIGH = { TSZ: T1SZ, TG: TG1, granules: GRANULE1_LG2, HAD: HAD1, TTB: TTB1, E0PD: E0PD1 } as const
 
 /** No reason. */
 const LEGAL = ''
@@ -27,6 +27,8 @@ export interface HalfConfig {
   readonly granuleLg2: number
   /** Bits of an address in this half. */
   readonly inputBits: number
+  /** E0PD: unprivileged accesses find nothing here, whatever the tables say. */
+  readonly keepsUserOut: boolean
 }
 
 /** A decoded CD. */
@@ -131,10 +133,12 @@ function half(cd: Int32Array, features: Features, isHyp: boolean, fields: typeof
       flat: features.had && fields.HAD.get(cd, 0) === 1,
       wxn: WXN.get(cd, 0) === 1,
       pan: PAN.get(cd, 0) === 1,
+      epan: features.epan && EPAN.get(cd, 0) === 1,
     }),
     table: alignedRoot(root, inputBits - (granuleLg2 + stride * top), outputBits),
     top,
     granuleLg2,
     inputBits,
+    keepsUserOut: features.e0pd && !isHyp && fields.E0PD.get(cd, 0) === 1,
   }
 }

@@ -156,6 +156,8 @@ export interface StageOneRules extends TableRules {
   readonly flat: boolean
   readonly wxn: boolean
   readonly pan: boolean
+  /** PAN looks at unprivileged execution too (EPAN). */
+  readonly epan: boolean
 }
 
 /** Stage 1 of the StreamWorlds with two privileges, NS-EL1 and NS-EL2-E2H. [Arm D8.4 Memory access control] */
@@ -163,12 +165,14 @@ export class StageOneFormat extends Vmsa {
   readonly #flat: boolean
   readonly #wxn: boolean
   readonly #pan: boolean
+  readonly #epan: boolean
 
   constructor(rules: StageOneRules) {
     super(rules)
     this.#flat = rules.flat
     this.#wxn = rules.wxn
     this.#pan = rules.pan
+    this.#epan = rules.epan
   }
 
   narrow(rights: number, lo: number, hi: number, level: number): number {
@@ -185,7 +189,8 @@ export class StageOneFormat extends Vmsa {
     const userExecutes = !userNever && !(this.#wxn && userData === 3)
     // What unprivileged code can write, privileged code never executes.
     const privilegedExecutes = !privilegedNever && userData !== 3 && !(this.#wxn && writable)
-    if (this.#pan && forUser) privilegedData = 0
+    // WXN takes no execution away here. [Arm D8.4 Memory access control]
+    if (this.#pan && (forUser || (this.#epan && !userNever))) privilegedData = 0
     const user = userData | (userExecutes ? RIGHT.EXECUTE : 0)
     const privileged = privilegedData | (privilegedExecutes ? RIGHT.EXECUTE : 0)
     const rest = ((lo & (1 << 11)) !== 0 ? RIGHT.NOT_GLOBAL : 0) | (writable && readOnly ? RIGHT.CLEAN : 0)

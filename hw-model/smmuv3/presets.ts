@@ -65,6 +65,12 @@ const FULL: IdRegisters = {
     STALL_MODEL: STALL_MODEL.BOTH,
   }),
   IDR1: altered(IDR1, DEFAULT.IDR1, { PRIQS: 19 }),
+  IDR3: altered(IDR3, DEFAULT.IDR3, {
+    STT: 1,
+    E0PD: 1,
+    PTWNNC: 1,
+    EPAN: 1,
+  }),
   IDR5: altered(IDR5, DEFAULT.IDR5, {
     OAS: 6,
     DS: 1,
@@ -130,7 +136,7 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
     { SIDSIZE: 32, SSIDSIZE: 20, PRIQS: 19, EVENTQS: 19, CMDQS: 19, ATTR_PERMS_OVR: 1, ATTR_TYPES_OVR: 1 },
   ],
   ['IDR2', IDR2, {}],
-  ['IDR3', IDR3, { HAD: 1, XNX: 1, PPS: 1, FWB: 1, RIL: 1, BBML: 2 }],
+  ['IDR3', IDR3, { HAD: 1, XNX: 1, PPS: 1, FWB: 1, STT: 1, RIL: 1, BBML: 2, E0PD: 1, PTWNNC: 1, EPAN: 1 }],
   ['IDR5', IDR5, { OAS: 6, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1, DS: 1, VAX: 1, STALL_MAX: 0xffff }],
   ['AIDR', AIDR, { ArchMinorRev: 4 }],
 ]
@@ -186,6 +192,9 @@ function checkTogether(id: IdRegisters): void {
   }
   if (stages < 2 && IDR0.Hyp.get(words, 0) === 1) throw new RangeError('IDR0.Hyp goes with S1P = 1 and S2P = 1')
   if (IDR0.S2P.get(words, 0) === 0 && IDR0.VMW.get(words, 0) === 1) throw new RangeError('IDR0.VMW goes with S2P = 1')
+  if (IDR0.S2P.get(words, 0) === 0 && IDR3.PTWNNC.get(words, 2) === 1) {
+    throw new RangeError('IDR3.PTWNNC goes with S2P = 1')
+  }
   checkAts(words)
 }
 

@@ -68,7 +68,8 @@ export class StageOne {
     const half = isHigh ? context.high : context.low
     this.hit = 0
     this.walked = 0
-    if (half === null) return this.#fault(EVENT.F_TRANSLATION)
+    // Where unprivileged accesses are kept out, no cache is asked either. [SMMU 5.4 E0PD0] [Arm D8.2.4]
+    if (half === null || (half.keepsUserOut && need.shift === 0)) return this.#fault(EVENT.F_TRANSLATION)
     const hi = effectiveHigh(vaHi, isHigh, isHigh ? context.tbi1 : context.tbi0)
     if (!isInRange(lo, hi, half.inputBits, isHigh)) return this.#fault(EVENT.F_TRANSLATION)
     const tlb = this.#tlb

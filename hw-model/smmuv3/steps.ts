@@ -116,7 +116,7 @@ export function l1cdStep(at: number, guest: number | undefined, words: Int32Arra
 
 const CD_COMMON = ['V', 'ENDI', 'IPS', 'AFFD', 'WXN', 'AA64', 'HD', 'HA', 'S', 'R', 'A', 'DS'] as const
 /** What NS-EL2 has not. */
-const CD_EL1 = ['PAN', 'ASET', 'ASID', 'EPD0', 'EPD1'] as const
+const CD_EL1 = ['PAN', 'EPAN', 'ASET', 'ASID', 'EPD0', 'EPD1', 'E0PD0', 'E0PD1'] as const
 const CD_REST = ['MAIR0', 'MAIR1'] as const
 const halfFields = (n: 0 | 1): string[] => [
   ...[`T${n}SZ`, `TG${n}`, `IR${n}`, `OR${n}`, `SH${n}`, `TBI${n}`, `HAD${n}`, `TTB${n}`],

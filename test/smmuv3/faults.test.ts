@@ -340,7 +340,7 @@ describe('ID registers', () => {
     ['PRI', { IDR0: 0x10000 }],
     ['STALL_MODEL', { IDR0: 0x3000000 }],
     ['OAS', { IDR5: 0x77 }],
-    ['STT', { IDR3: 0x1614 }],
+    ['THE', { IDR3: 0x201414 }],
     ['ECMDQ', { IDR1: 0x80000000 | 0 }],
     ['granule', { IDR5: 5 }],
   ])('refuse an override that the model does not do: %s', (field, override) => {

@@ -274,7 +274,7 @@ export class Guest {
 
 /**
  * The ID registers of a preset without what is denied and with what is offered, and without what then makes no sense:
- * EL2 needs both stages, wildcards of VMIDs stage 2, records of ATS and PRI need ATS, which a unit that always stalls has not; without stalls there
+ * EL2 needs both stages, wildcards of VMIDs and PTWNNC stage 2, records of ATS and PRI need ATS, which a unit that always stalls has not; without stalls there
  * is no number of them.
  */
 function identified(preset: PresetName, deny: IdBits, offer: IdBits): IdRegisters {
@@ -286,7 +286,10 @@ function identified(preset: PresetName, deny: IdBits, offer: IdBits): IdRegister
   }
   const stalls = (id.IDR0 >>> 24) & 3
   if ((id.IDR0 & 3) !== 3) id.IDR0 &= ~(1 << 9)
-  if ((id.IDR0 & 1) === 0) id.IDR0 &= ~(1 << 17)
+  if ((id.IDR0 & 1) === 0) {
+    id.IDR0 &= ~(1 << 17)
+    id.IDR3 &= ~(1 << 14)
+  }
   if (stalls === 2) id.IDR0 &= ~(1 << 10)
   if ((id.IDR0 & (1 << 10)) === 0) id.IDR0 &= ~((1 << 11) | (1 << 16) | (1 << 23))
   if ((id.IDR0 & (1 << 16)) === 0) id.IDR1 &= ~(0x1f << 11)
