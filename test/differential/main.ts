@@ -23,7 +23,7 @@ async function main(): Promise<number> {
     say((error as Error).message)
     return EXIT.USAGE
   }
-  const { arch, cases, seed, only } = asked
+  const { arch, cases, seed, only, json } = asked
   try {
     const qemu = obtainQemu(say)
     say(`${qemu.version}, from ${qemu.place}`)
@@ -49,6 +49,7 @@ async function main(): Promise<number> {
       },
     )
     const report = tally.report(arch, seed, qemu.version, Math.round((performance.now() - began) / 100) / 10)
+    if (!json) say(tally.summary())
     process.stdout.write(`${JSON.stringify(report)}\n`)
     const { disagreed, missing, wrong } = report
     return disagreed + missing.length + wrong.length === 0 ? EXIT.OK : EXIT.DISAGREED

@@ -92,6 +92,18 @@ export class Tally {
     return found
   }
 
+  /** For people. */
+  summary(): string {
+    const percent = (count: number): string => `${((100 * count) / Math.max(1, this.cases)).toFixed(2)} %`
+    const list = (counts: Readonly<Record<string, number>>): string =>
+      Object.entries(counts)
+        .map(([name, count]) => `  ${name.padEnd(20)} ${percent(count)}`)
+        .join('\n')
+    const { cases, agreed, excused, disagreed, withheld } = this
+    const head = `${cases} cases: ${agreed} agreed, ${excused} excused, ${disagreed} disagreed; ${withheld} not made`
+    return `${head}\n${list(this.mix)}\nexcused by\n${list(this.excusedBy)}`
+  }
+
   report(arch: string, seed: number, qemu: string, seconds: number): Report {
     const { cases, agreed, excused, disagreed, mix, excusedBy, gone, wrong, withheld, crashes } = this
     const counts = { cases, agreed, excused, disagreed, mix, excusedBy }

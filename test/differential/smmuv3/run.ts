@@ -103,11 +103,11 @@ export async function runSmmuV3(qemu: Qemu, plan: Plan, listener: Listener): Pro
       const reference = references[isTwoLevelEpoch(number) ? 1 : 0]
       const { id, bars } = await reference.machine()
       const epoch = makeEpoch(ram, id, bars, plan.seed, number, plan.only !== null)
-      if (before !== null) await settle(before, isOn, tally, listener)
+      if (before !== null) await settle(before, plan.only, isOn, tally, listener)
       listener.progress(tally)
       before = { number, epoch, reference, ...(await reference.start(epoch)) }
     }
-    if (before !== null) await settle(before, isOn, tally, listener)
+    if (before !== null) await settle(before, plan.only, isOn, tally, listener)
   } finally {
     for (const reference of references) await reference.drop()
   }
@@ -145,6 +145,7 @@ async function probeAll(
 
 async function settle(
   { number, epoch, reference, answers }: UnderWay,
+  only: number | null,
   isOn: (name: SmmuQuirk) => boolean,
   tally: Tally,
   listener: Listener,
@@ -163,6 +164,7 @@ async function settle(
   const endings = endingsOf(epoch, replies, files.newLog(), new Int32Array(files.ram.buffer))
   tally.withheld += epoch.withheld
   epoch.cases.forEach((own, i) => {
+    if (only !== null && only !== number * EPOCH_CASES + i) return
     const verdict = judge(own, endings[i], replies, isOn)
     const { excuses, differences } = verdict
     tally.count({ ends: nameOf(endings[i]), change: own.change, excuses, hasDifferences: differences.length > 0 })
