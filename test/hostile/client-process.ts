@@ -21,8 +21,19 @@ const map = { ioasId, flags: 7, region: { regionId, offset: 0n }, length: 0x1000
 await inside.ioasMap(map)
 const { deviceId } = await inside.bindDevice({ deviceName })
 await inside.attachRid({ deviceId, ptId: ioasId })
-await inside.createUnit({ type: 1 })
-console.log(JSON.stringify({ context, deviceId }))
+// A raw unit holds an access: STE 1 with one CD, whose S says stall, and whose table is empty.
+const ram = await inside.createMemoryRegion({ anonymous: { bytes: 0x10000n }, busAddress: 0x80000000n })
+const store = (offset, ...words) => {
+  const data = new Uint8Array(BigUint64Array.from(words).buffer)
+  return inside.writeMemory({ patches: [{ regionId: ram.regionId, offset, data }] })
+}
+await store(0x40n, 0x8000100bn, 0xd6n)
+await store(0x1000n, 0x1f205c0003510n, 0x80002000n)
+const { unitId } = await inside.createUnit({ type: 1, preset: 'full' })
+const writes = [[0x80, 8, 0x80000000n], [0x88, 4, 1n], [0xa0, 8, 0x80003005n], [0x20, 4, 5n]]
+await inside.writeUnitRegisters({ unitId, writes: writes.map(([offset, width, value]) => ({ offset, width, value })) })
+const { transactionIds } = await inside.translateUnit({ unitId, sourceIds: [1], iovas: [0n], access: 1 })
+console.log(JSON.stringify({ context, deviceId, pending: Number(transactionIds[0]) }))
 // A connection whose other end is gone must not end the process before it is killed.
 setInterval(() => {}, 1000)
 `
@@ -32,6 +43,8 @@ export interface ClientProcess {
   /** Its context's token. */
   readonly context: string
   readonly deviceId: number
+  /** An access that its raw unit holds. */
+  readonly pending: number
   /** Ends it without warning, as `kill -9` does. */
   kill(): Promise<void>
 }
@@ -60,7 +73,7 @@ export async function startClientProcess(options: ClientProcessOptions): Promise
   })
   const line = await Promise.race([firstLine(child), ended])
   if (line === undefined) throw new Error('the client process ended before it told its token')
-  const told = JSON.parse(line) as { context: string; deviceId: number }
+  const told = JSON.parse(line) as Omit<ClientProcess, 'kill'>
   return {
     ...told,
     kill: async () => {

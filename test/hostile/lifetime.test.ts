@@ -88,7 +88,9 @@ describe.each(DEVICES)('a client process with %s that is killed', (deviceName) =
     await victim.kill()
     await daemon.client.advanceClock({ advanceMs: 10n ** 9n })
     const heir = daemon.connect()
-    const { deviceId, context } = victim
+    const { deviceId, context, pending } = victim
+    const { results } = await heir.awaitDma({ context, transactionIds: [BigInt(pending)] })
+    expect(results[0].outcome).toBe(5)
     const { outcomes } = await heir.translate({ context, deviceId, access: 1, iovas: [0x4000_0000n] })
     expect([...outcomes]).toEqual([1])
     await heir.closeContext({ context })
