@@ -166,8 +166,10 @@ export class Invalidator {
     const vmid = isEl1 ? this.#vmid(regime.vmid) : 0n
     const asid = BigInt(context.asid) << 48n
     const by = this.#rng.int(5)
-    if (by < 2 && this.#byAddress((isEl1 ? OP.TLBI_NH_VA : OP.TLBI_EL2_VA) | vmid | asid, va, region, shape.granule))
-      return
+    // What is kept of a table is an ASID's own, even above global leaves: then every ASID is to be named.
+    const isOwn = !(isGlobal && region.isTable)
+    const byVa = (isEl1 ? OP.TLBI_NH_VA : OP.TLBI_EL2_VA) | vmid | asid
+    if (by < 2 && isOwn && this.#byAddress(byVa, va, region, shape.granule)) return
     if (by === 2 && this.#byAddress((isEl1 ? OP.TLBI_NH_VAA : OP.TLBI_EL2_VAA) | vmid, va, region, shape.granule))
       return
     if (by === 3 || isGlobal || regime.world === 'EL2')
