@@ -77,8 +77,12 @@ describe('unlike QEMU, a command', () => {
   })
 
   it('for an address drops every entry that holds it, of whatever level', () => {
-    const garden = { page: { va: 0x4000_0000n }, block: { va: 0x4000_1000n, level: 2 }, other: { va: 0x4020_0000n } }
-    expect(new Planted(garden).gone((7n << 48n) | (5n << 32n) | 0x12n, 0x4000_0001n)).toEqual(['page', 'block'])
+    const garden = {
+      page: { va: 0x4000_0000n },
+      'global block': { va: 0x4000_1000n, level: 2, asid: 8n, leaf: GLOBAL },
+      other: { va: 0x4020_0000n },
+    }
+    expect(new Planted(garden).gone((7n << 48n) | (5n << 32n) | 0x12n, 0x4000_0001n)).toEqual(['page', 'global block'])
   })
 })
 

@@ -34,6 +34,8 @@ function identity(g: Guest, granule: number): Tables {
 export class Planted extends Guest {
   readonly #plants: [name: string, sid: number, va: bigint][] = []
   readonly #leaves: bigint[] = []
+  /** Tables by tag: who shares a tag shares them, as the manual asks. [SMMU 3.17 TLB tagging] */
+  readonly #stage1 = new Map<string, Tables>()
   readonly #stage2 = new Map<string, Tables>()
 
   constructor(garden: Garden, options: GuestOptions = {}, cr2 = 0b10) {
@@ -72,7 +74,14 @@ export class Planted extends Guest {
       this.storeSte(sid, 0b1101n, 0n, this.#ste2(vmid, granule), two.root)
       return
     }
-    const one = new Tables(this, { granule, bits: 48, start: granule === 16 ? 1 : 0 })
+    const tag = [
+      strw,
+      strw === 0n && (this.get32(0) & 1) === 1 ? vmid : 0n,
+      strw === 2n && (this.get32(0x2c) & 1) === 0 ? 0n : asid,
+    ].join(' ')
+    const one = this.#stage1.get(tag) ?? new Tables(this, { granule, bits: 48, start: granule === 16 ? 1 : 0 })
+    if (one.shape.granule !== granule) throw new Error(`${name}: one tag has one granule`)
+    this.#stage1.set(tag, one)
     const bits = plant.leaf ?? PAGE
     const leaf = this.#floor(target, level, granule) | (level === 3 ? bits : bits & ~2n)
     this.#leaves.push(one.set(va, level, leaf))
