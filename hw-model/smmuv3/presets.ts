@@ -5,6 +5,7 @@
 
 import { type FieldSpec, type Layout, type LayoutInfo, pack } from '../bits/layout.js'
 import { type IdRegisters, STALL_MODEL } from './features.js'
+import { ARM_FVP, GEM5, MMU_600, QEMU } from './parts.js'
 import { AIDR, IDR0, IDR1, IDR2, IDR3, IDR5 } from './registers.js'
 
 /** ID registers that replace a preset's; raw 32-bit values. */
@@ -80,24 +81,15 @@ const FULL: IdRegisters = {
   AIDR: word(AIDR, { ArchMinorRev: 2 }),
 }
 
-/** QEMU's unit, as a Linux guest finds it. */
-const QEMU: IdRegisters = {
-  IDR0: 0xd44101b,
-  IDR1: 0x2730010,
-  IDR2: 0,
-  IDR3: 0x1414,
-  IDR4: 0,
-  IDR5: 0x74,
-  IIDR: 0,
-  AIDR: 1,
-}
-
-/** Presets by name. */
-export const PRESETS: Readonly<Record<'default' | 'full' | 'qemu', IdRegisters>> = {
+/** Presets by name: what the platform uses, everything, and units that exist. */
+export const PRESETS = {
   default: DEFAULT,
   full: FULL,
   qemu: QEMU,
-}
+  gem5: GEM5,
+  'mmu-600': MMU_600,
+  'arm-fvp': ARM_FVP,
+} as const satisfies Readonly<Record<string, IdRegisters>>
 
 /** Name of a preset. */
 export type PresetName = keyof typeof PRESETS

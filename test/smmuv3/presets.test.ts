@@ -6,6 +6,21 @@ describe('ID registers', () => {
     expect(idRegisters(name)).toEqual(PRESETS[name])
   })
 
+  it('of Arm’s FVP are those of its scripts, without AArch32, BTM and ATOS, and with little-endian tables alone', () => {
+    const [AARCH32, BTM, ATOS, LITTLE_ENDIAN] = [1 << 2, 1 << 5, 1 << 15, 2 << 21]
+    expect(PRESETS['arm-fvp']).toMatchObject({
+      IDR0: (0x080f_f6bf & ~(AARCH32 | BTM | ATOS)) | LITTLE_ENDIAN,
+      IDR1: 0x0ce7_3d20,
+      IDR3: 0x1714,
+      IDR5: 0xffff_0475,
+      AIDR: 2,
+    })
+  })
+
+  it('of gem5 are its defaults without AArch32', () => {
+    expect(PRESETS.gem5).toMatchObject({ IDR0: 0x094c_100f & ~(1 << 2), IDR1: 0x00e0_0000, IDR5: 0x55, AIDR: 0 })
+  })
+
   it('of units that do not keep what their version makes mandatory are accepted', () => {
     // QEMU with stage 1 alone: SMMUv3.1, and no XNX.
     const stageOne = { IDR0: 0xd44101a, IDR1: 0x2730010, IDR3: 0x1404, IDR5: 0x74, AIDR: 1 }
