@@ -6,6 +6,9 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 
+/** An exchange that takes longer has hung; the longest of ours take less than a second on an idle machine. */
+const PATIENCE_MS = 120_000
+
 /** QEMU ended by itself, such as on an assertion of its own. */
 export class QemuDied extends Error {}
 
@@ -50,9 +53,19 @@ export class Qtest {
     if (this.#resolve !== null) throw new Error('an exchange is under way')
     if (requests.length === 0) return Promise.resolve([])
     return new Promise((resolve, reject) => {
+      const watchdog = setTimeout(() => {
+        this.#child.kill('SIGKILL')
+        this.#die(`no answer for ${PATIENCE_MS / 1000} s`)
+      }, PATIENCE_MS)
       this.#wanted = requests.length
-      this.#resolve = resolve
-      this.#reject = reject
+      this.#resolve = (answers) => {
+        clearTimeout(watchdog)
+        resolve(answers)
+      }
+      this.#reject = (error) => {
+        clearTimeout(watchdog)
+        reject(error)
+      }
       this.#child.stdin.write(`${requests.join('\n')}\n`)
     })
   }

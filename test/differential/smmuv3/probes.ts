@@ -292,6 +292,13 @@ const CONFIGURATION: readonly Probe[] = [
     manual: of8(0x09, 0n, 0n, BigInt(PLACE.END + 0x1000)),
   },
   {
+    quirk: 'FETCH_TOP',
+    isTwoLevel: true,
+    set: (stage) => stage.ram.set(PLACE.STREAMS, l1stdWord(2 ** 45 + PLACE.END, 6)),
+    act: write,
+    manual: of8(0x03, 0n, 0n, BigInt(PLACE.END + 64 * 8)),
+  },
+  {
     quirk: 'SPAN',
     isTwoLevel: true,
     set: (stage) => {

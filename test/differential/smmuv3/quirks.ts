@@ -79,6 +79,12 @@ export const SMMU_QUIRKS = {
     manual: '[SMMU 7.3.10 F_CD_FETCH]',
     hides: { 4: -1, 5: -1, 6: -1, 7: -1 },
   },
+  FETCH_TOP: {
+    does: 'FetchAddr of F_STE_FETCH has bits above OAS',
+    manual: '[SMMU 7.3.4 F_STE_FETCH]',
+    // Bits of FetchAddr from 44 on, which is the OAS of this part.
+    hides: { 7: -0x1000 },
+  },
   TABLE_FAULT: {
     does: 'what stage 2 says of a table of stage 1 counts as a fault of stage 1, and names the table, not the entry',
     manual: '[SMMU 7.3.13 F_TRANSLATION]',

@@ -117,6 +117,7 @@ export class Survey {
       at = aligned + sid * 64
     }
     if (this.has(at)) return at
+    if (at >= OAS) this.quirk('FETCH_TOP')
     this.end('F_STE_FETCH')
     return -1
   }
