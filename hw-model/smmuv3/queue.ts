@@ -1,8 +1,7 @@
 /** Index arithmetic of the circular queues: 2^n slots, the bit above the index tells full from empty. [SMMU 3.5.1] */
 
-import { addressBits } from './features.js'
 import type { RegisterFile } from './register-file.js'
-import { IDR5, OFFSET, QUEUE_BASE } from './registers.js'
+import { QUEUE_BASE } from './registers.js'
 
 /** The index and wrap bit fields of PROD and CONS are 20 bits. */
 const INDEX_BITS = 0xfffff
@@ -13,8 +12,6 @@ export class QueueShape {
   readonly #base: number
   readonly #entryBytes: number
   readonly #limitLg2: number
-  /** First address beyond the output size. */
-  readonly #beyond: number
 
   /**
    * @param base offset of the BASE register
@@ -26,7 +23,6 @@ export class QueueShape {
     this.#base = base >>> 2
     this.#entryBytes = entryBytes
     this.#limitLg2 = limitLg2
-    this.#beyond = 2 ** addressBits(IDR5.OAS.get(registers.words, OFFSET.IDR5 >>> 2))
   }
 
   /** log2 of the slots. */
@@ -35,12 +31,12 @@ export class QueueShape {
   }
 
   /**
-   * Address of the slot that an index names. The base is aligned to the queue's size, at least 32 bytes, and truncated
-   * to OAS. [SMMU 3.4.3 Address sizes of SMMU-originated accesses]
+   * Address of the slot that an index names. The base is aligned to the queue's size, at least 32 bytes; the register
+   * has no bits above OAS. [SMMU 6.3.26 SMMU_CMDQ_BASE]
    */
   slotAddress(index: number): number {
     const size = 2 ** this.sizeLg2
-    const base = QUEUE_BASE.ADDR.get(this.#registers.words, this.#base) % this.#beyond
+    const base = QUEUE_BASE.ADDR.get(this.#registers.words, this.#base)
     return base - (base % Math.max(32, size * this.#entryBytes)) + (index & (size - 1)) * this.#entryBytes
   }
 

@@ -1,14 +1,19 @@
-/** Which bits of the registers there are: those that are reserved read as zero. [SMMU 6.2 Register overview] */
+/** Which bits of the registers there are, and what guards them. Those that are reserved read as zero. [SMMU 6.2 Register overview] */
 
 import { pack } from '../bits/layout.js'
 import type { Features } from './features.js'
 import type { RegisterFile } from './register-file.js'
 import {
   CMDQ_CONS,
+  CR0,
+  CR2,
+  EVENTQ_CONS,
+  EVENTQ_PROD,
   ID_REGS,
   IIDR,
   IRQ_CFG0,
   IRQ_CFG2,
+  IRQ_CTRL,
   OFFSET,
   QUEUE_BASE,
   STRTAB_BASE,
@@ -34,30 +39,97 @@ function maskOf(word: number, fields: readonly Bits[]): number {
   return bits
 }
 
+/** A word that keeps what software writes into it. */
+export interface StoredWord {
+  /** Which bits it has. */
+  readonly bits: number
+  /** Where its guard stands, and the guard's bit: the word changes only while that is 0. No bit guards nothing. */
+  readonly guardAt: number
+  readonly guardBit: number
+}
+
+type Guard = Pick<StoredWord, 'guardAt' | 'guardBit'>
+
+const by = (offset: number, field: Bits): Guard => ({ guardAt: offset, guardBit: mask(field) })
+const UNGUARDED: Guard = { guardAt: OFFSET.CR0, guardBit: 0 }
+const SMMUEN = by(OFFSET.CR0, CR0.SMMUEN)
+
+/** Where the registers of a queue that the unit writes stand. */
+interface OutputQueue {
+  readonly base: number
+  readonly prod: number
+  readonly cons: number
+  readonly guard: Guard
+}
+
+const EVENT_QUEUE: OutputQueue = {
+  base: OFFSET.EVENTQ_BASE,
+  prod: OFFSET.EVENTQ_PROD,
+  cons: OFFSET.EVENTQ_CONS,
+  guard: by(OFFSET.CR0, CR0.EVENTQEN),
+}
+/** Its guard is what PRIQEN says itself, whatever SMMUEN does. [SMMU 6.3.9.5 PRIQEN] */
+const PRI_QUEUE: OutputQueue = {
+  base: OFFSET.PRIQ_BASE,
+  prod: OFFSET.PRIQ_PROD,
+  cons: OFFSET.PRIQ_CONS,
+  guard: by(OFFSET.CR0, CR0.PRIQEN),
+}
+
+/** Where the first of the MSI registers of a source stands, and what switches the source on. */
+const MSI_SOURCES: readonly (readonly [cfg0: number, guard: Guard])[] = [
+  [OFFSET.GERROR_IRQ_CFG0, by(OFFSET.IRQ_CTRL, IRQ_CTRL.GERROR_IRQEN)],
+  [OFFSET.EVENTQ_IRQ_CFG0, by(OFFSET.IRQ_CTRL, IRQ_CTRL.EVENTQ_IRQEN)],
+  [OFFSET.PRIQ_IRQ_CFG0, by(OFFSET.IRQ_CTRL, IRQ_CTRL.PRIQ_IRQEN)],
+]
+/** CFG1 and CFG2 stand this far behind CFG0. */
+const CFG1 = 8
+const CFG2 = 12
+
 /**
- * What a write leaves of each word of the registers for tables, queues and interrupts, by offset. An address has no
- * bits above the output size. [SMMU 6.3.24 SMMU_STRTAB_BASE] [SMMU 6.3.21 SMMU_GERROR_IRQ_CFG0]
+ * The words that keep what is written, by offset: those of tables, queues and interrupts. An address has no bits above
+ * the output size. [SMMU 6.2 Register overview] [SMMU 6.3.24 SMMU_STRTAB_BASE] [SMMU 6.3.21 SMMU_GERROR_IRQ_CFG0]
  */
-export function keptBits(features: Features): ReadonlyMap<number, number> {
-  const kept = new Map<number, number>()
-  const physical = ({ high, low }: Bits): Bits => ({ high: Math.min(high, features.oasBits - 1), low })
-  const wide = (offset: number, ...fields: readonly Bits[]): void => {
-    kept.set(offset, maskOf(0, fields)).set(offset + 4, maskOf(1, fields))
+export function storedWords(features: Features): ReadonlyMap<number, StoredWord> {
+  const { twoLevelStreams, hyp, atsRecordsErrors, msi, pri, oasBits } = features
+  const stored = new Map<number, StoredWord>()
+  const physical = ({ high, low }: Bits): Bits => ({ high: Math.min(high, oasBits - 1), low })
+  const word = (offset: number, guard: Guard, ...fields: readonly Bits[]): void => {
+    stored.set(offset, { bits: maskOf(0, fields), ...guard })
   }
+  const wide = (offset: number, guard: Guard, ...fields: readonly Bits[]): void => {
+    word(offset, guard, ...fields)
+    stored.set(offset + 4, { bits: maskOf(1, fields), ...guard })
+  }
+  const queueBase = (offset: number, guard: Guard): void =>
+    wide(offset, guard, QUEUE_BASE.LOG2SIZE, physical(QUEUE_BASE.ADDR), QUEUE_BASE.RA)
+
+  // PTM is reserved where nothing is broadcast: IDR0.BTM is 0.
+  word(OFFSET.CR2, SMMUEN, CR2.RECINVSID, ...(hyp ? [CR2.E2H] : []), ...(atsRecordsErrors ? [CR2.REC_CFG_ATS] : []))
+  wide(OFFSET.STRTAB_BASE, SMMUEN, physical(STRTAB_BASE.ADDR), STRTAB_BASE.RA)
   const { LOG2SIZE, SPLIT, FMT } = STRTAB_BASE_CFG
-  wide(OFFSET.STRTAB_BASE, physical(STRTAB_BASE.ADDR), STRTAB_BASE.RA)
-  kept.set(OFFSET.STRTAB_BASE_CFG, features.twoLevelStreams ? mask(LOG2SIZE, SPLIT, FMT) : mask(LOG2SIZE))
-  for (const offset of [OFFSET.CMDQ_BASE, OFFSET.EVENTQ_BASE, OFFSET.PRIQ_BASE]) {
-    wide(offset, QUEUE_BASE.LOG2SIZE, physical(QUEUE_BASE.ADDR), QUEUE_BASE.RA)
+  word(OFFSET.STRTAB_BASE_CFG, SMMUEN, LOG2SIZE, ...(twoLevelStreams ? [SPLIT, FMT] : []))
+
+  queueBase(OFFSET.CMDQ_BASE, by(OFFSET.CR0, CR0.CMDQEN))
+  word(OFFSET.CMDQ_PROD, UNGUARDED, CMDQ_CONS.RD)
+  word(OFFSET.CMDQ_CONS, by(OFFSET.CR0, CR0.CMDQEN), CMDQ_CONS.RD)
+  for (const { base, prod, cons, guard } of pri ? [EVENT_QUEUE, PRI_QUEUE] : [EVENT_QUEUE]) {
+    queueBase(base, guard)
+    word(prod, guard, EVENTQ_PROD.WR, EVENTQ_PROD.OVFLG)
+    word(cons, UNGUARDED, EVENTQ_CONS.RD, EVENTQ_CONS.OVACKFLG)
   }
-  for (const offset of [OFFSET.GERROR_IRQ_CFG0, OFFSET.EVENTQ_IRQ_CFG0, OFFSET.PRIQ_IRQ_CFG0]) {
-    wide(offset, physical(IRQ_CFG0.ADDR))
+
+  for (const [cfg0, guard] of MSI_SOURCES) {
+    const hasLastOnly = cfg0 === OFFSET.PRIQ_IRQ_CFG0
+    if (hasLastOnly && !pri) continue
+    // LO is not about MSIs. [SMMU 6.3.1 SMMU_IDR0 MSI]
+    const lastOnly = hasLastOnly ? [IRQ_CFG2.LO] : []
+    word(cfg0 + CFG2, guard, ...lastOnly, ...(msi ? [IRQ_CFG2.MemAttr, IRQ_CFG2.SH] : []))
+    if (!msi) continue
+    wide(cfg0, guard, physical(IRQ_CFG0.ADDR))
+    stored.set(cfg0 + CFG1, { bits: -1, ...guard })
   }
-  const { MemAttr, SH, LO } = IRQ_CFG2
-  kept.set(OFFSET.GERROR_IRQ_CFG2, mask(MemAttr, SH)).set(OFFSET.EVENTQ_IRQ_CFG2, mask(MemAttr, SH))
-  // LO is not about MSIs. [SMMU 6.3.1 SMMU_IDR0 MSI]
-  kept.set(OFFSET.PRIQ_IRQ_CFG2, features.msi ? mask(MemAttr, SH, LO) : mask(LO))
-  return kept
+  return stored
 }
 
 /** An index of the unit shows nothing above the wrap flag of its queue's size. [SMMU 6.3.28 SMMU_CMDQ_CONS] */
