@@ -1,8 +1,8 @@
 /** The command queue of an epoch: commands go in, indices and errors are compared, and a stopped queue goes on. */
 
 import { OFFSET } from '../../../hw-model/smmuv3/index.js'
+import type { Pair } from './pair.js'
 import { PLACE } from './ram.js'
-import type { Session } from './session.js'
 
 /** A command as two 64-bit words. */
 export type Command = readonly [bigint, bigint]
@@ -15,36 +15,36 @@ const NONE: Command = [0n, 0n]
 
 const CMDQ_ERR = 1
 
-/** The queue of one session; its index starts at 0. */
+/** The queue of one pair; its index starts at 0. */
 export class CommandQueue {
-  readonly #session: Session
+  readonly #pair: Pair
   readonly #log2Size: number
   #prod = 0
   /** Bits of GERROR in which the reference differs, because it took a command that ours refused. */
   #skew = 0
 
-  constructor(session: Session, log2Size: number) {
-    this.#session = session
+  constructor(pair: Pair, log2Size: number) {
+    this.#pair = pair
     this.#log2Size = log2Size
-    session.write(OFFSET.CMDQ_BASE, 8, BigInt(PLACE.COMMANDS + log2Size))
+    pair.write(OFFSET.CMDQ_BASE, 8, BigInt(PLACE.COMMANDS + log2Size))
   }
 
   /** Both units refuse a command twice, which leaves the same error and no active one in both. */
   settle(): void {
     this.run([NONE])
     this.run([NONE])
-    this.#session.drop()
+    this.#pair.drop()
   }
 
   /** Puts commands and a SYNC into the queue. */
   run(commands: readonly Command[], why = ''): void {
-    const session = this.#session
+    const pair = this.#pair
     for (const command of [...commands, SYNC]) {
-      session.say(() => `command ${command.map((word) => word.toString(16).padStart(16, '0')).join(' ')} ${why}`)
+      pair.say(() => `command ${command.map((word) => word.toString(16).padStart(16, '0')).join(' ')} ${why}`)
       this.#store(this.#prod, command)
       this.#prod = this.#next(this.#prod)
     }
-    session.write(OFFSET.CMDQ_PROD, 4, BigInt(this.#prod))
+    pair.write(OFFSET.CMDQ_PROD, 4, BigInt(this.#prod))
     this.#compare()
     this.#recover()
   }
@@ -55,60 +55,58 @@ export class CommandQueue {
    * @param look called when both have done what they do
    */
   runRefused(command: Command, look: () => void = () => undefined): void {
-    const session = this.#session
-    session.say(
-      () => `command ${command.map((word) => word.toString(16).padStart(16, '0')).join(' ')} (refused by ours)`,
-    )
+    const pair = this.#pair
+    pair.say(() => `command ${command.map((word) => word.toString(16).padStart(16, '0')).join(' ')} (refused by ours)`)
     for (const each of [command, SYNC]) {
       this.#store(this.#prod, each)
       this.#prod = this.#next(this.#prod)
     }
-    session.write(OFFSET.CMDQ_PROD, 4, BigInt(this.#prod))
+    pair.write(OFFSET.CMDQ_PROD, 4, BigInt(this.#prod))
     look()
-    if ((session.read(OFFSET.GERROR) ^ session.read(OFFSET.GERRORN)) & CMDQ_ERR) {
+    if ((pair.read(OFFSET.GERROR) ^ pair.read(OFFSET.GERRORN)) & CMDQ_ERR) {
       this.#skew ^= CMDQ_ERR
-      this.#store(session.read(OFFSET.CMDQ_CONS) % 2 ** (this.#log2Size + 1), SYNC)
-      session.writeOurs(OFFSET.GERRORN, session.read(OFFSET.GERROR))
+      this.#store(pair.read(OFFSET.CMDQ_CONS) % 2 ** (this.#log2Size + 1), SYNC)
+      pair.writeOurs(OFFSET.GERRORN, pair.read(OFFSET.GERROR))
     }
     this.#compare()
   }
 
   /** Leaves the queue at index 0 with no error active in the reference. */
   finish(): void {
-    const session = this.#session
-    if (((session.read(OFFSET.GERROR) ^ this.#skew) & CMDQ_ERR) !== 0) this.run([NONE])
+    const pair = this.#pair
+    if (((pair.read(OFFSET.GERROR) ^ this.#skew) & CMDQ_ERR) !== 0) this.run([NONE])
     const size = 2 ** this.#log2Size
     for (let i = 0; i < size; i++) this.#store(i, SYNC)
     while (this.#prod !== 0) {
       const left = 2 * size - this.#prod
       this.#prod = (this.#prod + Math.min(left, size)) % (2 * size)
-      session.write(OFFSET.CMDQ_PROD, 4, BigInt(this.#prod))
+      pair.write(OFFSET.CMDQ_PROD, 4, BigInt(this.#prod))
     }
-    session.drop()
+    pair.drop()
   }
 
   #compare(): void {
-    this.#session.check(OFFSET.CMDQ_CONS, 'CMDQ_CONS')
-    this.#session.check(OFFSET.GERROR, 'GERROR', this.#skew)
+    this.#pair.check(OFFSET.CMDQ_CONS, 'CMDQ_CONS')
+    this.#pair.check(OFFSET.GERROR, 'GERROR', this.#skew)
   }
 
   /** Software's way on: the bad command becomes a SYNC, and the error is acknowledged. [SMMU 7.1 Command queue errors] */
   #recover(): void {
-    const session = this.#session
+    const pair = this.#pair
     for (;;) {
-      const gerror = session.read(OFFSET.GERROR)
-      if (((gerror ^ session.read(OFFSET.GERRORN)) & CMDQ_ERR) === 0) return
-      this.#store(session.read(OFFSET.CMDQ_CONS) % 2 ** (this.#log2Size + 1), SYNC)
-      session.writeReference(OFFSET.GERRORN, gerror ^ this.#skew)
-      session.writeOurs(OFFSET.GERRORN, gerror)
+      const gerror = pair.read(OFFSET.GERROR)
+      if (((gerror ^ pair.read(OFFSET.GERRORN)) & CMDQ_ERR) === 0) return
+      this.#store(pair.read(OFFSET.CMDQ_CONS) % 2 ** (this.#log2Size + 1), SYNC)
+      pair.writeReference(OFFSET.GERRORN, gerror ^ this.#skew)
+      pair.writeOurs(OFFSET.GERRORN, gerror)
       this.#compare()
     }
   }
 
   #store(index: number, [low, high]: Command): void {
     const at = PLACE.COMMANDS + 16 * (index % 2 ** this.#log2Size)
-    this.#session.poke(at, low, 'queue')
-    this.#session.poke(at + 8, high, 'queue')
+    this.#pair.poke(at, low, 'queue')
+    this.#pair.poke(at + 8, high, 'queue')
   }
 
   #next(index: number): number {

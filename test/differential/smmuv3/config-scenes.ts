@@ -8,10 +8,10 @@ import { PLACE } from './ram.js'
 import { access, type Chapter, foresee, pickStream, pickTarget, type Scene, type Target } from './scenes.js'
 import type { Stream } from './world.js'
 
-const wordsAt = ({ session }: Scene, at: number): bigint[] => [0, 1, 2, 3].map((i) => session.ram.get(at + 8 * i))
+const wordsAt = ({ pair }: Scene, at: number): bigint[] => [0, 1, 2, 3].map((i) => pair.ram.get(at + 8 * i))
 
-function put({ session }: Scene, at: number, words: readonly bigint[], why: string): void {
-  for (const [i, word] of words.entries()) session.poke(at + 8 * i, word, why)
+function put({ pair }: Scene, at: number, words: readonly bigint[], why: string): void {
+  for (const [i, word] of words.entries()) pair.poke(at + 8 * i, word, why)
 }
 
 /** A target whose configuration both units have just read, found legal and kept. */
@@ -20,7 +20,7 @@ function settled(scene: Scene, kinds: readonly Stream['kind'][]): Target | null 
   if (!kinds.includes(stream.kind)) return null
   const target = pickTarget(scene, stream)
   if (target.isTagged || !access(scene, target)) return null
-  const last = scene.session.cases.at(-1)
+  const last = scene.pair.cases.at(-1)
   const isKept = last?.isConfigured === true && !last.quirks.includes('ROOT_FAULT')
   return isKept ? target : null
 }
@@ -83,17 +83,17 @@ const staleContext: Chapter = {
 const lost: Chapter = {
   weight: 2,
   tell: (scene) => {
-    const { rng, queue, session } = scene
+    const { rng, queue, pair } = scene
     const stream = pickStream(scene)
     if (stream.kind !== 'stage1' || stream.context === null) return
     const nowhere = BigInt(PLACE.END + 0x10000 * rng.between(1, 0x1000))
     const slot = rng.chance(0.6) ? stream.ste : stream.context.at + (rng.chance(0.8) ? 8 : 16)
-    const old = session.ram.get(slot)
+    const old = pair.ram.get(slot)
     const kept = slot === stream.ste ? old & ~(2n ** 56n - 64n) : 0n
-    session.poke(slot, kept | nowhere, 'a pointer')
+    pair.poke(slot, kept | nowhere, 'a pointer')
     queue.run([COMMANDS.cfgiAll(), COMMANDS.nsnhAll()], 'drops everything')
     access(scene, pickTarget(scene, stream), 'rewalked')
-    session.poke(slot, old, 'a pointer')
+    pair.poke(slot, old, 'a pointer')
     queue.run([COMMANDS.cfgiAll(), COMMANDS.nsnhAll()], 'drops everything')
   },
 }
@@ -102,20 +102,20 @@ const lost: Chapter = {
 const moved: Chapter = {
   weight: 1,
   tell: (scene) => {
-    const { rng, queue, session } = scene
-    const { registers } = session
+    const { rng, queue, pair } = scene
+    const { registers } = pair
     const { strtabBase, log2Size } = registers
     const enable = (isOn: boolean): void => {
-      session.write(OFFSET.CR0, 4, isOn ? 0b1101n : 0b1100n)
+      pair.write(OFFSET.CR0, 4, isOn ? 0b1101n : 0b1100n)
       registers.enabled = isOn
     }
     const program = (base: number, size: number): void => {
       enable(false)
       registers.strtabBase = base
       registers.log2Size = size
-      session.write(OFFSET.STRTAB_BASE, 8, BigInt(base))
+      pair.write(OFFSET.STRTAB_BASE, 8, BigInt(base))
       const shape = registers.twoLevel ? (1 << 16) | (registers.split << 6) : 0
-      session.write(OFFSET.STRTAB_BASE_CFG, 4, BigInt(shape | size))
+      pair.write(OFFSET.STRTAB_BASE_CFG, 4, BigInt(shape | size))
       queue.run([COMMANDS.cfgiAll()], 'drops everything')
       enable(true)
     }
@@ -130,20 +130,20 @@ const moved: Chapter = {
 const disabled: Chapter = {
   weight: 1,
   tell: (scene) => {
-    const { rng, session } = scene
-    const { registers } = session
+    const { rng, pair } = scene
+    const { registers } = pair
     const gbpa = (aborts: boolean): void => {
-      session.write(OFFSET.GBPA, 4, (1n << 31n) | (aborts ? 1n << 20n : 0n) | 0x1000n)
+      pair.write(OFFSET.GBPA, 4, (1n << 31n) | (aborts ? 1n << 20n : 0n) | 0x1000n)
       registers.gbpaAborts = aborts
     }
-    session.write(OFFSET.CR0, 4, 0b1100n)
+    pair.write(OFFSET.CR0, 4, 0b1100n)
     registers.enabled = false
     gbpa(rng.chance(0.4))
     const stream = pickStream(scene)
     const va = BigInt(PLACE.DATA + 4 * rng.int(0x800000))
     access(scene, { stream, leaf: null, va, isTagged: false })
     gbpa(false)
-    session.write(OFFSET.CR0, 4, 0b1101n)
+    pair.write(OFFSET.CR0, 4, 0b1101n)
     registers.enabled = true
   },
 }
@@ -152,15 +152,15 @@ const disabled: Chapter = {
 const unrecorded: Chapter = {
   weight: 1,
   tell: (scene) => {
-    const { session } = scene
-    session.write(OFFSET.CR0, 4, 0b1001n)
+    const { pair } = scene
+    pair.write(OFFSET.CR0, 4, 0b1001n)
     access(scene, pickTarget(scene, pickStream(scene)))
-    session.write(OFFSET.CR0, 4, 0b1101n)
+    pair.write(OFFSET.CR0, 4, 0b1101n)
   },
 }
 
 /** Addresses of 64-bit words that an access depends on, weighted by kind. */
-function wordsBehind({ rng, session, world }: Scene, { stream, va }: Target): readonly number[] {
+function wordsBehind({ rng, pair, world }: Scene, { stream, va }: Target): readonly number[] {
   const { context, second, ste } = stream
   const found: number[][] = [[ste, ste, ste + 8, ste + 16, ste + 16, ste + 24, ste + 8 * rng.between(4, 7)]]
   if (world.firstLevel.length > 0 && rng.chance(0.3)) found.push([...world.firstLevel])
@@ -170,36 +170,36 @@ function wordsBehind({ rng, session, world }: Scene, { stream, va }: Target): re
     const path = half?.tables.path(va & ((1n << BigInt(half.tables.geometry.inputBits)) - 1n)) ?? []
     if (path.length > 0) found.push(path, path)
     const last = path.length === 0 ? 0 : path[path.length - 1]
-    if (second !== null && session.ram.has(last)) {
-      const ipa = addressIn(session.ram.get(last), 12)
+    if (second !== null && pair.ram.has(last)) {
+      const ipa = addressIn(pair.ram.get(last), 12)
       if (ipa < 2 ** second.fields.geometry.inputBits) found.push(second.tables.path(BigInt(ipa)))
       if (rng.chance(0.5)) found.push(second.tables.path(BigInt(context.pointer)))
     }
   } else if (second !== null && va < 2n ** BigInt(second.fields.geometry.inputBits)) found.push(second.tables.path(va))
-  return rng.pick(found).filter((at) => session.ram.has(at))
+  return rng.pick(found).filter((at) => pair.ram.has(at))
 }
 
 /** A bit flips in any entry that an access meets. */
 const flipped: Chapter = {
   weight: 16,
   tell: (scene) => {
-    const { rng, queue, session } = scene
+    const { rng, queue, pair } = scene
     const stream = pickStream(scene)
     if (stream.ste < 0) return
     const target = pickTarget(scene, stream)
     const words = wordsBehind(scene, target)
     if (words.length === 0) return
     const at = rng.pick(words)
-    const old = session.ram.get(at)
+    const old = pair.ram.get(at)
     let next = old
     for (let flips = rng.chance(0.85) ? 1 : 2; flips > 0; flips--) next ^= 1n << BigInt(rng.int(64))
-    session.poke(at, next, 'flipped')
+    pair.poke(at, next, 'flipped')
     queue.run([COMMANDS.cfgiAll(), COMMANDS.nsnhAll()], 'drops everything')
     access(scene, target, 'rewalked')
     if (rng.chance(0.3)) access(scene, pickTarget(scene, stream), 'rewalked')
-    session.poke(at, old, 'restored')
+    pair.poke(at, old, 'restored')
     queue.run([COMMANDS.cfgiAll(), COMMANDS.nsnhAll()], 'drops everything')
-    session.emptied()
+    pair.emptied()
     if (rng.chance(0.2)) access(scene, target, 'rewalked')
   },
 }

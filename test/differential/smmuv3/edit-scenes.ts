@@ -9,7 +9,7 @@ import type { Leaf, Stream } from './world.js'
 
 /** A leaf of some stream, to be edited. */
 function pickLeaf(
-  { rng, world, session }: Scene,
+  { rng, world, pair }: Scene,
   kinds: readonly Stream['kind'][],
 ): (Target & { readonly leaf: Leaf }) | null {
   const streams = world.streams.filter(({ kind }) => kinds.includes(kind))
@@ -19,7 +19,7 @@ function pickLeaf(
   if (leaves.length === 0) return null
   const { leaf } = rng.pick(leaves)
   // Where nothing was mapped, a table may stand by now.
-  if (leaf.level < 3 && (session.ram.get(leaf.slot) & 3n) === 3n) return null
+  if (leaf.level < 3 && (pair.ram.get(leaf.slot) & 3n) === 3n) return null
   return { stream, leaf, va: BigInt.asUintN(64, leaf.input + rng.pick(leaf.offsets)), isTagged: false }
 }
 
@@ -31,8 +31,8 @@ function sibling({ rng, world }: Scene, target: Target): Target {
 }
 
 /** A new last entry for a leaf: moved, with other rights, without its flag, gone, or back. */
-function newEntry({ rng, session }: Scene, leaf: Leaf, stage: 1 | 2, isIpa: boolean): bigint {
-  const old = session.ram.get(leaf.slot)
+function newEntry({ rng, pair }: Scene, leaf: Leaf, stage: 1 | 2, isIpa: boolean): bigint {
+  const old = pair.ram.get(leaf.slot)
   const fresh = (stage === 1 ? LEAF_1 : LEAF_2) | (leaf.level === 3 ? 3n : 1n)
   const kept = old & ((1n << 48n) - 1n) & ~0xfffn
   const output = leaf.lg2 > 25 ? 0x40000000 : addressIn(kept, leaf.lg2) || PLACE.DATA
@@ -63,17 +63,17 @@ function dataBlock(random: number, lg2: number): number {
 const firstLeaf: Chapter = {
   weight: 12,
   tell: (scene) => {
-    const { rng, session, queue, world } = scene
+    const { rng, pair, queue, world } = scene
     const target = pickLeaf(scene, ['stage1', 'nested'])
     if (target === null || target.stream.context === null) return
     const { leaf, va, stream } = target
     const { context } = target.stream
     const half = leaf.input >> 63n === 1n ? context.high : context.low
-    if (half === null || !session.ram.has(leaf.slot)) return
+    if (half === null || !pair.ram.has(leaf.slot)) return
     if (rng.chance(0.8)) access(scene, target)
     const before = foresee(scene, target)
     if (!before.isSafe) return
-    session.poke(leaf.slot, newEntry(scene, leaf, 1, context.second !== null), 'leaf of stage 1')
+    pair.poke(leaf.slot, newEntry(scene, leaf, 1, context.second !== null), 'leaf of stage 1')
     access(scene, sibling(scene, target), 'stale', before)
     if (rng.chance(0.4)) {
       queue.run([spareFirst(rng, context, leaf, va, world)], 'spares it')
@@ -89,21 +89,21 @@ const firstLeaf: Chapter = {
 const secondLeaf: Chapter = {
   weight: 8,
   tell: (scene) => {
-    const { rng, session, queue, world } = scene
+    const { rng, pair, queue, world } = scene
     const target = pickLeaf(scene, ['stage2'])
     const second = target?.stream.second
     if (target === null || second == null) return
     const { leaf, va } = target
     // Hardware may keep what denies an access, and ours does: it is dropped before it changes.
     queue.run([dropSecond(rng, second, leaf, va, true)], 'drops it')
-    const isCached = rng.chance(0.8) && access(scene, target) && session.cases.at(-1)?.ends === 'translated'
-    const isDenied = !isCached && session.cases.at(-1)?.va === va
+    const isCached = rng.chance(0.8) && access(scene, target) && pair.cases.at(-1)?.ends === 'translated'
+    const isDenied = !isCached && pair.cases.at(-1)?.va === va
     const before = foresee(scene, target)
     if (!before.isSafe) return
-    session.poke(leaf.slot, newEntry(scene, leaf, 2, false), 'leaf of stage 2')
+    pair.poke(leaf.slot, newEntry(scene, leaf, 2, false), 'leaf of stage 2')
     if (!isDenied) {
       const sees = isCached ? sibling(scene, target) : target
-      const isAgain = access(scene, sees, 'stale', before) && session.cases.at(-1)?.ends === 'translated'
+      const isAgain = access(scene, sees, 'stale', before) && pair.cases.at(-1)?.ends === 'translated'
       if (rng.chance(0.4) && (isCached || isAgain)) {
         queue.run([spareSecond(rng, second, leaf, va, world)], 'spares it')
         access(scene, target, 'stale', before)
@@ -118,13 +118,13 @@ const secondLeaf: Chapter = {
 const nestedLeaf: Chapter = {
   weight: 8,
   tell: (scene) => {
-    const { rng, session, queue } = scene
+    const { rng, pair, queue } = scene
     const target = pickLeaf(scene, ['nested'])
     const context = target?.stream.context
     const second = target?.stream.second
     if (target === null || context == null || second == null) return
     const { leaf, va } = target
-    const entry = session.ram.get(leaf.slot)
+    const entry = pair.ram.get(leaf.slot)
     const ipa = BigInt(addressIn(entry, leaf.lg2)) + (va - leaf.input)
     if ((entry & 1n) === 0n || ipa >> BigInt(second.fields.geometry.inputBits) !== 0n) return
     const path = second.tables.path(ipa)
@@ -134,11 +134,11 @@ const nestedLeaf: Chapter = {
     const behind: Leaf = { input: ipa, lg2, level, slot: path[path.length - 1], offsets: [0n] }
     // A block may map the tables too.
     const first = (Number(ipa) - second.origin) / 2 ** lg2
-    if (lg2 > 25 || (first > -1 && first < 0x1000000 / 2 ** lg2) || !session.ram.has(behind.slot)) return
-    const isCached = access(scene, target) && session.cases.at(-1)?.ends === 'translated'
+    if (lg2 > 25 || (first > -1 && first < 0x1000000 / 2 ** lg2) || !pair.ram.has(behind.slot)) return
+    const isCached = access(scene, target) && pair.cases.at(-1)?.ends === 'translated'
     const before = foresee(scene, target)
     if (!before.isSafe) return
-    session.poke(behind.slot, newEntry(scene, behind, 2, false), 'leaf of stage 2 behind stage 1')
+    pair.poke(behind.slot, newEntry(scene, behind, 2, false), 'leaf of stage 2 behind stage 1')
     if (isCached) access(scene, sibling(scene, target), 'stale', before)
     queue.run([dropSecond(rng, second, behind, ipa, true)], 'drops stage 2 alone')
     if (isCached && rng.chance(0.5)) access(scene, target, 'stale', before)
@@ -153,7 +153,7 @@ const nestedLeaf: Chapter = {
 const unlinked: Chapter = {
   weight: 4,
   tell: (scene) => {
-    const { rng, session, queue } = scene
+    const { rng, pair, queue } = scene
     const target = pickLeaf(scene, ['stage1', 'nested'])
     if (target === null || target.stream.context === null) return
     const { leaf, va } = target
@@ -165,14 +165,14 @@ const unlinked: Chapter = {
     const before = foresee(scene, target)
     if (!before.isSafe) return
     const slot = path[rng.int(path.length - 1)]
-    const old = session.ram.get(slot)
+    const old = pair.ram.get(slot)
     const { vmid, asid, second } = context
-    session.poke(slot, rng.chance(0.7) ? 0n : 0x50000000n | 3n, 'table of stage 1')
+    pair.poke(slot, rng.chance(0.7) ? 0n : 0x50000000n | 3n, 'table of stage 1')
     access(scene, sibling(scene, target), 'stale', before)
     const drop = second !== null || rng.chance(0.5) ? COMMANDS.nhAsid(vmid, asid) : COMMANDS.nhVa(vmid, asid, va, false)
     queue.run([drop], 'drops it')
     access(scene, target, 'rewalked')
-    session.poke(slot, old, 'table of stage 1')
+    pair.poke(slot, old, 'table of stage 1')
     // What is invalid is never kept, so nothing has to be told. [SMMU 3.17]
     access(scene, sibling(scene, target), 'rewalked')
   },

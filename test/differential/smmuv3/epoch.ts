@@ -9,9 +9,9 @@ import { CommandQueue } from './command-queue.js'
 import { COMMANDS } from './commands.js'
 import { CONFIG_CHAPTERS } from './config-scenes.js'
 import { EDIT_CHAPTERS } from './edit-scenes.js'
+import { type Epoch, Pair } from './pair.js'
 import { PLACE, type Ram } from './ram.js'
 import { type Chapter, type Scene, STILL_CHAPTERS } from './scenes.js'
-import { type Epoch, Session } from './session.js'
 import { WorldBuilder } from './world.js'
 
 /** Cases of an epoch. */
@@ -41,35 +41,35 @@ export function makeEpoch(
   const isTwoLevel = isTwoLevelEpoch(number)
   ram.clear()
   const world = new WorldBuilder(ram, rng).build(isTwoLevel)
-  const session = new Session(ram, id, bars, tells)
+  const pair = new Pair(ram, id, bars, tells)
   // Both queues' memory is zero when they start.
   for (let at: number = PLACE.COMMANDS; at < PLACE.EVENTS + 0x2000; at += 4096) ram.touch(at)
-  session.begin()
-  session.write(OFFSET.CR0, 4, 0n)
-  session.write(OFFSET.CR1, 4, BigInt(rng.int(0x1000)))
-  session.write(OFFSET.CR2, 4, rng.chance(0.98) ? 2n : 0n)
-  session.registers.recordsBadStreams = (session.read(OFFSET.CR2) & 2) !== 0
+  pair.begin()
+  pair.write(OFFSET.CR0, 4, 0n)
+  pair.write(OFFSET.CR1, 4, BigInt(rng.int(0x1000)))
+  pair.write(OFFSET.CR2, 4, rng.chance(0.98) ? 2n : 0n)
+  pair.registers.recordsBadStreams = (pair.read(OFFSET.CR2) & 2) !== 0
   const strtab = isTwoLevel ? (1 << 16) | (world.split << 6) | world.log2Size : world.log2Size
   // Bits below the table's alignment do not count. [SMMU 6.3.24 SMMU_STRTAB_BASE]
   const alignedLg2 = isTwoLevel ? Math.max(6, world.log2Size - world.split + 3) : world.log2Size + 6
   const strtabBase = PLACE.STREAMS + (rng.chance(0.1) ? 64 * rng.int(2 ** (alignedLg2 - 6)) : 0)
-  session.write(OFFSET.STRTAB_BASE, 8, BigInt(strtabBase))
-  session.write(OFFSET.STRTAB_BASE_CFG, 4, BigInt(strtab))
+  pair.write(OFFSET.STRTAB_BASE, 8, BigInt(strtabBase))
+  pair.write(OFFSET.STRTAB_BASE_CFG, 4, BigInt(strtab))
   const { log2Size, split } = world
-  Object.assign(session.registers, { strtabBase, log2Size, split, twoLevel: isTwoLevel })
-  const queue = new CommandQueue(session, rng.between(5, 6))
+  Object.assign(pair.registers, { strtabBase, log2Size, split, twoLevel: isTwoLevel })
+  const queue = new CommandQueue(pair, rng.between(5, 6))
   // At most one record a case, so it never fills up.
-  session.eventQueue(7, rng.int(256))
-  session.write(OFFSET.CR0, 4, QUEUES)
+  pair.eventQueue(7, rng.int(256))
+  pair.write(OFFSET.CR0, 4, QUEUES)
   queue.settle()
   queue.run([COMMANDS.cfgiAll(), COMMANDS.nsnhAll()])
-  session.write(OFFSET.CR0, 4, QUEUES | SMMUEN)
-  session.registers.enabled = true
-  session.check(OFFSET.CR0ACK, 'CR0ACK')
-  const scene: Scene = { rng, world, session, queue, isFull: () => session.cases.length >= EPOCH_CASES }
+  pair.write(OFFSET.CR0, 4, QUEUES | SMMUEN)
+  pair.registers.enabled = true
+  pair.check(OFFSET.CR0ACK, 'CR0ACK')
+  const scene: Scene = { rng, world, pair, queue, isFull: () => pair.cases.length >= EPOCH_CASES }
   const total = CHAPTERS.reduce((sum, { weight }) => sum + weight, 0)
   // Some worlds forbid almost every access: one that goes nowhere is left.
-  for (let turns = 0; session.cases.length < EPOCH_CASES && turns < 20 * EPOCH_CASES; turns++) {
+  for (let turns = 0; pair.cases.length < EPOCH_CASES && turns < 20 * EPOCH_CASES; turns++) {
     let roll = rng.int(total)
     const chapter = CHAPTERS.find(({ weight }) => {
       roll -= weight
@@ -78,16 +78,16 @@ export function makeEpoch(
     chapter?.tell(scene)
     tidyUp(scene)
   }
-  session.drop()
-  session.write(OFFSET.CR0, 4, 0b1000n)
+  pair.drop()
+  pair.write(OFFSET.CR0, 4, 0b1000n)
   queue.finish()
-  session.write(OFFSET.CR0, 4, 0n)
-  return session.end(isTwoLevel)
+  pair.write(OFFSET.CR0, 4, 0n)
+  return pair.end(isTwoLevel)
 }
 
 /** Both forget everything before the reference would, and after a case whose answers may differ as a whole. */
-function tidyUp({ session, queue, isFull }: Scene): void {
-  if (isFull() || !session.isNearlyFull) return
+function tidyUp({ pair, queue, isFull }: Scene): void {
+  if (isFull() || !pair.isNearlyFull) return
   queue.run([COMMANDS.nsnhAll()], 'the reference would soon forget by itself')
-  session.emptied()
+  pair.emptied()
 }

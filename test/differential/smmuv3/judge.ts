@@ -3,9 +3,9 @@
 import { EVENT } from '../../../hw-model/smmuv3/index.js'
 import { TESTDEV_FAILED } from '../devices.js'
 import { comparedBits } from '../quirks.js'
+import { type Case, type Ending, type Epoch, RECORD_WORDS, recordAt } from './pair.js'
 import { SMMU_QUIRK_LIST, type SmmuQuirk } from './quirks.js'
 import { RAM_BASE } from './ram.js'
-import { type Case, type Ending, type Epoch, RECORD_WORDS, recordAt } from './session.js'
 
 const EVENT_NAMES: ReadonlyMap<number, string> = new Map(Object.entries(EVENT).map(([name, number]) => [number, name]))
 

@@ -6,9 +6,9 @@ import { COMMANDS } from './commands.js'
 import { LEAF_1, LEAF_2 } from './geometry.js'
 import { cdWords, type SecondFields, steWords } from './layout.js'
 import { REQUESTERS } from './machine.js'
+import { type Epoch, Pair } from './pair.js'
 import type { SmmuQuirk } from './quirks.js'
 import { PLACE, type Ram } from './ram.js'
-import { type Epoch, Session } from './session.js'
 
 /** The address that everything is about: input of either stage, and the IPA of a page that stage 2 maps by itself. */
 export const VA = 0x12345000n
@@ -45,7 +45,7 @@ const KIB_4 = { granuleLg2: 12, inputBits: 39, start: 1 } as const
 /** What a probe may change before both units start, and do afterwards. */
 export class ProbeStage {
   readonly ram: Ram
-  readonly session: Session
+  readonly pair: Pair
   /** 5 for stage 1, 6 for stage 2, 7 for both. */
   config = 5
   contextPointer: number = PLACE.CONTEXTS
@@ -67,9 +67,9 @@ export class ProbeStage {
   recordsBadStreams = true
   queue: CommandQueue | null = null
 
-  constructor(ram: Ram, session: Session) {
+  constructor(ram: Ram, pair: Pair) {
     this.ram = ram
-    this.session = session
+    this.pair = pair
     ram.set(FIRST.root, BigInt(FIRST.middle) | 3n)
     ram.set(FIRST.middle + 8 * 0x91, BigInt(FIRST.last) | 3n)
     ram.set(FIRST.last + 8 * 0x145, BigInt(OUTPUT_1) | LEAF_1 | 3n)
@@ -84,7 +84,7 @@ export class ProbeStage {
   change(address: number, bits: bigint): void {
     const next = this.ram.get(address) ^ bits
     if (this.queue === null) this.ram.set(address, next)
-    else this.session.poke(address, next, 'probe')
+    else this.pair.poke(address, next, 'probe')
   }
 
   /** Where a stream's entry stands in a linear table. */
@@ -101,49 +101,49 @@ export class ProbeStage {
 
   /** A write of the first requester, or of the one with this number. */
   write(va: bigint = VA, device = 0): void {
-    this.session.dma(device, va, true)
+    this.pair.dma(device, va, true)
   }
 
   /** A read of the second requester. */
   read(va: bigint = VA): void {
-    this.session.dma(1, va, false)
+    this.pair.dma(1, va, false)
   }
 }
 
 /** What a probe asks of both units. */
 export function makeProbe(ram: Ram, id: IdRegisters, bars: readonly number[], probe: Probe): Epoch {
   ram.clear()
-  const session = new Session(ram, id, bars, false)
-  const stage = new ProbeStage(ram, session)
+  const pair = new Pair(ram, id, bars, false)
+  const stage = new ProbeStage(ram, pair)
   probe.set?.(stage)
   const isTwoLevel = probe.isTwoLevel === true
   if (!isTwoLevel) for (const { sid } of REQUESTERS) ram.setAll(stage.steAt(sid), stage.ste)
   if (ram.get(PLACE.CONTEXTS) === 0n) ram.setAll(PLACE.CONTEXTS, stage.cd)
   for (let at: number = PLACE.COMMANDS; at < PLACE.EVENTS + 0x2000; at += 4096) ram.touch(at)
-  session.begin()
-  session.write(OFFSET.CR0, 4, 0n)
-  session.write(OFFSET.CR2, 4, stage.recordsBadStreams ? 2n : 0n)
-  session.write(OFFSET.STRTAB_BASE, 8, BigInt(stage.strtabBase))
+  pair.begin()
+  pair.write(OFFSET.CR0, 4, 0n)
+  pair.write(OFFSET.CR2, 4, stage.recordsBadStreams ? 2n : 0n)
+  pair.write(OFFSET.STRTAB_BASE, 8, BigInt(stage.strtabBase))
   const shape = isTwoLevel ? (1 << 16) | (stage.split << 6) : 0
-  session.write(OFFSET.STRTAB_BASE_CFG, 4, BigInt(shape | stage.log2Size))
-  const { registers } = session
+  pair.write(OFFSET.STRTAB_BASE_CFG, 4, BigInt(shape | stage.log2Size))
+  const { registers } = pair
   registers.strtabBase = stage.strtabBase
   registers.log2Size = stage.log2Size
   registers.split = stage.split
   registers.twoLevel = isTwoLevel
   registers.recordsBadStreams = stage.recordsBadStreams
-  const queue = new CommandQueue(session, 5)
-  session.eventQueue(7, 0)
-  session.write(OFFSET.CR0, 4, 0b1100n)
+  const queue = new CommandQueue(pair, 5)
+  pair.eventQueue(7, 0)
+  pair.write(OFFSET.CR0, 4, 0b1100n)
   queue.settle()
   queue.run([COMMANDS.cfgiAll(), COMMANDS.nsnhAll()])
-  session.write(OFFSET.CR0, 4, 0b1101n)
+  pair.write(OFFSET.CR0, 4, 0b1101n)
   registers.enabled = true
   stage.queue = queue
-  session.drop()
+  pair.drop()
   probe.act(stage)
-  session.write(OFFSET.CR0, 4, 0b1000n)
+  pair.write(OFFSET.CR0, 4, 0b1000n)
   queue.finish()
-  session.write(OFFSET.CR0, 4, 0n)
-  return session.end(isTwoLevel)
+  pair.write(OFFSET.CR0, 4, 0n)
+  return pair.end(isTwoLevel)
 }

@@ -332,8 +332,8 @@ const CONFIGURATION: readonly Probe[] = [
     quirk: 'COMMAND_TAKEN',
     act: (stage) => {
       // CMD_TLBI_EL2_ALL, where IDR0.Hyp is 0.
-      stage.queue?.runRefused([0x20n, 0n], () => stage.session.check(0x9c, 'CMDQ_CONS'))
-      stage.session.excuse('COMMAND_TAKEN')
+      stage.queue?.runRefused([0x20n, 0n], () => stage.pair.check(0x9c, 'CMDQ_CONS'))
+      stage.pair.excuse('COMMAND_TAKEN')
       stage.write()
     },
     manual: 'stopped',

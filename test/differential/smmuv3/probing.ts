@@ -1,8 +1,8 @@
 /** Runs the probes and says which quirks the reference has, and where ours does not answer as the manual. */
 
 import { recordText } from './judge.js'
+import type { Case, Ending } from './pair.js'
 import type { Expected } from './probe-stage.js'
-import type { Case, Ending } from './session.js'
 
 /** What one probe found. */
 export interface Finding {

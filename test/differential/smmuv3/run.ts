@@ -6,12 +6,12 @@ import { Tally } from '../report.js'
 import { EPOCH_CASES, isTwoLevelEpoch, makeEpoch } from './epoch.js'
 import { endingsOf, judge, nameOf, type Verdict } from './judge.js'
 import { SmmuMachine } from './machine.js'
+import type { Epoch } from './pair.js'
 import { makeProbe } from './probe-stage.js'
 import { PROBES } from './probes.js'
 import { judgeProbe } from './probing.js'
 import type { SmmuQuirk } from './quirks.js'
 import { clearPages, putImage, Ram } from './ram.js'
-import type { Epoch } from './session.js'
 
 /** Ends that QEMU can produce. */
 export const OUTCOMES: readonly string[] = [

@@ -5,15 +5,15 @@ import type { CommandQueue } from './command-queue.js'
 import { COMMANDS, REFUSED_BY_BOTH, TAKEN_BY_REFERENCE } from './commands.js'
 import { levelLg2 } from './geometry.js'
 import { REQUESTERS } from './machine.js'
+import type { Change, Pair } from './pair.js'
 import { SMMU_QUIRKS, type SmmuQuirk } from './quirks.js'
-import type { Change, Session } from './session.js'
 import type { Leaf, Stream, World } from './world.js'
 
 /** Everything a chapter needs. */
 export interface Scene {
   readonly rng: Rng
   readonly world: World
-  readonly session: Session
+  readonly pair: Pair
   readonly queue: CommandQueue
   /** The epoch has its cases. */
   isFull(): boolean
@@ -88,21 +88,21 @@ export interface Foresight {
 }
 
 /** Looks at an access before an edit. */
-export function foresee({ session }: Scene, { stream, va }: Target): Foresight {
-  const [read, write] = [session.foresee(stream.sid, va, false), session.foresee(stream.sid, va, true)]
+export function foresee({ pair }: Scene, { stream, va }: Target): Foresight {
+  const [read, write] = [pair.foresee(stream.sid, va, false), pair.foresee(stream.sid, va, true)]
   return { read: read.quirks, write: write.quirks, isSafe: read.isSafe && write.isSafe }
 }
 
 /** One access. Whatever an excuse covers as a whole may have left different entries behind, so both forget all. */
 export function access(scene: Scene, target: Target, change: Change = '', before: Foresight | null = null): boolean {
-  const { session, queue, rng } = scene
+  const { pair, queue, rng } = scene
   if (scene.isFull()) return false
   const isWrite = pickWrite(rng, target.stream)
   const history = before === null ? [] : isWrite ? before.write : before.read
-  const isMade = session.dma(target.stream.device, target.va, isWrite, change, history)
-  if (isMade && session.cases.at(-1)?.quirks.some((name) => SMMU_QUIRKS[name].hides === 'answer')) {
+  const isMade = pair.dma(target.stream.device, target.va, isWrite, change, history)
+  if (isMade && pair.cases.at(-1)?.quirks.some((name) => SMMU_QUIRKS[name].hides === 'answer')) {
     queue.run([COMMANDS.cfgiAll(), COMMANDS.nsnhAll()], 'after a case that is excused')
-    session.emptied()
+    pair.emptied()
   }
   return isMade
 }
@@ -159,10 +159,10 @@ const noise: Chapter = {
 const refused: Chapter = {
   weight: 2,
   tell: (scene) => {
-    const { rng, queue, session } = scene
+    const { rng, queue, pair } = scene
     if (rng.chance(0.3)) {
       queue.runRefused(rng.pick(TAKEN_BY_REFERENCE))
-      session.excuse('COMMAND_TAKEN')
+      pair.excuse('COMMAND_TAKEN')
     } else {
       const opcode = BigInt(rng.pick(REFUSED_BY_BOTH))
       const secure = rng.pick([0x03n, 0x04n, 0x05n, 0x06n]) | (1n << 10n)

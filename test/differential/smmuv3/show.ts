@@ -1,7 +1,7 @@
 /** A case in words, for whoever reruns it. */
 
 import { recordText, type Verdict } from './judge.js'
-import type { Ending } from './session.js'
+import type { Ending } from './pair.js'
 
 /** What happened before it, what was asked, and what both units answered. */
 export function explainCase({ case: own, reference, excuses, differences }: Verdict): string {

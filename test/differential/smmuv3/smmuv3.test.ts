@@ -2,12 +2,12 @@ import { describe, expect, it } from 'vitest'
 import { idRegisters } from '../../../hw-model/smmuv3/index.js'
 import { EPOCH_CASES, makeEpoch } from './epoch.js'
 import { judge, readTrace } from './judge.js'
+import type { Case, Ending } from './pair.js'
 import { makeProbe } from './probe-stage.js'
 import { PROBES } from './probes.js'
 import { judgeProbe } from './probing.js'
 import { SMMU_QUIRK_LIST } from './quirks.js'
 import { Ram } from './ram.js'
-import type { Case, Ending } from './session.js'
 
 const ID = idRegisters('qemu')
 const BARS = [0x3e000000, 0x3e100000, 0x3e200000, 0x3e300000]

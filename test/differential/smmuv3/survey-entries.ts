@@ -27,6 +27,8 @@ export interface StageTwo extends Format, RootOf {
 
 /** A CD. */
 export interface Context {
+  /** Every half that is on is legal; one that is not is null. */
+  readonly isLegal: boolean
   readonly asid: number
   readonly records: boolean
   readonly tbi0: boolean
@@ -77,7 +79,7 @@ export function readStageTwo(survey: Survey, at: number): StageTwo | null {
   }
 }
 
-/** The CD at `at`, or null where it is ILLEGAL. [SMMU 5.4 Context Descriptor] */
+/** The CD at `at`, or null where it is ILLEGAL before its halves are looked at. [SMMU 5.4 Context Descriptor] */
 export function readCd(survey: Survey, at: number): Context | null {
   const d0 = survey.get(at)
   const isLegal = bits(d0, 31, 1) === 1 && bits(d0, 41, 1) === 1 && bits(d0, 46, 1) === 1 && bits(d0, 42, 3) === 0
@@ -87,8 +89,8 @@ export function readCd(survey: Survey, at: number): Context | null {
   if (bits(d0, 15, 1) === 1 && !(off0 && off1)) return null
   const low = off0 ? null : readHalf(d0, [12, 16, 14, 0][bits(d0, 6, 2)], bits(d0, 0, 6), survey.get(at + 8))
   const high = off1 ? null : readHalf(d0, [0, 14, 12, 16][bits(d0, 22, 2)], bits(d0, 16, 6), survey.get(at + 16))
-  if ((!off0 && low === null) || (!off1 && high === null)) return null
   return {
+    isLegal: (off0 || low !== null) && (off1 || high !== null),
     asid: bits(d0, 48, 16),
     records: bits(d0, 45, 1) === 1,
     tbi0: bits(d0, 38, 1) === 1,

@@ -225,8 +225,8 @@ export class Survey {
       return void this.end('F_CD_FETCH')
     }
     const cd = readCd(this, at)
-    if (cd === null) return void this.end('C_BAD_CD')
-    if (second !== null && !this.#roots(second, [cd.low, cd.high])) return
+    if (cd !== null && second !== null) this.#roots(second, [cd.low, cd.high])
+    if (cd?.isLegal !== true) return void this.end('C_BAD_CD')
     this.isConfigured = true
     this.isRecorded = cd.records
     const isHigh = ((va >> 55n) & 1n) === 1n
@@ -260,7 +260,7 @@ export class Survey {
   }
 
   /** The reference takes both roots through stage 2 at once. */
-  #roots(second: StageTwo, halves: readonly ((RootOf & Format) | null)[]): boolean {
+  #roots(second: StageTwo, halves: readonly ((RootOf & Format) | null)[]): void {
     const before = { ends: this.ends, stage: this.stage }
     for (const half of halves) {
       if (half === null) continue
@@ -268,7 +268,6 @@ export class Survey {
     }
     this.ends = before.ends
     this.stage = before.stage
-    return true
   }
 
   /** Where an entry of a stage 1 table really is, or -1. */

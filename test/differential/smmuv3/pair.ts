@@ -82,7 +82,7 @@ const KEPT_LIMIT = 200
 const hex = (value: number): string => `0x${(value >>> 0).toString(16)}`
 
 /** Lives one epoch. */
-export class Session {
+export class Pair {
   readonly ram: Ram
   readonly unit: SmmuV3
   readonly registers: RegisterState = {
