@@ -79,62 +79,66 @@ describe('an invalidation of a device TLB', () => {
     const { guest, domain, stream } = await withAts()
     await world.client.requestTranslations({ stream, iovas: [IOVA] })
     const command = await domain.unmap(IOVA)
-    const slot = await guest.issue(...Array<typeof command>(count).fill(command))
+    const sync = await guest.issue(...Array<typeof command>(count).fill(command))
     const poll = async (waitMs = 0) => (await world.client.pollInvalidations({ stream, waitMs })).invalidations
-    return { guest, domain, stream, slot, poll }
+    return { guest, domain, stream, sync, poll }
   }
 
   it('keeps the queue at its SYNC until the device has forgotten, and registers answer meanwhile', async () => {
-    const { guest, stream, slot, poll } = await invalidated()
-    expect(guest.isDone(slot)).toBe(false)
+    const { guest, stream, sync, poll } = await invalidated()
+    expect(await guest.isDone(sync)).toBe(false)
     const [invalidation, ...others] = await poll()
     expect([invalidation, others]).toMatchObject([{ iova: IOVA, sizeLog2: 12, allPasids: false }, []])
     expect(invalidation.pasid).toBeUndefined()
     expect(await poll()).toEqual([])
     const later = await guest.issue()
-    expect([guest.isDone(slot), guest.isDone(later), await guest.read(REG.GERROR)]).toEqual([false, false, 0])
+    expect([await guest.isDone(sync), await guest.isDone(later), await guest.read(REG.GERROR)]).toEqual([
+      false,
+      false,
+      0,
+    ])
     // What the device still holds it may use, until it says that it does not.
     const used = await world.dma(guest, world.page, READ, { translated: true })
     expect(used.outcome).toBe(DmaOutcome.OK)
     expect(await world.client.completeInvalidations({ stream, tags: [invalidation.tag] })).toMatchObject({
       doneCount: 1,
     })
-    expect([guest.isDone(slot), guest.isDone(later)]).toEqual([true, true])
+    expect([await guest.isDone(sync), await guest.isDone(later)]).toEqual([true, true])
   })
 
   it('is waited for by whoever asks, and completed from another connection', async () => {
     const { guest, domain, stream } = await withAts()
     const other = world.daemon.connect()
     const polled = other.inContext(world.client.token).pollInvalidations({ stream, waitMs: 20_000 })
-    const slot = await guest.issue(domain.atcInvalidation(IOVA))
+    const sync = await guest.issue(domain.atcInvalidation(IOVA))
     const { invalidations } = await polled
     await other.inContext(world.client.token).completeInvalidations({ stream, tags: [invalidations[0].tag] })
     other.close()
-    expect(guest.isDone(slot)).toBe(true)
+    expect(await guest.isDone(sync)).toBe(true)
   })
 
   it('that the device does not answer in time stops the queue, and the driver goes on', async () => {
-    const { guest, stream, slot, poll } = await invalidated(2)
+    const { guest, stream, sync, poll } = await invalidated(2)
     await guest.takeInterrupts()
     const [first, second] = await poll()
     await world.client.completeInvalidations({ stream, tags: [first.tag], timedOut: true })
-    expect([guest.isDone(slot), await guest.read(REG.GERROR)]).toEqual([false, 0])
+    expect([await guest.isDone(sync), await guest.read(REG.GERROR)]).toEqual([false, 0])
     await world.client.completeInvalidations({ stream, tags: [second.tag] })
     expect(await guest.takeInterrupts()).toEqual(['GERROR'])
     expect(((await guest.read(REG.CMDQ_CONS)) >>> 24) & 0x7f).toBe(3)
     expect((await guest.read(REG.GERROR)) & 1).toBe(1)
-    expect(guest.isDone(slot)).toBe(false)
+    expect(await guest.isDone(sync)).toBe(false)
     expect(await guest.recoverCommandQueue()).toBe(3)
-    expect(guest.isDone(slot)).toBe(true)
+    expect(await guest.isDone(sync)).toBe(true)
   })
 
   it('has a tag that is good once, for its own stream', async () => {
-    const { guest, stream, slot, poll } = await invalidated()
+    const { guest, stream, sync, poll } = await invalidated()
     const [{ tag }] = await poll()
     const complete = (of: typeof stream, tags: bigint[]) => world.client.completeInvalidations({ stream: of, tags })
     expect((await refusal(complete({ ...stream, sourceId: SID + 1 }, [tag]))).errnoName).toBe('ENOENT')
     expect((await refusal(complete(stream, [tag + 1n]))).errnoName).toBe('ENOENT')
-    expect(guest.isDone(slot)).toBe(false)
+    expect(await guest.isDone(sync)).toBe(false)
     await complete(stream, [tag])
     expect((await refusal(complete(stream, [tag]))).errnoName).toBe('ENOENT')
   })
@@ -215,9 +219,9 @@ describe('a unit without ATS', () => {
     ])
     expect((await world.dma(guest, world.page, READ, { translated: true })).fault).toBe('F_TRANSL_FORBIDDEN')
     expect((await guest.takeEvents()).map(([dw0]) => dw0 & 0xffn)).toEqual([0x05n, 0x07n])
-    const slot = await guest.issue([0x40n, 0x34n])
+    const sync = await guest.issue([0x40n, 0x34n])
     expect(await guest.recoverCommandQueue()).toBe(1)
-    expect(guest.isDone(slot)).toBe(true)
+    expect(await guest.isDone(sync)).toBe(true)
   })
 
   it('of type VT-d does so too, and neither takes page requests', async () => {

@@ -42,15 +42,22 @@ const EVENTQEN = 4
 const CMDQEN = 8
 const ATSCHK = 16
 
-/** Entries of each queue; Linux takes the most that it can allocate. */
-const QUEUE_LG2 = 8n
-const QUEUE_MASK = 2 ** 8 - 1
+/** log2 of the entries of each queue; Linux takes the most that it can allocate. */
+const QUEUE_LG2 = 8
 
 /** Two doublewords. [SMMU 4.1 Commands overview] */
 export type Command = readonly [dw0: bigint, dw1: bigint]
 
-/** CMD_SYNC that writes 0 over its own slot when it is done. [SMMU 4.7.3 CMD_SYNC] */
+/** CMD_SYNC that writes 0 over its own slot when it is done, and one that signals an event. [SMMU 4.7.3 CMD_SYNC] */
 const syncAt = (slot: bigint): Command => [0xfc0_1046n, slot]
+const SYNC_SEV: Command = [0xfc0_2046n, 0n]
+
+/** A CMD_SYNC that was sent. */
+export interface Sync {
+  readonly slot: bigint
+  /** PROD behind it. */
+  readonly end: number
+}
 
 /** What a driver does with a unit. */
 export class SmmuGuest {
@@ -60,6 +67,9 @@ export class SmmuGuest {
   /** The host runs at EL2 with VHE, as arm64 servers do where the unit lets them. */
   readonly isE2h: boolean
   readonly #idr0: number
+  /** log2 of the entries of each queue: the fewest that any of them may have. */
+  readonly #queueLg2: number
+  readonly #indexMask: number
   #streamTable = 0n
   #commands = 0n
   #events = 0n
@@ -67,11 +77,14 @@ export class SmmuGuest {
   #prod = 0
   #cr0 = 0
 
-  private constructor(client: ContextClient, ram: FileRam, unitId: number, idr0: number) {
+  private constructor(client: ContextClient, ram: FileRam, unitId: number, idr0: number, idr1: number) {
     this.client = client
     this.ram = ram
     this.unitId = unitId
     this.#idr0 = idr0
+    const sizes = [(idr1 >>> 21) & 31, (idr1 >>> 16) & 31, this.hasPri ? (idr1 >>> 11) & 31 : QUEUE_LG2]
+    this.#queueLg2 = Math.min(QUEUE_LG2, ...sizes)
+    this.#indexMask = 2 ** this.#queueLg2 - 1
     this.isE2h = (idr0 & 0x200) !== 0
   }
 
@@ -80,8 +93,9 @@ export class SmmuGuest {
     const { path, bytes, base } = ram
     await client.createMemoryRegion({ file: { path, bytes, writable: true }, busAddress: base })
     const { unitId } = await client.createUnit({ type: UnitType.SMMUV3, preset })
-    const { values } = await client.readUnitRegisters({ unitId, reads: [{ offset: REG.IDR0, width: 4 }] })
-    const guest = new SmmuGuest(client, ram, unitId, Number(values[0]))
+    const reads = [REG.IDR0, REG.IDR1].map((offset) => ({ offset, width: 4 }))
+    const { values } = await client.readUnitRegisters({ unitId, reads })
+    const guest = new SmmuGuest(client, ram, unitId, Number(values[0]), Number(values[1]))
     guest.#streamTable = ram.allocate(0x800n)
     guest.#commands = ram.allocate(0x1000n)
     guest.#events = ram.allocate(0x2000n)
@@ -93,6 +107,11 @@ export class SmmuGuest {
   /** Software chooses whether streams stall. */
   get canStall(): boolean {
     return (this.#idr0 & 0x300_0000) === 0
+  }
+
+  /** It writes messages, and where SYNCs can say so by one: Linux then waits for those. */
+  get #hasMsi(): boolean {
+    return (this.#idr0 & 0x2000) !== 0
   }
 
   get hasPri(): boolean {
@@ -149,24 +168,27 @@ export class SmmuGuest {
     await this.#setCr0(this.#cr0 & ~SMMUEN)
   }
 
-  /** Writes commands and one SYNC; answers the SYNC's slot, which is zeroes when it is done. */
-  async issue(...commands: Command[]): Promise<bigint> {
+  /** Writes commands and one SYNC. */
+  async issue(...commands: Command[]): Promise<Sync> {
     for (const command of commands) this.push(command)
     const slot = this.#slot
-    this.push(syncAt(slot))
+    this.push(this.#hasMsi ? syncAt(slot) : SYNC_SEV)
     await this.write(REG.CMDQ_PROD, this.#prod)
-    return slot
+    return { slot, end: this.#prod }
   }
 
-  /** The SYNC in a slot has written over itself. */
-  isDone(slot: bigint): boolean {
-    return (this.ram.load(slot) & 0xffff_ffffn) === 0n
+  /** A SYNC has written over itself; without MSIs, CONS is behind it. */
+  async isDone({ slot, end }: Sync): Promise<boolean> {
+    if (this.#hasMsi) return (this.ram.load(slot) & 0xffff_ffffn) === 0n
+    const wrap = 2 * this.#indexMask + 1
+    const left = (this.#prod - (await this.read(REG.CMDQ_CONS))) & wrap
+    return left <= ((this.#prod - end) & wrap)
   }
 
   /** Commands, and the end of them. */
   async run(...commands: Command[]): Promise<void> {
-    const slot = await this.issue(...commands)
-    if (!this.isDone(slot)) throw new Error('the SYNC is not done when the write to CMDQ_PROD has returned')
+    const sync = await this.issue(...commands)
+    if (!(await this.isDone(sync))) throw new Error('the SYNC is not done when the write to CMDQ_PROD has returned')
   }
 
   /** Commands without a SYNC; nothing says when they are done. */
@@ -179,7 +201,7 @@ export class SmmuGuest {
   async recoverCommandQueue(): Promise<number> {
     const cons = await this.read(REG.CMDQ_CONS)
     const reason = (cons >>> 24) & 0x7f
-    const bad = this.#commands + BigInt((cons & QUEUE_MASK) * 16)
+    const bad = this.#commands + BigInt((cons & this.#indexMask) * 16)
     // A SYNC without a message. What timed out is retried as it is.
     if (reason === 1) this.ram.store(bad, 0x46n, 0n)
     await this.write(REG.GERRORN, await this.read(REG.GERROR))
@@ -218,19 +240,20 @@ export class SmmuGuest {
   /** Writes a command, and does not ring the doorbell. */
   push(command: Command): void {
     this.ram.store(this.#slot, ...command)
-    this.#prod = (this.#prod + 1) & (2 * QUEUE_MASK + 1)
+    this.#prod = (this.#prod + 1) & (2 * this.#indexMask + 1)
   }
 
   get #slot(): bigint {
-    return this.#commands + BigInt((this.#prod & QUEUE_MASK) * 16)
+    return this.#commands + BigInt((this.#prod & this.#indexMask) * 16)
   }
 
   async #take(prodAt: number, consAt: number, queue: bigint, words: number): Promise<bigint[][]> {
     const prod = await this.read(prodAt)
+    const wrap = 2 * this.#indexMask + 1
     const records: bigint[][] = []
     let cons = await this.read(consAt)
-    for (; (cons & 0x1ff) !== (prod & 0x1ff); cons = (cons + 1) & 0x1ff) {
-      const at = queue + BigInt((cons & QUEUE_MASK) * words * 8)
+    for (; (cons & wrap) !== (prod & wrap); cons = (cons + 1) & wrap) {
+      const at = queue + BigInt((cons & this.#indexMask) * words * 8)
       records.push(Array.from({ length: words }, (_, i) => this.ram.load(at + BigInt(i * 8))))
     }
     // The overflow flag is acknowledged with it.
@@ -239,7 +262,7 @@ export class SmmuGuest {
   }
 
   async #startQueue(base: number, prod: number, cons: number, at: bigint): Promise<void> {
-    await this.write(base, (1n << 62n) | at | QUEUE_LG2, 8)
+    await this.write(base, (1n << 62n) | at | BigInt(this.#queueLg2), 8)
     await this.write(prod, 0)
     await this.write(cons, 0)
   }
