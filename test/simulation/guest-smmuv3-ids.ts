@@ -94,22 +94,26 @@ function isOffered(ids: Ids): boolean {
   return isTaken
 }
 
-/** ID registers of one step, and the traits that the model refused. */
+/** Names of all traits. */
+export const TRAIT_NAMES: readonly string[] = Object.keys(TRAITS)
+
+/** ID registers of one step, and the traits that they have. */
 export interface UnitChoice {
   readonly id: IdRegisters
-  readonly refused: readonly string[]
+  readonly traits: readonly string[]
 }
 
-/** Chooses a unit: the plainest one, with each trait by chance. */
+/** Chooses a unit: the plainest one, with each trait by chance, but for those that do not go with another. */
 export function chooseUnit(rng: Rng): UnitChoice {
   let ids: Ids = { ...PLAIN }
-  const refused: string[] = []
+  const traits: string[] = []
   for (const [name, { chance, write }] of Object.entries(TRAITS)) {
     if (!rng.chance(chance)) continue
     const next = { ...ids }
     write(next, rng)
-    if (isOffered(next)) ids = next
-    else refused.push(name)
+    if (!isOffered(next)) continue
+    ids = next
+    traits.push(name)
   }
-  return { id: idRegisters('default', ids), refused }
+  return { id: idRegisters('default', ids), traits }
 }

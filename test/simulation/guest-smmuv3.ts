@@ -42,8 +42,8 @@ class Machine {
 
   constructor(rng: Rng, { cached }: StepOptions) {
     this.#rng = rng
-    const { id, refused } = chooseUnit(rng)
-    for (const name of refused) this.#count(`refused: ${name}`)
+    const { id, traits } = chooseUnit(rng)
+    for (const name of traits) this.#count(`unit: ${name}`)
     const features = featuresOf(id)
     this.#features = features
     this.#stallMost = features.stallModel === 1 ? 0 : Math.min(5, id.IDR5 >>> 16)

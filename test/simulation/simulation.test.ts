@@ -1,6 +1,7 @@
 /** A seeded slice of the simulation; `npm run sim` plays any other. */
 
 import { describe, expect, it } from 'vitest'
+import { TRAIT_NAMES } from './guest-smmuv3-ids.js'
 import { ARCHITECTURES, type Architecture, emptySummary, type Finding, run, type Summary } from './run.js'
 
 const IS_LONG = process.env['IOMMUD_TEST_LONG'] === '1'
@@ -13,6 +14,16 @@ const SLICE = 100
 
 /** What an SMMUv3 guest has to come across, or the simulation proves less than it says. */
 const MET: readonly string[] = [
+  ...TRAIT_NAMES.map((name) => `unit: ${name}`),
+  'explained',
+  'DS',
+  '52-bit input',
+  '52-bit output',
+  'small table',
+  'E0PD',
+  'EPAN',
+  'VMID wildcards',
+  'SMMUEN = 0 while transactions are held',
   'substream',
   '4 KiB granule',
   '16 KiB granule',
