@@ -5,7 +5,7 @@ import { loadCapture } from '../clients/cli/capture/folder.js'
 import { idRegistersOf, programOf } from '../clients/cli/capture/registers.js'
 import { Memory, SparseBacking } from '../hw-model/memory/index.js'
 import { ACCESS, Outcome, STATUS, Transaction } from '../hw-model/port.js'
-import { idRegisters, SmmuV3 } from '../hw-model/smmuv3/index.js'
+import { cachesOfSize, idRegisters, SmmuV3 } from '../hw-model/smmuv3/index.js'
 import type { Contender } from './measure.js'
 
 /** Enough for all pages of the capture. */
@@ -49,7 +49,7 @@ export function guestLookups(): { hit: Contender; walk: Contender; map: Contende
       memory,
       owner,
       id: idRegisters('default', id),
-      tlb: { entries, ways: entries === 0 ? 1 : 4 },
+      caches: cachesOfSize({ entries, ways: entries === 0 ? 1 : 4 }),
     })
     for (const { offset, width, value } of programOf(capture)) {
       unit.writeRegister(offset, width, Number(value & 0xffff_ffffn), Number(value >> 32n))

@@ -226,6 +226,19 @@ export interface UnitCounters {
   readonly evictions: number
 }
 
+/** One cache of a unit. */
+export interface CacheStatistics {
+  /** Its unit's short name for it: `ste`, `tlb`, `walk1` … */
+  readonly name: string
+  /** Entries that it has room for; 0 where it is off. */
+  readonly entries: number
+  /** Entries that would answer. */
+  readonly live: number
+  readonly hits: number
+  readonly misses: number
+  readonly evictions: number
+}
+
 /** A remapping unit, as its requesters, its programmer and a debugger see it. Driven only by memory and registers. */
 export interface RemappingUnit {
   readonly kind: 'smmuv3' | 'vtd'

@@ -1,27 +1,38 @@
 /**
  * A small cache of decoded configuration (STE, CD, context entry, PASID entry), filled when an entry is fetched and
  * emptied only by the commands that say so. Keys are exact numbers that the owner composes. When it is full the oldest
- * entry makes room.
+ * entry makes room, or one that chance chooses.
  */
+
+import type { CacheStatistics } from '../port.js'
+import type { Chance } from './chance.js'
+
+/** Entries among which chance chooses, the oldest ones: finding one takes as many steps. */
+const CHOICES = 64
+
+/** Decoded entries by key. */
 export class ConfigCache<T> {
   hits = 0
   misses = 0
   evictions = 0
   readonly #entries: Map<number, T>
   readonly #capacity: number
+  readonly #chance: Chance | null
 
   /**
    * @param capacity entries kept; 0 switches it off
+   * @param chance chooses who makes room; without it the oldest does
    * @param entries those of another cache, for `view`
    */
-  constructor(capacity: number, entries = new Map<number, T>()) {
+  constructor(capacity: number, chance: Chance | null = null, entries = new Map<number, T>()) {
     this.#capacity = capacity
+    this.#chance = chance
     this.#entries = entries
   }
 
   /** The same entries, to look at only: nothing can be kept there, and look-ups are not counted here. */
   view(): ConfigCache<T> {
-    return new ConfigCache(0, this.#entries)
+    return new ConfigCache(0, null, this.#entries)
   }
 
   /** The decoded entry, or undefined. */
@@ -32,17 +43,23 @@ export class ConfigCache<T> {
     return entry
   }
 
-  /** Keeps a decoded entry. */
-  set(key: number, entry: T): void {
-    if (this.#capacity === 0) return
-    if (this.#entries.size >= this.#capacity && !this.#entries.has(key)) {
-      for (const oldest of this.#entries.keys()) {
-        this.#entries.delete(oldest)
-        this.evictions++
-        break
-      }
-    }
+  /** Keeps a decoded entry. True when another one had to go. */
+  set(key: number, entry: T): boolean {
+    if (this.#capacity === 0) return false
+    const isFull = this.#entries.size >= this.#capacity && !this.#entries.has(key)
+    if (isFull) this.#makeRoom()
     this.#entries.set(key, entry)
+    return isFull
+  }
+
+  #makeRoom(): void {
+    let before = this.#chance === null ? 0 : this.#chance.below(Math.min(this.#entries.size, CHOICES))
+    for (const key of this.#entries.keys()) {
+      if (before-- > 0) continue
+      this.#entries.delete(key)
+      this.evictions++
+      return
+    }
   }
 
   /** Forgets one entry. */
@@ -62,5 +79,11 @@ export class ConfigCache<T> {
 
   get size(): number {
     return this.#entries.size
+  }
+
+  /** What a reader of statistics is told. */
+  statistics(name: string): CacheStatistics {
+    const { hits, misses, evictions } = this
+    return { name, entries: this.#capacity, live: this.#entries.size, hits, misses, evictions }
   }
 }

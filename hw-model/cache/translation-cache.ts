@@ -1,6 +1,6 @@
 /**
- * The translation cache of both units (IOTLB, IPA cache): parallel typed arrays, set-associative, all leaf sizes in
- * one store. It behaves as hardware does: what software does not invalidate stays, however wrong it has become.
+ * The translation cache of both units (IOTLB, IPA cache, walk caches): parallel typed arrays, set-associative, all leaf
+ * sizes in one store. It behaves as hardware does: what software does not invalidate stays, however wrong it has become.
  *
  * An entry is found by a *tag* (who asks) and a page. It is dropped by its tag, by its *group* (what it was made
  * from), or by address. The two differ: VT-d looks up by source-id and PASID and drops by domain-id. Tags and groups
@@ -8,6 +8,8 @@
  */
 
 import type { Page } from '../bits/address.js'
+import type { CacheStatistics } from '../port.js'
+import type { Chance } from './chance.js'
 import type { TagTable } from './tag-table.js'
 
 /** Size and policy of a cache. */
@@ -20,6 +22,24 @@ export interface CacheGeometry {
 
 /** What hardware-like units have. */
 export const DEFAULT_GEOMETRY: CacheGeometry = { entries: 4096, ways: 4 }
+
+/** A cache without entries. */
+export const NO_CACHE: CacheGeometry = { entries: 0, ways: 1 }
+
+/** Which entries, by the owner's flags. */
+export interface FlagMatch {
+  /** Bits that must be equal to `want`. */
+  readonly mask: number
+  readonly want: number
+  /** Bits of which one must be set; 0 where none has to be. */
+  readonly some: number
+}
+
+/** Every entry. */
+export const ANY_FLAGS: FlagMatch = { mask: 0, want: 0, some: 0 }
+
+/** One tag or group, or several. */
+type Numbers = number | readonly number[]
 
 /** Answered by `find` when nothing matches. */
 export const MISS = -1
@@ -50,6 +70,8 @@ export class TranslationCache {
   readonly #ways: number
   readonly #setMask: number
   readonly #geometry: CacheGeometry
+  /** Chooses who makes room; null where the ways take turns. */
+  readonly #chance: Chance | null
   /** Shows another cache's entries; nothing can be kept. */
   readonly #isView: boolean
   /** log2 of the bytes that software names with one entry: its stage's leaf, of which another stage may cut pieces. */
@@ -63,13 +85,23 @@ export class TranslationCache {
   /** Leaf sizes ever filled since everything was dropped. */
   #sizes = 0
 
-  /** @param shown the cache whose entries are shown, for `view` */
-  constructor(geometry: CacheGeometry, tags: TagTable, groups: TagTable, shown: TranslationCache | null = null) {
+  /**
+   * @param chance chooses who makes room; without it the ways of a set take turns
+   * @param shown the cache whose entries are shown, for `view`
+   */
+  constructor(
+    geometry: CacheGeometry,
+    tags: TagTable,
+    groups: TagTable,
+    chance: Chance | null = null,
+    shown: TranslationCache | null = null,
+  ) {
     const { entries, ways } = geometry
     if (entries !== 0 && (entries & (entries - 1) || ways & (ways - 1) || ways > entries || ways < 1)) {
       throw new RangeError('cache entries and ways are powers of two, and a set is not larger than the cache')
     }
     this.#geometry = geometry
+    this.#chance = chance
     this.#tags = tags
     this.#groups = groups
     this.#ways = ways
@@ -91,7 +123,7 @@ export class TranslationCache {
 
   /** The entries of this moment, to look at only: nothing can be kept or dropped there, nothing is counted here. */
   view(): TranslationCache {
-    return new TranslationCache(this.#geometry, this.#tags, this.#groups, this)
+    return new TranslationCache(this.#geometry, this.#tags, this.#groups, null, this)
   }
 
   /** The groups of all entries that cover `page` under `tag`; for explanations. */
@@ -115,6 +147,16 @@ export class TranslationCache {
       if (slot !== MISS) return slot
     }
     return MISS
+  }
+
+  /** Whether anything can be found here. */
+  get isOn(): boolean {
+    return this.#setMask >= 0
+  }
+
+  /** The entry of exactly this size that covers `page` under `tag`, or MISS. Does not count. */
+  findSize(tag: number, page: Page, leafLg2: number): number {
+    return this.#setMask < 0 ? MISS : this.#probe(tag, alignDown(page, leafLg2 - PAGE_LG2), leafLg2)
   }
 
   /**
@@ -162,18 +204,14 @@ export class TranslationCache {
     this.#tag[slot] = -1
   }
 
-  /**
-   * Drops every entry of `tag` whose leaf shares a page with `[first, last]`.
-   *
-   * @param mask bits of the owner's flags that must be equal to `want`
-   */
-  dropTagPages(tag: number, first: Page, last: Page, mask = 0, want = 0): void {
-    this.#dropWhere(this.#tag, tag, first, last, mask, want)
+  /** Drops every entry of some tags, with the flags asked for, whose leaf shares a page with `[first, last]`. */
+  dropTagPages(tags: Numbers, first: Page, last: Page, flags: FlagMatch = ANY_FLAGS): void {
+    this.#dropWhere(this.#tag, marksOf(tags, this.#tags.count), first, last, flags)
   }
 
-  /** Drops every entry of `group` whose leaf shares a page with `[first, last]`; `mask` and `want` as above. */
-  dropGroupPages(group: number, first: Page, last: Page, mask = 0, want = 0): void {
-    this.#dropWhere(this.#group, group, first, last, mask, want)
+  /** Drops every entry of some groups, with the flags asked for, whose leaf shares a page with `[first, last]`. */
+  dropGroupPages(groups: Numbers, first: Page, last: Page, flags: FlagMatch = ANY_FLAGS): void {
+    this.#dropWhere(this.#group, marksOf(groups, this.#groups.count), first, last, flags)
   }
 
   /** Drops everything. */
@@ -189,12 +227,20 @@ export class TranslationCache {
     return live
   }
 
-  #dropWhere(owner: Int32Array, key: number, first: Page, last: Page, mask: number, want: number): void {
+  /** What a reader of statistics is told. */
+  statistics(name: string): CacheStatistics {
+    const { hits, misses, evictions } = this
+    return { name, entries: this.#geometry.entries, live: this.countLive(), hits, misses, evictions }
+  }
+
+  #dropWhere(owner: Int32Array, marks: Uint8Array, first: Page, last: Page, { mask, want, some }: FlagMatch): void {
     for (let slot = 0; slot < owner.length; slot++) {
-      if (owner[slot] !== key || this.#tag[slot] < 0 || (this.flags[slot] & mask) !== want) continue
+      if (this.#tag[slot] < 0 || marks[owner[slot]] !== 1) continue
+      const flags = this.flags[slot]
+      if ((flags & mask) !== want || (some !== 0 && (flags & some) === 0)) continue
       const pages = SPAN_PAGES[this.#spanLg2[slot]]
       const page = this.#page[slot]
-      const start = pages === 1 ? page : page - (page % pages)
+      const start = Math.floor(page / pages) * pages
       if (start <= last && first < start + pages) this.#tag[slot] = -1
     }
   }
@@ -226,16 +272,28 @@ export class TranslationCache {
     const from = set * this.#ways
     for (let slot = from; slot < from + this.#ways; slot++) if (!this.#isLive(slot)) return slot
     this.evictions++
+    if (this.#chance !== null) return from + this.#chance.below(this.#ways)
     const turn = this.#turn[set]
     this.#turn[set] = (turn + 1) & (this.#ways - 1)
     return from + turn
   }
 
   #setOf(tag: number, first: number, lg2: number): number {
-    const number = first / 2 ** lg2
+    const number = first / SPAN_PAGES[lg2 + PAGE_LG2]
     const mixed = Math.imul((number | 0) ^ Math.imul(tag + 1, 0x9e3779b1), 0x85ebca6b) ^ Math.floor(number / 4294967296)
     return (mixed ^ (mixed >>> 15)) & this.#setMask
   }
 }
 
-const alignDown = (page: number, lg2: number): number => page - (page % 2 ** lg2)
+/** Exact, since a span is a power of two. */
+const alignDown = (page: number, lg2: number): number => {
+  const span = SPAN_PAGES[lg2 + PAGE_LG2]
+  return Math.floor(page / span) * span
+}
+
+/** 1 at each number. */
+function marksOf(numbers: Numbers, count: number): Uint8Array {
+  const marks = new Uint8Array(count)
+  for (const number of typeof numbers === 'number' ? [numbers] : numbers) marks[number] = 1
+  return marks
+}

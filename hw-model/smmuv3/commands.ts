@@ -31,6 +31,14 @@ const WORDS = COMMAND.$.words
 const PROD = OFFSET.CMDQ_PROD >>> 2
 const CONS = OFFSET.CMDQ_CONS >>> 2
 
+/** Opcodes of commands that drop cached configuration. */
+const CONFIGURATION: ReadonlySet<number> = new Set([
+  OPCODE.CFGI_STE,
+  OPCODE.CFGI_STE_RANGE,
+  OPCODE.CFGI_CD,
+  OPCODE.CFGI_CD_ALL,
+])
+
 /** The command queue and what its commands do. */
 export class CommandQueue {
   /** Commands consumed. */
@@ -40,6 +48,7 @@ export class CommandQueue {
   readonly #registers: RegisterFile
   readonly #features: Features
   readonly #configs: Configurations
+  readonly #tlb: Tlb
   readonly #tlbCommands: TlbCommands
   readonly #interrupts: Interrupts
   readonly #stalls: Stalls
@@ -64,6 +73,7 @@ export class CommandQueue {
     this.#registers = registers
     this.#features = features
     this.#configs = configs
+    this.#tlb = tlb
     this.#tlbCommands = new TlbCommands(registers, features, tlb)
     this.#interrupts = interrupts
     this.#stalls = stalls
@@ -151,6 +161,12 @@ export class CommandQueue {
   #execute(opcode: number): void {
     const command = this.#command
     const configs = this.#configs
+    // What was made from configuration may go with it. [SMMU 4.3.8 Configuration structure invalidation semantics/rules]
+    if (this.#tlb.isWide && CONFIGURATION.has(opcode)) {
+      configs.dropAll()
+      this.#tlb.dropAll()
+      return
+    }
     switch (opcode) {
       case OPCODE.CFGI_STE:
         configs.dropStream(CMD_CFGI_STE.SID.get(command, 0), CMD_CFGI_STE.Leaf.get(command, 0) === 1)

@@ -6,8 +6,9 @@
 
 import { ConfigCache } from '../cache/config-cache.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
-import type { WalkTrace } from '../port.js'
+import type { CacheStatistics, WalkTrace } from '../port.js'
 import type { TableStage } from '../walk/format.js'
+import { type CachePlan, planCaches } from './cache-options.js'
 import { ContextConfig, decodeCd } from './decode-cd.js'
 import { decodeSte, type StreamConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
@@ -29,6 +30,9 @@ const SPAN_LAST = 11
 
 /** STRTAB_BASE_CFG.SPLIT; other values behave as the first. */
 const SPLITS = { 6: 6, 8: 8, 10: 10 } as const
+
+/** A view keeps nothing of its own. */
+const OFF = planCaches({ policy: 'off' })
 
 /** A level 1 stream table descriptor that leads somewhere. */
 interface StreamBlock {
@@ -57,7 +61,7 @@ export class Configurations {
   readonly #context: ConfigCache<ContextConfig>
   readonly #contextTable: ConfigCache<number>
   readonly #words = new Int32Array(16)
-  readonly #keeps: boolean
+  readonly #keepsContexts: boolean
   /** The stream asked for last; void when the generation moved on. */
   #lastSid = -1
   #lastStream: StreamConfig | null = null
@@ -69,14 +73,14 @@ export class Configurations {
   readonly #shown: Configurations | null
 
   /**
-   * @param entries entries of each cache; 0 switches them off
+   * @param plan sizes of the caches
    * @param shown whose entries to show, for `view`
    */
   constructor(
     memory: Memory,
     registers: RegisterFile,
     features: Features,
-    entries: number,
+    plan: CachePlan,
     shown: Configurations | null = null,
     keepsStreams = false,
     keepsContexts = false,
@@ -85,13 +89,14 @@ export class Configurations {
     this.#memory = memory
     this.#registers = registers
     this.#features = features
-    this.#keeps = entries > 0
+    const { config, chance } = plan
+    this.#keepsContexts = config.cd > 0
     const streams = keepsStreams ? shown : null
     const contexts = this.#shown
-    this.#stream = streams === null ? new ConfigCache(entries) : streams.#stream.view()
-    this.#block = streams === null ? new ConfigCache(entries) : streams.#block.view()
-    this.#context = contexts === null ? new ConfigCache(entries) : contexts.#context.view()
-    this.#contextTable = contexts === null ? new ConfigCache(entries) : contexts.#contextTable.view()
+    this.#stream = streams === null ? new ConfigCache(config.ste, chance) : streams.#stream.view()
+    this.#block = streams === null ? new ConfigCache(config.l1std, chance) : streams.#block.view()
+    this.#context = contexts === null ? new ConfigCache(config.cd, chance) : contexts.#context.view()
+    this.#contextTable = contexts === null ? new ConfigCache(config.l1cd, chance) : contexts.#contextTable.view()
     if (streams === null || streams.#lastGeneration !== streams.generation) return
     this.generation = streams.generation
     this.#lastSid = streams.#lastSid
@@ -101,16 +106,29 @@ export class Configurations {
 
   /** What is cached at this moment, or parts of it, to look at only; the rest comes from memory. */
   view(keepsStreams: boolean, keepsContexts: boolean): Configurations {
-    return new Configurations(this.#memory, this.#registers, this.#features, 0, this, keepsStreams, keepsContexts)
+    return new Configurations(this.#memory, this.#registers, this.#features, OFF, this, keepsStreams, keepsContexts)
   }
 
   get evictions(): number {
     return this.#stream.evictions + this.#block.evictions + this.#context.evictions + this.#contextTable.evictions
   }
 
+  /** What each cache has done so far. */
+  get statistics(): readonly CacheStatistics[] {
+    return [
+      this.#stream.statistics('ste'),
+      this.#block.statistics('l1std'),
+      this.#context.statistics('cd'),
+      this.#contextTable.statistics('l1cd'),
+    ]
+  }
+
   /** The STE of a stream, or null with the reason in `event`. */
   stream(sid: number): StreamConfig | null {
-    if (sid === this.#lastSid && this.generation === this.#lastGeneration) return this.#lastStream
+    if (sid === this.#lastSid && this.generation === this.#lastGeneration) {
+      this.#stream.hits++
+      return this.#lastStream
+    }
     const known = this.#stream.get(sid)
     if (known !== undefined) {
       this.#lastSid = sid
@@ -127,7 +145,8 @@ export class Configurations {
     const e2h = CR2.E2H.get(this.#registers.words, OFFSET.CR2 >>> 2) === 1
     const config = decodeSte(this.#words, sid, this.#features, e2h)
     if (this.trace !== null) this.trace.step(steStep(at, this.#words, config))
-    this.#stream.set(sid, config)
+    // Whoever has to go may be remembered as the last one.
+    if (this.#stream.set(sid, config)) this.generation++
     return config
   }
 
@@ -182,7 +201,8 @@ export class Configurations {
    * @param stage what CD addresses stand behind under nesting, else null
    */
   context(stream: StreamConfig, index: number, stage: TableStage | null): ContextConfig | null {
-    if (this.#keeps && stream.contextIndex === index && stream.contextGeneration === this.generation) {
+    if (this.#keepsContexts && stream.contextIndex === index && stream.contextGeneration === this.generation) {
+      this.#context.hits++
       return stream.context
     }
     const key = stream.sid * SSIDS + index
@@ -195,9 +215,9 @@ export class Configurations {
       if (this.trace !== null) {
         this.trace.step(cdStep(this.fetchAddress, stage === null ? undefined : at, this.#words, config))
       }
-      this.#context.set(key, config)
+      if (this.#context.set(key, config)) this.generation++
     }
-    if (this.#keeps) {
+    if (this.#keepsContexts) {
       stream.context = config
       stream.contextIndex = index
       stream.contextGeneration = this.generation

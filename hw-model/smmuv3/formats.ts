@@ -27,8 +27,12 @@ const TABLE_OR_PAGE = 2
 const AF = 1 << 10
 /** AP[2], which takes writes away, and S2AP[1], which grants them; one place for both. */
 const WRITE_BIT = 1 << 7
-/** DBM, in the high word. */
+/** DBM and Contiguous, in the high word. */
 const DBM = 1 << 19
+const CONTIGUOUS = 1 << 20
+
+/** log2 of the leaves that the Contiguous bit joins, by granule and level of ours. [Arm Table D8-104] */
+const RUNS: Readonly<Record<number, readonly number[]>> = { 12: [4, 4, 4], 14: [7, 5], 16: [5, 5] }
 
 /** What a CD or STE says about the flags of its stage. [SMMU 5.4 HA, HD, AFFD] */
 export interface FlagRules {
@@ -130,6 +134,17 @@ export abstract class Vmsa implements Format {
   }
 
   abstract narrow(rights: number, lo: number, hi: number, level: number): number
+
+  /**
+   * log2 of the bytes that a leaf's entry stands for: its own, or with the Contiguous bit those of its run, unless the
+   * run is more than the input or the output may be. [Arm D8.7.1 The Contiguous bit]
+   */
+  spanLg2(hi: number, level: number, inputBits: number): number {
+    const leafLg2 = this.#granuleLg2 + this.#stride * level
+    if ((hi & CONTIGUOUS) === 0) return leafLg2
+    const spanLg2 = leafLg2 + (RUNS[this.#granuleLg2][level] ?? 0)
+    return spanLg2 <= inputBits && spanLg2 <= this.#highBits + 32 ? spanLg2 : leafLg2
+  }
 
   /** AP[2] is cleared, S2AP[1] set: either way the bit turns over. [SMMU 3.13.2, 3.13.3] */
   flagged(lo: number, _hi: number, level: number, ask: number, rights: number): number {

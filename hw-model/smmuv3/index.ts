@@ -1,5 +1,6 @@
 /** The SMMUv3 as others see it: the unit, its presets, and the records that software shares with it. */
 
+export { type CacheOptions, type CachePolicy, cachesOfSize } from './cache-options.js'
 export { isIllegal } from './command-rules.js'
 export { addressBits, type Features, featuresOf, type IdRegisters, STALL_MODEL } from './features.js'
 export { type IdOverrides, idRegisters, PRESETS, type PresetName } from './presets.js'

@@ -7,14 +7,17 @@ import { offsetIn, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { WALK } from '../walk/format.js'
-import { topIndexAt, Walker } from '../walk/walker.js'
+import { Walker } from '../walk/walker.js'
 import type { ContextConfig, HalfConfig } from './decode-cd.js'
 import type { StreamConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
 import type { Need } from './need.js'
 import { makesDirty, RIGHT } from './rights.js'
+import { spanOf } from './spans.js'
 import { type StageTwo, WALK_EVENTS } from './stage-two.js'
-import { geometryFlags, TLB_FLAGS, type Tlb } from './tlb.js'
+import type { Tlb } from './tlb.js'
+import { geometryFlags, TLB_FLAGS } from './tlb-flags.js'
+import { WalkCache } from './walk-cache.js'
 
 /** How stage 1 ended. */
 export const END = {
@@ -54,11 +57,14 @@ export class StageOne {
   readonly walker: Walker
   readonly #stageTwo: StageTwo
   readonly #tlb: Tlb
+  readonly #tables: WalkCache
 
   constructor(memory: Memory, stageTwo: StageTwo, tlb: Tlb) {
     this.walker = new Walker(memory)
     this.#stageTwo = stageTwo
     this.#tlb = tlb
+    this.#tables = new WalkCache(tlb.walk1)
+    if (tlb.walk1.isOn) this.walker.keeper = this.#tables
   }
 
   /** Translates a VA of two halves. Answers one of END. */
@@ -76,7 +82,9 @@ export class StageOne {
     if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
     const slot = tlb.findVa(context, pageOf(lo, hi))
     const end = slot === MISS ? FIRST_WRITE : this.#answer(slot, lo, hi, need)
-    return end === FIRST_WRITE ? this.#walk(stream, context, half, lo, hi, need) : end
+    if (end === FIRST_WRITE) return this.#walk(stream, context, half, lo, hi, need)
+    tlb.va.hits++
+    return end
   }
 
   /**
@@ -103,45 +111,73 @@ export class StageOne {
     const { walker } = this
     this.hit = 0
     this.walked = 1
+    this.#tlb.va.misses++
     const stageTwo = stream.stageTwo === null ? null : this.#stageTwo
-    const { format, table, top, granuleLg2 } = half
-    const index = topIndexAt(lo, hi, granuleLg2 + (granuleLg2 - 3) * top, half.inputBits)
-    const end = walker.walk(format, stageTwo, table, top, granuleLg2, index, lo, hi, need.ask, RIGHT.ALL)
+    const { format, granuleLg2 } = half
+    const tables = this.#tables
+    tables.begin(context.tag, context.group, half, lo, hi)
+    const { table, top, index } = tables
+    const end = walker.walk(format, stageTwo, table, top, granuleLg2, index, lo, hi, need.ask, tables.rights)
     if (end === WALK.TABLE_STAGE) return END.TABLE
     if (end !== WALK.OK) {
       this.fetchAddress = stageTwo === null ? walker.entryAddress : stageTwo.tableAddress
       return WALK_EVENTS[end] === EVENT.F_WALK_EABT ? END.FETCH : this.#fault(WALK_EVENTS[end])
     }
     this.rights = walker.rights
-    this.leafLg2 = walker.leafLg2
+    this.leafLg2 = this.#tlb.spans ? spanOf(walker, format, half.inputBits, lo, hi) : walker.leafLg2
     this.outputRights = RIGHT.ALL
-    if (!need.isMetBy(walker.rights)) return this.#fault(EVENT.F_PERMISSION)
-    const ipa = walker.address + offsetIn(lo, hi, walker.leafLg2)
-    this.address = ipa
-    this.ipa = ipa
-    if (stageTwo !== null) {
-      if (!stageTwo.translate(ipa, need.askBehind(walker.rights))) return END.OUTPUT
-      if (!need.isMetBy(stageTwo.rights)) return stageTwo.deny(ipa, END.OUTPUT)
-      this.address = stageTwo.address
-      this.leafLg2 = Math.min(walker.leafLg2, stageTwo.leafLg2)
-      this.outputRights = stageTwo.rights
+    this.ipa = walker.address + offsetIn(lo, hi, walker.leafLg2)
+    this.address = this.ipa
+    if (!need.isMetBy(walker.rights)) {
+      // Only with both stages' answers is there an entry to keep.
+      if (this.#tlb.denials && stageTwo === null) this.#keep(stream, context, half, lo, hi, this.leafLg2)
+      return this.#fault(EVENT.F_PERMISSION)
     }
-    // A request to which the stages grant nothing in common left stage 2's flag alone. [Arm D8.5.1 The Access flag]
-    if ((this.outputRights & RIGHT.UNACCESSED) === 0) this.#keep(stream, context, half, lo, hi, ipa)
-    return END.OK
+    if (stageTwo === null) {
+      this.#keep(stream, context, half, lo, hi, this.leafLg2)
+      return END.OK
+    }
+    return this.#behind(stageTwo, stream, context, half, lo, hi, need)
   }
 
-  /** Fills the TLB with the piece that both stages agree on. */
-  #keep(stream: StreamConfig, context: ContextConfig, half: HalfConfig, lo: number, hi: number, ipa: number): void {
+  /** Stage 2 for what stage 1 has put out. */
+  #behind(
+    stageTwo: StageTwo,
+    stream: StreamConfig,
+    context: ContextConfig,
+    half: HalfConfig,
+    lo: number,
+    hi: number,
+    need: Need,
+  ): number {
+    const spanLg2 = this.leafLg2
+    if (!stageTwo.translate(this.ipa, need.askBehind(this.rights))) return END.OUTPUT
+    this.address = stageTwo.address
+    this.leafLg2 = Math.min(spanLg2, stageTwo.leafLg2)
+    this.outputRights = stageTwo.rights
+    const isDenied = !need.isMetBy(stageTwo.rights)
+    if (!isDenied || this.#tlb.denials) this.#keep(stream, context, half, lo, hi, spanLg2)
+    return isDenied ? stageTwo.deny(this.ipa, END.OUTPUT) : END.OK
+  }
+
+  /**
+   * Fills the TLB with the piece that both stages agree on.
+   *
+   * @param spanLg2 what software names with one entry of stage 1
+   */
+  #keep(stream: StreamConfig, context: ContextConfig, half: HalfConfig, lo: number, hi: number, spanLg2: number): void {
+    const { rights, outputRights, leafLg2 } = this
+    // What a refused access did not flag, and what a request left alone to which the stages grant nothing in common.
+    // [Arm D8.5.1 The Access flag]
+    if (((rights | outputRights) & RIGHT.UNACCESSED) !== 0) return
     const tlb = this.#tlb
     // The walk may have handed out tags of its own, and so started a new epoch.
     if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
-    const { level, leafLg2: spanLg2 } = this.walker
-    const { rights, outputRights, leafLg2 } = this
     const tag = (rights & RIGHT.NOT_GLOBAL) !== 0 ? context.tag : context.globalTag
     const inPiece = offsetIn(lo, hi, leafLg2)
-    const flags = rights | (outputRights << TLB_FLAGS.STAGE_2_SHIFT) | geometryFlags(half.granuleLg2, level)
-    tlb.va.fill(tag, context.group, pageOf(lo, hi), leafLg2, this.address - inPiece, flags, ipa - inPiece, spanLg2)
+    const flags = rights | (outputRights << TLB_FLAGS.STAGE_2_SHIFT) | geometryFlags(half.granuleLg2, this.walker.level)
+    const start = this.address - inPiece
+    tlb.va.fill(tag, context.group, pageOf(lo, hi), leafLg2, start, flags, this.ipa - inPiece, spanLg2)
   }
 
   #fault(event: number): number {

@@ -3,15 +3,18 @@
  * cache or from a walk. [SMMU 3.3.2] [Arm D8.2 Translation process]
  */
 
-import { highWord, lowWord, offsetIn, PAGE_LG2, type Page } from '../bits/address.js'
+import { highWord, lowWord, offsetIn, type Page } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { type TableStage, WALK } from '../walk/format.js'
-import { topIndexAt, Walker } from '../walk/walker.js'
+import { Walker } from '../walk/walker.js'
 import type { StageTwoConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
 import { ASK, makesDirty, RIGHT } from './rights.js'
-import { geometryFlags, type Tlb } from './tlb.js'
+import { spanOf } from './spans.js'
+import type { Tlb } from './tlb.js'
+import { geometryFlags } from './tlb-flags.js'
+import { WalkCache } from './walk-cache.js'
 
 /** The event for each way a walk can end. TABLE_STAGE is not one of a stage's own. */
 export const WALK_EVENTS: readonly number[] = [
@@ -45,11 +48,14 @@ export class StageTwo implements TableStage {
 
   readonly walker: Walker
   readonly #tlb: Tlb
+  readonly #tables: WalkCache
   #config: StageTwoConfig | null = null
 
   constructor(memory: Memory, tlb: Tlb) {
     this.walker = new Walker(memory)
     this.#tlb = tlb
+    this.#tables = new WalkCache(tlb.walk2)
+    if (tlb.walk2.isOn) this.walker.keeper = this.#tables
   }
 
   /** Names the stream's stage 2. */
@@ -95,22 +101,22 @@ export class StageTwo implements TableStage {
     }
     cache.misses++
     const { walker } = this
-    const shift = config.granuleLg2 + (config.granuleLg2 - 3) * config.top
-    const index = topIndexAt(lo, hi, shift, config.inputBits)
-    const { format, table, top, granuleLg2 } = config
-    const end = walker.walk(format, null, table, top, granuleLg2, index, lo, hi, ask, RIGHT.ALL)
+    const tables = this.#tables
+    tables.begin(tag, 0, config, lo, hi)
+    const { table, top, index } = tables
+    const { format, granuleLg2 } = config
+    const end = walker.walk(format, null, table, top, granuleLg2, index, lo, hi, ask, tables.rights)
     if (end !== WALK.OK) {
       this.fetchAddress = walker.entryAddress
       return this.#fail(WALK_EVENTS[end])
     }
-    this.leafLg2 = walker.leafLg2
+    this.leafLg2 = this.#tlb.spans ? spanOf(walker, format, config.inputBits, lo, hi) : walker.leafLg2
     this.rights = walker.rights
     this.address = walker.address + offsetIn(lo, hi, walker.leafLg2)
     // What a refused access did not flag. [Arm D8.5.1 The Access flag]
     if ((walker.rights & RIGHT.UNACCESSED) !== 0) return true
-    const first = page - (page % 2 ** (walker.leafLg2 - PAGE_LG2))
     const flags = walker.rights | geometryFlags(granuleLg2, walker.level)
-    cache.fill(tag, 0, first as Page, walker.leafLg2, walker.address, flags, 0)
+    cache.fill(tag, 0, page, this.leafLg2, this.address - offsetIn(lo, hi, this.leafLg2), flags, 0)
     return true
   }
 

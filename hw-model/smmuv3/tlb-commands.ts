@@ -7,9 +7,10 @@ import type { Features } from './features.js'
 import type { RegisterFile } from './register-file.js'
 import { CR0, CR2, OFFSET } from './registers.js'
 import { SPACE } from './stream-world.js'
-import { type AddressScope, type Spaces, TLB_FLAGS, type Tlb } from './tlb.js'
+import type { Spaces, Tlb } from './tlb.js'
+import { type AddressScope, anyGeometry, ofGeometry } from './tlb-flags.js'
 
-const { NUM, TG, VMID, ASID, Address } = CMD_TLBI_NH_VA
+const { NUM, TG, VMID, ASID, Leaf, Address } = CMD_TLBI_NH_VA
 const LAST_PAGE = 2 ** 52 - 1
 
 /** CR0.VMW ignores this many low bits of a VMID at most; values beyond are reserved and ignore none. */
@@ -32,6 +33,34 @@ export class TlbCommands {
 
   /** Does what a command says; an opcode that is none of them does nothing. */
   execute(opcode: number, command: Int32Array): void {
+    if (this.#tlb.isWide) this.#executeWidely(opcode, command)
+    else this.#executeExactly(opcode, command)
+  }
+
+  /** A unit that does not look closely: it drops the world and VMID that a command is about. [SMMU 4.4 TLB invalidation] */
+  #executeWidely(opcode: number, command: Int32Array): void {
+    switch (opcode) {
+      case OPCODE.TLBI_NH_ALL:
+      case OPCODE.TLBI_NH_ASID:
+      case OPCODE.TLBI_NH_VA:
+      case OPCODE.TLBI_NH_VAA:
+      case OPCODE.TLBI_S2_IPA:
+      case OPCODE.TLBI_S12_VMALL:
+        this.#tlb.dropVmids(this.#vmids(command))
+        return
+      case OPCODE.TLBI_EL2_ALL:
+      case OPCODE.TLBI_EL2_ASID:
+      case OPCODE.TLBI_EL2_VA:
+      case OPCODE.TLBI_EL2_VAA:
+        this.#tlb.dropEl2()
+        return
+      case OPCODE.TLBI_NSNH_ALL:
+        this.#tlb.dropAll()
+        return
+    }
+  }
+
+  #executeExactly(opcode: number, command: Int32Array): void {
     const tlb = this.#tlb
     switch (opcode) {
       case OPCODE.TLBI_NH_ALL:
@@ -92,8 +121,9 @@ export class TlbCommands {
   /** The pages a command by address means, and the granule and level it narrows them to. [SMMU 4.4.1.1 Range-based] */
   #scope(command: Int32Array, address: number): AddressScope {
     const page = address / 4096
+    const leafOnly = Leaf.get(command, 0) === 1
     const tg = this.#features.ril ? TG.get(command, 0) : 0
-    if (tg === 0) return { first: page as Page, last: page as Page, mask: 0, want: 0 }
+    if (tg === 0) return anyGeometry(page as Page, page as Page, leafOnly)
     const granuleLg2 = 10 + 2 * tg
     const ttl = levelOf(command, this.#features)
     // An address that is not aligned to what it names is aligned down.
@@ -101,12 +131,6 @@ export class TlbCommands {
     const first = page - (page % 2 ** unitLg2)
     const pages = (NUM.get(command, 0) + 1) * 2 ** (scaleOf(command, this.#features) + granuleLg2 - 12)
     const last = Math.min(first + pages - 1, LAST_PAGE)
-    const ttlMask = ttl === 0 ? 0 : TLB_FLAGS.TTL_MASK
-    return {
-      first: first as Page,
-      last: last as Page,
-      mask: TLB_FLAGS.TG_MASK | ttlMask,
-      want: (tg << TLB_FLAGS.TG_SHIFT) | (ttl << TLB_FLAGS.TTL_SHIFT),
-    }
+    return ofGeometry(first as Page, last as Page, leafOnly, tg, ttl)
   }
 }

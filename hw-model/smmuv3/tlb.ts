@@ -1,30 +1,25 @@
 /**
- * The TLB and the IPA cache. An entry is tagged with what the manual says and nothing else: its StreamWorld, which the
- * tag space tells with the VMID, and ASID, or ASET for a global one; SID and SSID are no tags, so two streams that
- * share an ASID share entries.
+ * The TLB, the IPA cache and the walk caches. An entry is tagged with what the manual says and nothing else: its
+ * StreamWorld, which the tag space tells with the VMID, and ASID, or ASET for a global one; SID and SSID are no tags, so
+ * two streams that share an ASID share entries.
  * [SMMU 3.17 TLB tagging, VMIDs, ASIDs and StreamWorlds]
  *
  * VA-keyed entries may be combined from both stages; IPA-keyed ones hold stage 2 alone. CMD_TLBI_S2_IPA reaches only
- * the latter, as the manual allows, so that software which forgets the former sees what it forgot.
+ * the latter, as the manual allows, so that software which forgets the former sees what it forgot. Table entries are
+ * tagged as the leaves of their stage, and dropped with them; by address they are dropped where a command asks for it.
  */
 
 import type { Page } from '../bits/address.js'
 import { TagTable } from '../cache/tag-table.js'
 import { type CacheGeometry, MISS, TranslationCache } from '../cache/translation-cache.js'
+import type { CacheStatistics } from '../port.js'
+import { type CachePlan, planCaches } from './cache-options.js'
 import type { ContextConfig } from './decode-cd.js'
 import { isVmid, SPACE } from './stream-world.js'
+import type { AddressScope } from './tlb-flags.js'
 
-/** Where the parts of an entry's flags stand. */
-export const TLB_FLAGS = {
-  /** Stage 1 rights [8:0], stage 2 rights [17:9]. */
-  STAGE_2_SHIFT: 9,
-  /** Granule as commands code it (TG), [19:18]. */
-  TG_SHIFT: 18,
-  TG_MASK: 3 << 18,
-  /** Level as commands code it (TTL), [21:20]; level 0 has no code and stands as 0. */
-  TTL_SHIFT: 20,
-  TTL_MASK: 3 << 20,
-} as const
+/** A view keeps nothing of its own. */
+const OFF = planCaches({ policy: 'off' })
 
 /** Names of VA tags: space * 2^18 + ASID, or + GLOBAL + ASET. */
 const SPACE_UNIT = 2 ** 18
@@ -34,37 +29,38 @@ const GLOBAL = 2 ** 17
 const TAGS = 8192
 const SPACES = 1024
 
-/** Granule as commands and entries code it: 1, 2, 3 for 4, 16 and 64 KiB. */
-export const tgOf = (granuleLg2: number): number => (granuleLg2 - 10) >>> 1
-
-/** The part of the flags that says which granule and level an entry has. `level` is the walker's. */
-export const geometryFlags = (granuleLg2: number, level: number): number =>
-  (tgOf(granuleLg2) << TLB_FLAGS.TG_SHIFT) | (((3 - level) & 3) << TLB_FLAGS.TTL_SHIFT)
-
-/** A cache without entries. */
-const NOTHING: CacheGeometry = { entries: 0, ways: 1 }
-
 /** Tag spaces that a command means: one, or with VMID wildcards a block of them. [SMMU 3.17.6 VMID Wildcards] */
 export interface Spaces {
   readonly first: number
   readonly last: number
 }
 
-/** Which entries a command by address means. */
-export interface AddressScope {
-  readonly first: Page
-  readonly last: Page
-  /** Bits of the flags that must match, and their values; 0 for any granule and level. */
-  readonly mask: number
-  readonly want: number
+/** Which caches a view shows. */
+export interface Shown {
+  readonly va: boolean
+  readonly ipa: boolean
+  readonly walk1: boolean
+  readonly walk2: boolean
 }
 
-/** Both caches with their tags. */
+/** Shows nothing. */
+const NONE: Shown = { va: false, ipa: false, walk1: false, walk2: false }
+
+/** The caches with their tags. */
 export class Tlb {
   /** Keyed by VA. */
   readonly va: TranslationCache
   /** Keyed by IPA. */
   readonly ipa: TranslationCache
+  /** Table entries of stage 1, and of stage 2. */
+  readonly walk1: TranslationCache
+  readonly walk2: TranslationCache
+  /** A leaf with the Contiguous bit is kept as its whole span. */
+  readonly spans: boolean
+  /** A leaf is kept too where it denies the access. */
+  readonly denials: boolean
+  /** Commands drop all that they may. */
+  readonly isWide: boolean
   /** Moves on when tag numbers were handed out anew. */
   epoch = 0
 
@@ -80,8 +76,11 @@ export class Tlb {
   readonly #isView: boolean
 
   /** @param shown the TLB whose tags and entries are shown, for `view` */
-  constructor(geometry: CacheGeometry, shown: Tlb | null = null, keepsVa = false, keepsIpa = false) {
+  constructor(plan: CachePlan, shown: Tlb | null = null, which: Shown = NONE) {
     this.#isView = shown !== null
+    this.spans = plan.contiguous
+    this.denials = plan.denials
+    this.isWide = plan.isWide
     this.epoch = shown?.epoch ?? 0
     const restart = (): void => {
       this.epoch++
@@ -91,15 +90,29 @@ export class Tlb {
     this.#groups = shown === null ? new TagTable(SPACES, restart) : shown.#groups
     this.#ipaTags = shown === null ? new TagTable(SPACES, restart) : shown.#ipaTags
     this.#noGroups = shown === null ? new TagTable(1, restart) : shown.#noGroups
-    const va = keepsVa ? shown?.va.view() : undefined
-    const ipa = keepsIpa ? shown?.ipa.view() : undefined
-    this.va = va ?? new TranslationCache(geometry, this.#tags, this.#groups)
-    this.ipa = ipa ?? new TranslationCache(geometry, this.#ipaTags, this.#noGroups)
+    const byVa = (geometry: CacheGeometry): TranslationCache =>
+      new TranslationCache(geometry, this.#tags, this.#groups, plan.chance)
+    const byIpa = (geometry: CacheGeometry): TranslationCache =>
+      new TranslationCache(geometry, this.#ipaTags, this.#noGroups, plan.chance)
+    this.va = (which.va ? shown?.va.view() : undefined) ?? byVa(plan.tlb)
+    this.ipa = (which.ipa ? shown?.ipa.view() : undefined) ?? byIpa(plan.ipa)
+    this.walk1 = (which.walk1 ? shown?.walk1.view() : undefined) ?? byVa(plan.walk1)
+    this.walk2 = (which.walk2 ? shown?.walk2.view() : undefined) ?? byIpa(plan.walk2)
   }
 
-  /** This moment's entries of either cache, or none, to look at only. Its contexts are copies: they get its tags. */
-  view(keepsVa: boolean, keepsIpa: boolean): Tlb {
-    return new Tlb(NOTHING, this, keepsVa, keepsIpa)
+  /** This moment's entries of some caches, to look at only. Its contexts are copies: they get its tags. */
+  view(which: Shown): Tlb {
+    return new Tlb(OFF, this, which)
+  }
+
+  /** What each cache has done so far. */
+  get statistics(): readonly CacheStatistics[] {
+    const { va, ipa, walk1, walk2 } = this
+    return [va.statistics('tlb'), ipa.statistics('ipa'), walk1.statistics('walk1'), walk2.statistics('walk2')]
+  }
+
+  get evictions(): number {
+    return this.va.evictions + this.ipa.evictions + this.walk1.evictions + this.walk2.evictions
   }
 
   /** Makes sure that a context's tag numbers are of this epoch. */
@@ -141,28 +154,27 @@ export class Tlb {
 
   /** An ASID's entries and the global ones, by address. [SMMU 4.4.2.4 CMD_TLBI_NH_VA] [SMMU 4.4.2.8 CMD_TLBI_EL2_VA] */
   dropVa({ first, last }: Spaces, asid: number, scope: AddressScope): void {
+    const tags: number[] = []
     for (let space = first; space <= last; space++) {
-      for (const name of [asid, GLOBAL, GLOBAL + 1]) {
-        const tag = this.#tags.lookup(space * SPACE_UNIT + name)
-        if (tag >= 0) this.va.dropTagPages(tag, scope.first, scope.last, scope.mask, scope.want)
-      }
+      for (const name of [asid, GLOBAL, GLOBAL + 1]) tags.push(this.#tags.lookup(space * SPACE_UNIT + name))
     }
+    dropTags(this.va, this.walk1, tags, scope)
   }
 
   /** Entries of every ASID, by address. [SMMU 4.4.2.3 CMD_TLBI_NH_VAA] [SMMU 4.4.2.9 CMD_TLBI_EL2_VAA] */
   dropVaa({ first, last }: Spaces, scope: AddressScope): void {
-    for (let space = first; space <= last; space++) {
-      const group = this.#groups.lookup(space)
-      if (group >= 0) this.va.dropGroupPages(group, scope.first, scope.last, scope.mask, scope.want)
-    }
+    const groups: number[] = []
+    for (let space = first; space <= last; space++) groups.push(this.#groups.lookup(space))
+    if (!groups.some(isKnown)) return
+    this.va.dropGroupPages(groups, scope.first, scope.last, scope.leaves)
+    if (scope.tables !== null) this.walk1.dropGroupPages(groups, scope.first, scope.last, scope.tables)
   }
 
   /** Stage 2 entries of some VMIDs, by address. [SMMU 4.4.3.1 CMD_TLBI_S2_IPA] */
   dropIpa({ first, last }: Spaces, scope: AddressScope): void {
-    for (let vmid = first; vmid <= last; vmid++) {
-      const tag = this.#ipaTags.lookup(vmid)
-      if (tag >= 0) this.ipa.dropTagPages(tag, scope.first, scope.last, scope.mask, scope.want)
-    }
+    const tags: number[] = []
+    for (let vmid = first; vmid <= last; vmid++) tags.push(this.#ipaTags.lookup(vmid))
+    dropTags(this.ipa, this.walk2, tags, scope)
   }
 
   /** Every entry of some VMIDs, of either stage. [SMMU 4.4.3.2 CMD_TLBI_S12_VMALL] */
@@ -177,6 +189,7 @@ export class Tlb {
       if (isVmid(this.#groups.nameOf(group))) this.#groups.drop(group)
     }
     this.ipa.dropAll()
+    this.walk2.dropAll()
   }
 
   /** Every entry of the worlds without VMIDs. [SMMU 4.4.2.7 CMD_TLBI_EL2_ALL] */
@@ -186,8 +199,7 @@ export class Tlb {
 
   /** Everything. */
   dropAll(): void {
-    this.va.dropAll()
-    this.ipa.dropAll()
+    for (const cache of [this.va, this.ipa, this.walk1, this.walk2]) cache.dropAll()
   }
 
   /** A view hands out no numbers; -1 finds nothing. */
@@ -201,3 +213,12 @@ function drop(table: TagTable, name: number): void {
   const number = table.lookup(name)
   if (number >= 0) table.drop(number)
 }
+
+/** Drops leaves and tables of some tags by address; those that were never handed out have none. */
+function dropTags(leaves: TranslationCache, tables: TranslationCache, tags: number[], scope: AddressScope): void {
+  if (!tags.some(isKnown)) return
+  leaves.dropTagPages(tags, scope.first, scope.last, scope.leaves)
+  if (scope.tables !== null) tables.dropTagPages(tags, scope.first, scope.last, scope.tables)
+}
+
+const isKnown = (number: number): boolean => number >= 0

@@ -3,10 +3,10 @@
  * devices send.
  */
 
-import { type CacheGeometry, DEFAULT_GEOMETRY } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import {
   type AtsPort,
+  type CacheStatistics,
   type DevicePort,
   type Invalidation,
   NO_DEVICES,
@@ -18,13 +18,15 @@ import {
   type WalkTrace,
 } from '../port.js'
 import { AtsCommands } from './ats-commands.js'
+import { type CacheOptions, planCaches } from './cache-options.js'
 import { CommandQueue } from './commands.js'
 import { Configurations } from './config.js'
 import { eventName } from './event-records.js'
 import { EventQueue } from './events.js'
-import { explain, missing, type Parts, peek } from './explain.js'
+import { explain, type Parts, peek } from './explain.js'
 import { type Features, featuresOf, type IdRegisters } from './features.js'
 import { Interrupts } from './interrupts.js'
+import { missing } from './missing.js'
 import { idRegisters } from './presets.js'
 import { PageRequestQueue } from './pri.js'
 import { shownBits } from './register-bits.js'
@@ -43,18 +45,13 @@ export interface SmmuV3Options {
   readonly devices?: DevicePort
   /** ID registers; see `idRegisters` for presets and overrides. */
   readonly id?: IdRegisters
-  /** Geometry of the TLB and of the IPA cache. */
-  readonly tlb?: CacheGeometry
-  /** Entries of each configuration cache; 0 switches them off. */
-  readonly configEntries?: number
+  /** What the unit keeps of configuration and translations; absent, what real parts do. */
+  readonly caches?: CacheOptions
   /** Stalls that repeat a recorded one are not recorded. [SMMU 3.12.2.1 Suppression of duplicate Stall event records] */
   readonly suppressesStalls?: boolean
   /** Records that repeat the one before them are left out where STE.MEV allows it. [SMMU 7.3.1 Event record merging] */
   readonly mergesEvents?: boolean
 }
-
-/** Entries of each configuration cache. Real parts keep a few thousand. */
-const CONFIG_ENTRIES = 4096
 
 /** An SMMUv3. */
 export class SmmuV3 implements RemappingUnit {
@@ -78,14 +75,15 @@ export class SmmuV3 implements RemappingUnit {
   readonly #parts: Parts
 
   constructor(options: SmmuV3Options) {
-    const { memory, owner, id = idRegisters(), tlb = DEFAULT_GEOMETRY, configEntries = CONFIG_ENTRIES } = options
+    const { memory, owner, id = idRegisters() } = options
     const { devices = NO_DEVICES, suppressesStalls = false, mergesEvents = false } = options
     this.id = id
     this.features = featuresOf(id)
     this.#registers = new RegisterFile(id)
     const interrupts = new Interrupts(memory, this.#registers, this.features, owner)
-    this.tlb = new Tlb(tlb)
-    this.configs = new Configurations(memory, this.#registers, this.features, configEntries)
+    const plan = planCaches(options.caches)
+    this.tlb = new Tlb(plan)
+    this.configs = new Configurations(memory, this.#registers, this.features, plan)
     this.events = new EventQueue(memory, this.#registers, this.features, interrupts, mergesEvents)
     this.stalls = new Stalls(this.features, this.events, devices, suppressesStalls)
     const { features, configs, stalls } = this
@@ -143,8 +141,13 @@ export class SmmuV3 implements RemappingUnit {
   get counters(): UnitCounters {
     const { translations, hits, misses } = this.#translator
     const { faults } = this.#translator.verdicts
-    const evictions = this.tlb.va.evictions + this.tlb.ipa.evictions + this.configs.evictions
+    const evictions = this.tlb.evictions + this.configs.evictions
     return { translations, hits, misses, faults, evictions }
+  }
+
+  /** What each cache holds, and has done since the unit was made. */
+  get cacheStatistics(): readonly CacheStatistics[] {
+    return [...this.configs.statistics, ...this.tlb.statistics]
   }
 
   reset(): void {

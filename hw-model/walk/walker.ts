@@ -21,6 +21,12 @@ export interface EntryTrace {
   flags?(walker: Walker, physical: number, next: number): void
 }
 
+/** Is told of each table entry that a walk goes down through, so that a later walk may start below it. */
+export interface TableKeeper {
+  /** `walker` holds the entry's level, the size that it covers, the next table's address, and what is left of the rights. */
+  keepTable(walker: Walker): void
+}
+
 /** How often a level is read again because a flag update lost its race. */
 const RACE_LIMIT = 64
 
@@ -45,6 +51,8 @@ export class Walker {
   flagsForbidden = false
   /** Where the entries are shown, if anybody looks. */
   trace: EntryTrace | null = null
+  /** Who keeps table entries, if anybody does. */
+  keeper: TableKeeper | null = null
 
   readonly #memory: Memory
 
@@ -90,6 +98,7 @@ export class Walker {
       this.entryAddress = base + index * 8
       const status = this.#read(format, stage, level, access)
       if (status !== DESCEND) return status
+      if (this.keeper !== null) this.keeper.keepTable(this)
       base = this.address
       level--
       index = indexAt(inputLo, inputHi, granuleLg2 + stride * level, stride)

@@ -73,10 +73,9 @@ export function makeUnit(
 ): RemappingUnit {
   if (type === 'smmuv3') {
     const id = smmuIds(preset, overrides)
-    const { iotlb: tlb, entries: configEntries } = cachesOf(type, caches)
-    return new SmmuV3({ memory, owner, devices, id, tlb, configEntries })
+    return new SmmuV3({ memory, owner, devices, id, caches: { policy: caches } })
   }
-  const { iotlb, entries } = cachesOf(type, caches)
+  const { iotlb, entries } = cachesOf(caches)
   const options = vtdOptions(preset, overrides, { iotlb, contextEntries: entries, pasidEntries: entries })
   return honoured(() => new VtdUnit(memory, owner, options))
 }
@@ -84,12 +83,12 @@ export function makeUnit(
 /** What of a VT-d unit's caches differs from a real part's. */
 type VtdCaches = Partial<Pick<UnitOptions, 'iotlb' | 'contextEntries' | 'pasidEntries'>>
 
-/** Sizes of the translation cache and of each cache of configuration; undefined as real parts have them. */
-function cachesOf(type: UnitDescription['type'], mode: CacheMode): { iotlb?: CacheGeometry; entries?: number } {
+/** Sizes of a VT-d unit's IOTLB and of each cache of configuration; undefined as real parts have them. */
+function cachesOf(mode: CacheMode): { iotlb?: CacheGeometry; entries?: number } {
   if (mode === 'hardware') return {}
   if (mode === 'off') return { iotlb: { entries: 0, ways: 1 }, entries: 0 }
   if (mode === 'minimal') return { iotlb: { entries: 1, ways: 1 }, entries: 1 }
-  throw new Refusal('EOPNOTSUPP', `no ${type} unit keeps more than real parts do: take HARDWARE`, { caches: mode })
+  throw new Refusal('EOPNOTSUPP', 'no vtd unit keeps more than real parts do: take HARDWARE', { caches: mode })
 }
 
 /** What a unit's ID registers offer to the streams in front of it. */

@@ -1,5 +1,6 @@
 /** Makes a platform's unit and starts the host driver that programs it. */
 
+import { cachesOfSize } from '../../hw-model/smmuv3/index.js'
 import { Refusal } from '../core/driver.js'
 import type { PlatformUnitInfo } from '../core/machine.js'
 import { readIds, smmuIds, vtdOptions } from './id-registers.js'
@@ -35,7 +36,7 @@ export function createUnitDriver(
         memory,
         ram: hostRam,
         overrides: smmuIds('', overrides),
-        tlb: spec.cache,
+        caches: spec.cache === undefined ? {} : cachesOfSize(spec.cache),
         onEvent: ({ event, sid }) => onRecord({ code: event, rid: sid }),
       })
       return { driver, idRegisters: readIds(driver.unit) }

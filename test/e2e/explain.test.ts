@@ -68,7 +68,7 @@ async function sendAll(client: ContextClient, text: string, viommuId: number, us
       const entries = [{ addr: value('addr'), npages: value('npages'), flags: 0 }]
       await client.invalidateIotlb({ userDomainId, vtdS1: { entries } })
     } else if (name === 'TLBI_NH_VA') {
-      const entries = [{ dw0: 0x12n | (value('ASID') << 48n), dw1: value('ADDR') }]
+      const entries = [{ dw0: 0x12n | (value('ASID') << 48n), dw1: value('ADDR') | value('Leaf') }]
       await client.invalidateIotlb({ viommuId, smmuv3: { entries } })
     } else if (name === 'CFGI_CD') {
       const entries = [{ dw0: 0x05n | (value('SSID') << 12n) | (value('SID') << 32n), dw1: 1n }]
@@ -254,7 +254,7 @@ describe.each(ARCHS)('on %s', (arch) => {
     expect(stale.fresh?.location?.offset).toBe(PAGE_B - RAM + 0x42n)
     expect(stale.missingInvalidation).toBe(
       arch === 'smmuv3'
-        ? 'TLBI_NH_VA ASID=7 ADDR=0x50000000 on the vIOMMU'
+        ? 'TLBI_NH_VA ASID=7 Leaf=1 ADDR=0x50000000 on the vIOMMU'
         : 'P_IOTLB addr=0x50000000 npages=1 on the user domain',
     )
     await send(stale.missingInvalidation)
@@ -293,7 +293,7 @@ describe('a CD that changed behind the cache', () => {
     const { explain, device, send } = await moved(vmm, ASID)
     const stale = await explain()
     expect(stale.missingInvalidation).toBe(
-      'CFGI_CD SID=0x10 SSID=0, then TLBI_NH_VA ASID=7 ADDR=0x50000000 on the vIOMMU',
+      'CFGI_CD SID=0x10 SSID=0, then TLBI_NH_VA ASID=7 Leaf=0 ADDR=0x50000000 on the vIOMMU',
     )
     await send(stale.missingInvalidation)
     expect((await explain()).missingInvalidation).toBe('')
@@ -378,7 +378,7 @@ describe('ExplainUnit', () => {
     expect(stale.steps[0].words[0]).toBe(0x10_100bn)
     expect(stale.steps[5].verdict).toBe('leaf, 4 KiB, read-write, not global, at PA 0x109000')
     expect([stale.fresh?.address, stale.cached?.address]).toEqual([0x10_9004n, 0x10_8004n])
-    expect(stale.missingInvalidation).toBe('TLBI_NH_VA VMID=0 ASID=7 ADDR=0x0')
+    expect(stale.missingInvalidation).toBe('TLBI_NH_VA VMID=0 ASID=7 Leaf=1 ADDR=0x0')
     await store(0x40n, 0n)
     expect(await explain()).toMatchObject({
       fresh: { fault: { name: 'C_BAD_STE', stage: 0 } },

@@ -3,6 +3,7 @@
 import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
 import { ACCESS, NO_DEVICES, NO_PASID, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
 import { type IdRegisters, SmmuV3 } from '../../hw-model/smmuv3/index.js'
+import { randomCaches } from './caches.js'
 import { Ram } from './ram.js'
 import type { SmmuAccess, SmmuRegisters } from './reference/smmuv3-types.js'
 import type { Rng } from './rng.js'
@@ -80,7 +81,6 @@ export class Driver {
     const queues = new Ram(this.memory, QUEUE_BASE, RAM_END)
     this.#queue = queues.allocate(16n << BigInt(COMMANDS_LG2), 4096n)
     this.#events = queues.allocate(32n << BigInt(EVENTS_LG2), 4096n)
-    const tlb = { entries: isCached ? rng.pick([16, 64, 1024]) : 0, ways: rng.pick([1, 4]) }
     const ended = (tag: number, outcome: Outcome): void => {
       this.ended.push({ tag, outcome: Object.assign(new Outcome(), outcome) })
     }
@@ -89,8 +89,7 @@ export class Driver {
       owner: { message: () => {}, interrupt: () => {} },
       devices: { ...NO_DEVICES, ended },
       id,
-      tlb,
-      configEntries: isCached ? rng.pick([2, 4096]) : 0,
+      caches: isCached ? randomCaches(rng) : { policy: 'off' },
     })
   }
 

@@ -4,10 +4,12 @@
  */
 
 import { pack } from '../../hw-model/bits/layout.js'
+import { NO_CACHE } from '../../hw-model/cache/translation-cache.js'
 import { SparseBacking } from '../../hw-model/memory/backing.js'
 import { Memory } from '../../hw-model/memory/memory.js'
 import { ACCESS, type DevicePort, NO_DEVICES, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'
 import {
+  type CacheOptions,
   CD,
   type IdOverrides,
   idRegisters,
@@ -39,6 +41,17 @@ export const S1 = {
 } as const
 export const S2 = { TABLE: 0b11n, RW: 0x7ffn, RO: 0x77fn, WO: 0x7bfn, DEVICE: 0x7c7n, BLOCK_RW: 0x7fdn } as const
 
+/** Table entries are read afresh: what a test changes in a table counts where no leaf is kept. */
+const LEAVES_ALONE: CacheOptions = {
+  tlb: { entries: 1024, ways: 4 },
+  ipa: { entries: 1024, ways: 4 },
+  walk1: NO_CACHE,
+  walk2: NO_CACHE,
+  configEntries: 256,
+}
+/** No leaves either. */
+export const NO_LEAVES: CacheOptions = { tlb: NO_CACHE, ipa: NO_CACHE }
+
 type SteFields = Partial<Record<Exclude<keyof typeof STE, '$'>, number>>
 type CdFields = Partial<Record<Exclude<keyof typeof CD, '$'>, number>>
 
@@ -64,14 +77,13 @@ export class Bench {
       id?: IdOverrides
       commandLg2?: number
       eventLg2?: number
-      tlbEntries?: number
-      configEntries?: number
+      caches?: CacheOptions
       devices?: DevicePort
       suppressesStalls?: boolean
       mergesEvents?: boolean
     } = {},
   ) {
-    const { preset, id, commandLg2 = 6, eventLg2 = 6, tlbEntries = 1024, configEntries = 256, devices } = options
+    const { preset, id, commandLg2 = 6, eventLg2 = 6, caches = {}, devices } = options
     const { suppressesStalls = false, mergesEvents = false } = options
     this.commandLg2 = commandLg2
     this.eventLg2 = eventLg2
@@ -84,8 +96,7 @@ export class Bench {
       },
       devices: { ...NO_DEVICES, ended: (tag, outcome) => this.endings.push([tag, this.describe(outcome)]) },
       id: idRegisters(preset, id),
-      tlb: { entries: tlbEntries, ways: tlbEntries === 0 ? 1 : 4 },
-      configEntries,
+      caches: { ...LEAVES_ALONE, ...caches },
       suppressesStalls,
       ...(devices === undefined ? {} : { devices }),
       mergesEvents,

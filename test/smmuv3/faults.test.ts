@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ACCESS, NO_PASID, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
 import { CONFIG, idRegisters, OFFSET } from '../../hw-model/smmuv3/index.js'
-import { Bench, contextFields, S1, S2, stageTwoFields } from './bench.js'
+import { Bench, contextFields, NO_LEAVES, S1, S2, stageTwoFields } from './bench.js'
 
 const SID = 2
 const VA = 0x123456789000n
@@ -52,7 +52,7 @@ describe('[Arm D8.4] stage 1 permissions', () => {
     // Cached and walked alike: the second sweep finds what the first one kept.
     const { bench } = stageOne(PA | AF | 3n | bits, cd)
     expect([rightsOf(bench), rightsOf(bench)]).toEqual([rights, rights])
-    expect(rightsOf(stageOne(PA | AF | 3n | bits, cd, {}, { tlbEntries: 0 }).bench)).toBe(rights)
+    expect(rightsOf(stageOne(PA | AF | 3n | bits, cd, {}, { caches: NO_LEAVES }).bench)).toBe(rights)
   })
 
   const tables: [name: string, bits: bigint, cd: CdFields, rights: string][] = [

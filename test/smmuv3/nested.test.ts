@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { ACCESS } from '../../hw-model/port.js'
-import { CONFIG } from '../../hw-model/smmuv3/index.js'
-import { Bench, contextFields, GUEST, S1, S2, stageTwoFields } from './bench.js'
+import { type CacheOptions, CONFIG } from '../../hw-model/smmuv3/index.js'
+import { Bench, contextFields, GUEST, NO_LEAVES, S1, S2, stageTwoFields } from './bench.js'
 
 const SID = 3
 const VA = 0x7654321000n
 
 /** A nested stream. The guest's structures stand at GUEST + their physical address, page by page. */
-function nestedStream(options: { tlbEntries?: number } = {}): { bench: Bench; s2: number; cd: number; s1: number } {
+function nestedStream(options: { caches?: CacheOptions } = {}): { bench: Bench; s2: number; cd: number; s1: number } {
   const bench = new Bench(options)
   const s2 = bench.alloc()
   const cd = bench.alloc()
@@ -45,7 +45,7 @@ describe('a nested stream', () => {
   })
 
   it('tells which structure stage 2 did not map, in the class and in the IPA', () => {
-    const { bench, s2, cd, s1 } = nestedStream({ tlbEntries: 0 })
+    const { bench, s2, cd, s1 } = nestedStream({ caches: NO_LEAVES })
     bench.map(s2, BigInt(GUEST + 0x90000000), 0n)
     expect(bench.dma(SID, VA)).toBe('F_TRANSLATION')
     bench.map(s2, BigInt(GUEST + s1), 0n)
@@ -71,7 +71,7 @@ describe('a nested stream', () => {
   })
 
   it('reads stage 1 tables only where stage 2 lets them be read, and not from Device memory', () => {
-    const { bench, s2, s1 } = nestedStream({ tlbEntries: 0 })
+    const { bench, s2, s1 } = nestedStream({ caches: NO_LEAVES })
     bench.map(s2, BigInt(GUEST + s1), BigInt(s1) | S2.WO)
     expect(bench.dma(SID, VA)).toBe('F_PERMISSION')
     bench.map(s2, BigInt(GUEST + s1), BigInt(s1) | S2.DEVICE)

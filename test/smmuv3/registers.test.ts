@@ -9,7 +9,7 @@ const OWNER = { message: () => undefined, interrupt: () => undefined }
 function makeUnit(id: IdOverrides = {}): SmmuV3 {
   const memory = new Memory()
   memory.place(0, new SparseBacking(2 ** 20))
-  return new SmmuV3({ memory, owner: OWNER, id: idRegisters('default', id), configEntries: 0 })
+  return new SmmuV3({ memory, owner: OWNER, id: idRegisters('default', id), caches: { policy: 'off' } })
 }
 
 const read = (unit: SmmuV3, offset: number): number => unit.readRegister(offset, 4)[0]

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ACCESS, REQUEST, STATUS } from '../../hw-model/port.js'
 import { CONFIG, type IdOverrides, idRegisters } from '../../hw-model/smmuv3/index.js'
-import { Bench, contextFields, GUEST, S1, S2, stageTwoFields } from './bench.js'
+import { Bench, contextFields, GUEST, NO_LEAVES, S1, S2, stageTwoFields } from './bench.js'
 import {
   type CdFields,
   PA,
@@ -62,7 +62,7 @@ describe('[SMMU 5.5 Fault configuration] by IDR0.STALL_MODEL', () => {
 
 /** A nested stream whose structures stand at GUEST + their physical address; either stage stalls or not. */
 function nestedStream(s1Stalls: 0 | 1, s2Stalls: 0 | 1) {
-  const bench = new Bench({ id: stalls(64), tlbEntries: 0 })
+  const bench = new Bench({ id: stalls(64), caches: NO_LEAVES })
   const s2 = bench.alloc()
   const cd = bench.alloc()
   const s1 = bench.alloc()

@@ -145,7 +145,7 @@ describe('translated accesses and those who look at the unit', () => {
     bench.translated(IPA)
     bench.map(bench.s2, IPA, 0x70000000n | S2.RW)
     expect(bench.unit.missing(transaction(IPA))).toEqual([
-      { name: 'TLBI_S2_IPA', operands: { VMID: 2 }, page: [0x90000000, 1] },
+      { name: 'TLBI_S2_IPA', operands: { VMID: 2, Leaf: 1 }, page: [0x90000000, 1] },
     ])
   })
 

@@ -1,8 +1,13 @@
 /** A host driver with the unit that it drives. */
 
-import type { CacheGeometry } from '../../../hw-model/cache/translation-cache.js'
 import type { Memory } from '../../../hw-model/memory/index.js'
-import { type IdOverrides, idRegisters, type PresetName, SmmuV3 } from '../../../hw-model/smmuv3/index.js'
+import {
+  type CacheOptions,
+  type IdOverrides,
+  idRegisters,
+  type PresetName,
+  SmmuV3,
+} from '../../../hw-model/smmuv3/index.js'
 import type { HostRam } from '../host-ram.js'
 import { type SmmuEvent, SmmuV3Driver } from './driver.js'
 
@@ -19,16 +24,17 @@ export interface SmmuV3Setup {
   readonly preset?: PresetName
   /** ID registers that replace the preset's. */
   readonly overrides?: IdOverrides
-  readonly tlb?: CacheGeometry
+  /** What the unit keeps; absent, what real parts do. */
+  readonly caches?: CacheOptions
   /** Every event record, in order. */
   readonly onEvent: (event: SmmuEvent) => void
 }
 
 /** @throws RangeError naming the ID register and the field that offers what the model does not do */
 export function createSmmuV3Driver(setup: SmmuV3Setup): SmmuV3Driver {
-  const { name, memory, ram, preset, overrides, tlb, onEvent } = setup
+  const { name, memory, ram, preset, overrides, caches = {}, onEvent } = setup
   // Interrupts are not waited for: the driver drains the event queue after every DMA that may have written to it.
   const owner = { message: () => undefined, interrupt: () => undefined }
-  const unit = new SmmuV3({ memory, owner, id: idRegisters(preset, overrides), tlb })
+  const unit = new SmmuV3({ memory, owner, id: idRegisters(preset, overrides), caches })
   return new SmmuV3Driver(unit, { name, memory, ram, onEvent })
 }

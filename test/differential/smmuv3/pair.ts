@@ -3,6 +3,7 @@
  * and is noted as requests for the reference, which makes the same of them later and in one go.
  */
 
+import { NO_CACHE } from '../../../hw-model/cache/translation-cache.js'
 import { ACCESS, Outcome, STATUS, Transaction } from '../../../hw-model/port.js'
 import { type IdRegisters, OFFSET, SmmuV3 } from '../../../hw-model/smmuv3/index.js'
 import { REGISTERS, REQUESTERS } from './machine.js'
@@ -118,8 +119,10 @@ export class Pair {
     this.#bars = bars
     this.#tells = tells
     const owner = { message: () => undefined, interrupt: () => undefined }
-    // Large enough that nothing is ever evicted.
-    this.unit = new SmmuV3({ memory: ram.memory, owner, id, tlb: { entries: 2048, ways: 16 } })
+    // Large enough that nothing is ever evicted; QEMU keeps no table entries.
+    const leaves = { entries: 2048, ways: 16 }
+    const caches = { tlb: leaves, ipa: leaves, walk1: NO_CACHE, walk2: NO_CACHE }
+    this.unit = new SmmuV3({ memory: ram.memory, owner, id, caches })
   }
 
   /** From here on the reference hears of every store. */

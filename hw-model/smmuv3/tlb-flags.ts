@@ -1,0 +1,61 @@
+/** What the flags of cached translations and table entries say, and what a command by address asks of them. */
+
+import type { Page } from '../bits/address.js'
+import { ANY_FLAGS, type FlagMatch } from '../cache/translation-cache.js'
+
+/** Where the parts of an entry's flags stand. Table entries have the last two alone. */
+export const TLB_FLAGS = {
+  /** Stage 1 rights [8:0], stage 2 rights [17:9]. */
+  STAGE_2_SHIFT: 9,
+  /** Granule as commands code it (TG), [19:18]. */
+  TG_SHIFT: 18,
+  TG_MASK: 3 << 18,
+  /** One bit a level, [24:20]: the manual's level -1 has the lowest. */
+  LEVEL_SHIFT: 20,
+} as const
+
+/** Granule as commands and entries code it: 1, 2, 3 for 4, 16 and 64 KiB. */
+const tgOf = (granuleLg2: number): number => (granuleLg2 - 10) >>> 1
+
+/** The part of the flags that says which granule and level an entry has. `level` is the walker's. */
+export const geometryFlags = (granuleLg2: number, level: number): number =>
+  (tgOf(granuleLg2) << TLB_FLAGS.TG_SHIFT) | levelBit(3 - level)
+
+/** The bit of a level as the manual counts it. */
+const levelBit = (level: number): number => 1 << (TLB_FLAGS.LEVEL_SHIFT + 1 + level)
+
+/** Entries that a command by address means. */
+export interface AddressScope {
+  readonly first: Page
+  readonly last: Page
+  /** Which leaves. */
+  readonly leaves: FlagMatch
+  /** Which table entries; null where the command means leaves alone (Leaf = 1). */
+  readonly tables: FlagMatch | null
+}
+
+/** Leaves and tables of any granule and level. */
+export const anyGeometry = (first: Page, last: Page, leafOnly: boolean): AddressScope => ({
+  first,
+  last,
+  leaves: ANY_FLAGS,
+  tables: leafOnly ? null : ANY_FLAGS,
+})
+
+/**
+ * Entries of one granule. A level narrows the leaves to itself, and the tables to the levels above it.
+ * [SMMU 4.4.1.1 Range-based invalidation and level hint]
+ *
+ * @param tg TG of the command, not 0
+ * @param ttl TTL of the command, 0 for any level
+ */
+export function ofGeometry(first: Page, last: Page, leafOnly: boolean, tg: number, ttl: number): AddressScope {
+  const granule = { mask: TLB_FLAGS.TG_MASK, want: tg << TLB_FLAGS.TG_SHIFT }
+  const above = levelBit(ttl) - levelBit(-1)
+  return {
+    first,
+    last,
+    leaves: { ...granule, some: ttl === 0 ? 0 : levelBit(ttl) },
+    tables: leafOnly ? null : { ...granule, some: ttl === 0 ? 0 : above },
+  }
+}
