@@ -61,3 +61,26 @@ describe('explaining a nested walk', () => {
     expect(steps.map(({ what }) => what)).toEqual(['stream table', 'fault'])
   })
 })
+
+describe('an explained entry that ends a walk', () => {
+  it.each([
+    ['F_ACCESS: the access flag is clear', 3, 0xb43n],
+    ['F_ADDR_SIZE: its address is beyond the output size', 3, (1n << 40n) | S1.RW],
+    ['F_TRANSLATION: not valid', 3, 0xf42n],
+    ['F_TRANSLATION: level 0 has no block', 0, S1.BLOCK_RW],
+    ['F_TRANSLATION: level 3 has no block', 3, S1.BLOCK_RW],
+    ['leaf, 1 GiB, read-write, not global', 1, S1.BLOCK_RW],
+  ])('says %s', (verdict, level, entry) => {
+    const bench = new Bench()
+    const [cd, s1] = [bench.alloc(), bench.alloc()]
+    bench.map(s1, VA, entry, level)
+    // IPS = 2 is 40 bits.
+    bench.cd(cd, { ...contextFields(7, s1), IPS: 2 })
+    bench.ste(3, { V: 1, Config: CONFIG.S1_TRANS, S1ContextPtr: cd })
+    const { steps, outcome } = explain(bench, 3)
+    const last = steps.at(-2)
+    expect([last?.level, last?.verdict]).toEqual([level, verdict])
+    const event = verdict.startsWith('leaf') ? 'ok 5000' : verdict.slice(0, verdict.indexOf(':'))
+    expect(bench.describe(outcome)).toBe(event)
+  })
+})
