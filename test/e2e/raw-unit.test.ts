@@ -4,11 +4,11 @@
  */
 
 import { describe, expect, it } from 'vitest'
-import { DmaOutcome } from '../../clients/node/index.js'
+import { CachePolicy, DmaOutcome } from '../../clients/node/index.js'
 import { IOVA, RAM_BASE, rawWorld, SID } from './raw-world.js'
 import { SmmuDomain } from './smmu-domain.js'
 import { REG, SmmuGuest } from './smmu-guest.js'
-import { refusal, WRITE } from './world.js'
+import { READ, refusal, WRITE } from './world.js'
 
 const world = rawWorld()
 
@@ -65,6 +65,34 @@ describe.each(PRESETS)('a guest’s driver on a raw unit like %s', (preset) => {
     expect(await guest.recoverCommandQueue()).toBe(1)
     expect(await guest.isDone(sync)).toBe(true)
     expect(await guest.read(REG.CMDQ_CONS)).toBe((await guest.read(REG.CMDQ_PROD)) | (1 << 24))
+  })
+})
+
+describe('the caches of a raw unit', () => {
+  it.each([
+    ['OFF', CachePolicy.OFF, [0, 0, 0], false],
+    ['MINIMAL', CachePolicy.MINIMAL, [0, 1, 0], false],
+    ['HARDWARE', CachePolicy.HARDWARE, [0, 1, 1], false],
+    ['GREEDY', CachePolicy.GREEDY, [0, 1, 1], true],
+  ])('keep what their policy says: %s', async (_, policy, hits, keepsDenials) => {
+    const guest = await SmmuGuest.start(world.client, world.ram, 'full', policy)
+    const { unitId } = guest
+    expect((await world.client.getUnit({ unitId })).cachePolicy).toBe(policy)
+    const domain = await SmmuDomain.attach(guest, SID)
+    domain.map(IOVA, world.page)
+    domain.map(IOVA + 0x1000n, world.page, true)
+    await world.dma(guest, IOVA + 0x1000n)
+    const iovas = [IOVA, IOVA, IOVA + 0x1000n]
+    const { cacheHits } = await world.client.translateUnit({ unitId, sourceIds: [SID], iovas, access: READ })
+    expect([...cacheHits]).toEqual(hits)
+    // A page that may not be written, until it may; nothing needs to be told where denials are not kept.
+    const other = IOVA + 0x20_0000n
+    domain.map(other, world.page, true)
+    expect((await world.dma(guest, other, WRITE)).fault).toBe('F_PERMISSION')
+    domain.map(other, world.page)
+    expect((await world.dma(guest, other, WRITE)).fault).toBe(keepsDenials ? 'F_PERMISSION' : undefined)
+    await guest.run(domain.invalidation(other))
+    expect((await world.dma(guest, other, WRITE)).outcome).toBe(DmaOutcome.OK)
   })
 })
 

@@ -3,7 +3,7 @@
  * the order in which Linux does, and knows no layout of the daemon's. Every word is spelled from the manual by hand.
  */
 
-import { type ContextClient, type UnitInterrupt, UnitType } from '../../clients/node/index.js'
+import { CachePolicy, type ContextClient, type UnitInterrupt, UnitType } from '../../clients/node/index.js'
 import type { FileRam } from './file-ram.js'
 
 /** Offsets of registers. [SMMU 6.2 Register overview] */
@@ -89,10 +89,15 @@ export class SmmuGuest {
   }
 
   /** Makes a unit whose bus has the RAM alone, and resets it. */
-  static async start(client: ContextClient, ram: FileRam, preset: string): Promise<SmmuGuest> {
+  static async start(
+    client: ContextClient,
+    ram: FileRam,
+    preset: string,
+    cachePolicy: CachePolicy = CachePolicy.UNSPECIFIED,
+  ): Promise<SmmuGuest> {
     const { path, bytes, base } = ram
     await client.createMemoryRegion({ file: { path, bytes, writable: true }, busAddress: base })
-    const { unitId } = await client.createUnit({ type: UnitType.SMMUV3, preset })
+    const { unitId } = await client.createUnit({ type: UnitType.SMMUV3, preset, cachePolicy })
     const reads = [REG.IDR0, REG.IDR1].map((offset) => ({ offset, width: 4 }))
     const { values } = await client.readUnitRegisters({ unitId, reads })
     const guest = new SmmuGuest(client, ram, unitId, Number(values[0]), Number(values[1]))
