@@ -161,7 +161,7 @@ function checkRegister(name: string, record: Declared, offers: Record<string, Of
     const offer = offers[field] ?? 0
     const fits = typeof offer === 'number' ? got <= offer : offer.includes(got)
     if (!fits) throw new RangeError(`${name}.${field} = ${got} offers what this model does not do`)
-    known |= (where.width === 32 ? -1 : (1 << where.width) - 1) << where.low
+    known |= (2 ** where.width - 1) << where.low
   }
   const strange = value & ~known
   if (strange !== 0) throw new RangeError(`${name} bit ${31 - Math.clz32(strange)} is reserved`)

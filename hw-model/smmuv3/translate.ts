@@ -16,7 +16,7 @@ import { type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
 import { ADMISSION, Ats } from './ats.js'
 import type { Configurations } from './config.js'
 import type { ContextConfig } from './decode-cd.js'
-import type { StreamConfig } from './decode-ste.js'
+import type { StageTwoConfig, StreamConfig } from './decode-ste.js'
 import { CLASS, EVENT } from './event-records.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
@@ -142,11 +142,11 @@ export class Translator {
     }
   }
 
-  /** A translated access with an IPA. [SMMU 13.6.3 Split-stage ATS behavior and responses] */
+  /** A translated access with an IPA: the stream has both stages. [SMMU 13.6.3 Split-stage ATS behavior and responses] */
   #behindStageOne(stream: StreamConfig, transaction: Transaction, outcome: Outcome): void {
     const access = transaction.access & (RIGHT.READ | RIGHT.WRITE)
     this.need.settle(stream, access, this.verdicts.info)
-    if (stream.stageTwo !== null) this.stageTwo.use(stream.stageTwo)
+    this.stageTwo.use(stream.stageTwo as StageTwoConfig)
     this.#withoutStageOne(stream, transaction, outcome)
   }
 

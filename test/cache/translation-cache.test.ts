@@ -47,6 +47,20 @@ describe('an entry', () => {
     expect(look(cache, 0, 0x4_0000)?.[0]).toBe(2 ** 41)
   })
 
+  it('names the groups of all that cover a page under its tag, each once', () => {
+    const { cache, groups } = make({ entries: 64, ways: 4 })
+    cache.fill(1, 2, page(0x200), 12, 0x1000, 3, 0)
+    cache.fill(1, 5, page(0x200), 21, 0x20_0000, 3, 0)
+    cache.fill(1, 2, page(0), 30, 0x4000_0000, 3, 0)
+    cache.fill(4, 6, page(0x200), 12, 0x3000, 3, 0)
+    expect(cache.groupsOf(1, page(0x200))).toEqual([2, 5])
+    expect(cache.groupsOf(1, page(0x201))).toEqual([5, 2])
+    expect(cache.groupsOf(1, page(0x400))).toEqual([2])
+    expect(cache.groupsOf(3, page(0x200))).toEqual([])
+    groups.drop(5)
+    expect(cache.groupsOf(1, page(0x200))).toEqual([2])
+  })
+
   it('replaces an older one of the same tag, page and size', () => {
     const { cache } = make({ entries: 16, ways: 4 })
     cache.fill(3, 0, page(5), 12, 0x1000, 1, 0)
