@@ -108,6 +108,35 @@ describe('the command that was forgotten', () => {
   })
 })
 
+describe('a stream whose STE changes while it is looked at', () => {
+  /** Nothing of the configuration is cached; the STE bypasses on some reads and aborts on all others. */
+  function missingWith(bypasses: (read: number) => boolean): readonly string[] {
+    const bench = new Bench({ caches: { configEntries: 0 } })
+    const { memory } = bench
+    const at = bench.streamTable + SID * 64
+    const load = memory.loadRecord.bind(memory)
+    let reads = 0
+    memory.loadRecord = (pa, into, index, words) => {
+      if (pa === at) bench.ste(SID, { V: 1, Config: bypasses(reads++) ? CONFIG.BYPASS : CONFIG.ABORT })
+      return load(pa, into, index, words)
+    }
+    const commands = bench.unit.missing(bench.transaction(SID, LOW))
+    expect(reads).toBeGreaterThan(1)
+    return commands.map(({ name }) => name)
+  }
+
+  it('misses nothing where no command brings back what was seen first', () => {
+    expect(missingWith((read) => read === 0)).toEqual([])
+  })
+
+  it('is never told to drop translations: it has none', () => {
+    for (let moment = 2; moment < 24; moment++) {
+      const commands = missingWith((read) => read === 0 || read === moment || read === moment + 1)
+      expect([moment, commands.filter((name) => !name.startsWith('CFGI'))]).toEqual([moment, []])
+    }
+  })
+})
+
 describe('an explained translation request under a PASID', () => {
   // Execution is granted to whoever asks for it under a PASID. [SMMU 13.7.1 Permission attributes granted]
   it.each([
