@@ -6,10 +6,7 @@
 /** An IOVA, IPA or VA shifted right by 12: 52 bits, exact. */
 export type Page = number & { readonly __page: unique symbol }
 
-/** A physical address shifted right by 12. */
-export type Frame = number & { readonly __frame: unique symbol }
-
-/** log2 of the 4 KiB that pages and frames are counted in. */
+/** log2 of the 4 KiB that pages are counted in. */
 export const PAGE_LG2 = 12
 
 /** 2^32, the weight of the high half of a 64-bit value. */

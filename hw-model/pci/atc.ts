@@ -9,7 +9,7 @@ import { type CacheGeometry, MISS, TranslationCache } from '../cache/translation
 import { type AtcInvalidation, NO_PASID, type Outcome } from '../port.js'
 
 /** Entries of a small device. */
-export const ATC_GEOMETRY: CacheGeometry = { entries: 64, ways: 4 }
+const ATC_GEOMETRY: CacheGeometry = { entries: 64, ways: 4 }
 
 /** PASIDs, each with two privileges, that are told apart at once; when they are used up everything is forgotten. */
 const TAGS = 1024

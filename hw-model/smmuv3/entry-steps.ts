@@ -14,7 +14,8 @@ import {
   STAGE_2_TABLE,
   STAGE_2_TABLES,
 } from './descriptors.js'
-import { HypFormat, PRIVILEGED_SHIFT, RIGHT, type Vmsa, WIDE } from './formats.js'
+import { HypFormat, type Vmsa, WIDE } from './formats.js'
+import { PRIVILEGED_SHIFT, RIGHT } from './rights.js'
 
 const AP = ['read-write, EL1 only', 'read-write, EL0 and EL1', 'read-only, EL1 only', 'read-only, EL0 and EL1'] as const
 const AP_TABLE = ['no limit', 'EL1 only', 'read-only', 'read-only, EL1 only'] as const

@@ -12,8 +12,6 @@ import { TWO32 } from '../bits/address.js'
 import { ENTRY, type Format } from '../walk/format.js'
 import { ASK, happensAt, makesDirty, PRIVILEGED_SHIFT, RIGHT } from './rights.js'
 
-export { PRIVILEGED_SHIFT, RIGHT } from './rights.js'
-
 /** What tables above the leaf took away; kept beside the rights on the way down. */
 const TABLE = {
   NO_USER: 1 << 9,
