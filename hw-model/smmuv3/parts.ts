@@ -1,6 +1,7 @@
 /**
  * ID registers of units that exist, each as its maker or its source says, less what this model denies: AArch32 and
- * big-endian tables (TTF, TTENDIAN), broadcast maintenance (BTM) and address translation operations (ATOS).
+ * big-endian tables (TTF, TTENDIAN), broadcast maintenance (BTM), address translation operations (ATOS) and overrides of
+ * memory types (ATTR_TYPES_OVR).
  */
 
 import { type FieldSpec, type Layout, pack } from '../bits/layout.js'
@@ -14,9 +15,6 @@ const NONE: IdRegisters = { IDR0: 0, IDR1: 0, IDR2: 0, IDR3: 0, IDR4: 0, IDR5: 0
 
 /** Little-endian VMSAv8-64 tables of both stages. */
 const TABLES = { S2P: 1, S1P: 1, TTF: 2, TTENDIAN: 2 } as const
-
-/** STE attributes that override what comes in work. */
-const OVERRIDES = { ATTR_PERMS_OVR: 1, ATTR_TYPES_OVR: 1 } as const
 
 /** QEMU's unit with both stages, as a Linux guest finds it. */
 export const QEMU: IdRegisters = {
@@ -58,7 +56,7 @@ export const MMU_600: IdRegisters = {
     STALL_MODEL: STALL_MODEL.BOTH,
     ST_LEVEL: 1,
   }),
-  IDR1: word(IDR1, { SIDSIZE: 24, SSIDSIZE: 20, PRIQS: 19, EVENTQS: 19, CMDQS: 19, ...OVERRIDES }),
+  IDR1: word(IDR1, { SIDSIZE: 24, SSIDSIZE: 20, PRIQS: 19, EVENTQS: 19, CMDQS: 19, ATTR_PERMS_OVR: 1 }),
   IDR3: word(IDR3, { HAD: 1, XNX: 1 }),
   IDR5: word(IDR5, { OAS: 5, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1, STALL_MAX: 64 }),
   IIDR: word(IIDR, { Implementer: 0x43b, ProductID: 0x483 }),
@@ -84,7 +82,7 @@ export const ARM_FVP: IdRegisters = {
     STALL_MODEL: STALL_MODEL.BOTH,
     ST_LEVEL: 1,
   }),
-  IDR1: word(IDR1, { ...OVERRIDES, SIDSIZE: 32, SSIDSIZE: 20, PRIQS: 7, EVENTQS: 7, CMDQS: 7 }),
+  IDR1: word(IDR1, { SIDSIZE: 32, SSIDSIZE: 20, PRIQS: 7, EVENTQS: 7, CMDQS: 7, ATTR_PERMS_OVR: 1 }),
   IDR3: word(IDR3, { HAD: 1, XNX: 1, FWB: 1, STT: 1, RIL: 1, BBML: 2 }),
   IDR5: word(IDR5, { OAS: 5, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1, VAX: 1, STALL_MAX: 0xffff }),
   AIDR: word(AIDR, { ArchMinorRev: 2 }),

@@ -122,11 +122,7 @@ const OFFERED: readonly (readonly [keyof IdRegisters, Declared, Record<string, O
       ST_LEVEL: 1,
     },
   ],
-  [
-    'IDR1',
-    IDR1,
-    { SIDSIZE: 32, SSIDSIZE: 20, PRIQS: 19, EVENTQS: 19, CMDQS: 19, ATTR_PERMS_OVR: 1, ATTR_TYPES_OVR: 1 },
-  ],
+  ['IDR1', IDR1, { SIDSIZE: 32, SSIDSIZE: 20, PRIQS: 19, EVENTQS: 19, CMDQS: 19, ATTR_PERMS_OVR: 1 }],
   ['IDR2', IDR2, {}],
   ['IDR3', IDR3, { HAD: 1, XNX: 1, PPS: 1, FWB: 1, STT: 1, RIL: 1, BBML: 2, E0PD: 1, PTWNNC: 1, EPAN: 1 }],
   ['IDR5', IDR5, { OAS: 6, GRAN4K: 1, GRAN16K: 1, GRAN64K: 1, DS: 1, VAX: 1, STALL_MAX: 0xffff }],

@@ -6,11 +6,11 @@ describe('ID registers', () => {
     expect(idRegisters(name)).toEqual(PRESETS[name])
   })
 
-  it('of Arm’s FVP are those of its scripts, without AArch32, BTM and ATOS, and with little-endian tables alone', () => {
-    const [AARCH32, BTM, ATOS, LITTLE_ENDIAN] = [1 << 2, 1 << 5, 1 << 15, 2 << 21]
+  it('of Arm’s FVP are those of its scripts, without AArch32, BTM, ATOS and types, and with little-endian tables alone', () => {
+    const [AARCH32, BTM, ATOS, LITTLE_ENDIAN, TYPES_OVR] = [1 << 2, 1 << 5, 1 << 15, 2 << 21, 1 << 27]
     expect(PRESETS['arm-fvp']).toMatchObject({
       IDR0: (0x080f_f6bf & ~(AARCH32 | BTM | ATOS)) | LITTLE_ENDIAN,
-      IDR1: 0x0ce7_3d20,
+      IDR1: 0x0ce7_3d20 & ~TYPES_OVR,
       IDR3: 0x1714,
       IDR5: 0xffff_0475,
       AIDR: 2,
