@@ -1,7 +1,7 @@
 /** What an explained walk says of table entries, whose bits are spelled out here. [Arm D8.3.1] */
 
 import { describe, expect, it } from 'vitest'
-import { Outcome, type WalkStep } from '../../hw-model/port.js'
+import { ACCESS, Outcome, type WalkStep } from '../../hw-model/port.js'
 import { CONFIG } from '../../hw-model/smmuv3/index.js'
 import { Bench, contextFields, GUEST, S1, S2, stageTwoFields } from './bench.js'
 
@@ -110,6 +110,10 @@ describe('a stage 1 entry that is shown', () => {
     const steps: WalkStep[] = []
     bench.unit.explain(bench.transaction(SID, VA), new Outcome(), { step: (step) => steps.push(step) })
     const [table, leaf] = [0, 3].map((level) => steps.find((step) => step.level === level))
+    expect([table?.citation, leaf?.citation]).toEqual([
+      '[Arm D8.3.1 Table descriptor format]',
+      '[Arm D8.3.1 Block descriptor and Page descriptor formats]',
+    ])
     expect([table?.verdict, table?.texts, leaf?.verdict]).toEqual([
       'next table',
       { Type: 'table', APTable: text },
@@ -153,5 +157,35 @@ describe('a stage 2 entry that is shown', () => {
     })
     bench.map(second, BigInt(GUEST + 0x9000_0000), PA | S2.RO)
     expect(entryOf(bench)).toMatchObject({ step: { stage: 2, verdict: 'leaf, 4 KiB, read-only' }, end: 'ok 80000000' })
+  })
+})
+
+describe('an entry whose flags hardware sets', () => {
+  const DBM = 1n << 51n
+  const flagsOf = (bench: Bench): WalkStep | undefined => {
+    const steps: WalkStep[] = []
+    const transaction = bench.transaction(SID, VA, { access: ACCESS.WRITE })
+    bench.unit.explain(transaction, new Outcome(), { step: (step) => steps.push(step) })
+    return steps.find(({ what }) => what.endsWith('flag update'))
+  }
+
+  it('is shown as it would be, by the names of its stage', () => {
+    const bench = new Bench({ preset: 'full' })
+    const [cd, first, second] = [bench.alloc(), bench.alloc(), bench.alloc()]
+    bench.cd(cd, { ...contextFields(7, first), HA: 1, HD: 1 })
+    bench.map(first, VA, PA | (PAGE ^ AF) | AP2 | DBM)
+    bench.ste(SID, { V: 1, Config: CONFIG.S1_TRANS, S1ContextPtr: cd })
+    expect(flagsOf(bench)).toMatchObject({
+      what: 'stage-1 flag update',
+      fields: { AF: 1, DBM: 1, AP: 1 },
+      verdict: 'hardware marks it accessed and dirty',
+    })
+    bench.map(second, VA, PA | (S2.RO ^ AF) | DBM)
+    bench.ste(SID, { ...stageTwoFields(2, second), V: 1, Config: CONFIG.S2_TRANS, S2HA: 1, S2HD: 1 })
+    expect(flagsOf(bench)).toMatchObject({
+      what: 'stage-2 flag update',
+      fields: { AF: 1, DBM: 1, S2AP: 3 },
+      verdict: 'hardware marks it accessed and dirty',
+    })
   })
 })
