@@ -145,6 +145,17 @@ describe.each([
   })
 })
 
+describe('an SMMUv3', () => {
+  it('may be as greedy as its manual allows', () => {
+    const unit = mappedSmmu('greedy')
+    const out: DmaOutcome = { status: 0, address: 0, leafLg2: 12, rights: 0, fault: 0, hit: 0, tag: 0 }
+    for (const hit of [0, 1]) {
+      unit.translate({ sourceId: 8, pasid: -1, lo: 0, hi: 0, access: 1, type: DMA_REQUEST.UNTRANSLATED }, out)
+      expect([out.status, out.address, out.hit]).toEqual([1, RAM + 0xa000, hit])
+    }
+  })
+})
+
 describe('a VT-d unit', () => {
   it('has no greedy caches, and says so', () => {
     expect(() => scene({ type: 'vtd', caches: 'greedy' })).toThrow(/HARDWARE/)

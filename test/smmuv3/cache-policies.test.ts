@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { NO_CACHE } from '../../hw-model/cache/translation-cache.js'
-import type { CacheOptions } from '../../hw-model/smmuv3/index.js'
+import { type CacheOptions, cachesOfSize } from '../../hw-model/smmuv3/index.js'
 import { SID } from './checklist/guest.js'
 import { GUEST, PAGE, S2_BLOCK, S2_PAGE, stage1, World } from './checklist/tables.js'
 
@@ -59,6 +59,12 @@ describe('the caches of a unit', () => {
     expect(sizes(new World(0b101, { caches })).map(([, entries]) => entries)).toEqual([1, 1, 3, 0, 2, 4, 8, 0])
     const all = sizes(new World(0b101, { caches: { configEntries: 7 } }))
     expect(all.map(([, entries]) => entries)).toEqual([7, 7, 7, 7, 4096, 4096, 1024, 1024])
+  })
+
+  it('have one size for leaves where an owner says so, and none of tables where it says none', () => {
+    const some = { entries: 8, ways: 2 }
+    expect(cachesOfSize(some)).toEqual({ tlb: some, ipa: some })
+    expect(cachesOfSize(NO_CACHE)).toEqual({ tlb: NO_CACHE, ipa: NO_CACHE, walk1: NO_CACHE, walk2: NO_CACHE })
   })
 
   it('are told what they did', () => {
@@ -205,6 +211,16 @@ describe('greedy keeps a contiguous run', () => {
       expect(w.read(0n)).toBe('0x0')
       expect(w.read(next) !== 'abort').toBe(whole)
     }
+  })
+
+  it('unless its level has no runs', () => {
+    // A block of 4 TiB with 64 KiB granules, which addresses of 52 bits allow.
+    const w = new World(0b101, { caches: greedy, deny: { IDR5: 7 }, offer: { IDR5: 6 | (1 << 10) } })
+    const tables = stage1(w, 16, 48, 0)
+    tables.set(0n, 1, (PAGE & ~2n & ~0xf000n) | CONTIGUOUS)
+    w.cd[0] |= 6n << 32n
+    w.apply()
+    expect([w.read(0x3ff_ffff_f000n), w.read(0x400_0000_0000n)]).toEqual(['0x3fffffff000', 'abort'])
   })
 
   it('unless it is more than the output may be', () => {
