@@ -4,7 +4,7 @@ import type { ArmTables, Span } from './arm-tables.js'
 import { type Group, type GuestStream, type Owned, ownedBy, tablesOf } from './guest-smmuv3-build.js'
 import { type GuestContext, span1 } from './guest-smmuv3-contexts.js'
 import type { Invalidator, Region } from './guest-smmuv3-invalidate.js'
-import { leaf2 } from './guest-smmuv3-stage2.js'
+import { span2 } from './guest-smmuv3-stage2.js'
 import type { Rng } from './rng.js'
 
 /** Words of an entry and bits of them that a guest may get wrong. */
@@ -136,8 +136,7 @@ export class Editor {
     if (rng.chance(0.3)) return
     const level = 3 - (leafLg2 - tables.shape.granule) / (tables.shape.granule - 3)
     const isGlobal = half === 1 && group.regime.shared !== undefined
-    const attributes =
-      context === undefined ? leaf2(rng, 0n, 0n) | (1n << 10n) : span1(rng) | (isGlobal ? 0n : 1n << 11n)
+    const attributes = context === undefined ? span2(rng) : span1(rng) | (isGlobal ? 0n : 1n << 11n)
     tables.writeSpan(span, rng.bits(rng.pick([32, 36])), level, attributes)
   }
 

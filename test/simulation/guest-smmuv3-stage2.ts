@@ -76,7 +76,7 @@ export function buildStage2(ground: Ground): GuestStage2 {
     const level = rng.pick(tables.leafLevels())
     const ipa = rng.chance(0.5) ? rng.bits(Math.min(32, shape.inputBits)) : inputOf(ground, shape.inputBits)
     const output = rng.bits(rng.pick(widths))
-    if (isStrict && rng.chance(0.4)) tables.mapSpan(rng, ipa, output, level, leaf2(rng, 0n, 0n) | (1n << 10n))
+    if (isStrict && rng.chance(0.4)) tables.mapSpan(rng, ipa, output, level, span2(rng))
     else tables.map(rng, ipa, output, level, leaf2(rng, ha, hd))
   }
   const space = (start: bigint): GuestSpace =>
@@ -96,6 +96,12 @@ export function leaf2(rng: Rng, ha: bigint, hd: bigint): bigint {
   const af = rng.bit(ha === 1n ? 0.6 : 0.95) << 10n
   return NG | (memory << 2n) | (rights << 6n) | (3n << 8n) | af | dbm | (rng.pick([0n, 0n, 1n, 2n, 3n]) << 53n)
 }
+
+/**
+ * Attributes of leaves under a Contiguous bit: nothing that hardware would change, for which entry of a group it changes
+ * is its own choice. [Arm D8.5.5 Use of the Contiguous bit with hardware updates to the translation tables]
+ */
+export const span2 = (rng: Rng): bigint => (leaf2(rng, 0n, 0n) | (1n << 10n)) & ~(1n << 51n)
 
 /** Attributes of a page that holds the guest's own tables. */
 function page2(rng: Rng, ha: bigint, hd: bigint): bigint {
