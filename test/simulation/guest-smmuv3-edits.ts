@@ -99,12 +99,14 @@ export class Editor {
   }
 
   #editStreamTable(): void {
+    this.#invalidate.isBent = true
     this.#flip(this.#invalidate.ram, this.#rng.pick(this.#l1), this.#rng.pick([0, 1, 2, 3, 4, 14, 20, 40]))
     this.#invalidate.everything()
   }
 
   #editCdTable(group: Group): void {
     const bits = this.#isStrict ? [0] : [0, 16, 20, 40]
+    if (!this.#isStrict) this.#invalidate.isBent = true
     this.#flip(group.space, this.#rng.pick(group.l1cds), this.#rng.pick(bits))
     this.#invalidate.contextTableChanged(group)
     this.#invalidate.all(group)
@@ -115,6 +117,7 @@ export class Editor {
     const { slot } = owned
     const before = slot.space.read(slot.at)
     const isFlag = this.#isStrict || this.#rng.chance(0.6)
+    if (!isFlag) this.#invalidate.isBent = true
     this.#flip(slot.space, slot.at, this.#rng.pick(isFlag ? DESCRIPTOR_FLAGS : DESCRIPTOR_ADDRESS))
     const { granule } = tablesOf(owned).shape
     // Where a table stands or stood, more than one leaf may be cached, and all have to go.
@@ -142,7 +145,9 @@ export class Editor {
 
   /** In a strict guest tables are never taken for others. */
   #pick(flags: Flips, shapes: Flips): Flips[number] {
-    return this.#rng.pick(this.#isStrict || this.#rng.chance(0.6) ? flags : shapes)
+    const isFlag = this.#isStrict || this.#rng.chance(0.6)
+    if (!isFlag) this.#invalidate.isBent = true
+    return this.#rng.pick(isFlag ? flags : shapes)
   }
 
   #flip(space: { read(at: bigint): bigint; write(at: bigint, value: bigint): void }, at: bigint, bit: number): void {

@@ -47,6 +47,11 @@ export class Invalidator {
   readonly #features: SmmuFeatures
   readonly #hasRanges: boolean
   readonly #vmw: number
+  /**
+   * Somewhere a shape or a pointer is not what the guest believes, so that a table may be read at another place, or in
+   * another granule, than the guest would name.
+   */
+  isBent = false
 
   constructor(rng: Rng, driver: Driver, features: SmmuFeatures, hasRanges: boolean, vmw: number) {
     this.#rng = rng
@@ -113,7 +118,8 @@ export class Invalidator {
 
   /** A region of some tables. */
   region(owned: Owned, region: Region): void {
-    if (owned.context === undefined) this.#stage2Region(owned.group, region)
+    if (this.isBent) this.everything()
+    else if (owned.context === undefined) this.#stage2Region(owned.group, region)
     else this.#stage1Region(owned, owned.context, region)
   }
 
