@@ -17,9 +17,12 @@ const STE_FLAGS: Flips = [
   [2, [48, 50, 51, 52, 53, 54, 55, 56, 57, 58]],
 ]
 
-/** Shapes and places of tables. */
+/**
+ * Shapes and places of tables. A pointer to CDs may lead nowhere, and never to CDs that others use: they would have
+ * one tag for different tables, which no unit has to tell apart. [SMMU 5.4.1 CD notes]
+ */
 const STE_SHAPES: Flips = [
-  [0, [4, 5, 13, 20, 32, 59, 60, 63]],
+  [0, [4, 5, 32, 40, 59, 60, 63]],
   [2, [32, 33, 36, 37, 38, 39, 46, 47]],
   [3, [2, 3, 13, 20, 40, 48, 50]],
 ]
@@ -105,7 +108,7 @@ export class Editor {
   }
 
   #editCdTable(group: Group): void {
-    const bits = this.#isStrict ? [0] : [0, 16, 20, 40]
+    const bits = this.#isStrict ? [0] : [0, 32, 40]
     if (!this.#isStrict) this.#invalidate.isBent = true
     this.#flip(group.space, this.#rng.pick(group.l1cds), this.#rng.pick(bits))
     this.#invalidate.contextTableChanged(group)
