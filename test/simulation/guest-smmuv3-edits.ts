@@ -78,6 +78,7 @@ export class Editor {
       const slots = ownedBy(group)
       if (slots.length > 0) this.editDescriptor(rng.pick(slots))
     }
+    if (this.#invalidate.isBent) this.#invalidate.everything()
     this.#invalidate.sync()
   }
 

@@ -48,8 +48,8 @@ export class Invalidator {
   readonly #hasRanges: boolean
   readonly #vmw: number
   /**
-   * Somewhere a shape or a pointer is not what the guest believes, so that a table may be read at another place, or in
-   * another granule, than the guest would name.
+   * Somewhere a shape or a pointer is not what the guest believes, so that a table may be read at another place, in
+   * another granule or as something else than the guest would name: then every edit invalidates everything.
    */
   isBent = false
 
