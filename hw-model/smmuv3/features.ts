@@ -40,7 +40,6 @@ export interface Features {
   readonly xnx: boolean
   readonly fwb: boolean
   readonly ril: boolean
-  readonly bbml: number
   /** Hardware sets access flags (1), and dirty state too (2). */
   readonly httu: number
   /** The EL2 StreamWorlds, and CR2.E2H. */
@@ -74,8 +73,6 @@ export interface Features {
   readonly granules: number
   /** log2 of the smallest granule, which is the Smallest Translation Unit of ATS. [SMMU 3.9.1 ATS Interface] */
   readonly smallestGranuleLg2: number
-  /** Minor revision of the architecture: 1 is SMMUv3.1. */
-  readonly minor: number
 }
 
 /** IDR0.STALL_MODEL. [SMMU 6.3.1 SMMU_IDR0] */
@@ -112,7 +109,6 @@ export function featuresOf(id: IdRegisters): Features {
     xnx: IDR3.XNX.get(words, at3) === 1,
     fwb: IDR3.FWB.get(words, at3) === 1,
     ril: IDR3.RIL.get(words, at3) === 1,
-    bbml: IDR3.BBML.get(words, at3),
     httu: IDR0.HTTU.get(words, at0),
     hyp: IDR0.Hyp.get(words, at0) === 1,
     ats: IDR0.ATS.get(words, at0) === 1,
@@ -132,6 +128,5 @@ export function featuresOf(id: IdRegisters): Features {
     oasBits: addressBits(IDR5.OAS.get(words, at5)),
     granules,
     smallestGranuleLg2: 31 - Math.clz32(granules & -granules),
-    minor: id.AIDR & 0xf,
   }
 }

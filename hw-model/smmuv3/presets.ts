@@ -3,16 +3,13 @@
  * this model does. What is offered decides behaviour; nothing else is configured.
  */
 
-import { type FieldSpec, type Layout, type LayoutInfo, pack } from '../bits/layout.js'
+import type { FieldSpec, Layout, LayoutInfo } from '../bits/layout.js'
 import { type IdRegisters, STALL_MODEL } from './features.js'
-import { ARM_FVP, GEM5, MMU_600, QEMU } from './parts.js'
+import { ARM_FVP, GEM5, MMU_600, QEMU, word } from './parts.js'
 import { AIDR, IDR0, IDR1, IDR2, IDR3, IDR5 } from './registers.js'
 
 /** ID registers that replace a preset's; raw 32-bit values. */
 export type IdOverrides = Partial<IdRegisters>
-
-const word = <F extends Record<string, FieldSpec>>(record: Layout<F>, values: { readonly [K in keyof F]?: number }) =>
-  pack(record, values)[0] >>> 0
 
 /**
  * What the default platform's host driver uses. AIDR says SMMUv3.1, since from SMMUv3.2 a unit with both stages has the
