@@ -47,17 +47,6 @@ export function* forEachUntilRefused<T>(
   return { doneCount: index, refusal: withIndex(refusal, index) }
 }
 
-/** The refusal that an action ended with, or undefined; anything else it throws is a bug and goes on. */
-export function refusalOf(action: () => void): Refusal | undefined {
-  try {
-    action()
-    return undefined
-  } catch (error) {
-    if (error instanceof Refusal) return error
-    throw error
-  }
-}
-
 /** The refusal that work ended with, or undefined. */
 export function* refusalIn(work: Work<void>): Work<Refusal | undefined> {
   try {

@@ -10,7 +10,7 @@
 import type { Refusal } from './refusal.js'
 
 export type { ErrnoName } from './errno.js'
-export { assert, Refusal } from './refusal.js'
+export { assert, Refusal, refusalOf } from './refusal.js'
 
 /** Done (undefined), or the moment when it will be. It never rejects for a reason of the caller's. */
 export type Completion = Promise<void> | undefined

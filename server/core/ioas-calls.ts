@@ -2,13 +2,13 @@
 
 import type { Call } from './call.js'
 import { checkCount, checkFlags } from './checks.js'
-import { detailOf, forEachUntilRefused, type Progress, type RefusalDetail, refusalOf, withIndex } from './detail.js'
+import { detailOf, forEachUntilRefused, type Progress, type RefusalDetail, withIndex } from './detail.js'
 import type { Range } from './driver.js'
 import { IntervalMap } from './interval-map.js'
 import { Ioas } from './ioas.js'
 import { dropSlices, mapSlices, type Slice, slicesOf, unmapRange } from './ioas-map.js'
 import { Pages, type PagesSource } from './pages.js'
-import { Refusal } from './refusal.js'
+import { Refusal, refusalOf } from './refusal.js'
 import { hex, hexRange, PAGE, U64_MAX } from './u64.js'
 import type { Work } from './work.js'
 

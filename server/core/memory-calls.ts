@@ -2,9 +2,9 @@
 
 import type { Call } from './call.js'
 import { checkBytes, checkCount } from './checks.js'
-import { detailOf, forEachUntilRefused, type Progress, refusalOf } from './detail.js'
+import { detailOf, forEachUntilRefused, type Progress } from './detail.js'
 import type { RegionSource } from './machine.js'
-import { Refusal } from './refusal.js'
+import { Refusal, refusalOf } from './refusal.js'
 import { type Region, releaseMemory } from './region.js'
 import { PAGE, U64_MAX } from './u64.js'
 import { Unit } from './unit.js'

@@ -24,6 +24,17 @@ export class Refusal extends Error {
   }
 }
 
+/** The refusal that an action ended with, or undefined; anything else it throws is a bug and goes on. */
+export function refusalOf(action: () => void): Refusal | undefined {
+  try {
+    action()
+    return undefined
+  } catch (error) {
+    if (error instanceof Refusal) return error
+    throw error
+  }
+}
+
 /** A bug of ours: fails the call as internal and keeps the stack. */
 export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new Error(`bug: ${message}`)

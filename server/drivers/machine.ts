@@ -4,7 +4,7 @@
  */
 
 import { type Backing, CHUNK_BYTES, FlatBacking, SparseBacking } from '../../hw-model/memory/index.js'
-import { assert, type DeviceDriver, type IommuDriver, Refusal } from '../core/driver.js'
+import { assert, type DeviceDriver, type IommuDriver, Refusal, refusalOf } from '../core/driver.js'
 import type {
   HoldBytes,
   Machine,
@@ -130,6 +130,7 @@ function openRegion(source: RegionSource, { space, files, holdBytes, forget }: R
   const mapping = source.kind === 'file' ? files.map(source) : undefined
   let refusal: Refusal | undefined
   const admit = (bytes: number): boolean => {
+    // Hardware cannot be told why; it meets an external abort, and a caller behind it asks the region.
     refusal = refusalOf(() => holdBytes(bytes))
     return refusal === undefined
   }
@@ -172,17 +173,6 @@ function openRegion(source: RegionSource, { space, files, holdBytes, forget }: R
       mapping?.release()
       forget()
     },
-  }
-}
-
-/** Hardware cannot be told why; it meets an external abort, and a caller behind it asks the region. */
-function refusalOf(action: () => void): Refusal | undefined {
-  try {
-    action()
-    return undefined
-  } catch (error) {
-    if (error instanceof Refusal) return error
-    throw error
   }
 }
 
