@@ -215,6 +215,7 @@ function sendError(reply: FastifyReply, error: RpcError, status: number, dispatc
 
 /** What came was not HTTP, or not in time: there is no request to reply to, only a socket. */
 function answerNoRequest(error: NodeJS.ErrnoException, socket: Socket, dispatcher: Dispatcher): void {
+  if (LINGERING.has(socket)) return
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy()
     return
@@ -228,6 +229,13 @@ function answerNoRequest(error: NodeJS.ErrnoException, socket: Socket, dispatche
   const body = bufferOf(dispatcher.errorBody(refused('EINVAL', reason[status as keyof typeof reason])))
   const head = `HTTP/1.1 ${status} Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\n`
   socket.end(Buffer.concat([Buffer.from(`${head}content-length: ${body.length}\r\n\r\n`), body]))
+  // A peer in the middle of a write would meet EPIPE and never read this: the rest is taken, and thrown away, for a while.
+  LINGERING.add(socket)
+  setTimeout(() => socket.destroy(), LINGER_MS).unref()
 }
+
+/** Connections that got their last answer and may still be sending. */
+const LINGERING = new WeakSet<Socket>()
+const LINGER_MS = 1_000
 
 const bufferOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

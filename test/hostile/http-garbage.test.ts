@@ -107,6 +107,16 @@ describe('an HTTP request with', () => {
     expect(wrongError(answers[0])).toBeUndefined()
   })
 
+  it('a header of megabytes is refused while its rest is still on the way', async () => {
+    const request = `POST ${INFO} HTTP/1.1\r\nhost: x\r\nx-a: ${'b'.repeat(3_000_000)}\r\n\r\n`
+    const statuses: number[][] = []
+    for (let i = 0; i < 50; i++) {
+      const { answers } = await exchange(daemon.socketPath, [request], 20)
+      statuses.push(answers.map(({ status }) => status))
+    }
+    expect(statuses).toEqual(statuses.map(() => [431]))
+  })
+
   it('a body that unpacks to a thousand times its size is refused as too long', async () => {
     const bomb = gzipSync(new Uint8Array(40_000_000))
     expect(bomb.length).toBeLessThan(65_536)
