@@ -69,6 +69,7 @@ const LACKING_ECAP = [
 
 /** "The left must be 0 when one on the right is 0." [VTD 11.4.3] */
 const NEEDS: readonly (readonly [keyof typeof ECAP & string, readonly (keyof typeof ECAP & string)[]])[] = [
+  ['DT', ['QI']],
   ['SMTS', ['QI']],
   ['FSTS', ['SMTS']],
   ['SSTS', ['SMTS']],
@@ -80,6 +81,17 @@ const NEEDS: readonly (readonly [keyof typeof ECAP & string, readonly (keyof typ
   ['RPS', ['SMTS']],
   ['EAFS', ['FSTS', 'SMPWCS']],
   ['SSADS', ['SMPWCS']],
+  ['PRS', ['DT', 'SMTS']],
+  ['NWFS', ['DT']],
+  ['DIT', ['DT']],
+  ['PDS', ['DT']],
+  ['RPRIVS', ['SRS']],
+  ['PTRS', ['DT', 'PASID']],
+  ['SSIRWS', ['SSTS']],
+  ['SMS', ['PRS']],
+  ['MTS', ['SMTS']],
+  ['HPTS', ['SMTS', 'DT']],
+  ['HPT1GPS', ['HPTS']],
 ]
 
 /**
@@ -145,6 +157,7 @@ function refuseContradictions(cap: Capabilities['cap'], ecap: Capabilities['ecap
     const absent = needed.find((other) => !ecap[other])
     if (ecap[name] && absent !== undefined) throw new RangeError(`ECAP.${name} needs ECAP.${absent}`)
   }
+  if (cap.RWBF && ecap.SMTS) throw new RangeError('CAP.RWBF is 0 with ECAP.SMTS')
   if (cap.ND > 6) throw new RangeError('CAP.ND is at most 6')
   if (cap.SAGAW & ~0xe) throw new RangeError('CAP.SAGAW has only the bits of 39, 48 and 57 bits')
   if (cap.SAGAW === 0 && !ecap.FSTS) throw new RangeError('CAP.SAGAW names no width and there is no first stage')

@@ -10,8 +10,9 @@ import type { Layout } from '../bits/layout.js'
 import { anySet } from '../bits/layout.js'
 import { ConfigCache } from '../cache/config-cache.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
-import { NO_PASID, type Space, type WalkTrace } from '../port.js'
+import type { Space, WalkTrace } from '../port.js'
 import type { Capabilities } from './capabilities.js'
+import { type ContextConfig, type DmaConfig, dmaConfig, NO_CONTEXT } from './dma-config.js'
 import { REASON } from './faults.js'
 import {
   CONTEXT_ENTRY,
@@ -26,49 +27,6 @@ import {
 } from './records.js'
 import { ReservedMasks } from './reserved.js'
 import { configStep, failedStep } from './steps.js'
-
-/** What governs a DMA: a legacy context entry or a PASID table entry, decoded. */
-export interface DmaConfig {
-  /** One of PGTT. */
-  readonly pgtt: number
-  readonly isLegacy: boolean
-  readonly did: number
-  /** The PASID its IOTLB entries carry; 0 in legacy mode. */
-  readonly pasid: number
-  /** Fault processing disable, of this entry and all above it. */
-  readonly fpd: number
-  readonly secondTable: number
-  readonly secondLevels: number
-  /** Bits of a second-stage input address: min(MGAW, AW). */
-  readonly secondBits: number
-  readonly firstTable: number
-  readonly firstLevels: number
-  readonly sre: boolean
-  readonly wpe: boolean
-  readonly eafe: boolean
-  readonly ssade: boolean
-  /** Flags may be set in its paging structures. [VTD 3.10 Snoop Behavior] */
-  readonly isSnooped: boolean
-  /** The IOTLB's number for (DID, PGTT, PASID), and the epoch it is good for; kept by `iotlb.ts`. */
-  group: number
-  groupEpoch: number
-}
-
-/** A context entry, decoded. In legacy mode it is the whole configuration, in scalable mode a way to the PASIDs. */
-export interface ContextConfig {
-  readonly sid: number
-  /** Domain-id of legacy mode; 0 in scalable mode, whose context cache has no such tag. [VTD 6.2.1 T17] */
-  readonly did: number
-  readonly fpd: number
-  /** One of TT; legacy mode. */
-  readonly tt: number
-  readonly dma: DmaConfig | null
-  readonly pasidEnabled: boolean
-  readonly directory: number
-  /** PASIDs are below this. */
-  readonly pasidLimit: number
-  readonly ridPasid: number
-}
 
 /**
  * Whether AW is a reserved field of a unit without a second stage. Linux writes it into first-stage entries on such
@@ -216,7 +174,7 @@ export class ConfigReader {
     if (this.trace !== null) this.#show('context table', table)
     const entry = table + (devfn & 0x7f) * SCALABLE_CONTEXT_ENTRY.$.bytes
     if (!this.#load(SCALABLE_CONTEXT_ENTRY, entry)) return this.#fail(REASON.SCT_1)
-    const { P, FPD, PASIDE, PDTS, PASIDDIRPTR, RID_PASID } = SCALABLE_CONTEXT_ENTRY
+    const { P, FPD, DTE, PASIDE, PRE, EPTR, PDTS, PASIDDIRPTR, RID_PASID, RID_PRIV } = SCALABLE_CONTEXT_ENTRY
     this.fpd = FPD.get(words, 0)
     if (P.get(words, 0) === 0) return this.#fail(REASON.SCT_2)
     if (anySet(words, 0, this.#masks.scalableContext)) return this.#fail(REASON.SCT_3)
@@ -229,10 +187,14 @@ export class ConfigReader {
       ...NO_CONTEXT,
       sid,
       fpd: this.fpd,
+      deviceTlbEnabled: DTE.get(words, 0) !== 0,
       pasidEnabled: PASIDE.get(words, 0) !== 0,
+      pageRequestEnabled: PRE.get(words, 0) !== 0,
+      translatedPasidEnabled: EPTR.get(words, 0) !== 0,
       directory,
       pasidLimit,
       ridPasid,
+      ridPrivileged: RID_PRIV.get(words, 0) !== 0,
     }
   }
 
@@ -322,41 +284,5 @@ export class ConfigReader {
       this.#shown = null
     }
     return null
-  }
-}
-
-/** The PASID whose entry governs a request. [VTD 3.4.3] */
-export const pasidFor = (context: ContextConfig, pasid: number): number =>
-  pasid === NO_PASID ? context.ridPasid : pasid
-
-const NO_CONTEXT = {
-  did: 0,
-  tt: 0,
-  dma: null,
-  pasidEnabled: false,
-  directory: 0,
-  pasidLimit: 0,
-  ridPasid: 0,
-} as const
-
-function dmaConfig(pgtt: number, did: number, pasid: number, fpd: number, rest: Partial<DmaConfig>): DmaConfig {
-  return {
-    pgtt,
-    did,
-    pasid,
-    fpd,
-    isLegacy: rest.isLegacy ?? false,
-    secondTable: rest.secondTable ?? 0,
-    secondLevels: rest.secondLevels ?? 0,
-    secondBits: rest.secondBits ?? 0,
-    firstTable: rest.firstTable ?? 0,
-    firstLevels: rest.firstLevels ?? 0,
-    sre: rest.sre ?? false,
-    wpe: rest.wpe ?? false,
-    eafe: rest.eafe ?? false,
-    ssade: rest.ssade ?? false,
-    isSnooped: rest.isSnooped ?? false,
-    group: -1,
-    groupEpoch: -1,
   }
 }

@@ -1,5 +1,6 @@
 /** Intel VT-d: the emulated remapping unit, its records and its presets. */
 export { type Capabilities, decodeCapabilities, type IdRegisters } from './capabilities.js'
+export * from './descriptors.js'
 export { faultName, REASON } from './faults.js'
 export { DEFAULT_PRESET, PRESETS, type PresetName, presetOptions, type UnitOptions } from './presets.js'
 export * from './records.js'

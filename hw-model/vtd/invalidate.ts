@@ -8,7 +8,6 @@
 import { type Page, pageOf } from '../bits/address.js'
 import type { Capabilities } from './capabilities.js'
 import type { ConfigReader } from './config.js'
-import type { Iotlb } from './iotlb.js'
 import {
   CONTEXT_CACHE_INVALIDATE,
   GRANULARITY,
@@ -17,7 +16,8 @@ import {
   PASID_CACHE_INVALIDATE,
   PASID_IOTLB_GRANULARITY,
   PASID_IOTLB_INVALIDATE,
-} from './records.js'
+} from './descriptors.js'
+import type { Iotlb } from './iotlb.js'
 
 /** Source-id bits compared, by FM. [VTD 6.5.2.1] */
 const FUNCTION_MASKS = [0xffff, 0xfffb, 0xfff9, 0xfff8] as const

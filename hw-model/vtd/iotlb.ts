@@ -8,7 +8,7 @@ import type { Page } from '../bits/address.js'
 import { TagTable } from '../cache/tag-table.js'
 import { type CacheGeometry, MISS, TranslationCache } from '../cache/translation-cache.js'
 import { NO_PASID } from '../port.js'
-import type { DmaConfig } from './config.js'
+import type { DmaConfig } from './dma-config.js'
 import { PGTT } from './records.js'
 
 /** What a hit may do, in `cache.flags`. */

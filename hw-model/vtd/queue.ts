@@ -8,9 +8,6 @@ import { maskOutside } from '../bits/layout.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
 import { QUEUE_RUN } from '../port.js'
 import type { Capabilities } from './capabilities.js'
-import type { EventBlock } from './events.js'
-import type { FaultRecorder } from './faults.js'
-import type { Invalidator } from './invalidate.js'
 import {
   CONTEXT_CACHE_INVALIDATE,
   DESCRIPTOR,
@@ -19,7 +16,10 @@ import {
   IOTLB_INVALIDATE,
   PASID_CACHE_INVALIDATE,
   PASID_IOTLB_INVALIDATE,
-} from './records.js'
+} from './descriptors.js'
+import type { EventBlock } from './events.js'
+import type { FaultRecorder } from './faults.js'
+import type { Invalidator } from './invalidate.js'
 import { FSTS, ICS, IQA, IQEI, IQERCD, IQH, IQT, REGISTER, TTM } from './registers.js'
 
 /** Bits outside every field of a descriptor; by type, absent for types that this unit does not have. */

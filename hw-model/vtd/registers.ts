@@ -16,6 +16,11 @@ export const REGISTER = {
   FEDATA: 0x3c,
   FEADDR: 0x40,
   FEUADDR: 0x44,
+  PMEN: 0x64,
+  PLMBASE: 0x68,
+  PLMLIMIT: 0x6c,
+  PHMBASE: 0x70,
+  PHMLIMIT: 0x78,
   IQH: 0x80,
   IQT: 0x88,
   IQA: 0x90,
@@ -25,6 +30,14 @@ export const REGISTER = {
   IEADDR: 0xa8,
   IEUADDR: 0xac,
   IQERCD: 0xb0,
+  PQH: 0xc0,
+  PQT: 0xc8,
+  PQA: 0xd0,
+  PRS: 0xdc,
+  PECTL: 0xe0,
+  PEDATA: 0xe4,
+  PEADDR: 0xe8,
+  PEUADDR: 0xec,
 } as const
 
 /** Bytes of the smallest register window. */
@@ -165,7 +178,7 @@ export const FSTS = layout('FSTS', 32, {
   FRI: bits(15, 8),
 })
 
-/** FECTL and IECTL. [VTD 11.4.7.2 Fault Event Control Register, 11.4.9.5] */
+/** FECTL, IECTL and PECTL. [VTD 11.4.7.2 Fault Event Control Register, 11.4.9.5, 11.4.11.5] */
 export const EVENT_CONTROL = layout('event control', 32, { IP: bit(30), IM: bit(31) })
 
 /** [VTD 11.4.9.1 Invalidation Queue Head Register] */
@@ -193,3 +206,18 @@ export const IQEI = {
   TAIL_MISALIGNED: 6,
   BAD_TTM: 7,
 } as const
+
+/** [VTD 11.4.8.1 Protected Memory Enable Register] */
+export const PMEN = layout('PMEN', 32, { PRS: bit(0), EPM: bit(31) })
+
+/** [VTD 11.4.11.1 Page Request Queue Head Register] */
+export const PQH = layout('PQH', 64, { PQH: bits(18, 5) })
+
+/** [VTD 11.4.11.2 Page Request Queue Tail Register] */
+export const PQT = layout('PQT', 64, { PQT: bits(18, 5) })
+
+/** [VTD 11.4.11.3 Page Request Queue Address Register] */
+export const PQA = layout('PQA', 64, { PQS: bits(2, 0), PQA: address(63, 12) })
+
+/** [VTD 11.4.11.4 Page Request Status Register] */
+export const PRS = layout('PRS', 32, { PPR: bit(0), PRO: bit(1) })

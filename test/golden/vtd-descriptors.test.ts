@@ -1,6 +1,7 @@
 /** VT-d invalidation descriptors and fault records, spelled from the manual's tables and vectors. */
 
 import { describe, expect, it } from 'vitest'
+import * as descriptors from '../../hw-model/vtd/descriptors.js'
 import * as records from '../../hw-model/vtd/records.js'
 import { expectBits, expectWords } from './spell.js'
 
@@ -24,7 +25,7 @@ const DESCRIPTORS: readonly (readonly [name: string, type: number, low: string, 
   ],
 ]
 
-const layouts = records as unknown as Readonly<Record<string, unknown>>
+const layouts = descriptors as unknown as Readonly<Record<string, unknown>>
 const TYPES: Readonly<Record<string, number>> = {
   CONTEXT_CACHE: 1,
   IOTLB: 2,
@@ -43,9 +44,9 @@ describe('[VTD 6.5.2 Queued Invalidation Interface]', () => {
     it(`${name} has each bit where the manual has it`, () => expectBits(layouts[name], [`${TYPE}; ${low}`, high]))
   }
 
-  it('splits the type of every descriptor over bits 3:0 and 11:9', () => expectBits(records.DESCRIPTOR, [TYPE, '']))
+  it('splits the type of every descriptor over bits 3:0 and 11:9', () => expectBits(descriptors.DESCRIPTOR, [TYPE, '']))
 
-  it('numbers the types', () => expect(records.DESCRIPTOR_TYPE).toEqual(TYPES))
+  it('numbers the types', () => expect(descriptors.DESCRIPTOR_TYPE).toEqual(TYPES))
 })
 
 const typed = (type: number, fields: Record<string, number>): Record<string, number> => ({ TypeLow: type, ...fields })

@@ -1,0 +1,96 @@
+/** Context and PASID table entries as the unit keeps them. [VTD 9.3 Context Entry, 9.4, 9.6] */
+
+import { NO_PASID } from '../port.js'
+
+/** What governs a DMA: a legacy context entry or a PASID table entry, decoded. */
+export interface DmaConfig {
+  /** One of PGTT. */
+  readonly pgtt: number
+  readonly isLegacy: boolean
+  readonly did: number
+  /** The PASID its IOTLB entries carry; 0 in legacy mode. */
+  readonly pasid: number
+  /** Fault processing disable, of this entry and all above it. */
+  readonly fpd: number
+  readonly secondTable: number
+  readonly secondLevels: number
+  /** Bits of a second-stage input address: min(MGAW, AW). */
+  readonly secondBits: number
+  readonly firstTable: number
+  readonly firstLevels: number
+  readonly sre: boolean
+  readonly wpe: boolean
+  readonly eafe: boolean
+  readonly ssade: boolean
+  /** Flags may be set in its paging structures. [VTD 3.10 Snoop Behavior] */
+  readonly isSnooped: boolean
+  /** The IOTLB's number for (DID, PGTT, PASID), and the epoch it is good for; kept by `iotlb.ts`. */
+  group: number
+  groupEpoch: number
+}
+
+/** A context entry, decoded. In legacy mode it is the whole configuration, in scalable mode a way to the PASIDs. */
+export interface ContextConfig {
+  readonly sid: number
+  /** Domain-id of legacy mode; 0 in scalable mode, whose context cache has no such tag. [VTD 6.2.1 T17] */
+  readonly did: number
+  readonly fpd: number
+  /** One of TT; legacy mode. */
+  readonly tt: number
+  readonly dma: DmaConfig | null
+  /** DTE: translation and translated requests may come. */
+  readonly deviceTlbEnabled: boolean
+  readonly pasidEnabled: boolean
+  /** PRE: page requests may come. */
+  readonly pageRequestEnabled: boolean
+  /** EPTR: a translated request may carry a PASID. */
+  readonly translatedPasidEnabled: boolean
+  readonly directory: number
+  /** PASIDs are below this. */
+  readonly pasidLimit: number
+  readonly ridPasid: number
+  /** RID_PRIV: requests without PASID are privileged. */
+  readonly ridPrivileged: boolean
+}
+
+/** The PASID whose entry governs a request. [VTD 3.4.3] */
+export const pasidFor = (context: ContextConfig, pasid: number): number =>
+  pasid === NO_PASID ? context.ridPasid : pasid
+
+/** What a context entry of the other mode has. */
+export const NO_CONTEXT = {
+  did: 0,
+  tt: 0,
+  dma: null,
+  deviceTlbEnabled: false,
+  pasidEnabled: false,
+  pageRequestEnabled: false,
+  translatedPasidEnabled: false,
+  directory: 0,
+  pasidLimit: 0,
+  ridPasid: 0,
+  ridPrivileged: false,
+} as const
+
+/** A configuration with what its kind does not have left empty. */
+export function dmaConfig(pgtt: number, did: number, pasid: number, fpd: number, rest: Partial<DmaConfig>): DmaConfig {
+  return {
+    pgtt,
+    did,
+    pasid,
+    fpd,
+    isLegacy: rest.isLegacy ?? false,
+    secondTable: rest.secondTable ?? 0,
+    secondLevels: rest.secondLevels ?? 0,
+    secondBits: rest.secondBits ?? 0,
+    firstTable: rest.firstTable ?? 0,
+    firstLevels: rest.firstLevels ?? 0,
+    sre: rest.sre ?? false,
+    wpe: rest.wpe ?? false,
+    eafe: rest.eafe ?? false,
+    ssade: rest.ssade ?? false,
+    isSnooped: rest.isSnooped ?? false,
+    group: -1,
+    groupEpoch: -1,
+  }
+}
