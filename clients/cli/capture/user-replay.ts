@@ -4,7 +4,15 @@
  * made from the guest's own table entry, attached to the same device one after the other.
  */
 
-import { type ContextClient, DeviceGrant, HwptFlag, InvalidateFlag, IoasMapFlag, ViommuType } from '../../node/index.js'
+import {
+  type ContextClient,
+  DeviceGrant,
+  HwptFlag,
+  InvalidateFlag,
+  IoasMapFlag,
+  ViommuType,
+  VtdS1Flag,
+} from '../../node/index.js'
 import type { Answer } from './compare.js'
 import type { Capture, CapturedRow, CapturedStream } from './folder.js'
 import { accessOf, answerOf, describeStep, findRegion, type GuestRegion } from './raw-replay.js'
@@ -29,8 +37,18 @@ const LEAF = 1n
 /** STE.Config of a translating stage-1 stream. [SMMU 5.2 Stream Table Entry] */
 const CONFIG_S1 = 5
 
-/** First-stage tables take 48-bit addresses unless PASID-entry FSPM says five levels. [VTD 9.6] */
-const ADDRESS_BITS = 48
+/** Third quadword of a PASID table entry. [VTD 9.6 Scalable-Mode PASID Table Entry] */
+const PASID_ENTRY_2 = { SRE: 1n, FSPM: 3n << 2n, FIVE_LEVELS: 1n << 2n, WPE: 1n << 4n, EAFE: 1n << 7n } as const
+
+/** What a user domain takes of a guest's PASID table entry: its first-stage table, the width and the flags. */
+export function vtdS1Of(entry: readonly bigint[]): { flags: bigint; pgtblAddr: bigint; addrWidth: number } {
+  const word = entry[2]
+  const flag = (bit: bigint, value: number): number => ((word & bit) === 0n ? 0 : value)
+  const { SRE, EAFE, WPE } = PASID_ENTRY_2
+  const flags = flag(SRE, VtdS1Flag.SRE) | flag(EAFE, VtdS1Flag.EAFE) | flag(WPE, VtdS1Flag.WPE)
+  const hasFiveLevels = (word & PASID_ENTRY_2.FSPM) === PASID_ENTRY_2.FIVE_LEVELS
+  return { flags: BigInt(flags), pgtblAddr: word & ~0xfffn, addrWidth: hasFiveLevels ? 57 : 48 }
+}
 
 /** The streams whose tables a user domain can be made of; empty for captures with a second stage. */
 export const userStreams = (capture: Capture): CapturedStream[] =>
@@ -186,8 +204,7 @@ export class UserReplay {
       const smmuv3Ste = { ste0: ste0 & STE0_ALLOWED, ste1: ste1 & STE1_ALLOWED }
       return { deviceId, viommuId: this.#viommuId, smmuv3Ste }
     }
-    const pgtblAddr = (stream.pasidEntry as readonly bigint[])[2] & ~0xfffn
-    const vtdS1 = { flags: 0n, pgtblAddr, addrWidth: ADDRESS_BITS }
+    const vtdS1 = vtdS1Of(stream.pasidEntry as readonly bigint[])
     return { flags: forPasid ? HwptFlag.PASID : 0, deviceId, parentDomainId: this.parentId, vtdS1 }
   }
 }
