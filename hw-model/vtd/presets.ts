@@ -1,10 +1,12 @@
 /**
- * Units by name: the platform's default and those whose tables were captured from real guests. Any register may be
- * replaced; what follows from it follows. See `capabilities.ts` for what is refused and what is masked.
+ * Units by name: the platform's default, one that offers everything, and units that exist (`parts.ts`). Any register may
+ * be replaced; what follows from it follows. See `capabilities.ts` for what is refused and what is masked.
  */
 
 import { type CacheGeometry, DEFAULT_GEOMETRY } from '../cache/translation-cache.js'
 import type { IdRegisters } from './capabilities.js'
+import { halves, QEMU_FIRST_STAGE, QEMU_LEGACY, SAGAW } from './parts.js'
+import { CAP, ECAP } from './registers.js'
 
 /** Everything that makes one unit different from another. */
 export interface UnitOptions {
@@ -16,24 +18,93 @@ export interface UnitOptions {
   readonly pasidEntries: number
 }
 
-/** Registers of each preset. */
+/** What the platform's units have in common: 8 fault records, large pages, every kind of draining. */
+const PLATFORM_CAP = {
+  ND: 6,
+  SAGAW: SAGAW.BITS_39 | SAGAW.BITS_48,
+  MGAW: 47,
+  ZLR: 1,
+  FRO: 0x22,
+  SSLPS: 3,
+  PSI: 1,
+  NFR: 7,
+  MAMV: 18,
+  DWD: 1,
+  DRD: 1,
+  ESRTPS: 1,
+} as const
+
+/** Legacy mode: second stage and pass-through. */
+const LEGACY_ECAP = { C: 1, QI: 1, PT: 1, SC: 1, IRO: 0xf } as const
+
+/** Both stages and nesting, 20-bit PASIDs; no device TLBs. */
+const SCALABLE_ECAP = {
+  ...LEGACY_ECAP,
+  NEST: 1,
+  SRS: 1,
+  EAFS: 1,
+  PSS: 19,
+  PASID: 1,
+  SMTS: 1,
+  SSADS: 1,
+  SSTS: 1,
+  FSTS: 1,
+  SMPWCS: 1,
+  RPS: 1,
+  ADMS: 1,
+} as const
+
+/** Five levels in both stages. */
+const WIDE = { SAGAW: SAGAW.BITS_39 | SAGAW.BITS_48 | SAGAW.BITS_57, MGAW: 56, FS5LP: 1 } as const
+
+/** Legacy mode alone. */
+const LEGACY: IdRegisters = {
+  VER: 0x10,
+  CAP: halves(CAP, PLATFORM_CAP),
+  ECAP: halves(ECAP, LEGACY_ECAP),
+  hawBits: 48,
+}
+
+/** What the default platform's host driver uses. */
+const SCALABLE: IdRegisters = {
+  VER: 0x10,
+  CAP: halves(CAP, { ...PLATFORM_CAP, FS1GP: 1 }),
+  ECAP: halves(ECAP, SCALABLE_ECAP),
+  hawBits: 48,
+}
+
+/** The same with 57-bit guest addresses. */
+const SCALABLE_57: IdRegisters = {
+  VER: 0x10,
+  CAP: halves(CAP, { ...PLATFORM_CAP, ...WIDE, FS1GP: 1 }),
+  ECAP: halves(ECAP, SCALABLE_ECAP),
+  hawBits: 52,
+}
+
+/** Everything this model does, for those who drive a unit themselves. */
+const FULL: IdRegisters = {
+  VER: 0x10,
+  CAP: halves(CAP, {
+    ...PLATFORM_CAP,
+    ...WIDE,
+    FS1GP: 1,
+    NFR: 15,
+  }),
+  ECAP: halves(ECAP, {
+    ...SCALABLE_ECAP,
+  }),
+  hawBits: 52,
+}
+
+/** Presets by name: what the platform uses, everything, and units that exist. */
 export const PRESETS = {
-  /**
-   * Scalable mode with both stages and nesting, 20-bit PASIDs, supervisor requests, extended access flags, second-stage
-   * A/D, abort mode; 48 bits, 8 fault records; no ATS.
-   * CAP: ND 6, SAGAW 39 | 48, MGAW 47, ZLR, FRO 0x22, SSLPS 3, PSI, NFR 7, MAMV 18, DWD, DRD, FS1GP, ESRTPS.
-   * ECAP: C, QI, PT, SC, IRO 0xf, NEST, SRS, EAFS, PSS 19, PASID, SMTS, SSADS, SSTS, FSTS, SMPWCS, RPS, ADMS.
-   */
-  'vtd-scalable': { VER: 0x10, CAP: [0x226f0606, 0x81d2078c], ECAP: [0x84000fc3, 0x0013e99c], hawBits: 48 },
-  /** The same with 57-bit guest addresses: five levels in both stages. */
-  'vtd-scalable-57': { VER: 0x10, CAP: [0x22780e06, 0x91d2078c], ECAP: [0x84000fc3, 0x0013e99c], hawBits: 52 },
-  /** Legacy mode alone: second stage and pass-through. */
-  'vtd-legacy': { VER: 0x10, CAP: [0x226f0606, 0x80d2078c], ECAP: [0x00000fc3, 0], hawBits: 48 },
-  /** QEMU's unit in legacy mode; its interrupt remapping bits are masked. */
-  'qemu-legacy': { VER: 0x10, CAP: [0x222f0606, 0x80d2008c], ECAP: [0x00f00f4a, 0], hawBits: 48 },
-  /** QEMU's unit with scalable mode and first stage alone. */
-  'qemu-first-stage': { VER: 0x10, CAP: [0x222f0606, 0x81d2008c], ECAP: [0x00000f42, 0x00008800], hawBits: 48 },
-} as const satisfies Record<string, IdRegisters>
+  'vtd-scalable': SCALABLE,
+  'vtd-scalable-57': SCALABLE_57,
+  'vtd-legacy': LEGACY,
+  'vtd-full': FULL,
+  'qemu-legacy': QEMU_LEGACY,
+  'qemu-first-stage': QEMU_FIRST_STAGE,
+} as const satisfies Readonly<Record<string, IdRegisters>>
 
 /** Name of a preset. */
 export type PresetName = keyof typeof PRESETS
