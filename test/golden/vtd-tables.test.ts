@@ -1,7 +1,10 @@
 /** VT-d structures in memory, spelled from the manual's tables and samples. */
 
-import { describe, it } from 'vitest'
-import {
+import { describe, expect, it } from 'vitest'
+import * as records from '../../hw-model/vtd/records.js'
+import { expectBits, expectWords, isLayout } from './spell.js'
+
+const {
   CONTEXT_ENTRY,
   FIRST_STAGE_ENTRY,
   PASID_DIRECTORY_ENTRY,
@@ -10,8 +13,23 @@ import {
   SCALABLE_CONTEXT_ENTRY,
   SCALABLE_ROOT_ENTRY,
   SECOND_STAGE_ENTRY,
-} from '../../hw-model/vtd/records.js'
-import { expectBits, expectWords } from './spell.js'
+} = records
+
+describe('[VTD 9 Translation Structure Formats]', () => {
+  it('has no record that this file and that of faults and page requests leave out', () => {
+    const tables = ['ROOT_ENTRY', 'SCALABLE_ROOT_ENTRY', 'CONTEXT_ENTRY', 'SCALABLE_CONTEXT_ENTRY']
+    const pasids = ['PASID_DIRECTORY_ENTRY', 'PASID_TABLE_ENTRY', 'FIRST_STAGE_ENTRY', 'SECOND_STAGE_ENTRY']
+    const layouts = records as unknown as Readonly<Record<string, unknown>>
+    const made = Object.keys(layouts).filter((name) => isLayout(layouts[name]))
+    expect(made.sort()).toEqual([...tables, ...pasids, 'FAULT_RECORD', 'PAGE_REQUEST'].sort())
+  })
+
+  it('numbers translation types and modes', () => {
+    expect(records.TT).toEqual({ UNTRANSLATED: 0, ALL: 1, PASS_THROUGH: 2 })
+    expect(records.PGTT).toEqual({ FIRST: 1, SECOND: 2, NESTED: 3, PASS_THROUGH: 4 })
+    expect(records.FSPM).toEqual({ FOUR_LEVEL: 0, FIVE_LEVEL: 1 })
+  })
+})
 
 describe('[VTD 9.1 Root Entry]', () => {
   it('has each bit where the manual has it', () => expectBits(ROOT_ENTRY, ['P 0; CTP* 63:12', '']))
@@ -51,11 +69,19 @@ describe('[VTD 9.4 Scalable-Mode Context Entry]', () => {
       { P: 1, DTE: 1, PASIDE: 1, PRE: 1, PDTS: 7, PASIDDIRPTR: 0x4_0000_0000, RID_PASID: 0xabcde, RID_PRIV: 1 },
       '0000000400000e1d 00000000001abcde',
     ))
+  it('that checks translated requests, with a PASID, against host permissions', () =>
+    expectWords(
+      SCALABLE_CONTEXT_ENTRY,
+      { P: 1, FPD: 1, DTE: 1, PASIDE: 1, HPTE: 1, EPTR: 1, PASIDDIRPTR: 0x7000, RID_PASID: 0xfffff },
+      '706f fffff',
+    ))
 })
 
 describe('[VTD 9.5 Scalable-Mode PASID Directory Entry]', () => {
   it('has each bit where the manual has it', () => expectBits(PASID_DIRECTORY_ENTRY, ['P 0; FPD 1; SMPTBLPTR* 63:12']))
   it('with a table at 0x9000', () => expectWords(PASID_DIRECTORY_ENTRY, { P: 1, SMPTBLPTR: 0x9000 }, '9001'))
+  it('whose faults are not told', () =>
+    expectWords(PASID_DIRECTORY_ENTRY, { P: 1, FPD: 1, SMPTBLPTR: 0xf_ffff_ffff_f000 }, '000ffffffffff003'))
 })
 
 describe('[VTD 9.6 Scalable-Mode PASID Table Entry]', () => {
@@ -83,6 +109,25 @@ describe('[VTD 9.6 Scalable-Mode PASID Table Entry]', () => {
       '00000003000010cd 0000000000800004 0000000200000095',
     )
   })
+  it('of a second stage whose flags are tracked and whose data is snooped', () =>
+    expectWords(
+      PASID_TABLE_ENTRY,
+      { P: 1, FPD: 1, AW: 1, PGTT: 2, SSADE: 1, SSPTPTR: 0x7000, DID: 0xffff, PWSNP: 1, PGSNP: 1 },
+      '7287 180ffff',
+    ))
+  it('with memory types', () =>
+    expectWords(
+      PASID_TABLE_ENTRY,
+      { P: 1, PGTT: 1, CD: 1, EMTE: 1, PAT: 0x0007_0406, Ignored134_133: 3 },
+      '41 0007040606000000 60',
+    ))
+  it('with a host permission table of 4 levels', () =>
+    expectWords(
+      PASID_TABLE_ENTRY,
+      { P: 1, PGTT: 4, HPTSZ: 2, HPTPFD: 1, HPTPTR: 0x1_0000_6000, HPTDID: 0xabcd },
+      '101 0 0 0 100006006 abcd',
+    ))
+  it('as a driver leaves it behind for a process that has gone', () => expectWords(PASID_TABLE_ENTRY, { FPD: 1 }, '2'))
 })
 
 describe('[VTD 9.7 First-Stage Paging Entries]', () => {
@@ -93,6 +138,14 @@ describe('[VTD 9.7 First-Stage Paging Entries]', () => {
     ]))
   it('of a dirty user page', () =>
     expectWords(FIRST_STAGE_ENTRY, { P: 1, RW: 1, US: 1, A: 1, D: 1, ADDR: 0x9000_0000 }, '90000067'))
+  it('of a table, accessed, extended accessed', () =>
+    expectWords(FIRST_STAGE_ENTRY, { P: 1, RW: 1, US: 1, A: 1, EA: 1, ADDR: 0x1_0000_0000 }, '100000427'))
+  it('of a global page with all that is ignored', () =>
+    expectWords(
+      FIRST_STAGE_ENTRY,
+      { P: 1, PWT: 1, PCD: 1, PS: 1, G: 1, Ignored9: 1, Ignored11: 1, ADDR: 0x1000, Ignored62_52: 0x7ff },
+      '7ff0000000001b99',
+    ))
   it('of a read-only 2 MiB page that may not be executed', () =>
     expectWords(FIRST_STAGE_ENTRY, { P: 1, US: 1, A: 1, PS: 1, ADDR: 0x4020_0000, XD: 1 }, '80000000402000a5'))
 })
@@ -105,6 +158,15 @@ describe('[VTD 9.8 Second-Stage Paging Entries]', () => {
     ]))
   it('of a snooped, dirty page', () =>
     expectWords(SECOND_STAGE_ENTRY, { R: 1, W: 1, A: 1, D: 1, SNP: 1, ADDR: 0x9000_0000 }, '90000b03'))
+  it('of a table that gives all', () => expectWords(SECOND_STAGE_ENTRY, { R: 1, W: 1, ADDR: 0x7000 }, '7003'))
+  it('of a page that devices may write and read by bits of their own', () =>
+    expectWords(SECOND_STAGE_ENTRY, { IR: 1, IW: 1, ADDR: 0x7000, IPAT: 1, EMT: 6 }, '6000000000007070'))
+  it('with all that is ignored', () =>
+    expectWords(
+      SECOND_STAGE_ENTRY,
+      { R: 1, Ignored2: 1, Ignored10: 1, Ignored60_52: 0x1ff, Ignored63: 1 },
+      '9ff0000000000405',
+    ))
   it('of a 1 GiB page that may only be read', () =>
     expectWords(SECOND_STAGE_ENTRY, { R: 1, PS: 1, ADDR: 0x80_0000_0000 }, '0000008000000081'))
 })

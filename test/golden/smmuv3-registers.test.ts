@@ -1,8 +1,7 @@
-/** Registers of both units, spelled from the manuals' tables. */
+/** SMMUv3 registers, spelled from the manual's tables. */
 
 import { describe, expect, it } from 'vitest'
 import * as smmu from '../../hw-model/smmuv3/registers.js'
-import * as vtd from '../../hw-model/vtd/registers.js'
 import { expectBits, expectWords, isLayout, offsets } from './spell.js'
 
 describe('[SMMU 6.3 Register formats]', () => {
@@ -126,49 +125,5 @@ describe('[SMMU 6.3.1 SMMU_IDR0]', () => {
   it('of a part with both stages, hardware flags, EL2 and ATS', () => {
     const fields = { S2P: 1, S1P: 1, TTF: 2, COHACC: 1, HTTU: 2, Hyp: 1, ATS: 1, NS1ATS: 1, ASID16: 1, MSI: 1, PRI: 1 }
     expectWords(smmu.IDR0, { ...fields, VMID16: 1, CD2L: 1, TTENDIAN: 2, ST_LEVEL: 1 }, '084d3e9b')
-  })
-})
-
-describe('[VTD 11.4 Register descriptions]', () => {
-  const TABLES: Readonly<Record<string, string>> = {
-    CAP: `ND 2:0; RWBF 4; PLMR 5; PHMR 6; CM 7; SAGAW 12:8; MGAW 21:16; ZLR 22; FRO 33:24; SSLPS 37:34; PSI 39; NFR 47:40;
-      MAMV 53:48; DWD 54; DRD 55; FS1GP 56; PI 59; FS5LP 60; ECMDS 61; ESIRTPS 62; ESRTPS 63`,
-    ECAP: `C 0; QI 1; DT 2; IR 3; EIM 4; PT 6; SC 7; IRO 17:8; MHMV 23:20; MTS 25; NEST 26; PRS 29; ERS 30; SRS 31;
-      NWFS 33; EAFS 34; PSS 39:35; PASID 40; DIT 41; PDS 42; SMTS 43; VCS 44; SSADS 45; SSTS 46; FSTS 47; SMPWCS 48; RPS 49;
-      TDXCS 50; PMS 51; ADMS 52; RPRIVS 53; HPTS 55; PTRS 56; SSIRWS 57; SMS 58; HPT1GPS 59; RDTS 60; EIMER 61; IRREQ 62`,
-    GCMD: 'CFI 23; SIRTP 24; IRE 25; QIE 26; WBF 27; SRTP 30; TE 31',
-    GSTS: 'CFIS 23; IRTPS 24; IRES 25; QIES 26; WBFS 27; RTPS 30; TES 31',
-    RTADDR: 'SSIRWE 7; TTM 11:10; RTA* 63:12',
-    CCMD: 'DID 15:0; SID 31:16; FM 33:32; CAIG 60:59; CIRG 62:61; ICC 63',
-    IOTLB: 'DID 47:32; DW 48; DR 49; IAIG 58:57; IIRG 61:60; IVT 63',
-    IVA: 'AM 5:0; IH 6; ADDR* 63:12',
-    FSTS: 'PFO 0; PPF 1; IQE 4; ICE 5; ITE 6; FRI 15:8',
-    EVENT_CONTROL: 'IP 30; IM 31',
-    IQH: 'QH 18:4',
-    IQT: 'QT 18:4',
-    IQA: 'QS 2:0; DW 11; IQA* 63:12',
-    ICS: 'IWC 0',
-    IQERCD: 'IQEI 3:0; ITESID 47:32; ICESID 63:48',
-  }
-  const layouts = vtd as unknown as Readonly<Record<string, unknown>>
-  for (const [name, table] of Object.entries(TABLES)) {
-    it(`${name} has each bit where the manual has it`, () => expectBits(layouts[name], [table]))
-  }
-
-  it('stand at their offsets', () => {
-    expect(vtd.REGISTER).toMatchObject({ VER: 0, CAP: 8, ECAP: 0x10, GCMD: 0x18, GSTS: 0x1c, RTADDR: 0x20, CCMD: 0x28 })
-    expect(vtd.REGISTER).toMatchObject({ FSTS: 0x34, FECTL: 0x38, FEDATA: 0x3c, FEADDR: 0x40, FEUADDR: 0x44 })
-    expect(vtd.REGISTER).toMatchObject({ IQH: 0x80, IQT: 0x88, IQA: 0x90, ICS: 0x9c, IECTL: 0xa0, IQERCD: 0xb0 })
-  })
-
-  it('CAP of a unit with 48-bit tables in both stages and eight fault records', () => {
-    const fields = { ND: 6, SAGAW: 6, MGAW: 47, ZLR: 1, FRO: 0x22, SSLPS: 3, PSI: 1, NFR: 7, MAMV: 18, DWD: 1, DRD: 1 }
-    expectWords(vtd.CAP, { ...fields, FS1GP: 1, ESRTPS: 1 }, '81d2078c226f0606')
-    expectWords(vtd.CAP, { ...fields, FS1GP: 1, ESRTPS: 1, CM: 1 }, '81d2078c226f0686')
-  })
-
-  it('ECAP of a scalable unit that nests, without ATS', () => {
-    const fields = { C: 1, QI: 1, PT: 1, SC: 1, IRO: 15, NEST: 1, PSS: 19, PASID: 1, SMTS: 1, SSADS: 1, SSTS: 1 }
-    expectWords(vtd.ECAP, { ...fields, FSTS: 1, SMPWCS: 1, RPS: 1 }, '0003e99804000fc3')
   })
 })
