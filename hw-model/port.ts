@@ -60,6 +60,7 @@ export class Transaction {
   /**
    * Bytes of the access, or 0 for a question about the tables that moves no data. VT-d tells interrupt messages (writes
    * of 4 bytes without PASID to 0xfee00000..0xfeefffff) from DMA by it; a question is always answered by the tables.
+   * The access lies in one 4 KiB page: no bus carries another, and who moves more sends more. [VTD 3.13]
    */
   bytes = 0
 }

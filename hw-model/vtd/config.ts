@@ -6,13 +6,13 @@
  * Decoded entries are made only when one is read from memory; a request that finds them cached allocates nothing.
  */
 
-import type { Layout } from '../bits/layout.js'
 import { anySet } from '../bits/layout.js'
 import { ConfigCache } from '../cache/config-cache.js'
-import { MEMORY, type Memory } from '../memory/memory.js'
-import type { Space, WalkTrace } from '../port.js'
+import type { Memory } from '../memory/memory.js'
+import type { WalkTrace } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import { type ContextConfig, type DmaConfig, dmaConfig, NO_CONTEXT } from './dma-config.js'
+import { EntryReader } from './entry-reader.js'
 import { REASON } from './faults.js'
 import {
   CONTEXT_ENTRY,
@@ -26,19 +26,12 @@ import {
   TT,
 } from './records.js'
 import { ReservedMasks } from './reserved.js'
-import { configStep, failedStep } from './steps.js'
 
 /**
  * Whether AW is a reserved field of a unit without a second stage. Linux writes it into first-stage entries on such
  * units too, so it is ignored there. [VTD 9.6]
  */
 const AW_IS_RESERVED_WITHOUT_SSTS = false
-
-/** Words that hardware reads as one. [VTD 9 Translation Structure Formats] */
-const PIECE_WORDS = 4
-
-/** How often a piece that changes under its reader is read again; then it counts as unreadable. */
-const PIECE_TRIES = 16
 
 /** Reads configuration; `reason` and `fpd` say why it could not. */
 export class ConfigReader {
@@ -49,8 +42,6 @@ export class ConfigReader {
   /** Root table address and mode, latched by SRTP. */
   rootTable = 0
   isScalable = false
-  /** Shows every entry that is read. */
-  trace: WalkTrace | null = null
   readonly contexts: ConfigCache<ContextConfig>
   /** Keyed by the IOTLB's number for (source-id, PASID), which the caller passes. */
   readonly pasids: ConfigCache<DmaConfig>
@@ -58,12 +49,7 @@ export class ConfigReader {
   readonly #memory: Memory
   readonly #caps: Capabilities
   readonly #masks: ReservedMasks
-  readonly #words = new Int32Array(16)
-
-  /** The record read last, until it is shown. */
-  #shown: Layout<Record<never, never>> | null = null
-  #shownAt = 0
-  #wasRead = false
+  readonly #entry: EntryReader
 
   /** @param contextEntries,pasidEntries entries cached; 0 reads memory every time */
   constructor(
@@ -75,10 +61,16 @@ export class ConfigReader {
     pasids = new ConfigCache<DmaConfig>(pasidEntries),
   ) {
     this.#memory = memory
+    this.#entry = new EntryReader(memory)
     this.#caps = caps
     this.#masks = new ReservedMasks(caps, AW_IS_RESERVED_WITHOUT_SSTS)
     this.contexts = contexts
     this.pasids = pasids
+  }
+
+  /** Shows every entry that is read. */
+  set trace(trace: WalkTrace) {
+    this.#entry.trace = trace
   }
 
   /** The same root table, and what is cached at this moment, or parts of it, to look at only. */
@@ -97,30 +89,34 @@ export class ConfigReader {
     return view
   }
 
-  /** The context entry of a source-id, or null with `reason` and `fpd`. */
-  context(sid: number): ContextConfig | null {
+  /**
+   * The context entry of a source-id, or null with `reason` and `fpd`.
+   *
+   * @param meetsPaside whether PASIDE=0 blocks the request: it has a PASID, and its address is not translated already
+   */
+  context(sid: number, meetsPaside: boolean): ContextConfig | null {
     const cached = this.contexts.get(sid)
     if (cached !== undefined) return cached
     this.fpd = 0
-    const context = this.isScalable ? this.#scalableContext(sid) : this.#legacyContext(sid)
+    const context = this.isScalable ? this.#scalableContext(sid, meetsPaside) : this.#legacyContext(sid)
     if (context !== null) this.contexts.set(sid, context)
     return context
   }
 
   /** The PASID table entry, or null with `reason` and `fpd`. `pasid` is below the context's limit. */
   pasidEntry(context: ContextConfig, pasid: number): DmaConfig | null {
-    const words = this.#words
+    const words = this.#entry.words
     this.fpd = context.fpd
     // The directory. [VTD 9.5]
     const slot = context.directory + (pasid >>> 6) * PASID_DIRECTORY_ENTRY.$.bytes
-    if (!this.#load(PASID_DIRECTORY_ENTRY, slot)) return this.#fail(REASON.SPD_1)
+    if (!this.#entry.load(PASID_DIRECTORY_ENTRY, slot)) return this.#fail(REASON.SPD_1)
     this.fpd |= PASID_DIRECTORY_ENTRY.FPD.get(words, 0)
     if (PASID_DIRECTORY_ENTRY.P.get(words, 0) === 0) return this.#fail(REASON.SPD_2)
     if (anySet(words, 0, this.#masks.directory)) return this.#fail(REASON.SPD_3)
     // The table. [VTD 9.6]
     const table = PASID_DIRECTORY_ENTRY.SMPTBLPTR.get(words, 0)
-    if (this.trace !== null) this.#show('PASID table', table)
-    if (!this.#load(PASID_TABLE_ENTRY, table + (pasid & 63) * PASID_TABLE_ENTRY.$.bytes))
+    this.#entry.show('PASID table', table)
+    if (!this.#entry.load(PASID_TABLE_ENTRY, table + (pasid & 63) * PASID_TABLE_ENTRY.$.bytes))
       return this.#fail(REASON.SPT_1)
     this.fpd |= PASID_TABLE_ENTRY.FPD.get(words, 0)
     if (PASID_TABLE_ENTRY.P.get(words, 0) === 0) return this.#fail(REASON.SPT_2)
@@ -130,13 +126,14 @@ export class ConfigReader {
 
   /** [VTD 9.1, 9.3] */
   #legacyContext(sid: number): ContextConfig | null {
-    const words = this.#words
-    if (!this.#load(ROOT_ENTRY, this.rootTable + (sid >>> 8) * ROOT_ENTRY.$.bytes)) return this.#fail(REASON.LRT_1)
+    const words = this.#entry.words
+    if (!this.#entry.load(ROOT_ENTRY, this.rootTable + (sid >>> 8) * ROOT_ENTRY.$.bytes))
+      return this.#fail(REASON.LRT_1)
     if (ROOT_ENTRY.P.get(words, 0) === 0) return this.#fail(REASON.LRT_2)
     if (anySet(words, 0, this.#masks.root)) return this.#fail(REASON.LRT_3)
     const table = ROOT_ENTRY.CTP.get(words, 0)
-    if (this.trace !== null) this.#show('context table', table)
-    if (!this.#load(CONTEXT_ENTRY, table + (sid & 0xff) * CONTEXT_ENTRY.$.bytes)) return this.#fail(REASON.LCT_1)
+    this.#entry.show('context table', table)
+    if (!this.#entry.load(CONTEXT_ENTRY, table + (sid & 0xff) * CONTEXT_ENTRY.$.bytes)) return this.#fail(REASON.LCT_1)
     this.fpd = CONTEXT_ENTRY.FPD.get(words, 0)
     if (CONTEXT_ENTRY.P.get(words, 0) === 0) return this.#fail(REASON.LCT_2)
     if (anySet(words, 0, this.#masks.context)) return this.#fail(REASON.LCT_3)
@@ -155,42 +152,50 @@ export class ConfigReader {
       // Legacy mode has no access or dirty flags and no supervisor requests, so nothing is ever refused for them.
       sre: true,
     })
-    if (this.trace !== null) this.#showDma(dma)
+    this.#entry.showDma(dma)
     return { ...NO_CONTEXT, sid, did, fpd: this.fpd, tt, dma }
   }
 
   /** [VTD 9.2, 9.4] */
-  #scalableContext(sid: number): ContextConfig | null {
-    const words = this.#words
+  #scalableContext(sid: number, meetsPaside: boolean): ContextConfig | null {
+    const words = this.#entry.words
     const devfn = sid & 0xff
     const isUpper = devfn >= 128
-    if (!this.#load(SCALABLE_ROOT_ENTRY, this.rootTable + (sid >>> 8) * SCALABLE_ROOT_ENTRY.$.bytes)) {
+    if (!this.#entry.load(SCALABLE_ROOT_ENTRY, this.rootTable + (sid >>> 8) * SCALABLE_ROOT_ENTRY.$.bytes)) {
       return this.#fail(REASON.SRT_1)
     }
     const { LP, UP, LCTP, UCTP } = SCALABLE_ROOT_ENTRY
     if ((isUpper ? UP : LP).get(words, 0) === 0) return this.#fail(REASON.SRT_2)
     if (this.#masks.scalableRootIsBad(words)) return this.#fail(REASON.SRT_3)
     const table = (isUpper ? UCTP : LCTP).get(words, 0)
-    if (this.trace !== null) this.#show('context table', table)
+    this.#entry.show('context table', table)
     const entry = table + (devfn & 0x7f) * SCALABLE_CONTEXT_ENTRY.$.bytes
-    if (!this.#load(SCALABLE_CONTEXT_ENTRY, entry)) return this.#fail(REASON.SCT_1)
+    if (!this.#entry.load(SCALABLE_CONTEXT_ENTRY, entry)) return this.#fail(REASON.SCT_1)
     const { P, FPD, DTE, PASIDE, PRE, EPTR, PDTS, PASIDDIRPTR, RID_PASID, RID_PRIV } = SCALABLE_CONTEXT_ENTRY
     this.fpd = FPD.get(words, 0)
     if (P.get(words, 0) === 0) return this.#fail(REASON.SCT_2)
     if (anySet(words, 0, this.#masks.scalableContext)) return this.#fail(REASON.SCT_3)
     const pasidLimit = 2 ** (PDTS.get(words, 0) + 13)
     const ridPasid = RID_PASID.get(words, 0)
+    const deviceTlbEnabled = DTE.get(words, 0) !== 0
+    const pasidEnabled = PASIDE.get(words, 0) !== 0
+    const pageRequestEnabled = PRE.get(words, 0) !== 0
+    const translatedPasidEnabled = EPTR.get(words, 0) !== 0
+    // What contradicts itself. [VTD 7.1.3 SCT.4.1, SCT.4.2, SCT.4.3]
+    if (pageRequestEnabled && !deviceTlbEnabled) return this.#fail(REASON.SCT_4)
     if (ridPasid >= pasidLimit) return this.#fail(REASON.SCT_4)
+    // Whom PASIDE itself blocks does not meet the third. [VTD 7.1.3 SCT.6]
+    if (translatedPasidEnabled && !pasidEnabled) return this.#fail(meetsPaside ? REASON.SCT_6 : REASON.SCT_4)
     const directory = PASIDDIRPTR.get(words, 0)
-    if (this.trace !== null) this.#show('PASID directory', directory)
+    this.#entry.show('PASID directory', directory)
     return {
       ...NO_CONTEXT,
       sid,
       fpd: this.fpd,
-      deviceTlbEnabled: DTE.get(words, 0) !== 0,
-      pasidEnabled: PASIDE.get(words, 0) !== 0,
-      pageRequestEnabled: PRE.get(words, 0) !== 0,
-      translatedPasidEnabled: EPTR.get(words, 0) !== 0,
+      deviceTlbEnabled,
+      pasidEnabled,
+      pageRequestEnabled,
+      translatedPasidEnabled,
       directory,
       pasidLimit,
       ridPasid,
@@ -200,17 +205,15 @@ export class ConfigReader {
 
   /** Semantic checks of a PASID table entry: AW, PGTT, FSPM, and the guest's own pointer. [VTD 7.1.3 SPT.4] */
   #decodePasidEntry(pasid: number): DmaConfig | null {
-    const words = this.#words
-    const { ecap, cap } = this.#caps
+    const words = this.#entry.words
     const pgtt = PASID_TABLE_ENTRY.PGTT.get(words, 0)
     const usesFirst = pgtt === PGTT.FIRST || pgtt === PGTT.NESTED
     const usesSecond = pgtt === PGTT.SECOND || pgtt === PGTT.NESTED
     const aw = PASID_TABLE_ENTRY.AW.get(words, 0)
     if (usesSecond && !this.#hasWidth(aw)) return this.#fail(REASON.SPT_4)
-    const offered = [0, ecap.FSTS, ecap.SSTS, ecap.NEST, ecap.PT, 0, 0, 0][pgtt]
-    if (offered === 0) return this.#fail(REASON.SPT_4)
+    if (!this.#hasType(pgtt)) return this.#fail(REASON.SPT_4)
     const fspm = PASID_TABLE_ENTRY.FSPM.get(words, 0)
-    const hasFspm = fspm === FSPM.FOUR_LEVEL || (fspm === FSPM.FIVE_LEVEL && cap.FS5LP !== 0)
+    const hasFspm = fspm === FSPM.FOUR_LEVEL || (fspm === FSPM.FIVE_LEVEL && this.#caps.cap.FS5LP !== 0)
     if (usesFirst && !hasFspm) return this.#fail(REASON.SPT_4)
     const firstTable = PASID_TABLE_ENTRY.FSPTPTR.get(words, 0)
     if (pgtt === PGTT.NESTED && firstTable >= 2 ** this.#secondBits(aw)) return this.#fail(REASON.SPT_4)
@@ -226,8 +229,16 @@ export class ConfigReader {
       ssade: PASID_TABLE_ENTRY.SSADE.get(words, 0) !== 0,
       isSnooped: PASID_TABLE_ENTRY.PWSNP.get(words, 0) !== 0,
     })
-    if (this.trace !== null) this.#showDma(config)
+    this.#entry.showDma(config)
     return config
+  }
+
+  /** [VTD 9.6 PGTT] */
+  #hasType(pgtt: number): boolean {
+    const { FSTS, SSTS, NEST, PT } = this.#caps.ecap
+    if (pgtt === PGTT.FIRST) return FSTS !== 0
+    if (pgtt === PGTT.SECOND) return SSTS !== 0
+    return pgtt === PGTT.NESTED ? NEST !== 0 : pgtt === PGTT.PASS_THROUGH && PT !== 0
   }
 
   #hasWidth(aw: number): boolean {
@@ -238,51 +249,9 @@ export class ConfigReader {
     return Math.min(this.#caps.mgawBits, 30 + 9 * aw)
   }
 
-  /** Copies a record once; false where it could not be read. */
-  #load(record: Layout<Record<never, never>>, pa: number): boolean {
-    this.#shown = record
-    this.#shownAt = pa
-    this.#wasRead = true
-    for (let at = 0; at < record.$.words && this.#wasRead; at += PIECE_WORDS) {
-      this.#wasRead = this.#loadPiece(pa + at * 4, at, Math.min(PIECE_WORDS, record.$.words - at))
-    }
-    return this.#wasRead
-  }
-
-  /** Copies 128 bits, whole: software may replace them by one store. The lower half is read before and after. */
-  #loadPiece(pa: number, at: number, words: number): boolean {
-    const memory = this.#memory
-    for (let attempt = 0; attempt < PIECE_TRIES; attempt++) {
-      if (memory.loadRecord(pa, this.#words, at, words) !== MEMORY.OK) return false
-      if (words < PIECE_WORDS) return true
-      if (memory.loadWord(pa) !== MEMORY.OK) return false
-      if (memory.lo === this.#words[at] && memory.hi === this.#words[at + 1]) return true
-    }
-    return false
-  }
-
-  /** What follows from the record in hand. */
-  #show(verdict: string, address: number | undefined, space: Space = 'pa'): void {
-    if (this.#shown === null) return
-    const target = address === undefined ? undefined : { space, address }
-    this.trace?.step(configStep(this.#shown.$.name, this.#shownAt, this.#words, verdict, target))
-    this.#shown = null
-  }
-
-  #showDma({ pgtt, firstTable, secondTable }: DmaConfig): void {
-    if (pgtt === PGTT.PASS_THROUGH) this.#show('addresses pass untranslated', undefined)
-    else if (pgtt === PGTT.SECOND) this.#show('second-stage tables', secondTable)
-    else if (pgtt === PGTT.FIRST) this.#show('first-stage tables', firstTable)
-    else this.#show('first stage then second stage: first-stage tables', firstTable, 'ipa')
-  }
-
   #fail(reason: number): null {
     this.reason = reason
-    if (this.trace !== null && this.#shown !== null) {
-      const words = this.#wasRead ? this.#words : null
-      this.trace.step(failedStep(this.#shown.$.name, this.#shownAt, words, reason))
-      this.#shown = null
-    }
+    this.#entry.showFailure(reason)
     return null
   }
 }

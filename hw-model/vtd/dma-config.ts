@@ -1,6 +1,6 @@
 /** Context and PASID table entries as the unit keeps them. [VTD 9.3 Context Entry, 9.4, 9.6] */
 
-import { NO_PASID } from '../port.js'
+import { ACCESS, NO_PASID, type Transaction } from '../port.js'
 
 /** What governs a DMA: a legacy context entry or a PASID table entry, decoded. */
 export interface DmaConfig {
@@ -56,6 +56,10 @@ export interface ContextConfig {
 /** The PASID whose entry governs a request. [VTD 3.4.3] */
 export const pasidFor = (context: ContextConfig, pasid: number): number =>
   pasid === NO_PASID ? context.ridPasid : pasid
+
+/** Whether a request is privileged: by itself beside a PASID, by RID_PRIV without one. [VTD 9.4 RID_PRIV] */
+export const privilegeFor = (context: ContextConfig, { pasid, access }: Transaction): boolean =>
+  pasid === NO_PASID ? context.ridPrivileged : (access & ACCESS.PRIVILEGED) !== 0
 
 /** What a context entry of the other mode has. */
 export const NO_CONTEXT = {

@@ -126,6 +126,7 @@ function dry({ memory, caps, live, config, iotlb }: Parts, { entries, pasids, co
   )
   translator.isEnabled = live.isEnabled
   translator.ttm = live.ttm
+  translator.ssirwe = live.ssirwe
   translator.walk.first.dry = true
   translator.walk.second.dry = true
   return { translator }

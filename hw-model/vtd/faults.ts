@@ -96,7 +96,7 @@ const UNQUALIFIED: readonly number[] = [
   REASON.SPT_1,
 ]
 
-const { SID, FR, T1, T2, PP, PV, PRIV, EXE, F } = FAULT_RECORD
+const { SID, FR, T1, T2, PP, PV, PRIV, EXE, AT, F } = FAULT_RECORD
 
 const FSTS_WORD = REGISTER.FSTS >>> 2
 
@@ -206,7 +206,8 @@ export class FaultRecorder {
     // A translation request is a read, whatever rights it asks for. [choice]
     const isWrite = (access & ACCESS.WRITE) !== 0 && type !== REQUEST.TRANSLATION
     const isRead = (access & ACCESS.READ) !== 0 || !isWrite
-    const withPasid = pasid !== NO_PASID && this.#caps.ecap.PASID !== 0
+    const { ecap } = this.#caps
+    const withPasid = pasid !== NO_PASID && ecap.PASID !== 0
     words[at] = lo & ~0xfff
     words[at + 1] = hi & this.#fiHighMask
     words[at + 2] = 0
@@ -216,10 +217,12 @@ export class FaultRecorder {
     // Write 0,0; read 1,0; AtomicOp 1,1.
     T1.set(words, at, isRead ? 1 : 0)
     T2.set(words, at, isRead && isWrite ? 1 : 0)
+    if (ecap.DT !== 0) AT.set(words, at, type)
     if (withPasid) {
       PP.set(words, at, 1)
       PV.set(words, at, pasid)
       PRIV.set(words, at, access & ACCESS.PRIVILEGED ? 1 : 0)
+      // Only a read asks for execute. [VTD 11.4.7.6 EXE]
       EXE.set(words, at, access & ACCESS.EXECUTE && !isWrite ? 1 : 0)
     }
     F.set(words, at, 1)

@@ -36,12 +36,14 @@ const FS_US = flag(FIRST_STAGE_ENTRY.US)
 const FS_A = flag(FIRST_STAGE_ENTRY.A)
 const FS_D = flag(FIRST_STAGE_ENTRY.D)
 const FS_EA = flag(FIRST_STAGE_ENTRY.EA)
-const SS_R = flag(SECOND_STAGE_ENTRY.R)
-const SS_W = flag(SECOND_STAGE_ENTRY.W)
 const SS_A = flag(SECOND_STAGE_ENTRY.A)
 const SS_D = flag(SECOND_STAGE_ENTRY.D)
 const SS_SNP = flag(SECOND_STAGE_ENTRY.SNP)
 const SS_IW_HIGH = flag(SECOND_STAGE_ENTRY.IW)
+/** Where IR stands in the high half; IW follows it, as W follows R in the low one. */
+const SS_IR_SHIFT = SECOND_STAGE_ENTRY.IR.low - 32
+/** R and W, or IR and IW: the numbers of RIGHT. */
+const SS_RIGHTS = 3
 /** The same bit in both formats. */
 const PS = flag(FIRST_STAGE_ENTRY.PS)
 
@@ -111,20 +113,22 @@ const PAT_LARGE = 1 << 12
 
 /** Second-stage entries, three to five levels. [VTD 9.8 T41-T47] */
 export class SecondStageFormat implements Format {
+  /** RTADDR.SSIRWE: IR and IW say what R and W say otherwise, and those are ignored. [VTD 11.4.5] */
+  hasIoRights = false
   readonly #tooHigh: number
   readonly #sizes: number
   readonly #leafReserved: number
 
   constructor(caps: Capabilities) {
-    // IW is reserved while the root table address register cannot enable it. [VTD 11.4.5 SSIRWE]
-    this.#tooHigh = reservedHigh(caps.hawBits) | SS_IW_HIGH
+    this.#tooHigh = reservedHigh(caps.hawBits)
     this.#sizes = caps.cap.SSLPS
     this.#leafReserved = caps.ecap.SC ? 0 : SS_SNP
   }
 
   classify(lo: number, hi: number, level: number): number {
-    if ((lo & (SS_R | SS_W)) === 0) return ENTRY.INVALID
-    if ((hi & this.#tooHigh) !== 0) return ENTRY.RESERVED
+    if (this.#rightsIn(lo, hi) === 0) return ENTRY.INVALID
+    // IR is ignored where it is not enabled, IW is reserved.
+    if ((hi & (this.hasIoRights ? this.#tooHigh : this.#tooHigh | SS_IW_HIGH)) !== 0) return ENTRY.RESERVED
     if (level === 0) return (lo & this.#leafReserved) !== 0 ? ENTRY.RESERVED : ENTRY.LEAF
     if ((lo & PS) === 0) return (lo & SS_SNP) !== 0 ? ENTRY.RESERVED : ENTRY.TABLE
     const hasSize = level <= 2 && ((this.#sizes >>> (level - 1)) & 1) !== 0
@@ -136,8 +140,8 @@ export class SecondStageFormat implements Format {
     return (hi & ADDRESS_HIGH) * TWO32 + ((lo & ~0xfff) >>> 0)
   }
 
-  narrow(rights: number, lo: number, _hi: number, _level: number): number {
-    return rights & (PASSED | (lo & SS_R ? RIGHT.READ : 0) | (lo & SS_W ? RIGHT.WRITE : 0))
+  narrow(rights: number, lo: number, hi: number, _level: number): number {
+    return rights & (PASSED | this.#rightsIn(lo, hi))
   }
 
   flagged(lo: number, _hi: number, level: number, access: number, rights: number): number {
@@ -152,6 +156,10 @@ export class SecondStageFormat implements Format {
   /** Whether a leaf has its dirty flag. */
   isDirty(lo: number): boolean {
     return (lo & SS_D) !== 0
+  }
+
+  #rightsIn(lo: number, hi: number): number {
+    return (this.hasIoRights ? hi >>> SS_IR_SHIFT : lo) & SS_RIGHTS
   }
 }
 

@@ -10,15 +10,24 @@
 
 import { highWord, lowWord } from '../bits/address.js'
 import type { Memory } from '../memory/memory.js'
-import { ACCESS, NO_PASID, type Transaction } from '../port.js'
+import { ACCESS, type Transaction } from '../port.js'
 import { type TableStage, WALK } from '../walk/format.js'
 import { indexAt, Walker } from '../walk/walker.js'
 import type { Capabilities } from './capabilities.js'
 import type { DmaConfig } from './dma-config.js'
 import { REASON } from './faults.js'
-import { FirstStageFormat, mayWriteFirst, RIGHT, SecondStageFormat } from './formats.js'
+import { FirstStageFormat, RIGHT, SecondStageFormat } from './formats.js'
 import { GRANT } from './iotlb.js'
 import { PGTT } from './records.js'
+import {
+  firstGrants,
+  firstPermission,
+  firstRights,
+  legacyReason,
+  secondGrants,
+  secondPermission,
+  secondRights,
+} from './rights.js'
 
 const RW = ACCESS.READ | ACCESS.WRITE
 const TABLE_LG2 = 12
@@ -49,8 +58,9 @@ export class PageWalk implements TableStage {
 
   readonly #firstFormat: FirstStageFormat
   readonly #secondFormat: SecondStageFormat
-  readonly #zeroLengthReads: boolean
+  readonly #hasProbes: boolean
   #config: DmaConfig | null = null
+  #isPrivileged = false
   /** Why the second stage refused a first-stage table. */
   #tableFault = 0
   #tableWrite = false
@@ -60,12 +70,22 @@ export class PageWalk implements TableStage {
     this.second = new Walker(memory)
     this.#firstFormat = new FirstStageFormat(caps)
     this.#secondFormat = new SecondStageFormat(caps)
-    this.#zeroLengthReads = caps.cap.ZLR !== 0
+    this.#hasProbes = caps.cap.ZLR !== 0
+  }
+
+  /** RTADDR.SSIRWE: the second stage's rights are IR and IW. */
+  get ioRights(): boolean {
+    return this.#secondFormat.hasIoRights
+  }
+
+  set ioRights(isOn: boolean) {
+    this.#secondFormat.hasIoRights = isOn
   }
 
   /** Walks for a request. Answers REASON.NONE, and then the fields hold, or why it is blocked. */
-  run(config: DmaConfig, tx: Transaction): number {
+  run(config: DmaConfig, tx: Transaction, isPrivileged: boolean): number {
     this.#config = config
+    this.#isPrivileged = isPrivileged
     this.first.flagsForbidden = !config.isSnooped
     this.second.flagsForbidden = !config.isSnooped
     const fault = this.#pass(config, tx, tx.access & ACCESS.READ)
@@ -102,8 +122,7 @@ export class PageWalk implements TableStage {
   #pass(config: DmaConfig, tx: Transaction, flags: number): number {
     this.grants = 0
     if (config.pgtt === PGTT.SECOND) return this.#runSecond(config, tx, flags)
-    const isPrivileged = tx.pasid !== NO_PASID && (tx.access & ACCESS.PRIVILEGED) !== 0
-    const fault = this.#walkFirst(config, tx.lo, tx.hi, flags, isPrivileged)
+    const fault = this.#walkFirst(config, tx.lo, tx.hi, flags)
     if (fault !== REASON.NONE) return fault
     const refused = firstPermission(this.first.rights, tx.access)
     if (refused !== REASON.NONE) return refused
@@ -120,13 +139,13 @@ export class PageWalk implements TableStage {
     // [VTD 7.1.3 LGN.1.1, SGN.5]
     if (tx.hi >>> 0 >= 2 ** (secondBits - 32)) return isLegacy ? REASON.LGN_1 : REASON.SGN_5
     const fault = this.#walkSecond(config, tx.lo, tx.hi, flags)
-    if (fault !== REASON.NONE) return isLegacy ? legacyFault(fault, tx.access) : fault
+    if (fault !== REASON.NONE) return isLegacy ? legacyReason(fault, tx.access) : fault
     const { rights } = this.second
-    const refused = this.#secondPermission(rights, tx.access)
-    if (refused !== REASON.NONE) return isLegacy ? legacyFault(refused, tx.access) : refused
+    const refused = secondPermission(rights, tx.access, this.#hasProbes)
+    if (refused !== REASON.NONE) return isLegacy ? legacyReason(refused, tx.access) : refused
     this.address = this.second.address
     this.leafLg2 = this.second.leafLg2
-    this.grants = this.#secondGrants(config, rights) | this.#secondDirty(config)
+    this.grants = secondGrants(config, rights, this.#hasProbes) | this.#secondDirty(config)
     return this.#outputFault(tx, isLegacy ? REASON.LGN_4 : REASON.SGN_8)
   }
 
@@ -137,19 +156,19 @@ export class PageWalk implements TableStage {
     const fault = this.#walkSecond(config, lowWord(guest), highWord(guest), flags)
     if (fault !== REASON.NONE) return fault
     const { rights } = this.second
-    const refused = this.#secondPermission(rights, tx.access)
+    const refused = secondPermission(rights, tx.access, this.#hasProbes)
     if (refused !== REASON.NONE) return refused
     this.leafLg2 = Math.min(firstLg2, this.second.leafLg2)
     // The smaller leaf's place inside the second stage's.
     const offset = lowWord(guest) & ((1 << this.second.leafLg2) - 1) & ~((1 << this.leafLg2) - 1)
     this.address = this.second.address + offset
-    this.grants = firstGrants(config, firstRights) & this.#secondGrants(config, rights)
+    this.grants = firstGrants(config, firstRights) & secondGrants(config, rights, this.#hasProbes)
     if (isFirstDirty) this.grants |= this.#secondDirty(config)
     return this.#outputFault(tx, REASON.SGN_8)
   }
 
   /** [VTD 3.6] */
-  #walkFirst(config: DmaConfig, lo: number, hi: number, flags: number, isPrivileged: boolean): number {
+  #walkFirst(config: DmaConfig, lo: number, hi: number, flags: number): number {
     const top = config.firstLevels - 1
     // Canonical: the bits above the input all equal its highest. [VTD 7.1.3 SGN.1]
     const sign = hi >> (top === 4 ? 24 : 15)
@@ -158,7 +177,7 @@ export class PageWalk implements TableStage {
     this.#firstFormat.addressBits = isNested ? config.secondBits : 64
     const index = indexAt(lo, hi, TABLE_LG2 + STRIDE * top, STRIDE)
     const stage = isNested ? this : null
-    const rights = firstRights(config, isPrivileged)
+    const rights = firstRights(config, this.#isPrivileged)
     const end = this.first.walk(
       this.#firstFormat,
       stage,
@@ -202,7 +221,7 @@ export class PageWalk implements TableStage {
     this.secondHi = hi
     const top = config.secondLevels - 1
     const index = indexAt(lo, hi, TABLE_LG2 + STRIDE * top, STRIDE)
-    const rights = RIGHT.READ | RIGHT.WRITE | (config.ssade ? RIGHT.ACCESSED_DIRTY : 0)
+    const rights = secondRights(config)
     const end = this.second.walk(
       this.#secondFormat,
       null,
@@ -229,21 +248,6 @@ export class PageWalk implements TableStage {
     }
   }
 
-  /** [VTD 7.1.3 SSS.2, SGN.6, SGN.7] */
-  #secondPermission(rights: number, access: number): number {
-    const left = rights & (RIGHT.READ | RIGHT.WRITE)
-    if (left === 0) return REASON.SSS_2
-    if ((access & ACCESS.WRITE) !== 0 && (left & RIGHT.WRITE) === 0) return REASON.SGN_6
-    const mustRead = (access & ACCESS.READ) !== 0 || ((access & ACCESS.WRITE) === 0 && !this.#zeroLengthReads)
-    return mustRead && (left & RIGHT.READ) === 0 ? REASON.SGN_7 : REASON.NONE
-  }
-
-  #secondGrants(config: DmaConfig, rights: number): number {
-    const readWrite = rights & (RIGHT.READ | RIGHT.WRITE)
-    const user = readWrite | (this.#zeroLengthReads || rights & RIGHT.READ ? GRANT.USER_PROBE : 0)
-    return config.sre ? user | privileged(user) : user
-  }
-
   #secondDirty(config: DmaConfig): number {
     return !config.ssade || this.#secondFormat.isDirty(this.second.lo) ? GRANT.DIRTY : 0
   }
@@ -252,52 +256,5 @@ export class PageWalk implements TableStage {
   #outputFault(tx: Transaction, reason: number): number {
     const output = this.address + (tx.lo & ((1 << this.leafLg2) - 1))
     return Math.floor(output / MIB) === INTERRUPT_RANGE ? reason : REASON.NONE
-  }
-}
-
-/** What a first-stage walk starts with. */
-function firstRights(config: DmaConfig, isPrivileged: boolean): number {
-  let rights = RIGHT.READ | RIGHT.WRITE | RIGHT.USER
-  if (isPrivileged) rights |= config.wpe ? RIGHT.SUPERVISOR : RIGHT.SUPERVISOR | RIGHT.NO_WRITE_PROTECT
-  return config.eafe ? rights | RIGHT.EXTENDED_ACCESSED : rights
-}
-
-/** [VTD 7.1.3 SGN.2, SGN.6] */
-function firstPermission(rights: number, access: number): number {
-  if ((rights & (RIGHT.USER | RIGHT.SUPERVISOR)) === 0) return REASON.SGN_2
-  return (access & ACCESS.WRITE) !== 0 && !mayWriteFirst(rights) ? REASON.SGN_6 : REASON.NONE
-}
-
-/** What this leaf grants to user and to privileged requests, whoever asked. */
-function firstGrants(config: DmaConfig, rights: number): number {
-  const write = (rights & RIGHT.WRITE) !== 0
-  const user = rights & RIGHT.USER ? GRANT.USER_READ | GRANT.USER_PROBE | (write ? GRANT.USER_WRITE : 0) : 0
-  if (!config.sre) return user
-  const all = GRANT.USER_READ | GRANT.USER_PROBE | (write || !config.wpe ? GRANT.USER_WRITE : 0)
-  return user | privileged(all)
-}
-
-/** User grants as the same grants to privileged requests. */
-function privileged(grants: number): number {
-  const probe = grants & GRANT.USER_PROBE ? GRANT.PRIVILEGED_PROBE : 0
-  return ((grants & RW) << 2) | probe
-}
-
-/** Scalable-mode reasons of a second-stage walk as legacy mode names them. [VTD 7.1.3 T30] */
-function legacyFault(reason: number, access: number): number {
-  switch (reason) {
-    case REASON.SSS_4:
-      return REASON.LCT_4
-    case REASON.SSS_1:
-      return REASON.LSS_1
-    case REASON.SSS_3:
-      return REASON.LSS_2
-    case REASON.SGN_6:
-      return REASON.LGN_2
-    case REASON.SGN_7:
-      return REASON.LGN_3
-    default:
-      // Absent entries have no reason of their own: the missing permission is named. [VTD 7.1.3 LGN.2, LGN.3]
-      return (access & ACCESS.WRITE) !== 0 ? REASON.LGN_2 : REASON.LGN_3
   }
 }

@@ -92,6 +92,8 @@ const FULL: IdRegisters = {
   }),
   ECAP: halves(ECAP, {
     ...SCALABLE_ECAP,
+    RPRIVS: 1,
+    SSIRWS: 1,
   }),
   hawBits: 52,
 }

@@ -14,7 +14,6 @@ import type { Translator } from './translate.js'
 
 /** Low dwords and full registers that software may store into without starting anything: offset → writable bits. */
 const PLAIN: ReadonlyMap<number, number> = new Map([
-  [REGISTER.RTADDR, 0xfffffc00],
   [REGISTER.RTADDR + 4, -1],
   [REGISTER.CCMD, -1],
   [REGISTER.FEDATA, 0xffff],
@@ -34,6 +33,10 @@ const IOTLB_HIGH_MASK = 0xb003ffff
 /** High halves: CAIG and IAIG, which hardware alone writes. */
 const CAIG_HIGH = 0x18000000
 const IAIG_HIGH = 0x06000000
+
+/** Bits of RTADDR's low half that software may set; SSIRWE where there is such a thing. */
+const RTADDR_MASK = 0xfffffc00
+const RTADDR_MASK_SSIRWS = 0xfffffc80
 
 /** Bits of IQT that software may set. */
 const IQT_MASK = 0x7fff0
@@ -83,7 +86,8 @@ export class RegisterWrites {
     // Without a queue its registers are reserved. [VTD 11.4.9]
     if (ecap.QI === 0 && offset >= REGISTER.IQH && offset < REGISTER.IQERCD + 8) return
     const plain = PLAIN.get(offset)
-    if (plain !== undefined) this.#words[offset >>> 2] = value & plain
+    if (offset === REGISTER.RTADDR) this.#words[offset >>> 2] = value & (ecap.SSIRWS ? RTADDR_MASK_SSIRWS : RTADDR_MASK)
+    else if (plain !== undefined) this.#words[offset >>> 2] = value & plain
     else if (offset === REGISTER.GCMD) this.#command(value)
     else if (offset === REGISTER.CCMD + 4) this.#contextCommand(value)
     else if (offset === ivaOffset || offset === ivaOffset + 4) this.#words[offset >>> 2] = value
@@ -129,15 +133,16 @@ export class RegisterWrites {
     const at = REGISTER.RTADDR >>> 2
     const words = this.#words
     this.#config.rootTable = RTADDR.RTA.get(words, at) % 2 ** this.#caps.hawBits
-    this.latchMode(RTADDR.TTM.get(words, at))
+    this.latchMode(RTADDR.TTM.get(words, at), RTADDR.SSIRWE.get(words, at) !== 0)
     if (this.#caps.cap.ESRTPS !== 0) this.#invalidator.dropAll()
     GSTS.RTPS.set(words, REGISTER.GSTS >>> 2, 1)
   }
 
-  /** RTADDR.TTM takes effect. */
-  latchMode(ttm: number): void {
+  /** RTADDR.TTM and SSIRWE take effect. */
+  latchMode(ttm: number, ssirwe = false): void {
     this.#config.isScalable = ttm === TTM.SCALABLE
     this.#translator.ttm = ttm
+    this.#translator.ssirwe = ssirwe
     this.#queue.ttm = ttm
   }
 

@@ -5,7 +5,7 @@ import { recordOf, rightsText, sizeText, type Telling } from '../walk/describe.j
 import { ENTRY } from '../walk/format.js'
 import type { EntryTrace, Walker } from '../walk/walker.js'
 import { faultName, REASON } from './faults.js'
-import { RIGHT } from './formats.js'
+import { RIGHT, SecondStageFormat } from './formats.js'
 import {
   CONTEXT_ENTRY,
   FIRST_STAGE_ENTRY,
@@ -41,7 +41,8 @@ const REASONS: Readonly<Record<number, string>> = {
   [REASON.SCT_1]: 'the context entry cannot be read',
   [REASON.SCT_2]: 'P is 0',
   [REASON.SCT_3]: 'reserved bits are set',
-  [REASON.SCT_4]: 'RID_PASID is beyond the PASIDs of PDTS',
+  [REASON.SCT_4]: 'PRE stands without DTE, RID_PASID is beyond the PASIDs of PDTS, or EPTR stands without PASIDE',
+  [REASON.SCT_6]: 'PASIDE is 0',
   [REASON.SPD_1]: 'the PASID directory entry cannot be read',
   [REASON.SPD_2]: 'P is 0',
   [REASON.SPD_3]: 'reserved bits are set',
@@ -145,14 +146,15 @@ export function entryTrace(stage: 1 | 2, trace: WalkTrace): EntryTrace {
       const words = Int32Array.of(lo, hi)
       const rights = kind === ENTRY.LEAF ? format.narrow(above, lo, hi, level) : 0
       const isFirst = stage === 1
+      const ioRights = format instanceof SecondStageFormat && format.hasIoRights
       trace.step({
         what: isFirst ? 'first-stage entry' : 'second-stage entry',
         stage,
         level: level + LEAF_LEVEL,
         address: physical,
         ...(tables === null ? {} : { guestAddress: walker.entryAddress }),
-        ...(isFirst ? firstFields(words, kind, level, space) : secondFields(words, kind, level)),
-        verdict: verdictOf(stage, walker, kind, rights),
+        ...(isFirst ? firstFields(words, kind, level, space) : secondFields(words, kind, level, ioRights)),
+        verdict: verdictOf(stage, walker, kind, rights, ioRights),
         ...(isPresent ? { target: { space, address: format.addressIn(lo, hi, level) } } : {}),
         citation: isFirst ? '[VTD 9.7 First-Stage Paging Entries]' : '[VTD 9.8 Second-Stage Paging Entries]',
       })
@@ -160,7 +162,7 @@ export function entryTrace(stage: 1 | 2, trace: WalkTrace): EntryTrace {
   }
 }
 
-function verdictOf(stage: 1 | 2, { leafLg2 }: Walker, kind: number, rights: number): string {
+function verdictOf(stage: 1 | 2, { leafLg2 }: Walker, kind: number, rights: number, ioRights: boolean): string {
   switch (kind) {
     case ENTRY.TABLE:
       return 'next table'
@@ -171,7 +173,8 @@ function verdictOf(stage: 1 | 2, { leafLg2 }: Walker, kind: number, rights: numb
     case ENTRY.RESERVED:
       return 'reserved bits are set, or the level has no such leaf'
     default:
-      return stage === 1 ? 'not present: P is 0' : 'not present: R and W are 0'
+      if (stage === 1) return 'not present: P is 0'
+      return ioRights ? 'not present: IR and IW are 0' : 'not present: R and W are 0'
   }
 }
 
@@ -181,7 +184,7 @@ const firstRights = (rights: number): string[] => [
 ]
 
 const FIRST_TABLE_FIELDS = ['P', 'RW', 'US', 'PWT', 'PCD', 'A', 'EA', 'ADDR', 'XD'] as const
-const SECOND_TABLE_FIELDS = ['R', 'W', 'A', 'ADDR'] as const
+const SECOND_RIGHTS = { plain: ['R', 'W'], io: ['IR', 'IW'] } as const
 
 function firstFields(words: Int32Array, kind: number, level: number, space: 'ipa' | 'pa'): Partial<WalkStep> {
   if (kind === ENTRY.INVALID) return recordOf(FIRST_STAGE_ENTRY, words, { only: ['P'], texts: { P: 'not present' } })
@@ -197,9 +200,10 @@ function firstFields(words: Int32Array, kind: number, level: number, space: 'ipa
   return recordOf(FIRST_STAGE_ENTRY, words, { only: level === 0 ? only : ['PS', ...only], texts, space })
 }
 
-function secondFields(words: Int32Array, kind: number, level: number): Partial<WalkStep> {
-  if (kind === ENTRY.INVALID) return recordOf(SECOND_STAGE_ENTRY, words, { only: ['R', 'W'] })
-  const only = kind === ENTRY.TABLE ? SECOND_TABLE_FIELDS : ['EMT', 'IPAT', 'D', 'SNP', ...SECOND_TABLE_FIELDS]
+function secondFields(words: Int32Array, kind: number, level: number, ioRights: boolean): Partial<WalkStep> {
+  const rights = ioRights ? SECOND_RIGHTS.io : SECOND_RIGHTS.plain
+  if (kind === ENTRY.INVALID) return recordOf(SECOND_STAGE_ENTRY, words, { only: rights })
+  const only = [...rights, 'A', 'ADDR', ...(kind === ENTRY.TABLE ? [] : ['EMT', 'IPAT', 'D', 'SNP'])]
   const texts: Record<string, string> =
     level === 0 ? {} : { PS: SECOND_STAGE_ENTRY.PS.get(words, 0) === 1 ? 'leaf' : 'table' }
   return recordOf(SECOND_STAGE_ENTRY, words, { only: level === 0 ? only : ['PS', ...only], texts })

@@ -12,12 +12,13 @@ import type { Memory } from '../memory/memory.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import type { ConfigReader } from './config.js'
-import { type ContextConfig, type DmaConfig, pasidFor } from './dma-config.js'
+import { type ContextConfig, type DmaConfig, pasidFor, privilegeFor } from './dma-config.js'
 import { type FaultRecorder, REASON } from './faults.js'
 import { GRANT, type Iotlb } from './iotlb.js'
 import { PageWalk } from './page-walk.js'
 import { PGTT } from './records.js'
 import { TTM } from './registers.js'
+import { asUser } from './rights.js'
 
 /** Counted per translation. */
 export class Counts {
@@ -75,6 +76,15 @@ export class Translator {
     this.walk = new PageWalk(memory, caps)
   }
 
+  /** RTADDR.SSIRWE as SRTP latched it. */
+  get ssirwe(): boolean {
+    return this.walk.ioRights
+  }
+
+  set ssirwe(isSet: boolean) {
+    this.walk.ioRights = isSet
+  }
+
   /** Ends a transaction in `out`. The outcome of a blocked one names its reason even where nothing is recorded. */
   translate(tx: Transaction, out: Outcome): void {
     this.counts.translations++
@@ -98,7 +108,7 @@ export class Translator {
     if (mode !== REASON.NONE) return mode
     if (this.#lookUp(tx, out)) return REASON.NONE
     this.counts.misses++
-    const context = this.config.context(tx.rid)
+    const context = this.config.context(tx.rid, tx.pasid !== NO_PASID && tx.type !== REQUEST.TRANSLATED)
     this.#fpd = context === null ? this.config.fpd : context.fpd
     if (context === null) return this.config.reason
     const gate = context.dma === null ? this.#scalableGate(context, tx) : legacyGate(tx)
@@ -106,9 +116,11 @@ export class Translator {
     const config = context.dma ?? this.#pasidEntry(context, tx)
     this.#fpd = config === null ? this.config.fpd : config.fpd
     if (config === null) return this.config.reason
-    const refused = requestFault(config, tx)
+    const isPrivileged = privilegeFor(context, tx)
+    const refused = requestFault(config, tx, isPrivileged)
     if (refused !== REASON.NONE) return refused
-    return config.pgtt === PGTT.PASS_THROUGH ? this.#passThrough(config, tx, out) : this.#walk(config, tx, out)
+    if (config.pgtt === PGTT.PASS_THROUGH) return this.#passThrough(config, tx, out)
+    return this.#walk(config, tx, isPrivileged, out)
   }
 
   /** What the table mode alone decides. [VTD 7.1.3 RTA.1 to RTA.5] */
@@ -117,7 +129,8 @@ export class Translator {
     if (this.ttm === TTM.RESERVED) return REASON.RTA_1
     if (this.ttm === TTM.ABORT) return ecap.ADMS ? REASON.RTA_4 : REASON.RTA_1
     if (this.ttm === TTM.SCALABLE && !ecap.SMTS) return REASON.RTA_1
-    if (pasid === NO_PASID) return REASON.NONE
+    // Legacy mode has no I/O rights. [VTD 7.1.3 RTA.1.4]
+    if (pasid === NO_PASID) return this.ssirwe && this.ttm === TTM.LEGACY ? REASON.RTA_1 : REASON.NONE
     if (this.ttm === TTM.LEGACY) return REASON.RTA_2
     return verMajor >= 8 && (access & ACCESS.EXECUTE) !== 0 ? REASON.RTA_5 : REASON.NONE
   }
@@ -136,7 +149,7 @@ export class Translator {
     // Too little permission, or a dirty flag still to be set: hardware walks again. [VTD 3.6.1, 6.2.4]
     if ((grants & needed) !== needed) return false
     const leafLg2 = iotlb.cache.leafLg2[slot]
-    complete(tx, out, iotlb.cache.address[slot], leafLg2, rightsOf(grants, isPrivileged(tx)))
+    complete(tx, out, iotlb.cache.address[slot], leafLg2, rightsOf(grants, asksPrivilege(tx)))
     // A large leaf may reach into the interrupt range; the walk names the fault of a request that ends there.
     if (Math.floor(out.address / 2 ** INTERRUPT_LG2) === INTERRUPT_RANGE) return false
     out.hit = 1
@@ -145,12 +158,15 @@ export class Translator {
   }
 
   /** Page tables, then the IOTLB. */
-  #walk(config: DmaConfig, tx: Transaction, out: Outcome): number {
-    const fault = this.walk.run(config, tx)
+  #walk(config: DmaConfig, tx: Transaction, isPrivileged: boolean, out: Outcome): number {
+    const fault = this.walk.run(config, tx, isPrivileged)
     if (fault !== REASON.NONE) return fault
-    const { address, leafLg2, grants } = this.walk
+    const { address, leafLg2 } = this.walk
+    // Requests without PASID are all alike, so their entries hold the rights that RID_PRIV gives them as a user's.
+    const isByRid = isPrivileged && tx.pasid === NO_PASID
+    const grants = isByRid ? asUser(this.walk.grants) : this.walk.grants
     this.#keep(config, tx, address, leafLg2, grants)
-    complete(tx, out, address, leafLg2, rightsOf(grants, isPrivileged(tx)))
+    complete(tx, out, address, leafLg2, rightsOf(grants, asksPrivilege(tx)))
     return REASON.NONE
   }
 
@@ -213,7 +229,7 @@ const USER_GRANTS = GRANT.USER_READ | GRANT.USER_WRITE | GRANT.USER_PROBE | GRAN
 const EVERY_GRANT = USER_GRANTS | GRANT.PRIVILEGED_READ | GRANT.PRIVILEGED_WRITE | GRANT.PRIVILEGED_PROBE
 
 /** Privileged and execute mean something only beside a PASID. [VTD 3.4.3] */
-const isPrivileged = (tx: Transaction): boolean => tx.pasid !== NO_PASID && (tx.access & ACCESS.PRIVILEGED) !== 0
+const asksPrivilege = (tx: Transaction): boolean => tx.pasid !== NO_PASID && (tx.access & ACCESS.PRIVILEGED) !== 0
 const isExecute = (tx: Transaction): boolean => tx.pasid !== NO_PASID && (tx.access & ACCESS.EXECUTE) !== 0
 
 /** A plain request, not a mere question about the tables. */
@@ -233,7 +249,8 @@ function isMalformed({ rid, type, access, pasid }: Transaction): boolean {
 
 /** A request of known length to the interrupt range is a message, a probe or an error. [VTD 3.15, 5.1.4.1] */
 function interruptRequest(tx: Transaction, out: Outcome): number {
-  const isMessage = (tx.access & RW) === ACCESS.WRITE && tx.bytes === MESSAGE_BYTES
+  const isDoubleword = tx.bytes === MESSAGE_BYTES && (tx.lo & (MESSAGE_BYTES - 1)) === 0
+  const isMessage = isDoubleword && (tx.access & RW) === ACCESS.WRITE
   if (!isMessage && (tx.access & RW) !== 0) return REASON.INTERRUPT_REQUEST
   identity(tx, out)
   return REASON.NONE
@@ -243,14 +260,14 @@ function interruptRequest(tx: Transaction, out: Outcome): number {
 const legacyGate = (tx: Transaction): number => (tx.type === REQUEST.UNTRANSLATED ? REASON.NONE : REASON.LCT_5)
 
 /** What the kind of request meets in a PASID table entry. [VTD 7.1.3 SPT.5, SPT.6] */
-function requestFault(config: DmaConfig, tx: Transaction): number {
+function requestFault(config: DmaConfig, tx: Transaction, isPrivileged: boolean): number {
   if (isExecute(tx)) return REASON.SPT_5
-  return isPrivileged(tx) && !config.sre ? REASON.SPT_6 : REASON.NONE
+  return isPrivileged && !config.sre ? REASON.SPT_6 : REASON.NONE
 }
 
 /** Grants that an entry must have to answer this request. */
 function neededGrants(tx: Transaction): number {
-  const shift = isPrivileged(tx) ? 1 : 0
+  const shift = asksPrivilege(tx) ? 1 : 0
   const access = tx.access & RW
   if (access === 0) return GRANT.USER_PROBE << shift
   const needed = access << (shift * 2)
