@@ -94,6 +94,10 @@ const FULL: IdRegisters = {
     ...SCALABLE_ECAP,
     RPRIVS: 1,
     SSIRWS: 1,
+    DT: 1,
+    PRS: 1,
+    PDS: 1,
+    SMS: 1,
   }),
   hawBits: 52,
 }

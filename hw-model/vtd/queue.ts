@@ -6,7 +6,7 @@
 import { joinWord } from '../bits/address.js'
 import { maskOutside } from '../bits/layout.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
-import { QUEUE_RUN } from '../port.js'
+import { type DevicePort, NO_PASID, QUEUE_RUN } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import {
   CONTEXT_CACHE_INVALIDATE,
@@ -14,6 +14,7 @@ import {
   DESCRIPTOR_TYPE,
   INVALIDATION_WAIT,
   IOTLB_INVALIDATE,
+  PAGE_GROUP_RESPONSE,
   PASID_CACHE_INVALIDATE,
   PASID_IOTLB_INVALIDATE,
 } from './descriptors.js'
@@ -26,10 +27,10 @@ import { FSTS, ICS, IQA, IQEI, IQERCD, IQH, IQT, REGISTER, TTM } from './registe
 const RESERVED: Readonly<Partial<Record<number, Int32Array>>> = {
   [DESCRIPTOR_TYPE.CONTEXT_CACHE]: maskOutside(CONTEXT_CACHE_INVALIDATE),
   [DESCRIPTOR_TYPE.IOTLB]: maskOutside(IOTLB_INVALIDATE),
-  // PD is reserved without page-request draining.
-  [DESCRIPTOR_TYPE.WAIT]: maskOutside(INVALIDATION_WAIT, ['TypeLow', 'IF', 'SW', 'FN', 'TypeHigh', 'STDATA', 'STADDR']),
+  [DESCRIPTOR_TYPE.WAIT]: maskOutside(INVALIDATION_WAIT),
   [DESCRIPTOR_TYPE.PASID_IOTLB]: maskOutside(PASID_IOTLB_INVALIDATE),
   [DESCRIPTOR_TYPE.PASID_CACHE]: maskOutside(PASID_CACHE_INVALIDATE),
+  [DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE]: maskOutside(PAGE_GROUP_RESPONSE),
 }
 
 /** Highest type that legacy mode knows. [VTD 6.5.2.11 T26] */
@@ -56,6 +57,7 @@ export class InvalidationQueue {
   readonly #invalidator: Invalidator
   readonly #faults: FaultRecorder
   readonly #event: EventBlock
+  readonly #devices: DevicePort
   readonly #descriptor = new Int32Array(8)
   #base = 0
   #bytes = 0
@@ -71,6 +73,7 @@ export class InvalidationQueue {
     invalidator: Invalidator,
     faults: FaultRecorder,
     event: EventBlock,
+    devices: DevicePort,
   ) {
     this.#words = words
     this.#memory = memory
@@ -78,6 +81,7 @@ export class InvalidationQueue {
     this.#invalidator = invalidator
     this.#faults = faults
     this.#event = event
+    this.#devices = devices
   }
 
   /** QIE goes on: IQA is latched, and a tail that is already there is served at once. */
@@ -171,6 +175,7 @@ export class InvalidationQueue {
     if (reserved === undefined) return IQEI.BAD_TYPE
     const isLegacyOnly = this.ttm === TTM.LEGACY || !this.#isWide
     if (isLegacyOnly && type > LAST_LEGACY_TYPE) return IQEI.BAD_TYPE
+    if (type === DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE && this.#caps.ecap.PRS === 0) return IQEI.BAD_TYPE
     for (let i = 0; i < 4; i++) if ((words[i] & reserved[i]) !== 0) return IQEI.RESERVED
     if ((words[4] | words[5] | words[6] | words[7]) !== 0) return IQEI.RESERVED
     return this.#execute(type, words) ? 0 : IQEI.RESERVED
@@ -187,23 +192,39 @@ export class InvalidationQueue {
         return this.#invalidator.pasidIotlb(words)
       case DESCRIPTOR_TYPE.PASID_CACHE:
         return this.#invalidator.pasidCache(words)
-      default:
-        this.#wait(words)
+      case DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE:
+        this.#respond(words)
         return true
+      default:
+        return this.#wait(words)
     }
   }
 
-  /** Everything before it is done by now. The status is written before the interrupt. [VTD 6.5.2.9] */
-  #wait(words: Int32Array): void {
+  /** A device hears what became of a group of its page requests; nobody there, nobody hears. [VTD 7.6.1] */
+  #respond(words: Int32Array): void {
+    const { PP, RC, RID, PASID, PRGI } = PAGE_GROUP_RESPONSE
+    const pasid = PP.get(words, 0) === 0 ? NO_PASID : PASID.get(words, 0)
+    this.#devices.respondToPages(RID.get(words, 0), pasid, PRGI.get(words, 0), RC.get(words, 0))
+  }
+
+  /**
+   * Everything before it is done by now, and every page request that was received is in its queue, which is what PD asks
+   * for. The status is written before the interrupt. [VTD 6.5.2.9]
+   *
+   * @returns false for PD on a unit that does not offer it
+   */
+  #wait(words: Int32Array): boolean {
+    if (INVALIDATION_WAIT.PD.get(words, 0) !== 0 && this.#caps.ecap.PDS === 0) return false
     if (INVALIDATION_WAIT.SW.get(words, 0) !== 0) {
       // Bits above the host width are ignored; with them the address may be too long for one exact number.
       const { STADDR } = INVALIDATION_WAIT
       const address = joinWord(STADDR.lo(words, 0), STADDR.hi(words, 0) & (2 ** (this.#caps.hawBits - 32) - 1))
       this.#memory.store32(address, INVALIDATION_WAIT.STDATA.get(words, 0))
     }
-    if (INVALIDATION_WAIT.IF.get(words, 0) === 0 || ICS.IWC.get(this.#words, ICS_WORD) !== 0) return
+    if (INVALIDATION_WAIT.IF.get(words, 0) === 0 || ICS.IWC.get(this.#words, ICS_WORD) !== 0) return true
     ICS.IWC.set(this.#words, ICS_WORD, 1)
     this.#event.trigger()
+    return true
   }
 
   /** IQH stays on the descriptor; nothing behind it runs. */

@@ -4,7 +4,18 @@
  */
 
 import type { Memory } from '../memory/memory.js'
-import type { Invalidation, Outcome, RemappingUnit, Transaction, UnitCounters, UnitOwner, WalkTrace } from '../port.js'
+import {
+  type AtsPort,
+  type DevicePort,
+  type Invalidation,
+  NO_DEVICES,
+  type Outcome,
+  type RemappingUnit,
+  type Transaction,
+  type UnitCounters,
+  type UnitOwner,
+  type WalkTrace,
+} from '../port.js'
 import { type Capabilities, decodeCapabilities } from './capabilities.js'
 import { ConfigReader } from './config.js'
 import { EventBlock } from './events.js'
@@ -12,6 +23,7 @@ import { explain, missing, type Parts, peek } from './explain.js'
 import { FaultRecorder, faultName } from './faults.js'
 import { Invalidator } from './invalidate.js'
 import { Iotlb } from './iotlb.js'
+import { PageRequestQueue } from './page-requests.js'
 import type { UnitOptions } from './presets.js'
 import { InvalidationQueue } from './queue.js'
 import { RegisterWrites } from './register-writes.js'
@@ -21,16 +33,18 @@ import { Translator } from './translate.js'
 /** A VT-d remapping unit. */
 export class VtdUnit implements RemappingUnit {
   readonly kind = 'vtd'
-  /** ECAP.DT and ECAP.PRS are 0. */
-  readonly ats = null
+  /** Null where ECAP.DT is 0. */
+  readonly ats: AtsPort | null
   readonly registerBytes: number
   readonly capabilities: Capabilities
+  readonly pageRequests: PageRequestQueue
 
   readonly #words: Int32Array
   readonly #config: ConfigReader
   readonly #iotlb: Iotlb
   readonly #faultEvent: EventBlock
   readonly #completionEvent: EventBlock
+  readonly #pageEvent: EventBlock
   readonly #faults: FaultRecorder
   readonly #invalidator: Invalidator
   readonly #queue: InvalidationQueue
@@ -40,7 +54,7 @@ export class VtdUnit implements RemappingUnit {
   readonly #version: number
 
   /** @throws RangeError naming the register field that this model does not offer */
-  constructor(memory: Memory, owner: UnitOwner, options: UnitOptions) {
+  constructor(memory: Memory, owner: UnitOwner, options: UnitOptions, devices: DevicePort = NO_DEVICES) {
     const caps = decodeCapabilities(options.ids)
     this.capabilities = caps
     this.registerBytes = caps.registerBytes
@@ -50,6 +64,7 @@ export class VtdUnit implements RemappingUnit {
     this.#iotlb = new Iotlb(options.iotlb, () => this.#config.pasids.clear())
     this.#faultEvent = new EventBlock(this.#words, REGISTER.FECTL, memory, owner, 'fault')
     this.#completionEvent = new EventBlock(this.#words, REGISTER.IECTL, memory, owner, 'iq')
+    this.#pageEvent = new EventBlock(this.#words, REGISTER.PECTL, memory, owner, 'prq')
     this.#faults = new FaultRecorder(this.#words, caps, this.#faultEvent)
     this.#invalidator = new Invalidator(caps, this.#config, this.#iotlb)
     this.#queue = new InvalidationQueue(
@@ -59,8 +74,20 @@ export class VtdUnit implements RemappingUnit {
       this.#invalidator,
       this.#faults,
       this.#completionEvent,
+      devices,
     )
     this.#translator = new Translator(memory, caps, this.#config, this.#iotlb, this.#faults)
+    this.pageRequests = new PageRequestQueue(
+      this.#words,
+      memory,
+      caps,
+      this.#translator,
+      this.#invalidator,
+      this.#faults,
+      this.#pageEvent,
+      devices,
+    )
+    this.ats = caps.ecap.DT === 0 ? null : this.#port()
     this.#writes = new RegisterWrites({
       words: this.#words,
       caps,
@@ -70,6 +97,8 @@ export class VtdUnit implements RemappingUnit {
       faults: this.#faults,
       invalidator: this.#invalidator,
       queue: this.#queue,
+      pageEvent: this.#pageEvent,
+      pageRequests: this.pageRequests,
       translator: this.#translator,
     })
     this.#parts = { memory, caps, live: this.#translator, config: this.#config, iotlb: this.#iotlb }
@@ -87,12 +116,13 @@ export class VtdUnit implements RemappingUnit {
   }
 
   get hasWork(): boolean {
-    return this.#queue.canRun
+    return this.#queue.canRun || this.pageRequests.hasWork
   }
 
   run(): void {
     this.#queue.run()
     this.#writes.showQueue()
+    this.pageRequests.run()
   }
 
   translate(transaction: Transaction, outcome: Outcome): void {
@@ -123,8 +153,10 @@ export class VtdUnit implements RemappingUnit {
     words.set(this.capabilities.ecapWords, REGISTER.ECAP >>> 2)
     this.#faultEvent.reset()
     if (this.capabilities.ecap.QI !== 0) this.#completionEvent.reset()
+    if (this.capabilities.ecap.PRS !== 0) this.#pageEvent.reset()
     this.#faults.restart()
     this.#queue.reset()
+    this.pageRequests.reset()
     this.#translator.isEnabled = false
     this.#writes.latchMode(TTM.LEGACY)
     this.#config.rootTable = 0
@@ -142,6 +174,15 @@ export class VtdUnit implements RemappingUnit {
     // A qword is two dwords, the low one first. [VTD 11.2]
     this.#writes.write(offset, lo | 0)
     if (bytes === 8) this.#writes.write(offset + 4, hi | 0)
+  }
+
+  /** What devices with ATS and PRI use. */
+  #port(): AtsPort {
+    return {
+      requestPage: (request) => this.pageRequests.requestPage(request),
+      completed: () => false,
+      timedOut: () => false,
+    }
   }
 
   /** GCMD and IVA read as 0. */

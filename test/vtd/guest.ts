@@ -5,7 +5,7 @@
 
 import type { CacheGeometry } from '../../hw-model/cache/translation-cache.js'
 import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
-import { ACCESS, NO_PASID, Outcome, STATUS, Transaction, type WalkStep } from '../../hw-model/port.js'
+import { ACCESS, type DevicePort, NO_PASID, Outcome, STATUS, Transaction, type WalkStep } from '../../hw-model/port.js'
 import { type IdRegisters, type PresetName, presetOptions, VtdUnit } from '../../hw-model/vtd/index.js'
 
 export const SID = 8
@@ -58,7 +58,14 @@ export class Guest {
   #tail = 0
   #commands = 0n
 
-  constructor(options: { preset?: PresetName; ids?: Partial<IdRegisters>; iotlb?: CacheGeometry } = {}) {
+  constructor(
+    options: {
+      preset?: PresetName
+      ids?: Partial<IdRegisters>
+      iotlb?: CacheGeometry
+      devices?: DevicePort
+    } = {},
+  ) {
     this.memory.place(0, new SparseBacking(16 * 2 ** 20))
     const owner = {
       message: (address: number, data: number) => {
@@ -68,7 +75,7 @@ export class Guest {
       interrupt: () => {},
     }
     const caches = options.iotlb === undefined ? {} : { iotlb: options.iotlb }
-    this.unit = new VtdUnit(this.memory, owner, presetOptions(options.preset, options.ids, caches))
+    this.unit = new VtdUnit(this.memory, owner, presetOptions(options.preset, options.ids, caches), options.devices)
   }
 
   /** Stores 64-bit words, one after the other. */
