@@ -80,6 +80,8 @@ export class Outcome {
    * that is UNSUPPORTED or COMPLETER_ABORT, what was recorded, or 0.
    */
   fault = 0
+  /** VT-d, of a translation request: 1 when what is granted may be used by untranslated requests alone (U). [VTD 4.1.2] */
+  untranslatedOnly = 0
   /** 1 when the translation cache answered, 0 when tables were walked. */
   hit = 0
   /** Names a PENDING transaction; never used twice by one unit. */
@@ -151,8 +153,10 @@ export interface AtsPort {
   /**
    * An invalidation is complete. A queue that waited for it takes its first QUEUE_RUN entries. False where none of that
    * tag is outstanding.
+   *
+   * @param rid who says so, where that is known: nobody completes the invalidations of another
    */
-  completed(tag: number): boolean
+  completed(tag: number, rid?: number): boolean
   /** An invalidation was not answered in time: what waits for it fails. False where none of that tag is outstanding. */
   timedOut(tag: number): boolean
 }

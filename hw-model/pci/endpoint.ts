@@ -133,6 +133,10 @@ export class Endpoint {
       return ACCESSED.DONE
     }
     if (completion.status !== STATUS.OK) return ACCESSED.ABORTED
+    if (completion.untranslatedOnly !== 0) {
+      unit.translate(transaction, outcome)
+      return ACCESSED.DONE
+    }
     this.atc.fill(pasid, isPrivileged, lo, hi, completion)
     if ((wanted & ~completion.rights) === 0) return this.#translated(transaction, completion.address, outcome)
     return this.#hasPri && this.requestPage(transaction) ? ACCESSED.REQUESTED : ACCESSED.DENIED

@@ -141,8 +141,7 @@ export class ConfigReader {
     const tt = CONTEXT_ENTRY.TT.get(words, 0)
     // AW first, then TT. [VTD 7.1.3 LCT.4.1, LCT.4.2]
     if (!this.#hasWidth(aw)) return this.#fail(REASON.LCT_4)
-    if (!(tt === TT.UNTRANSLATED || (tt === TT.PASS_THROUGH && this.#caps.ecap.PT !== 0)))
-      return this.#fail(REASON.LCT_4)
+    if (!this.#hasTranslationType(tt)) return this.#fail(REASON.LCT_4)
     const did = CONTEXT_ENTRY.DID.get(words, 0)
     const dma = dmaConfig(tt === TT.PASS_THROUGH ? PGTT.PASS_THROUGH : PGTT.SECOND, did, 0, this.fpd, {
       isLegacy: true,
@@ -239,6 +238,13 @@ export class ConfigReader {
     if (pgtt === PGTT.FIRST) return FSTS !== 0
     if (pgtt === PGTT.SECOND) return SSTS !== 0
     return pgtt === PGTT.NESTED ? NEST !== 0 : pgtt === PGTT.PASS_THROUGH && PT !== 0
+  }
+
+  /** [VTD 9.3 TT, 7.1.3 LCT.4.2] */
+  #hasTranslationType(tt: number): boolean {
+    const { DT, PT } = this.#caps.ecap
+    if (tt === TT.UNTRANSLATED) return true
+    return (tt === TT.ALL && DT !== 0) || (tt === TT.PASS_THROUGH && PT !== 0)
   }
 
   #hasWidth(aw: number): boolean {

@@ -55,9 +55,13 @@ export function explain(parts: Parts, tx: Transaction, out: Outcome, trace: Walk
   })
 }
 
-function verdictOf({ status, fault, leafLg2, rights }: Outcome, isTranslated: boolean): string {
+function verdictOf({ status, fault, leafLg2, rights, untranslatedOnly }: Outcome, isTranslated: boolean): string {
   if (status === STATUS.FAULT) return `blocked: ${faultName(fault)}`
+  if (status === STATUS.COMPLETER_ABORT) return `Completer Abort: ${faultName(fault)}`
+  if (status === STATUS.UNSUPPORTED && fault !== 0) return `Unsupported Request: ${faultName(fault)}`
   if (status !== STATUS.OK) return 'blocked: unsupported request'
+  if (untranslatedOnly !== 0) return 'the interrupt address range, for untranslated writes alone'
+  if (rights === 0) return 'success, and nothing is granted'
   if (!isTranslated) return 'the address as it came'
   return `translated, ${sizeText(leafLg2)} around it, ${rightsText(rights)}`
 }
@@ -140,8 +144,8 @@ function outcomeOf({ translator }: Dry, tx: Transaction): Outcome {
 
 function isSame(one: Outcome, other: Outcome): boolean {
   if (one.status !== other.status) return false
-  if (one.status === STATUS.FAULT) return one.fault === other.fault
-  return one.status !== STATUS.OK || (one.address === other.address && one.rights === other.rights)
+  if (one.status !== STATUS.OK) return one.fault === other.fault
+  return one.address === other.address && one.rights === other.rights
 }
 
 /** The descriptors by name, with the domain-ids and PASIDs that the cached entries have. */

@@ -7,7 +7,7 @@
 import type { Page } from '../bits/address.js'
 import { TagTable } from '../cache/tag-table.js'
 import { type CacheGeometry, MISS, TranslationCache } from '../cache/translation-cache.js'
-import { NO_PASID } from '../port.js'
+import { ACCESS, NO_PASID } from '../port.js'
 import type { DmaConfig } from './dma-config.js'
 import { PGTT } from './records.js'
 
@@ -22,10 +22,16 @@ export const GRANT = {
   PRIVILEGED_PROBE: 32,
   /** Dirty flags are set already, or the tables keep none. A write that finds it clear walks again. */
   DIRTY: 64,
+  /** The context entry lets translation requests in, and the entry answers them. */
+  TRANSLATION: 128,
 } as const
 
 /** How far the privileged grants stand above the user's. */
 export const PRIVILEGED_SHIFT = { READ_WRITE: 2, PROBE: 1 } as const
+
+/** Grants as bits of ACCESS, for this kind of request. */
+export const rightsOf = (grants: number, privileged: boolean): number =>
+  (privileged ? grants >>> PRIVILEGED_SHIFT.READ_WRITE : grants) & (ACCESS.READ | ACCESS.WRITE)
 
 /** Requesters, (source-id, PASID), remembered at once. */
 const TAG_LIMIT = 8192

@@ -13,11 +13,12 @@ import type { Memory } from '../memory/memory.js'
 import { ACCESS, type Transaction } from '../port.js'
 import { type TableStage, WALK } from '../walk/format.js'
 import { indexAt, Walker } from '../walk/walker.js'
+import { coversInterrupts } from './ats.js'
 import type { Capabilities } from './capabilities.js'
 import type { DmaConfig } from './dma-config.js'
 import { REASON } from './faults.js'
 import { FirstStageFormat, RIGHT, SecondStageFormat } from './formats.js'
-import { GRANT } from './iotlb.js'
+import { GRANT, rightsOf } from './iotlb.js'
 import { PGTT } from './records.js'
 import {
   firstGrants,
@@ -61,6 +62,9 @@ export class PageWalk implements TableStage {
   readonly #hasProbes: boolean
   #config: DmaConfig | null = null
   #isPrivileged = false
+  /** What must be granted, bits of ACCESS: nothing to a translation request, which is told what there is. */
+  #required = 0
+  #isOffer = false
   /** Why the second stage refused a first-stage table. */
   #tableFault = 0
   #tableWrite = false
@@ -84,16 +88,39 @@ export class PageWalk implements TableStage {
 
   /** Walks for a request. Answers REASON.NONE, and then the fields hold, or why it is blocked. */
   run(config: DmaConfig, tx: Transaction, isPrivileged: boolean): number {
+    this.#begin(config, isPrivileged, tx.access)
+    this.#isOffer = false
+    const fault = this.#pass(config, tx, tx.access & ACCESS.READ)
+    return fault === REASON.NONE && (tx.access & ACCESS.WRITE) !== 0 ? this.#dirty(config, tx, tx.access & RW) : fault
+  }
+
+  /**
+   * Walks for a translation request that wants `wanted`, bits of ACCESS: whatever is left of it is right, and a write
+   * that is granted counts as one that happened. [VTD 4.2.3.1 Accessed, Extended Accessed, and Dirty Flags]
+   */
+  offer(config: DmaConfig, tx: Transaction, isPrivileged: boolean, wanted: number): number {
+    this.#begin(config, isPrivileged, 0)
+    this.#isOffer = true
+    const fault = this.#pass(config, tx, ACCESS.READ)
+    if (fault !== REASON.NONE) return fault
+    const granted = rightsOf(this.grants, isPrivileged) & wanted
+    return (granted & ACCESS.WRITE) === 0 ? REASON.NONE : this.#dirty(config, tx, granted)
+  }
+
+  #begin(config: DmaConfig, isPrivileged: boolean, required: number): void {
     this.#config = config
     this.#isPrivileged = isPrivileged
+    this.#required = required
     this.first.flagsForbidden = !config.isSnooped
     this.second.flagsForbidden = !config.isSnooped
-    const fault = this.#pass(config, tx, tx.access & ACCESS.READ)
-    const mustDirty = (tx.access & ACCESS.WRITE) !== 0 && (this.grants & GRANT.DIRTY) === 0
-    if (fault !== REASON.NONE || !mustDirty) return fault
-    const late = this.#pass(config, tx, tx.access & RW)
-    if (late === REASON.NONE) this.grants |= GRANT.DIRTY
-    return late
+  }
+
+  /** Sets the dirty flags that a write finds clear. */
+  #dirty(config: DmaConfig, tx: Transaction, flags: number): number {
+    if ((this.grants & GRANT.DIRTY) !== 0) return REASON.NONE
+    const fault = this.#pass(config, tx, flags)
+    if (fault === REASON.NONE) this.grants |= GRANT.DIRTY
+    return fault
   }
 
   /** [TableStage] Translates the address of a first-stage entry. */
@@ -124,7 +151,7 @@ export class PageWalk implements TableStage {
     if (config.pgtt === PGTT.SECOND) return this.#runSecond(config, tx, flags)
     const fault = this.#walkFirst(config, tx.lo, tx.hi, flags)
     if (fault !== REASON.NONE) return fault
-    const refused = firstPermission(this.first.rights, tx.access)
+    const refused = firstPermission(this.first.rights, this.#required)
     if (refused !== REASON.NONE) return refused
     const isDirty = this.#firstFormat.isDirty(this.first.lo)
     if (config.pgtt === PGTT.NESTED) return this.#runNested(config, tx, flags, isDirty)
@@ -141,7 +168,7 @@ export class PageWalk implements TableStage {
     const fault = this.#walkSecond(config, tx.lo, tx.hi, flags)
     if (fault !== REASON.NONE) return isLegacy ? legacyReason(fault, tx.access) : fault
     const { rights } = this.second
-    const refused = secondPermission(rights, tx.access, this.#hasProbes)
+    const refused = secondPermission(rights, this.#required, this.#hasProbes || this.#isOffer)
     if (refused !== REASON.NONE) return isLegacy ? legacyReason(refused, tx.access) : refused
     this.address = this.second.address
     this.leafLg2 = this.second.leafLg2
@@ -156,7 +183,7 @@ export class PageWalk implements TableStage {
     const fault = this.#walkSecond(config, lowWord(guest), highWord(guest), flags)
     if (fault !== REASON.NONE) return fault
     const { rights } = this.second
-    const refused = secondPermission(rights, tx.access, this.#hasProbes)
+    const refused = secondPermission(rights, this.#required, this.#hasProbes || this.#isOffer)
     if (refused !== REASON.NONE) return refused
     this.leafLg2 = Math.min(firstLg2, this.second.leafLg2)
     // The smaller leaf's place inside the second stage's.
@@ -252,8 +279,9 @@ export class PageWalk implements TableStage {
     return !config.ssade || this.#secondFormat.isDirty(this.second.lo) ? GRANT.DIRTY : 0
   }
 
-  /** Nothing a device sends may come out in the interrupt range. [VTD 3.15, 7.1.3 LGN.4, SGN.8] */
+  /** Nothing a device sends may come out in the interrupt range, nor may what it is told of. [VTD 3.15, 7.1.3 LGN.4, SGN.8] */
   #outputFault(tx: Transaction, reason: number): number {
+    if (this.#isOffer) return coversInterrupts(this.address, this.leafLg2) ? reason : REASON.NONE
     const output = this.address + (tx.lo & ((1 << this.leafLg2) - 1))
     return Math.floor(output / MIB) === INTERRUPT_RANGE ? reason : REASON.NONE
   }

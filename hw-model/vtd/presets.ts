@@ -92,12 +92,12 @@ const FULL: IdRegisters = {
   }),
   ECAP: halves(ECAP, {
     ...SCALABLE_ECAP,
-    RPRIVS: 1,
-    SSIRWS: 1,
     DT: 1,
-    PRS: 1,
-    PDS: 1,
-    SMS: 1,
+    NWFS: 1,
+    DIT: 1,
+    RPRIVS: 1,
+    PTRS: 1,
+    SSIRWS: 1,
   }),
   hawBits: 52,
 }

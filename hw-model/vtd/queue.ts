@@ -1,40 +1,63 @@
 /**
  * The invalidation queue: fetches descriptors in order, carries each out, and stops at one it cannot accept, with IQH
- * on it, until software clears the error. [VTD 6.5.2 Queued Invalidation Interface, 6.5.2.11]
+ * on it, until software clears the error. A wait descriptor that devices have to answer first pends: it is taken, and
+ * nothing behind it is. [VTD 6.5.2 Queued Invalidation Interface, 6.5.2.11]
  */
 
 import { joinWord } from '../bits/address.js'
-import { maskOutside } from '../bits/layout.js'
+import { type FieldSpec, type Layout, maskOutside } from '../bits/layout.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
-import { type DevicePort, NO_PASID, QUEUE_RUN } from '../port.js'
+import { QUEUE_RUN } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import {
   CONTEXT_CACHE_INVALIDATE,
   DESCRIPTOR,
   DESCRIPTOR_TYPE,
+  DEVICE_TLB_INVALIDATE,
   INVALIDATION_WAIT,
   IOTLB_INVALIDATE,
-  PAGE_GROUP_RESPONSE,
   PASID_CACHE_INVALIDATE,
+  PASID_DEVICE_TLB_INVALIDATE,
   PASID_IOTLB_INVALIDATE,
 } from './descriptors.js'
+import type { DeviceTlbs } from './device-tlb.js'
 import type { EventBlock } from './events.js'
 import type { FaultRecorder } from './faults.js'
 import type { Invalidator } from './invalidate.js'
 import { FSTS, ICS, IQA, IQEI, IQERCD, IQH, IQT, REGISTER, TTM } from './registers.js'
 
-/** Bits outside every field of a descriptor; by type, absent for types that this unit does not have. */
-const RESERVED: Readonly<Partial<Record<number, Int32Array>>> = {
-  [DESCRIPTOR_TYPE.CONTEXT_CACHE]: maskOutside(CONTEXT_CACHE_INVALIDATE),
-  [DESCRIPTOR_TYPE.IOTLB]: maskOutside(IOTLB_INVALIDATE),
-  [DESCRIPTOR_TYPE.WAIT]: maskOutside(INVALIDATION_WAIT),
-  [DESCRIPTOR_TYPE.PASID_IOTLB]: maskOutside(PASID_IOTLB_INVALIDATE),
-  [DESCRIPTOR_TYPE.PASID_CACHE]: maskOutside(PASID_CACHE_INVALIDATE),
-  [DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE]: maskOutside(PAGE_GROUP_RESPONSE),
+type Masks = Readonly<Partial<Record<number, Int32Array>>>
+
+/** Bits outside every field of a descriptor; by type, absent for types that a unit does not have. */
+function reservedBits({ ecap }: Capabilities): Masks {
+  // PD is reserved without page-request draining, PFSID without throttling.
+  const pfsid = ecap.DIT === 0 ? ['PFSIDLow', 'PFSIDHigh'] : []
+  return {
+    [DESCRIPTOR_TYPE.CONTEXT_CACHE]: maskOutside(CONTEXT_CACHE_INVALIDATE),
+    [DESCRIPTOR_TYPE.IOTLB]: maskOutside(IOTLB_INVALIDATE),
+    [DESCRIPTOR_TYPE.WAIT]: without(INVALIDATION_WAIT, ['PD']),
+    [DESCRIPTOR_TYPE.PASID_IOTLB]: maskOutside(PASID_IOTLB_INVALIDATE),
+    [DESCRIPTOR_TYPE.PASID_CACHE]: maskOutside(PASID_CACHE_INVALIDATE),
+    ...(ecap.DT === 0
+      ? {}
+      : {
+          [DESCRIPTOR_TYPE.DEVICE_TLB]: without(DEVICE_TLB_INVALIDATE, pfsid),
+          [DESCRIPTOR_TYPE.PASID_DEVICE_TLB]: without(PASID_DEVICE_TLB_INVALIDATE, pfsid),
+        }),
+  }
+}
+
+/** What is reserved where some fields are, too. */
+function without<F extends Record<string, FieldSpec>>(record: Layout<F>, fields: readonly string[]): Int32Array {
+  const kept = [...record.$.fields.keys()].filter((name) => !fields.includes(name))
+  return maskOutside(record, kept)
 }
 
 /** Highest type that legacy mode knows. [VTD 6.5.2.11 T26] */
 const LAST_LEGACY_TYPE = 5
+
+/** A descriptor that has to wait: it is read again. */
+const HELD = -1
 
 const FSTS_WORD = REGISTER.FSTS >>> 2
 const ICS_WORD = REGISTER.ICS >>> 2
@@ -57,13 +80,20 @@ export class InvalidationQueue {
   readonly #invalidator: Invalidator
   readonly #faults: FaultRecorder
   readonly #event: EventBlock
-  readonly #devices: DevicePort
+  readonly #deviceTlbs: DeviceTlbs
+  readonly #reserved: Masks
   readonly #descriptor = new Int32Array(8)
+  /** The wait descriptor that pends. */
+  readonly #pending = new Int32Array(8)
   #base = 0
   #bytes = 0
   #isWide = false
   #isRunning = false
   #isDraining = false
+  /** A wait descriptor was taken and is not complete. */
+  #isWaiting = false
+  /** The next descriptor needs an ITag, and none is free. */
+  #isHeld = false
 
   /** @param words the register file */
   constructor(
@@ -73,7 +103,7 @@ export class InvalidationQueue {
     invalidator: Invalidator,
     faults: FaultRecorder,
     event: EventBlock,
-    devices: DevicePort,
+    deviceTlbs: DeviceTlbs,
   ) {
     this.#words = words
     this.#memory = memory
@@ -81,7 +111,8 @@ export class InvalidationQueue {
     this.#invalidator = invalidator
     this.#faults = faults
     this.#event = event
-    this.#devices = devices
+    this.#deviceTlbs = deviceTlbs
+    this.#reserved = reservedBits(caps)
   }
 
   /** QIE goes on: IQA is latched, and a tail that is already there is served at once. */
@@ -105,12 +136,15 @@ export class InvalidationQueue {
   reset(): void {
     this.isEnabled = false
     this.#isDraining = false
+    this.#isWaiting = false
+    this.#isHeld = false
   }
 
-  /** There is a descriptor, and no error keeps the queue from taking it. */
+  /** There is a descriptor, and neither an error nor a device keeps the queue from taking it. */
   get canRun(): boolean {
     const words = this.#words
-    if (!this.isEnabled || FSTS.IQE.get(words, FSTS_WORD) !== 0) return false
+    if (!this.isEnabled || this.#isWaiting || this.#isHeld) return false
+    if (FSTS.IQE.get(words, FSTS_WORD) !== 0 || FSTS.ITE.get(words, FSTS_WORD) !== 0) return false
     return IQH.QH.get(words, IQH_WORD) !== IQT.QT.get(words, IQT_WORD)
   }
 
@@ -125,8 +159,26 @@ export class InvalidationQueue {
     }
   }
 
+  /** A device answered: a wait may be complete, an ITag is free. */
+  resume(): void {
+    this.#isHeld = false
+    this.run()
+  }
+
+  /**
+   * An invalidation timed out: the wait that pends will never complete, and IQH, which is past it, stays where it is.
+   * [VTD 6.5.2.11 Device-TLB Invalidation Response Time-out]
+   */
+  abort(): void {
+    this.#isWaiting = false
+  }
+
   #serve(): void {
     const words = this.#words
+    if (this.#isWaiting && !this.#deviceTlbs.isOutstanding) {
+      this.#isWaiting = false
+      this.#complete(this.#pending)
+    }
     const step = this.#isWide ? 32 : 16
     for (let left = QUEUE_RUN; left > 0 && this.canRun; left--) {
       const head = IQH.QH.get(words, IQH_WORD) * 16
@@ -135,9 +187,10 @@ export class InvalidationQueue {
       if (error === 0) {
         this.completed++
         this.#setHead((head + step) % this.#bytes)
-      } else this.#stop(error)
+      } else if (error === HELD) this.#isHeld = true
+      else this.#stop(error)
     }
-    if (!this.#isDraining || this.canRun) return
+    if (!this.#isDraining || this.canRun || this.#isWaiting || this.#isHeld) return
     this.#isDraining = false
     this.isEnabled = false
     this.#setHead(0)
@@ -150,9 +203,12 @@ export class InvalidationQueue {
     this.#event.withdraw()
   }
 
-  /** IQERCD holds only while IQE is set. */
+  /** Each part of IQERCD holds only while its error is set. */
   clearError(): void {
-    if (FSTS.IQE.get(this.#words, FSTS_WORD) === 0) IQERCD.IQEI.set(this.#words, IQERCD_WORD, 0)
+    const words = this.#words
+    if (FSTS.IQE.get(words, FSTS_WORD) === 0) IQERCD.IQEI.set(words, IQERCD_WORD, 0)
+    if (FSTS.ICE.get(words, FSTS_WORD) === 0) IQERCD.ICESID.set(words, IQERCD_WORD, 0)
+    if (FSTS.ITE.get(words, FSTS_WORD) === 0) IQERCD.ITESID.set(words, IQERCD_WORD, 0)
   }
 
   /** What is wrong before a descriptor is even read. [VTD 6.5.2.11] */
@@ -171,13 +227,14 @@ export class InvalidationQueue {
     words.fill(0)
     if (this.#memory.loadRecord(at, words, 0, bytes / 4) !== MEMORY.OK) return IQEI.FETCH
     const type = DESCRIPTOR.TypeLow.get(words, 0) | (DESCRIPTOR.TypeHigh.get(words, 0) << 4)
-    const reserved = RESERVED[type]
+    const reserved = this.#reserved[type]
     if (reserved === undefined) return IQEI.BAD_TYPE
     const isLegacyOnly = this.ttm === TTM.LEGACY || !this.#isWide
     if (isLegacyOnly && type > LAST_LEGACY_TYPE) return IQEI.BAD_TYPE
-    if (type === DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE && this.#caps.ecap.PRS === 0) return IQEI.BAD_TYPE
     for (let i = 0; i < 4; i++) if ((words[i] & reserved[i]) !== 0) return IQEI.RESERVED
     if ((words[4] | words[5] | words[6] | words[7]) !== 0) return IQEI.RESERVED
+    const isDeviceTlb = type === DESCRIPTOR_TYPE.DEVICE_TLB || type === DESCRIPTOR_TYPE.PASID_DEVICE_TLB
+    if (isDeviceTlb && this.#deviceTlbs.isFull) return HELD
     return this.#execute(type, words) ? 0 : IQEI.RESERVED
   }
 
@@ -192,45 +249,44 @@ export class InvalidationQueue {
         return this.#invalidator.pasidIotlb(words)
       case DESCRIPTOR_TYPE.PASID_CACHE:
         return this.#invalidator.pasidCache(words)
-      case DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE:
-        this.#respond(words)
+      case DESCRIPTOR_TYPE.DEVICE_TLB:
+      case DESCRIPTOR_TYPE.PASID_DEVICE_TLB:
+        this.#deviceTlbs.invalidate(type, words)
         return true
       default:
-        return this.#wait(words)
+        this.#wait(words)
+        return true
     }
   }
 
-  /** A device hears what became of a group of its page requests; nobody there, nobody hears. [VTD 7.6.1] */
-  #respond(words: Int32Array): void {
-    const { PP, RC, RID, PASID, PRGI } = PAGE_GROUP_RESPONSE
-    const pasid = PP.get(words, 0) === 0 ? NO_PASID : PASID.get(words, 0)
-    this.#devices.respondToPages(RID.get(words, 0), pasid, PRGI.get(words, 0), RC.get(words, 0))
+  /**
+   * Everything before it is done by now but for what devices were asked. Until they have answered nothing behind it is
+   * taken, with FN or without. [VTD 6.5.2.9, 6.5.2.12 Queued Invalidation Ordering Considerations]
+   */
+  #wait(words: Int32Array): void {
+    if (this.#deviceTlbs.isOutstanding) {
+      this.#pending.set(words)
+      this.#isWaiting = true
+    } else this.#complete(words)
   }
 
-  /**
-   * Everything before it is done by now, and every page request that was received is in its queue, which is what PD asks
-   * for. The status is written before the interrupt. [VTD 6.5.2.9]
-   *
-   * @returns false for PD on a unit that does not offer it
-   */
-  #wait(words: Int32Array): boolean {
-    if (INVALIDATION_WAIT.PD.get(words, 0) !== 0 && this.#caps.ecap.PDS === 0) return false
+  /** The status is written before the interrupt. [VTD 6.5.2.9 Invalidation Wait Descriptor] */
+  #complete(words: Int32Array): void {
     if (INVALIDATION_WAIT.SW.get(words, 0) !== 0) {
       // Bits above the host width are ignored; with them the address may be too long for one exact number.
       const { STADDR } = INVALIDATION_WAIT
       const address = joinWord(STADDR.lo(words, 0), STADDR.hi(words, 0) & (2 ** (this.#caps.hawBits - 32) - 1))
       this.#memory.store32(address, INVALIDATION_WAIT.STDATA.get(words, 0))
     }
-    if (INVALIDATION_WAIT.IF.get(words, 0) === 0 || ICS.IWC.get(this.#words, ICS_WORD) !== 0) return true
+    if (INVALIDATION_WAIT.IF.get(words, 0) === 0 || ICS.IWC.get(this.#words, ICS_WORD) !== 0) return
     ICS.IWC.set(this.#words, ICS_WORD, 1)
     this.#event.trigger()
-    return true
   }
 
   /** IQH stays on the descriptor; nothing behind it runs. */
   #stop(info: number): void {
     IQERCD.IQEI.set(this.#words, IQERCD_WORD, info)
-    this.#faults.reportQueueError()
+    this.#faults.report(FSTS.IQE)
   }
 
   #setHead(head: number): void {

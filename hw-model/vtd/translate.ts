@@ -10,11 +10,21 @@ import { joinWord, PAGE_LG2, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
+import {
+  allowsAts,
+  answerInterruptRange,
+  answerWith,
+  coversInterrupts,
+  grantNothing,
+  largestPageLg2,
+  translatedAddressFault,
+  wanted,
+} from './ats.js'
 import type { Capabilities } from './capabilities.js'
 import type { ConfigReader } from './config.js'
 import { type ContextConfig, type DmaConfig, pasidFor, privilegeFor } from './dma-config.js'
 import { type FaultRecorder, REASON } from './faults.js'
-import { GRANT, type Iotlb } from './iotlb.js'
+import { GRANT, type Iotlb, rightsOf } from './iotlb.js'
 import { PageWalk } from './page-walk.js'
 import { PGTT } from './records.js'
 import { TTM } from './registers.js'
@@ -33,10 +43,9 @@ const INTERRUPT_RANGE = 0xfee
 const INTERRUPT_LG2 = 20
 const TWO_MIB_LG2 = 21
 
-/** What fits a requester-id. */
-export const LAST_SID = 0xffff
-/** What fits a PASID TLP prefix. */
-export const LAST_PASID = 0xfffff
+/** What fits a TLP. */
+const LAST_SID = 0xffff
+const LAST_PASID = 0xfffff
 
 /** Bytes of an interrupt message. [VTD 3.15] */
 const MESSAGE_BYTES = 4
@@ -58,6 +67,9 @@ export class Translator {
   #tag = MISS
   /** FPD of the entries that the request in hand has met. */
   #fpd = 0
+  /** GRANT.TRANSLATION where its context entry lets translation requests in. */
+  #translationGrant = 0
+  readonly #largestLg2: number
 
   /**
    * @param iotlb null to walk every time and keep nothing
@@ -74,6 +86,7 @@ export class Translator {
     this.config = config
     this.#iotlb = iotlb
     this.#faults = faults
+    this.#largestLg2 = largestPageLg2(caps)
     this.walk = new PageWalk(memory, caps)
   }
 
@@ -90,14 +103,15 @@ export class Translator {
   translate(tx: Transaction, out: Outcome): void {
     this.counts.translations++
     out.hit = 0
+    out.untranslatedOnly = 0
     // Translation is off: addresses are physical, and ATS does not exist. [VTD 4.2.1] Nothing stands beyond the host
     // address width.
     if (!this.isEnabled && tx.type === REQUEST.UNTRANSLATED && tx.hi >>> 0 < 2 ** (this.#caps.hawBits - 32)) {
       identity(tx, out)
-    } else if (!this.isEnabled || isMalformed(tx)) out.status = STATUS.ABORTED
+    } else if (!this.isEnabled || this.#isMalformed(tx)) reject(tx, out)
     else {
       this.#fpd = 0
-      const reason = this.#process(tx, out)
+      const reason = tx.type === REQUEST.TRANSLATED ? this.#admit(tx, out) : this.#process(tx, out)
       if (reason !== REASON.NONE) this.#block(reason, tx, out)
     }
   }
@@ -109,10 +123,9 @@ export class Translator {
     if (mode !== REASON.NONE) return mode
     if (this.#lookUp(tx, out)) return REASON.NONE
     this.counts.misses++
-    const context = this.config.context(tx.rid, tx.pasid !== NO_PASID && tx.type !== REQUEST.TRANSLATED)
-    this.#fpd = context === null ? this.config.fpd : context.fpd
+    const context = this.#context(tx)
     if (context === null) return this.config.reason
-    const gate = context.dma === null ? this.#scalableGate(context, tx) : legacyGate(tx)
+    const gate = this.#gate(context, tx)
     if (gate !== REASON.NONE) return gate
     const config = context.dma ?? this.#pasidEntry(context, tx)
     this.#fpd = config === null ? this.config.fpd : config.fpd
@@ -120,8 +133,33 @@ export class Translator {
     const isPrivileged = privilegeFor(context, tx)
     const refused = requestFault(config, tx, isPrivileged)
     if (refused !== REASON.NONE) return refused
+    if (isInterruptQuery(tx)) {
+      answerInterruptRange((wanted(tx, this.#caps) & ACCESS.WRITE) !== 0, tx, out)
+      return REASON.NONE
+    }
     if (config.pgtt === PGTT.PASS_THROUGH) return this.#passThrough(config, tx, out)
+    this.#translationGrant = allowsAts(context) ? GRANT.TRANSLATION : 0
     return this.#walk(config, tx, isPrivileged, out)
+  }
+
+  /** A translated request ends at its context entry: its address is physical already. [VTD 4.2.5] */
+  #admit(tx: Transaction, out: Outcome): number {
+    const mode = this.#modeFault(tx)
+    if (mode !== REASON.NONE) return mode
+    const context = this.#context(tx)
+    if (context === null) return this.config.reason
+    const gate = this.#gate(context, tx)
+    if (gate !== REASON.NONE) return gate
+    const refused = translatedAddressFault(tx, context.dma !== null, this.#caps)
+    if (refused === REASON.NONE) identity(tx, out)
+    return refused
+  }
+
+  /** The context entry of a request, or null with the reason in `config`. */
+  #context(tx: Transaction): ContextConfig | null {
+    const context = this.config.context(tx.rid, tx.pasid !== NO_PASID && tx.type !== REQUEST.TRANSLATED)
+    this.#fpd = context === null ? this.config.fpd : context.fpd
+    return context
   }
 
   /** What the table mode alone decides. [VTD 7.1.3 RTA.1 to RTA.5] */
@@ -142,17 +180,20 @@ export class Translator {
     if (iotlb === null) return false
     this.#tag = iotlb.tagOf(tx.rid, tx.pasid)
     // Execute requests are never granted, so no entry answers one.
-    if (tx.type !== REQUEST.UNTRANSLATED || isExecute(tx)) return false
+    if (isExecute(tx) || isInterruptQuery(tx)) return false
     const slot = iotlb.find(this.#tag, pageOf(tx.lo, tx.hi))
     if (slot === MISS) return false
     const grants = iotlb.cache.flags[slot]
-    const needed = neededGrants(tx)
+    const asked = tx.type === REQUEST.TRANSLATION ? wanted(tx, this.#caps) : tx.access
+    const needed = neededGrants(tx, asked)
     // Too little permission, or a dirty flag still to be set: hardware walks again. [VTD 3.6.1, 6.2.4]
     if ((grants & needed) !== needed) return false
     const leafLg2 = iotlb.cache.leafLg2[slot]
-    complete(tx, out, iotlb.cache.address[slot], leafLg2, rightsOf(grants, asksPrivilege(tx)))
+    const base = iotlb.cache.address[slot]
+    complete(tx, out, base, leafLg2, rightsFor(tx, grants, asked))
     // A large leaf may reach into the interrupt range; the walk names the fault of a request that ends there.
-    if (Math.floor(out.address / 2 ** INTERRUPT_LG2) === INTERRUPT_RANGE) return false
+    const isWhole = tx.type === REQUEST.TRANSLATION
+    if (isWhole ? coversInterrupts(base, leafLg2) : coversInterrupts(out.address, 0)) return false
     out.hit = 1
     this.counts.hits++
     return true
@@ -160,32 +201,33 @@ export class Translator {
 
   /** Page tables, then the IOTLB. */
   #walk(config: DmaConfig, tx: Transaction, isPrivileged: boolean, out: Outcome): number {
-    const fault = this.walk.run(config, tx, isPrivileged)
+    const isOffer = tx.type === REQUEST.TRANSLATION
+    const asked = isOffer ? wanted(tx, this.#caps) : tx.access
+    const { walk } = this
+    const fault = isOffer ? walk.offer(config, tx, isPrivileged, asked) : walk.run(config, tx, isPrivileged)
     if (fault !== REASON.NONE) return fault
-    const { address, leafLg2 } = this.walk
+    const { address, leafLg2 } = walk
     // Requests without PASID are all alike, so their entries hold the rights that RID_PRIV gives them as a user's.
     const isByRid = isPrivileged && tx.pasid === NO_PASID
-    const grants = isByRid ? asUser(this.walk.grants) : this.walk.grants
-    this.#keep(config, tx, address, leafLg2, grants)
-    complete(tx, out, address, leafLg2, rightsOf(grants, asksPrivilege(tx)))
+    const grants = isByRid ? asUser(walk.grants) : walk.grants
+    this.#keep(config, tx, address, leafLg2, grants | this.#translationGrant)
+    const rights = rightsFor(tx, grants, asked)
+    if (rights === 0 && isOffer) grantNothing(out)
+    else complete(tx, out, address, leafLg2, rights)
     return REASON.NONE
   }
 
-  /** Which requests a scalable context entry lets through. [VTD 7.1.3 SCT.5 to SCT.9, SGN.10] */
-  #scalableGate(context: ContextConfig, { type, pasid }: Transaction): number {
-    // DTE is reserved without device-TLB support, so ATS traffic is never allowed.
-    if (type !== REQUEST.UNTRANSLATED) return REASON.SCT_5
+  /** Which requests a context entry lets through. [VTD 7.1.3 LCT.5, SCT.5 to SCT.10, SGN.10] */
+  #gate(context: ContextConfig, { type, pasid }: Transaction): number {
+    const isAts = type !== REQUEST.UNTRANSLATED
+    if (isAts && !allowsAts(context)) return context.dma === null ? REASON.SCT_5 : REASON.LCT_5
     if (pasid === NO_PASID) return REASON.NONE
-    if (!context.pasidEnabled) return REASON.SCT_6
+    const isTranslated = type === REQUEST.TRANSLATED
+    if (isTranslated && !context.translatedPasidEnabled) return REASON.SCT_10
+    if (!isTranslated && !context.pasidEnabled) return REASON.SCT_6
     if (pasid >= 2 ** this.#caps.pasidBits) return REASON.SGN_10
     if (pasid >= context.pasidLimit) return REASON.SCT_7
     return pasid === context.ridPasid ? REASON.SCT_9 : REASON.NONE
-  }
-
-  /** The PASID table entry that governs a page request; null with `config.reason` and `config.fpd`. */
-  pasidEntryFor(context: ContextConfig, tx: Transaction): DmaConfig | null {
-    this.#tag = this.#iotlb === null ? MISS : this.#iotlb.tagOf(tx.rid, tx.pasid)
-    return this.#pasidEntry(context, tx)
   }
 
   /** From the PASID cache, or from memory into it. */
@@ -205,7 +247,9 @@ export class Translator {
   /** Output is input. [VTD 3.9 Pass-through Translation] */
   #passThrough(config: DmaConfig, tx: Transaction, out: Outcome): number {
     if (tx.hi >>> 0 >= 2 ** (this.#caps.hawBits - 32)) return config.isLegacy ? REASON.LGN_1 : REASON.SGN_4
-    if (isInterruptAddress(tx) && tx.pasid !== NO_PASID) return REASON.SGN_8
+    // The whole of a translation is not looked at here. [VTD 7.1.3 SGN.8.2]
+    const isOffer = tx.type === REQUEST.TRANSLATION
+    if (!isOffer && isInterruptAddress(tx) && tx.pasid !== NO_PASID) return REASON.SGN_8
     // Kept in 2 MiB, except where that would cover the interrupt range.
     const isNearInterrupts = tx.hi === 0 && tx.lo >>> TWO_MIB_LG2 === INTERRUPT_RANGE >>> (TWO_MIB_LG2 - INTERRUPT_LG2)
     const leafLg2 = isNearInterrupts ? PAGE_LG2 : TWO_MIB_LG2
@@ -213,6 +257,10 @@ export class Translator {
     const base = address - (address % 2 ** leafLg2)
     this.#keep(config, tx, base, leafLg2, config.sre ? EVERY_GRANT : USER_GRANTS)
     complete(tx, out, base, leafLg2, RW)
+    if (!isOffer) return REASON.NONE
+    // What is kept answers no translation request: it is smaller than what that is told of. [VTD 4.2.3 ADDR]
+    out.leafLg2 = this.#largestLg2
+    out.rights = wanted(tx, this.#caps) & RW
     return REASON.NONE
   }
 
@@ -223,10 +271,18 @@ export class Translator {
     iotlb.fill(this.#tag, config, pageOf(tx.lo, tx.hi), leafLg2, address, grants)
   }
 
+  /** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */
+  #isMalformed({ rid, type, pasid }: Transaction): boolean {
+    if (rid > LAST_SID || pasid > LAST_PASID || type > REQUEST.TRANSLATED) return true
+    return type === REQUEST.TRANSLATED && pasid !== NO_PASID && this.#caps.ecap.PTRS === 0
+  }
+
   #block(reason: number, tx: Transaction, out: Outcome): void {
+    if (tx.type !== REQUEST.TRANSLATION) {
+      out.status = STATUS.FAULT
+      out.fault = reason
+    } else if (!answerWith(reason, out)) return
     this.counts.faults++
-    out.status = STATUS.FAULT
-    out.fault = reason
     if (this.#faults !== null) this.#faults.record(reason, this.#fpd, tx)
   }
 }
@@ -245,13 +301,14 @@ const isInterruptRequest = (tx: Transaction): boolean =>
 
 const isInterruptAddress = (tx: Transaction): boolean => tx.hi === 0 && tx.lo >>> INTERRUPT_LG2 === INTERRUPT_RANGE
 
-/** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */
-function isMalformed({ rid, type, access, pasid }: Transaction): boolean {
-  if (rid > LAST_SID || pasid > LAST_PASID) return true
-  if (type === REQUEST.UNTRANSLATED) return false
-  if (type > REQUEST.TRANSLATED) return true
-  if (type === REQUEST.TRANSLATION) return (access & RW) === ACCESS.WRITE
-  return pasid !== NO_PASID
+/** A translation request without PASID for the interrupt range, which no table translates. [VTD 7.1.3 S.1, S.2] */
+const isInterruptQuery = (tx: Transaction): boolean =>
+  tx.type === REQUEST.TRANSLATION && tx.pasid === NO_PASID && isInterruptAddress(tx)
+
+/** Unsupported Request without any record. */
+function reject({ type }: Transaction, out: Outcome): void {
+  out.status = type === REQUEST.TRANSLATION ? STATUS.UNSUPPORTED : STATUS.ABORTED
+  out.fault = REASON.NONE
 }
 
 /** A request of known length to the interrupt range is a message, a probe or an error. [VTD 3.15, 5.1.4.1] */
@@ -263,26 +320,26 @@ function interruptRequest(tx: Transaction, out: Outcome): number {
   return REASON.NONE
 }
 
-/** Without device-TLB support TT allows untranslated requests alone. [VTD 7.1.3 LCT.5] */
-const legacyGate = (tx: Transaction): number => (tx.type === REQUEST.UNTRANSLATED ? REASON.NONE : REASON.LCT_5)
-
 /** What the kind of request meets in a PASID table entry. [VTD 7.1.3 SPT.5, SPT.6] */
 function requestFault(config: DmaConfig, tx: Transaction, isPrivileged: boolean): number {
   if (isExecute(tx)) return REASON.SPT_5
   return isPrivileged && !config.sre ? REASON.SPT_6 : REASON.NONE
 }
 
-/** Grants that an entry must have to answer this request. */
-function neededGrants(tx: Transaction): number {
+/** Grants that an entry must have to answer this request, which asks for `asked`. */
+function neededGrants(tx: Transaction, asked: number): number {
   const shift = asksPrivilege(tx) ? 1 : 0
-  const access = tx.access & RW
+  const access = asked & RW
   if (access === 0) return GRANT.USER_PROBE << shift
-  const needed = access << (shift * 2)
+  const needed = (access << (shift * 2)) | (tx.type === REQUEST.TRANSLATION ? GRANT.TRANSLATION : 0)
   return access & ACCESS.WRITE ? needed | GRANT.DIRTY : needed
 }
 
-/** Grants as bits of ACCESS, for this kind of request. */
-const rightsOf = (grants: number, privileged: boolean): number => (privileged ? grants >>> 2 : grants) & RW
+/** What is granted, as bits of ACCESS; a translation request is told of no more than it asked for. */
+function rightsFor(tx: Transaction, grants: number, asked: number): number {
+  const rights = rightsOf(grants, asksPrivilege(tx))
+  return tx.type === REQUEST.TRANSLATION ? rights & asked : rights
+}
 
 function complete(tx: Transaction, out: Outcome, base: number, leafLg2: number, rights: number): void {
   out.status = STATUS.OK

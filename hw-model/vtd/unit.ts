@@ -18,12 +18,12 @@ import {
 } from '../port.js'
 import { type Capabilities, decodeCapabilities } from './capabilities.js'
 import { ConfigReader } from './config.js'
+import { DeviceTlbs } from './device-tlb.js'
 import { EventBlock } from './events.js'
 import { explain, missing, type Parts, peek } from './explain.js'
 import { FaultRecorder, faultName } from './faults.js'
 import { Invalidator } from './invalidate.js'
 import { Iotlb } from './iotlb.js'
-import { PageRequestQueue } from './page-requests.js'
 import type { UnitOptions } from './presets.js'
 import { InvalidationQueue } from './queue.js'
 import { RegisterWrites } from './register-writes.js'
@@ -33,27 +33,29 @@ import { Translator } from './translate.js'
 /** A VT-d remapping unit. */
 export class VtdUnit implements RemappingUnit {
   readonly kind = 'vtd'
-  /** Null where ECAP.DT is 0. */
+  /** Null without ECAP.DT. */
   readonly ats: AtsPort | null
   readonly registerBytes: number
   readonly capabilities: Capabilities
-  readonly pageRequests: PageRequestQueue
 
   readonly #words: Int32Array
   readonly #config: ConfigReader
   readonly #iotlb: Iotlb
   readonly #faultEvent: EventBlock
   readonly #completionEvent: EventBlock
-  readonly #pageEvent: EventBlock
   readonly #faults: FaultRecorder
   readonly #invalidator: Invalidator
+  readonly #deviceTlbs: DeviceTlbs
   readonly #queue: InvalidationQueue
   readonly #translator: Translator
   readonly #writes: RegisterWrites
   readonly #parts: Parts
   readonly #version: number
 
-  /** @throws RangeError naming the register field that this model does not offer */
+  /**
+   * @param devices what stands in front of the unit
+   * @throws RangeError naming the register field that this model does not offer
+   */
   constructor(memory: Memory, owner: UnitOwner, options: UnitOptions, devices: DevicePort = NO_DEVICES) {
     const caps = decodeCapabilities(options.ids)
     this.capabilities = caps
@@ -64,9 +66,9 @@ export class VtdUnit implements RemappingUnit {
     this.#iotlb = new Iotlb(options.iotlb, () => this.#config.pasids.clear())
     this.#faultEvent = new EventBlock(this.#words, REGISTER.FECTL, memory, owner, 'fault')
     this.#completionEvent = new EventBlock(this.#words, REGISTER.IECTL, memory, owner, 'iq')
-    this.#pageEvent = new EventBlock(this.#words, REGISTER.PECTL, memory, owner, 'prq')
     this.#faults = new FaultRecorder(this.#words, caps, this.#faultEvent)
     this.#invalidator = new Invalidator(caps, this.#config, this.#iotlb)
+    this.#deviceTlbs = new DeviceTlbs(this.#words, this.#faults, devices)
     this.#queue = new InvalidationQueue(
       this.#words,
       memory,
@@ -74,20 +76,9 @@ export class VtdUnit implements RemappingUnit {
       this.#invalidator,
       this.#faults,
       this.#completionEvent,
-      devices,
+      this.#deviceTlbs,
     )
     this.#translator = new Translator(memory, caps, this.#config, this.#iotlb, this.#faults)
-    this.pageRequests = new PageRequestQueue(
-      this.#words,
-      memory,
-      caps,
-      this.#translator,
-      this.#invalidator,
-      this.#faults,
-      this.#pageEvent,
-      devices,
-    )
-    this.ats = caps.ecap.DT === 0 ? null : this.#port()
     this.#writes = new RegisterWrites({
       words: this.#words,
       caps,
@@ -97,10 +88,9 @@ export class VtdUnit implements RemappingUnit {
       faults: this.#faults,
       invalidator: this.#invalidator,
       queue: this.#queue,
-      pageEvent: this.#pageEvent,
-      pageRequests: this.pageRequests,
       translator: this.#translator,
     })
+    this.ats = caps.ecap.DT === 0 ? null : this.#atsPort()
     this.#parts = { memory, caps, live: this.#translator, config: this.#config, iotlb: this.#iotlb }
     this.reset()
   }
@@ -116,13 +106,12 @@ export class VtdUnit implements RemappingUnit {
   }
 
   get hasWork(): boolean {
-    return this.#queue.canRun || this.pageRequests.hasWork
+    return this.#queue.canRun
   }
 
   run(): void {
     this.#queue.run()
     this.#writes.showQueue()
-    this.pageRequests.run()
   }
 
   translate(transaction: Transaction, outcome: Outcome): void {
@@ -153,10 +142,9 @@ export class VtdUnit implements RemappingUnit {
     words.set(this.capabilities.ecapWords, REGISTER.ECAP >>> 2)
     this.#faultEvent.reset()
     if (this.capabilities.ecap.QI !== 0) this.#completionEvent.reset()
-    if (this.capabilities.ecap.PRS !== 0) this.#pageEvent.reset()
     this.#faults.restart()
+    this.#deviceTlbs.reset()
     this.#queue.reset()
-    this.pageRequests.reset()
     this.#translator.isEnabled = false
     this.#writes.latchMode(TTM.LEGACY)
     this.#config.rootTable = 0
@@ -176,12 +164,22 @@ export class VtdUnit implements RemappingUnit {
     if (bytes === 8) this.#writes.write(offset + 4, hi | 0)
   }
 
-  /** What devices with ATS and PRI use. */
-  #port(): AtsPort {
+  /** A completion that comes while translation is off is an Unsupported Request: nobody hears it. [VTD 4.2.1] */
+  #atsPort(): AtsPort {
     return {
-      requestPage: (request) => this.pageRequests.requestPage(request),
-      completed: () => false,
-      timedOut: () => false,
+      requestPage: () => undefined,
+      completed: (tag, rid) => {
+        const isHeard = this.#translator.isEnabled && this.#deviceTlbs.complete(tag, rid)
+        if (isHeard) this.#queue.resume()
+        this.#writes.showQueue()
+        return isHeard
+      },
+      timedOut: (tag) => {
+        const isKnown = this.#deviceTlbs.timeOut(tag, () => this.#queue.abort())
+        if (isKnown) this.#queue.resume()
+        this.#writes.showQueue()
+        return isKnown
+      },
     }
   }
 

@@ -49,6 +49,7 @@ export const newOutcome = (): DmaOutcome => ({
   fault: 0,
   hit: 0,
   tag: 0,
+  untranslatedOnly: 0,
 })
 
 /** What a batch asks. */

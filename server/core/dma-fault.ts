@@ -55,7 +55,16 @@ const ONLY_CACHED: Cause = {
 
 /** Walks end with a verdict of the whole; what it follows from is the last entry that was read. */
 function causeOf(requester: Requester, { index, lo, hi, access }: Attempt, fault: number): Cause {
-  const fresh: DmaOutcome = { status: 0, address: 0, leafLg2: 12, rights: 0, fault: 0, hit: 0, tag: 0 }
+  const fresh: DmaOutcome = {
+    status: 0,
+    address: 0,
+    leafLg2: 12,
+    rights: 0,
+    fault: 0,
+    hit: 0,
+    tag: 0,
+    untranslatedOnly: 0,
+  }
   const steps = requester.explain(index, lo, hi, access, fresh)
   if (!hasFault(fresh) || fresh.fault !== fault) return ONLY_CACHED
   const read = steps.findLast(({ address }) => address !== undefined)

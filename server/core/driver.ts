@@ -224,6 +224,7 @@ export interface DmaOutcome {
   fault: number
   hit: number
   tag: number
+  untranslatedOnly: number
 }
 
 /** What an address in a step counts in: guest-physical, or physical. */

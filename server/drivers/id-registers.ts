@@ -77,7 +77,7 @@ export function makeUnit(
   }
   const { iotlb, entries } = cachesOf(caches)
   const options = vtdOptions(preset, overrides, { iotlb, contextEntries: entries, pasidEntries: entries })
-  return honoured(() => new VtdUnit(memory, owner, options))
+  return honoured(() => new VtdUnit(memory, owner, options, devices))
 }
 
 /** What of a VT-d unit's caches differs from a real part's. */

@@ -78,7 +78,16 @@ export class FakeRawUnit implements RawUnit {
   readonly requested: StreamPageRequest[] = []
   readonly timedOut: number[] = []
   readonly #registers = new Map<number, bigint>()
-  readonly #outcome: DmaOutcome = { status: 1, address: 0x1234, leafLg2: 21, rights: 3, fault: 0x13, hit: 0, tag: 0 }
+  readonly #outcome: DmaOutcome = {
+    status: 1,
+    address: 0x1234,
+    leafLg2: 21,
+    rights: 3,
+    fault: 0x13,
+    hit: 0,
+    tag: 0,
+    untranslatedOnly: 0,
+  }
   #events: { kind: 'interrupt'; address: number; data: number; source: string }[] = []
 
   constructor(

@@ -1,7 +1,8 @@
 /** What a private unit makes of the hardware model's interrupts, and how its caches are made. */
 
 import { describe, expect, it } from 'vitest'
-import { DMA_REQUEST, type DmaOutcome } from '../../server/core/driver.js'
+import { newOutcome } from '../../server/core/dma-batch.js'
+import { DMA_REQUEST } from '../../server/core/driver.js'
 import type { CacheMode, RawUnit, RawUnitSpec, RegionMemory, StreamPort } from '../../server/core/machine.js'
 import { createMachine } from '../../server/drivers/machine.js'
 
@@ -75,7 +76,7 @@ describe('an interrupt of a VT-d unit', () => {
     write(unit, 0x40, 0xfee0_1000n)
     write(unit, 0x38, 0n)
     write(unit, 0x18, 0x8000_0000n)
-    const out: DmaOutcome = { status: 0, address: 0, leafLg2: 12, rights: 0, fault: 0, hit: 0, tag: 0 }
+    const out = newOutcome()
     unit.translate({ sourceId: 8, pasid: -1, lo: 0x1000, hi: 0, access: 1, type: DMA_REQUEST.UNTRANSLATED }, out)
     expect(unit.faultName(out.fault)).not.toBe('')
     expect(unit.takeEvents().events).toEqual([{ kind: 'message', address: 0xfee0_1000, data: 0x41, source: 'fault' }])
@@ -130,7 +131,7 @@ describe.each([
   /** Which of some accesses, to page 0, 0, 1, 0, 1 and 1, a cache answers. */
   function hits(caches: CacheMode): number[] {
     const unit = mapped(caches)
-    const out: DmaOutcome = { status: 0, address: 0, leafLg2: 12, rights: 0, fault: 0, hit: 0, tag: 0 }
+    const out = newOutcome()
     return [0, 0, 0x1000, 0, 0x1000, 0x1000].map((lo) => {
       unit.translate({ sourceId: 8, pasid: -1, lo, hi: 0, access: 1, type: DMA_REQUEST.UNTRANSLATED }, out)
       expect([out.status, out.address]).toEqual([1, RAM + 0xa000 + lo])
@@ -148,7 +149,7 @@ describe.each([
 describe('an SMMUv3', () => {
   it('may be as greedy as its manual allows', () => {
     const unit = mappedSmmu('greedy')
-    const out: DmaOutcome = { status: 0, address: 0, leafLg2: 12, rights: 0, fault: 0, hit: 0, tag: 0 }
+    const out = newOutcome()
     for (const hit of [0, 1]) {
       unit.translate({ sourceId: 8, pasid: -1, lo: 0, hi: 0, access: 1, type: DMA_REQUEST.UNTRANSLATED }, out)
       expect([out.status, out.address, out.hit]).toEqual([1, RAM + 0xa000, hit])

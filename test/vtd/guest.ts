@@ -46,6 +46,14 @@ const TE = 1n << 31n
 /** RTADDR.TTM. */
 export const MODE = { LEGACY: 0n, SCALABLE: 1n, ABORT: 3n } as const
 
+/** Which unit, and what stands in front of it. */
+export interface GuestOptions {
+  readonly preset?: PresetName
+  readonly ids?: Partial<IdRegisters>
+  readonly iotlb?: CacheGeometry
+  readonly devices?: DevicePort
+}
+
 /** A unit and the memory in front of it. */
 export class Guest {
   readonly memory = new Memory()
@@ -58,14 +66,7 @@ export class Guest {
   #tail = 0
   #commands = 0n
 
-  constructor(
-    options: {
-      preset?: PresetName
-      ids?: Partial<IdRegisters>
-      iotlb?: CacheGeometry
-      devices?: DevicePort
-    } = {},
-  ) {
+  constructor(options: GuestOptions = {}) {
     this.memory.place(0, new SparseBacking(16 * 2 ** 20))
     const owner = {
       message: (address: number, data: number) => {

@@ -22,7 +22,6 @@ import { allContexts, allPasids, allTranslations } from './descriptors.js'
 import { VtdDevice } from './device.js'
 import { DomainIds } from './domain-ids.js'
 import { type VtdFault, VtdHardware } from './hardware.js'
-import { IdentityDomain } from './identity.js'
 import { type DomainHost, PagingDomain } from './paging.js'
 import { VtdTables } from './tables.js'
 import { UserDomain } from './user.js'
@@ -50,7 +49,6 @@ export class VtdDriver implements IommuDriver, DomainHost {
   readonly hardware: VtdHardware
   readonly tables: VtdTables
   readonly ids: DomainIds
-  readonly identity: IdentityDomain
   readonly isScalable: boolean
   readonly hawBits: number
   readonly unit: VtdUnit
@@ -77,11 +75,11 @@ export class VtdDriver implements IommuDriver, DomainHost {
     const { cap, ecap } = this.hardware
     this.isScalable = ecap['SMTS'] !== 0
     this.hawBits = Math.min(unit.ids.hawBits, cap['MGAW'] + 1)
-    this.tables = new VtdTables(memory, ram, this.isScalable)
-    this.identity = new IdentityDomain(this.hardware)
+    this.tables = new VtdTables(memory, ram, this.isScalable, ecap['SMPWCS'] !== 0)
     this.ids = new DomainIds(4 + 2 * cap['ND'])
-    const everything = allTranslations(this.hardware.drains)
-    const flushAll = this.isScalable ? [allContexts(), allPasids(), everything] : [allContexts(), everything]
+    const flushAll = this.isScalable
+      ? [allContexts(), allPasids(), allTranslations()]
+      : [allContexts(), allTranslations()]
     this.hardware.boot(this.tables.root, this.isScalable ? TTM.SCALABLE : TTM.LEGACY, flushAll)
   }
 
