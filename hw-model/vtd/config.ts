@@ -11,7 +11,7 @@ import { ConfigCache } from '../cache/config-cache.js'
 import type { Memory } from '../memory/memory.js'
 import type { WalkTrace } from '../port.js'
 import type { Capabilities } from './capabilities.js'
-import { type ContextConfig, type DmaConfig, dmaConfig, NO_CONTEXT } from './dma-config.js'
+import { type ContextConfig, contextConfig, type DmaConfig, dmaConfig } from './dma-config.js'
 import { EntryReader } from './entry-reader.js'
 import { REASON } from './faults.js'
 import {
@@ -152,7 +152,7 @@ export class ConfigReader {
       sre: true,
     })
     this.#entry.showDma(dma)
-    return { ...NO_CONTEXT, sid, did, fpd: this.fpd, tt, dma }
+    return contextConfig(sid, this.fpd, { did, tt, dma })
   }
 
   /** [VTD 9.2, 9.4] */
@@ -187,10 +187,7 @@ export class ConfigReader {
     if (translatedPasidEnabled && !pasidEnabled) return this.#fail(meetsPaside ? REASON.SCT_6 : REASON.SCT_4)
     const directory = PASIDDIRPTR.get(words, 0)
     this.#entry.show('PASID directory', directory)
-    return {
-      ...NO_CONTEXT,
-      sid,
-      fpd: this.fpd,
+    return contextConfig(sid, this.fpd, {
       deviceTlbEnabled,
       pasidEnabled,
       pageRequestEnabled,
@@ -199,7 +196,7 @@ export class ConfigReader {
       pasidLimit,
       ridPasid,
       ridPrivileged: RID_PRIV.get(words, 0) !== 0,
-    }
+    })
   }
 
   /** Semantic checks of a PASID table entry: AW, PGTT, FSPM, and the guest's own pointer. [VTD 7.1.3 SPT.4] */

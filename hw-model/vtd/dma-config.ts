@@ -61,20 +61,27 @@ export const pasidFor = (context: ContextConfig, pasid: number): number =>
 export const privilegeFor = (context: ContextConfig, { pasid, access }: Transaction): boolean =>
   pasid === NO_PASID ? context.ridPrivileged : (access & ACCESS.PRIVILEGED) !== 0
 
-/** What a context entry of the other mode has. */
-export const NO_CONTEXT = {
-  did: 0,
-  tt: 0,
-  dma: null,
-  deviceTlbEnabled: false,
-  pasidEnabled: false,
-  pageRequestEnabled: false,
-  translatedPasidEnabled: false,
-  directory: 0,
-  pasidLimit: 0,
-  ridPasid: 0,
-  ridPrivileged: false,
-} as const
+/**
+ * A context entry with what its mode does not have left empty. Field by field: an object that is spread into another is
+ * a new shape each time, which takes long to make.
+ */
+export function contextConfig(sid: number, fpd: number, rest: Partial<ContextConfig>): ContextConfig {
+  return {
+    sid,
+    did: rest.did ?? 0,
+    fpd,
+    tt: rest.tt ?? 0,
+    dma: rest.dma ?? null,
+    deviceTlbEnabled: rest.deviceTlbEnabled ?? false,
+    pasidEnabled: rest.pasidEnabled ?? false,
+    pageRequestEnabled: rest.pageRequestEnabled ?? false,
+    translatedPasidEnabled: rest.translatedPasidEnabled ?? false,
+    directory: rest.directory ?? 0,
+    pasidLimit: rest.pasidLimit ?? 0,
+    ridPasid: rest.ridPasid ?? 0,
+    ridPrivileged: rest.ridPrivileged ?? false,
+  }
+}
 
 /** A configuration with what its kind does not have left empty. */
 export function dmaConfig(pgtt: number, did: number, pasid: number, fpd: number, rest: Partial<DmaConfig>): DmaConfig {
