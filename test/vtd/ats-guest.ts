@@ -1,7 +1,7 @@
 /** A guest whose device asks for translations and uses them. */
 
 import { ACCESS, NO_PASID, REQUEST, STATUS, Transaction } from '../../hw-model/port.js'
-import { FS, Guest, type GuestOptions, SID } from './guest.js'
+import { accessOf, FS, Guest, type GuestOptions, SID } from './guest.js'
 
 /** Bits of ECAP. [VTD 11.4.3] */
 export const ECAP = {
@@ -79,11 +79,8 @@ export class AtsGuest extends Guest {
 
   send(type: number, address: bigint, access: string, pasid: number, sid: number): void {
     const tx = new Transaction()
-    const { READ, WRITE, EXECUTE, PRIVILEGED } = ACCESS
-    const bits: Readonly<Record<string, number>> = { r: READ, w: WRITE, x: EXECUTE, p: PRIVILEGED }
     const [lo, hi] = halves(BigInt.asUintN(64, address))
-    const wish = [...access].reduce((sum, letter) => sum | (bits[letter] ?? 0), 0)
-    Object.assign(tx, { rid: sid, pasid, type, access: wish, lo, hi })
+    Object.assign(tx, { rid: sid, pasid, type, access: accessOf(access), lo, hi })
     this.out.fault = 0
     this.unit.translate(tx, this.out)
   }

@@ -202,7 +202,7 @@ export class Guest {
     tx.lo = Number(BigInt.asIntN(32, iova))
     tx.hi = Number(BigInt.asIntN(32, iova >> 32n))
     tx.bytes = bytes
-    tx.access = [...access].reduce((bits, letter) => bits | (LETTERS[letter] ?? 0), 0)
+    tx.access = accessOf(access)
     return tx
   }
 
@@ -212,6 +212,10 @@ export class Guest {
     return status === STATUS.FAULT ? `fault 0x${fault.toString(16)}` : 'aborted'
   }
 }
+
+/** Bits of ACCESS, by letters: r, w, x (execute), p (privileged). */
+export const accessOf = (letters: string): number =>
+  [...letters].reduce((bits, letter) => bits | (LETTERS[letter] ?? 0), 0)
 
 const PWSNP = 1n << 23n
 
