@@ -30,6 +30,7 @@ export const REASON = {
   INTERRUPT_REQUEST: 0x29,
   RTA_1: 0x30,
   RTA_2: 0x31,
+  RTA_3: 0x32,
   RTA_4: 0x33,
   RTA_5: 0x34,
   SRT_1: 0x38,
@@ -42,6 +43,7 @@ export const REASON = {
   SCT_5: 0x44,
   SCT_6: 0x45,
   SCT_7: 0x46,
+  SCT_8: 0x47,
   SCT_9: 0x48,
   SCT_10: 0x49,
   SPD_1: 0x50,
@@ -88,6 +90,7 @@ const UNQUALIFIED: readonly number[] = [
   REASON.INTERRUPT_REQUEST,
   REASON.RTA_1,
   REASON.RTA_2,
+  REASON.RTA_3,
   REASON.RTA_4,
   REASON.RTA_5,
   REASON.SRT_1,
@@ -143,6 +146,15 @@ export class FaultRecorder {
 
   /** Logs a blocked request, if it is to be logged at all. */
   record(reason: number, fpd: number, transaction: Transaction): void {
+    this.#log(reason, fpd, transaction, false)
+  }
+
+  /** Logs a page request that met a table error; `transaction` has what it has in common with one. */
+  recordPageRequest(reason: number, fpd: number, transaction: Transaction): void {
+    this.#log(reason, fpd, transaction, true)
+  }
+
+  #log(reason: number, fpd: number, transaction: Transaction, isPageRequest: boolean): void {
     const words = this.#words
     // 1. Software asked for silence.
     if (fpd !== 0 && isUnqualified[reason] === 0) return
@@ -155,7 +167,7 @@ export class FaultRecorder {
       FSTS.PFO.set(words, FSTS_WORD, 1)
       return
     }
-    this.#fill(at, reason, transaction)
+    this.#fill(at, reason, transaction, isPageRequest)
     this.recorded++
     // 4. The first pending record is the one software starts at.
     if (FSTS.PPF.get(words, FSTS_WORD) === 0) FSTS.FRI.set(words, FSTS_WORD, this.#next)
@@ -203,7 +215,8 @@ export class FaultRecorder {
   }
 
   /** Low half first, F last. */
-  #fill(at: number, reason: number, { lo, hi, rid, pasid, access, type }: Transaction): void {
+  #fill(at: number, reason: number, transaction: Transaction, isPageRequest: boolean): void {
+    const { lo, hi, rid, pasid, access, type } = transaction
     const words = this.#words
     // A translation request is a read, whatever rights it asks for. [choice]
     const isWrite = (access & ACCESS.WRITE) !== 0 && type !== REQUEST.TRANSLATION
@@ -216,17 +229,16 @@ export class FaultRecorder {
     words[at + 3] = 0
     SID.set(words, at, rid)
     FR.set(words, at, reason)
-    if (this.#caps.ecap.DT !== 0) AT.set(words, at, type)
-    // Write 0,0; read 1,0; AtomicOp 1,1.
-    T1.set(words, at, isRead ? 1 : 0)
-    T2.set(words, at, isRead && isWrite ? 1 : 0)
+    // Write 0,0; page request 0,1; read 1,0; AtomicOp 1,1.
+    T1.set(words, at, isRead && !isPageRequest ? 1 : 0)
+    T2.set(words, at, isPageRequest || (isRead && isWrite) ? 1 : 0)
     if (ecap.DT !== 0) AT.set(words, at, type)
     if (withPasid) {
       PP.set(words, at, 1)
       PV.set(words, at, pasid)
       PRIV.set(words, at, access & ACCESS.PRIVILEGED ? 1 : 0)
       // Only a read asks for execute. [VTD 11.4.7.6 EXE]
-      EXE.set(words, at, access & ACCESS.EXECUTE && !isWrite ? 1 : 0)
+      EXE.set(words, at, access & ACCESS.EXECUTE && !isWrite && !isPageRequest ? 1 : 0)
     }
     F.set(words, at, 1)
   }

@@ -17,7 +17,9 @@ import {
   PASID_IOTLB_GRANULARITY,
   PASID_IOTLB_INVALIDATE,
 } from './descriptors.js'
+import type { DmaConfig } from './dma-config.js'
 import type { Iotlb } from './iotlb.js'
+import { PGTT } from './records.js'
 
 /** Source-id bits compared, by FM. [VTD 6.5.2.1] */
 const FUNCTION_MASKS = [0xffff, 0xfffb, 0xfff9, 0xfff8] as const
@@ -74,6 +76,17 @@ export class Invalidator {
     return true
   }
 
+  /**
+   * What a page request drops by itself: with the form that its translation type asks for, or the domain where the unit
+   * has no form for pages. [VTD 6.5.3.1 Implicit Invalidation on Page Requests, T27]
+   */
+  pageRequested({ pgtt, did, pasid }: DmaConfig, lo: number, hi: number): void {
+    if (pgtt === PGTT.FIRST) this.dropPasidIotlb(PASID_IOTLB_GRANULARITY.PAGE, did, pasid, 0, lo, hi)
+    else if (pgtt === PGTT.NESTED || !this.dropIotlb(GRANULARITY.SELECTIVE, did, 0, lo, hi)) {
+      this.dropIotlb(GRANULARITY.DOMAIN, did, 0, lo, hi)
+    }
+  }
+
   /** [VTD 6.5.2.1 Context-cache Invalidate Descriptor] */
   contextCache(words: Int32Array): boolean {
     const { G, DID, SID, FM } = CONTEXT_CACHE_INVALIDATE
@@ -100,16 +113,19 @@ export class Invalidator {
     return this.dropIotlb(G.get(words, 0), DID.get(words, 0), AM.get(words, 0), ADDR.lo(words, 0), ADDR.hi(words, 0))
   }
 
-  /** [VTD 6.5.2.4 PASID-based-IOTLB Invalidate Descriptor] Any AM is legal here, whatever MAMV says. */
+  /** [VTD 6.5.2.4 PASID-based-IOTLB Invalidate Descriptor] */
   pasidIotlb(words: Int32Array): boolean {
     const { G, DID, PASID, AM, ADDR } = PASID_IOTLB_INVALIDATE
-    const did = DID.get(words, 0) & this.#didMask
-    const pasid = PASID.get(words, 0)
-    const granularity = G.get(words, 0)
+    const [granularity, did, pasid, am] = [G.get(words, 0), DID.get(words, 0), PASID.get(words, 0), AM.get(words, 0)]
+    return this.dropPasidIotlb(granularity, did, pasid, am, ADDR.lo(words, 0), ADDR.hi(words, 0))
+  }
+
+  /** IOTLB entries by domain-id and PASID. Any AM is legal here, whatever MAMV says. */
+  dropPasidIotlb(granularity: number, didField: number, pasid: number, am: number, lo: number, hi: number): boolean {
+    const did = didField & this.#didMask
     if (granularity === PASID_IOTLB_GRANULARITY.PASID) this.#iotlb.dropPasid(did, pasid)
     else if (granularity === PASID_IOTLB_GRANULARITY.PAGE) {
-      const am = AM.get(words, 0)
-      const first = firstPage(ADDR.lo(words, 0), ADDR.hi(words, 0), am)
+      const first = firstPage(lo, hi, am)
       this.#iotlb.dropPasidPages(did, pasid, first, lastPage(first, am))
     } else return false
     return true

@@ -98,6 +98,9 @@ const FULL: IdRegisters = {
     RPRIVS: 1,
     PTRS: 1,
     SSIRWS: 1,
+    PRS: 1,
+    PDS: 1,
+    SMS: 1,
   }),
   hawBits: 52,
 }

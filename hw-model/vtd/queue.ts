@@ -7,7 +7,7 @@
 import { joinWord } from '../bits/address.js'
 import { type FieldSpec, type Layout, maskOutside } from '../bits/layout.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
-import { QUEUE_RUN } from '../port.js'
+import { type DevicePort, NO_PASID, QUEUE_RUN } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import {
   CONTEXT_CACHE_INVALIDATE,
@@ -16,6 +16,7 @@ import {
   DEVICE_TLB_INVALIDATE,
   INVALIDATION_WAIT,
   IOTLB_INVALIDATE,
+  PAGE_GROUP_RESPONSE,
   PASID_CACHE_INVALIDATE,
   PASID_DEVICE_TLB_INVALIDATE,
   PASID_IOTLB_INVALIDATE,
@@ -35,9 +36,10 @@ function reservedBits({ ecap }: Capabilities): Masks {
   return {
     [DESCRIPTOR_TYPE.CONTEXT_CACHE]: maskOutside(CONTEXT_CACHE_INVALIDATE),
     [DESCRIPTOR_TYPE.IOTLB]: maskOutside(IOTLB_INVALIDATE),
-    [DESCRIPTOR_TYPE.WAIT]: without(INVALIDATION_WAIT, ['PD']),
+    [DESCRIPTOR_TYPE.WAIT]: without(INVALIDATION_WAIT, ecap.PDS === 0 ? ['PD'] : []),
     [DESCRIPTOR_TYPE.PASID_IOTLB]: maskOutside(PASID_IOTLB_INVALIDATE),
     [DESCRIPTOR_TYPE.PASID_CACHE]: maskOutside(PASID_CACHE_INVALIDATE),
+    ...(ecap.PRS === 0 ? {} : { [DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE]: maskOutside(PAGE_GROUP_RESPONSE) }),
     ...(ecap.DT === 0
       ? {}
       : {
@@ -80,6 +82,7 @@ export class InvalidationQueue {
   readonly #invalidator: Invalidator
   readonly #faults: FaultRecorder
   readonly #event: EventBlock
+  readonly #devices: DevicePort
   readonly #deviceTlbs: DeviceTlbs
   readonly #reserved: Masks
   readonly #descriptor = new Int32Array(8)
@@ -103,6 +106,7 @@ export class InvalidationQueue {
     invalidator: Invalidator,
     faults: FaultRecorder,
     event: EventBlock,
+    devices: DevicePort,
     deviceTlbs: DeviceTlbs,
   ) {
     this.#words = words
@@ -111,6 +115,7 @@ export class InvalidationQueue {
     this.#invalidator = invalidator
     this.#faults = faults
     this.#event = event
+    this.#devices = devices
     this.#deviceTlbs = deviceTlbs
     this.#reserved = reservedBits(caps)
   }
@@ -249,6 +254,9 @@ export class InvalidationQueue {
         return this.#invalidator.pasidIotlb(words)
       case DESCRIPTOR_TYPE.PASID_CACHE:
         return this.#invalidator.pasidCache(words)
+      case DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE:
+        this.#respond(words)
+        return true
       case DESCRIPTOR_TYPE.DEVICE_TLB:
       case DESCRIPTOR_TYPE.PASID_DEVICE_TLB:
         this.#deviceTlbs.invalidate(type, words)
@@ -259,9 +267,17 @@ export class InvalidationQueue {
     }
   }
 
+  /** A device hears what became of a group of its page requests; nobody there, nobody hears. [VTD 7.6.1] */
+  #respond(words: Int32Array): void {
+    const { PP, RC, RID, PASID, PRGI } = PAGE_GROUP_RESPONSE
+    const pasid = PP.get(words, 0) === 0 ? NO_PASID : PASID.get(words, 0)
+    this.#devices.respondToPages(RID.get(words, 0), pasid, PRGI.get(words, 0), RC.get(words, 0))
+  }
+
   /**
    * Everything before it is done by now but for what devices were asked. Until they have answered nothing behind it is
-   * taken, with FN or without. [VTD 6.5.2.9, 6.5.2.12 Queued Invalidation Ordering Considerations]
+   * taken, with FN or without. Every page request that was received is in its queue, which is what PD asks for.
+   * [VTD 6.5.2.9, 6.5.2.12 Queued Invalidation Ordering Considerations]
    */
   #wait(words: Int32Array): void {
     if (this.#deviceTlbs.isOutstanding) {

@@ -8,6 +8,7 @@ import type { ConfigReader } from './config.js'
 import type { EventBlock } from './events.js'
 import type { FaultRecorder } from './faults.js'
 import type { Invalidator } from './invalidate.js'
+import type { PageRequestQueue } from './page-requests.js'
 import type { InvalidationQueue } from './queue.js'
 import { CCMD, FRCD_BYTES, GCMD, GSTS, IOTLB, IVA, REGISTER, RTADDR, TTM } from './registers.js'
 import type { Translator } from './translate.js'
@@ -24,6 +25,13 @@ const PLAIN: ReadonlyMap<number, number> = new Map([
   [REGISTER.IEDATA, 0xffff],
   [REGISTER.IEADDR, 0xfffffffc],
   [REGISTER.IEUADDR, -1],
+  [REGISTER.PQH, 0x7ffe0],
+  [REGISTER.PQT, 0x7ffe0],
+  [REGISTER.PQA, 0xfffff007],
+  [REGISTER.PQA + 4, -1],
+  [REGISTER.PEDATA, 0xffff],
+  [REGISTER.PEADDR, 0xfffffffc],
+  [REGISTER.PEUADDR, -1],
 ])
 
 /** High halves: what software may set in CCMD (ICC, CIRG, FM) and IOTLB (IVT, IIRG, DR, DW, DID). */
@@ -49,9 +57,11 @@ export interface Targets {
   readonly config: ConfigReader
   readonly faultEvent: EventBlock
   readonly completionEvent: EventBlock
+  readonly pageEvent: EventBlock
   readonly faults: FaultRecorder
   readonly invalidator: Invalidator
   readonly queue: InvalidationQueue
+  readonly pageRequests: PageRequestQueue
   readonly translator: Translator
 }
 
@@ -62,9 +72,11 @@ export class RegisterWrites {
   readonly #config: ConfigReader
   readonly #faultEvent: EventBlock
   readonly #completionEvent: EventBlock
+  readonly #pageEvent: EventBlock
   readonly #faults: FaultRecorder
   readonly #invalidator: Invalidator
   readonly #queue: InvalidationQueue
+  readonly #pageRequests: PageRequestQueue
   readonly #translator: Translator
   readonly #gcmd = new Int32Array(1)
 
@@ -74,9 +86,11 @@ export class RegisterWrites {
     this.#config = targets.config
     this.#faultEvent = targets.faultEvent
     this.#completionEvent = targets.completionEvent
+    this.#pageEvent = targets.pageEvent
     this.#faults = targets.faults
     this.#invalidator = targets.invalidator
     this.#queue = targets.queue
+    this.#pageRequests = targets.pageRequests
     this.#translator = targets.translator
   }
 
@@ -85,6 +99,8 @@ export class RegisterWrites {
     const { ivaOffset, frcdOffset, frcdCount, ecap } = this.#caps
     // Without a queue its registers are reserved. [VTD 11.4.9]
     if (ecap.QI === 0 && offset >= REGISTER.IQH && offset < REGISTER.IQERCD + 8) return
+    // Nor are there any for page requests without those. [VTD 11.4.11]
+    if (ecap.PRS === 0 && offset >= REGISTER.PQH && offset < REGISTER.PEUADDR + 4) return
     const plain = PLAIN.get(offset)
     if (offset === REGISTER.RTADDR) this.#words[offset >>> 2] = value & (ecap.SSIRWS ? RTADDR_MASK_SSIRWS : RTADDR_MASK)
     else if (plain !== undefined) this.#words[offset >>> 2] = value & plain
@@ -95,6 +111,8 @@ export class RegisterWrites {
     else if (offset === REGISTER.FSTS) this.#writeFaultStatus(value)
     else if (offset === REGISTER.FECTL) this.#faultEvent.writeControl(value)
     else if (offset === REGISTER.IECTL) this.#completionEvent.writeControl(value)
+    else if (offset === REGISTER.PECTL) this.#pageEvent.writeControl(value)
+    else if (offset === REGISTER.PRS) this.#pageRequests.writeStatus(value)
     else if (offset === REGISTER.ICS) this.#queue.writeCompletion(value)
     else if (offset === REGISTER.IQT) this.#writeTail(value)
     else if (offset >= frcdOffset && offset < frcdOffset + frcdCount * FRCD_BYTES && offset % FRCD_BYTES === 12) {

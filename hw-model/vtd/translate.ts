@@ -43,9 +43,10 @@ const INTERRUPT_RANGE = 0xfee
 const INTERRUPT_LG2 = 20
 const TWO_MIB_LG2 = 21
 
-/** What fits a TLP. */
-const LAST_SID = 0xffff
-const LAST_PASID = 0xfffff
+/** What fits a requester-id. */
+export const LAST_SID = 0xffff
+/** What fits a PASID TLP prefix. */
+export const LAST_PASID = 0xfffff
 
 /** Bytes of an interrupt message. [VTD 3.15] */
 const MESSAGE_BYTES = 4
@@ -228,6 +229,12 @@ export class Translator {
     if (pasid >= 2 ** this.#caps.pasidBits) return REASON.SGN_10
     if (pasid >= context.pasidLimit) return REASON.SCT_7
     return pasid === context.ridPasid ? REASON.SCT_9 : REASON.NONE
+  }
+
+  /** The PASID table entry that governs a page request; null with `config.reason` and `config.fpd`. */
+  pasidEntryFor(context: ContextConfig, tx: Transaction): DmaConfig | null {
+    this.#tag = this.#iotlb === null ? MISS : this.#iotlb.tagOf(tx.rid, tx.pasid)
+    return this.#pasidEntry(context, tx)
   }
 
   /** From the PASID cache, or from memory into it. */

@@ -24,6 +24,7 @@ import { explain, missing, type Parts, peek } from './explain.js'
 import { FaultRecorder, faultName } from './faults.js'
 import { Invalidator } from './invalidate.js'
 import { Iotlb } from './iotlb.js'
+import { PageRequestQueue } from './page-requests.js'
 import type { UnitOptions } from './presets.js'
 import { InvalidationQueue } from './queue.js'
 import { RegisterWrites } from './register-writes.js'
@@ -33,16 +34,18 @@ import { Translator } from './translate.js'
 /** A VT-d remapping unit. */
 export class VtdUnit implements RemappingUnit {
   readonly kind = 'vtd'
-  /** Null without ECAP.DT. */
+  /** Null where ECAP.DT is 0. */
   readonly ats: AtsPort | null
   readonly registerBytes: number
   readonly capabilities: Capabilities
+  readonly pageRequests: PageRequestQueue
 
   readonly #words: Int32Array
   readonly #config: ConfigReader
   readonly #iotlb: Iotlb
   readonly #faultEvent: EventBlock
   readonly #completionEvent: EventBlock
+  readonly #pageEvent: EventBlock
   readonly #faults: FaultRecorder
   readonly #invalidator: Invalidator
   readonly #deviceTlbs: DeviceTlbs
@@ -66,6 +69,7 @@ export class VtdUnit implements RemappingUnit {
     this.#iotlb = new Iotlb(options.iotlb, () => this.#config.pasids.clear())
     this.#faultEvent = new EventBlock(this.#words, REGISTER.FECTL, memory, owner, 'fault')
     this.#completionEvent = new EventBlock(this.#words, REGISTER.IECTL, memory, owner, 'iq')
+    this.#pageEvent = new EventBlock(this.#words, REGISTER.PECTL, memory, owner, 'prq')
     this.#faults = new FaultRecorder(this.#words, caps, this.#faultEvent)
     this.#invalidator = new Invalidator(caps, this.#config, this.#iotlb)
     this.#deviceTlbs = new DeviceTlbs(this.#words, this.#faults, devices)
@@ -76,9 +80,20 @@ export class VtdUnit implements RemappingUnit {
       this.#invalidator,
       this.#faults,
       this.#completionEvent,
+      devices,
       this.#deviceTlbs,
     )
     this.#translator = new Translator(memory, caps, this.#config, this.#iotlb, this.#faults)
+    this.pageRequests = new PageRequestQueue(
+      this.#words,
+      memory,
+      caps,
+      this.#translator,
+      this.#invalidator,
+      this.#faults,
+      this.#pageEvent,
+      devices,
+    )
     this.#writes = new RegisterWrites({
       words: this.#words,
       caps,
@@ -88,6 +103,8 @@ export class VtdUnit implements RemappingUnit {
       faults: this.#faults,
       invalidator: this.#invalidator,
       queue: this.#queue,
+      pageEvent: this.#pageEvent,
+      pageRequests: this.pageRequests,
       translator: this.#translator,
     })
     this.ats = caps.ecap.DT === 0 ? null : this.#atsPort()
@@ -106,12 +123,13 @@ export class VtdUnit implements RemappingUnit {
   }
 
   get hasWork(): boolean {
-    return this.#queue.canRun
+    return this.#queue.canRun || this.pageRequests.hasWork
   }
 
   run(): void {
     this.#queue.run()
     this.#writes.showQueue()
+    this.pageRequests.run()
   }
 
   translate(transaction: Transaction, outcome: Outcome): void {
@@ -142,9 +160,11 @@ export class VtdUnit implements RemappingUnit {
     words.set(this.capabilities.ecapWords, REGISTER.ECAP >>> 2)
     this.#faultEvent.reset()
     if (this.capabilities.ecap.QI !== 0) this.#completionEvent.reset()
+    if (this.capabilities.ecap.PRS !== 0) this.#pageEvent.reset()
     this.#faults.restart()
     this.#deviceTlbs.reset()
     this.#queue.reset()
+    this.pageRequests.reset()
     this.#translator.isEnabled = false
     this.#writes.latchMode(TTM.LEGACY)
     this.#config.rootTable = 0
@@ -167,7 +187,7 @@ export class VtdUnit implements RemappingUnit {
   /** A completion that comes while translation is off is an Unsupported Request: nobody hears it. [VTD 4.2.1] */
   #atsPort(): AtsPort {
     return {
-      requestPage: () => undefined,
+      requestPage: (request) => this.pageRequests.requestPage(request),
       completed: (tag, rid) => {
         const isHeard = this.#translator.isEnabled && this.#deviceTlbs.complete(tag, rid)
         if (isHeard) this.#queue.resume()

@@ -234,7 +234,7 @@ describe('making a unit', () => {
 
   it('refuses a register that offers what the model lacks, and names the bit', () => {
     const words = Int32Array.of(0x84000fc3 | 0, 0x0013e99c)
-    ECAP.ERS.set(words, 0, 1)
-    expect(() => makeHost({ overrides: { ECAP: [words[0], words[1]] } })).toThrow(/ECAP\.ERS/)
+    ECAP.VCS.set(words, 0, 1)
+    expect(() => makeHost({ overrides: { ECAP: [words[0], words[1]] } })).toThrow(/ECAP\.VCS/)
   })
 })

@@ -1,20 +1,21 @@
-/**
- * Where a domain is attached on its unit, and under which domain-id: what a flush has to name. A nesting parent also
- * lists the domains nested on it, whose translations were made through its tables. [VTD 6.5.3.3 T28]
- */
+/** A domain's place on its unit: its domain-id, counted by attachments, and the caches that know it by that id. */
 
 import { assert } from '../../core/driver.js'
+import { CacheTags, type DeviceTlb, TAG } from './cache-tags.js'
 import type { DomainIds } from './domain-ids.js'
 
-/** One domain's place in the unit's caches. */
+/** Where one domain is attached. */
 export class Bindings {
+  readonly tags = new CacheTags()
   readonly #ids: DomainIds
-  readonly #pasids = new Map<number, number>()
+  readonly #parent: Bindings | null
   #did = 0
   #users = 0
 
-  constructor(ids: DomainIds) {
+  /** @param parent of a nested domain, the second stage it goes through */
+  constructor(ids: DomainIds, parent: Bindings | null = null) {
     this.#ids = ids
+    this.#parent = parent
   }
 
   /** The domain-id, or 0 while it is attached nowhere. */
@@ -22,37 +23,38 @@ export class Bindings {
     return this.#did
   }
 
-  /** PASIDs that it is attached to; 0 is a RID's own. */
-  get pasids(): Iterable<number> {
-    return this.#pasids.keys()
-  }
-
-  get pasidCount(): number {
-    return this.#pasids.size
-  }
-
-  get isAttached(): boolean {
-    return this.#users > 0
+  /** Attachments. */
+  get users(): number {
+    return this.#users
   }
 
   /**
    * Counts one more attachment; the first takes a domain-id.
    *
+   * @param tlb the device's own, if it has one
    * @throws Refusal ENOSPC when there is none
    */
-  add(pasid: number): number {
+  attach(pasid: number, tlb: DeviceTlb | null): number {
     if (this.#users === 0) this.#did = this.#ids.alloc()
     this.#users++
-    this.#pasids.set(pasid, (this.#pasids.get(pasid) ?? 0) + 1)
+    this.tags.assign(TAG.IOTLB, this.#did, pasid, null)
+    this.#parent?.tags.assign(TAG.NESTED_IOTLB, this.#did, pasid, null)
+    if (tlb !== null) {
+      this.tags.assign(TAG.DEVICE_TLB, this.#did, pasid, tlb)
+      this.#parent?.tags.assign(TAG.NESTED_DEVICE_TLB, this.#did, pasid, tlb)
+    }
     return this.#did
   }
 
-  /** Counts one attachment less. What was cached under it has been flushed; the last gives the domain-id back. */
-  remove(pasid: number): void {
-    const users = this.#pasids.get(pasid)
-    assert(users !== undefined, 'an attachment ends once')
-    if (users === 1) this.#pasids.delete(pasid)
-    else this.#pasids.set(pasid, users - 1)
+  /** Counts one attachment less. What was cached of it has been flushed; the last gives the domain-id back. */
+  detach(pasid: number, tlb: DeviceTlb | null): void {
+    assert(this.#users > 0, 'an attachment ends once')
+    this.tags.unassign(TAG.IOTLB, this.#did, pasid, null)
+    this.#parent?.tags.unassign(TAG.NESTED_IOTLB, this.#did, pasid, null)
+    if (tlb !== null) {
+      this.tags.unassign(TAG.DEVICE_TLB, this.#did, pasid, tlb)
+      this.#parent?.tags.unassign(TAG.NESTED_DEVICE_TLB, this.#did, pasid, tlb)
+    }
     this.#users--
     if (this.#users > 0) return
     this.#ids.free(this.#did)

@@ -1,22 +1,33 @@
-/** The invalidation descriptors that the driver queues, ready packed. [VTD 6.5.2.1 to 6.5.2.4, 6.5.2.9] */
+/** The invalidation descriptors that the driver queues, ready packed. [VTD 6.5.2.1 to 6.5.2.6, 6.5.2.9] */
 
 import { pack } from '../../../hw-model/bits/layout.js'
 import {
   CONTEXT_CACHE_INVALIDATE,
   DESCRIPTOR_TYPE,
+  DEVICE_TLB_INVALIDATE,
   GRANULARITY,
+  INVALIDATION_WAIT,
   IOTLB_INVALIDATE,
   PASID_CACHE_GRANULARITY,
   PASID_CACHE_INVALIDATE,
+  PASID_DEVICE_TLB_INVALIDATE,
   PASID_IOTLB_GRANULARITY,
   PASID_IOTLB_INVALIDATE,
 } from '../../../hw-model/vtd/index.js'
+import type { DeviceTlb } from './cache-tags.js'
 
 /** Four 32-bit words. */
 export type Descriptor = Int32Array
 
-/** Type of the wait descriptor. */
-export const WAIT_TYPE = DESCRIPTOR_TYPE.WAIT
+/** What an IOTLB invalidation waits for, where the unit can (CAP.DRD, CAP.DWD). */
+export interface Drains {
+  readonly DR: number
+  readonly DW: number
+}
+
+/** Everything before it is done when `status` reads `data`. */
+export const waitFor = (status: number, data: number): Descriptor =>
+  pack(INVALIDATION_WAIT, { TypeLow: DESCRIPTOR_TYPE.WAIT, SW: 1, STDATA: data, STADDR: status })
 
 /** An aligned block of 2^AM pages. */
 export interface PageBlock {
@@ -43,7 +54,7 @@ export const allPasids = (): Descriptor =>
   pack(PASID_CACHE_INVALIDATE, { TypeLow: DESCRIPTOR_TYPE.PASID_CACHE, G: PASID_CACHE_GRANULARITY.GLOBAL })
 
 /** Forget the PASID entries cached under (domain-id, PASID). */
-export const pasidEntry = (did: number, pasid: number): Descriptor =>
+export const pasidCache = (did: number, pasid: number): Descriptor =>
   pack(PASID_CACHE_INVALIDATE, {
     TypeLow: DESCRIPTOR_TYPE.PASID_CACHE,
     G: PASID_CACHE_GRANULARITY.PASID,
@@ -51,21 +62,20 @@ export const pasidEntry = (did: number, pasid: number): Descriptor =>
     PASID: pasid,
   })
 
-/** Forget every translation; reads and writes are drained. */
-export const allTranslations = (): Descriptor =>
-  pack(IOTLB_INVALIDATE, { TypeLow: DESCRIPTOR_TYPE.IOTLB, G: GRANULARITY.GLOBAL, DR: 1, DW: 1 })
+/** Forget every translation. */
+export const allTranslations = (drains: Drains): Descriptor =>
+  pack(IOTLB_INVALIDATE, { TypeLow: DESCRIPTOR_TYPE.IOTLB, G: GRANULARITY.GLOBAL, ...drains })
 
 /** Forget every translation of a domain-id. */
-export const domainTranslations = (did: number): Descriptor =>
-  pack(IOTLB_INVALIDATE, { TypeLow: DESCRIPTOR_TYPE.IOTLB, G: GRANULARITY.DOMAIN, DR: 1, DW: 1, DID: did })
+export const domainTranslations = (drains: Drains, did: number): Descriptor =>
+  pack(IOTLB_INVALIDATE, { TypeLow: DESCRIPTOR_TYPE.IOTLB, G: GRANULARITY.DOMAIN, ...drains, DID: did })
 
 /** Forget second-stage translations of a block, and all first-stage ones, of a domain-id. */
-export function domainPages(did: number, block: PageBlock, leavesOnly: boolean): Descriptor {
+export function domainPages(drains: Drains, did: number, block: PageBlock, leavesOnly: boolean): Descriptor {
   const words = pack(IOTLB_INVALIDATE, {
     TypeLow: DESCRIPTOR_TYPE.IOTLB,
     G: GRANULARITY.SELECTIVE,
-    DR: 1,
-    DW: 1,
+    ...drains,
     DID: did,
     AM: block.am,
     IH: leavesOnly ? 1 : 0,
@@ -95,18 +105,37 @@ export function pasidPages(did: number, pasid: number, block: PageBlock, leavesO
   return withAddress(words, block.page)
 }
 
-/** Bits of a page number: a block of 2^52 pages is the whole space. */
-export const ALL_PAGES_LG2 = 52
+/**
+ * A device forgets translations of a block: those of its requests without PASID, or of one PASID.
+ *
+ * @param pasid 0 for requests without PASID
+ */
+export function devicePages({ sid, pfsid }: DeviceTlb, pasid: number, { page, am }: PageBlock): Descriptor {
+  const common = { MIP: 0, SID: sid, PFSIDLow: pfsid & 0xf, PFSIDHigh: pfsid >>> 4, S: am > 0 ? 1 : 0 }
+  const words =
+    pasid === 0
+      ? pack(DEVICE_TLB_INVALIDATE, { TypeLow: DESCRIPTOR_TYPE.DEVICE_TLB, ...common })
+      : pack(PASID_DEVICE_TLB_INVALIDATE, {
+          TypeLow: DESCRIPTOR_TYPE.PASID_DEVICE_TLB,
+          ...common,
+          PASID: pasid,
+        })
+  // A block of 2^n pages has n - 1 ones below the zero that says how large it is. [VTD 6.5.2.5]
+  return withAddress(words, am > 0 ? page | ((1n << BigInt(am - 1)) - 1n) : page)
+}
+
+/** Every page there is. */
+export const EVERY_PAGE: PageBlock = { page: 0n, am: 52 }
 
 /**
- * The smallest aligned power-of-two block of pages around `[first, last]`, as Linux widens a range.
+ * The smallest aligned power-of-two block of pages around `[first, last]`.
  *
- * @param first,last page numbers, inclusive
+ * @param first,last page numbers, inclusive; beyond 2^52 the block is everything
  */
 export function blockAround(first: bigint, last: bigint): PageBlock {
   let am = 0
-  while (am < ALL_PAGES_LG2 && first >> BigInt(am) !== last >> BigInt(am)) am++
-  return { page: (first >> BigInt(am)) << BigInt(am), am }
+  while (am < EVERY_PAGE.am && first >> BigInt(am) !== last >> BigInt(am)) am++
+  return am === EVERY_PAGE.am ? EVERY_PAGE : { page: (first >> BigInt(am)) << BigInt(am), am }
 }
 
 /** ADDR has 64 bits, more than a number holds. */

@@ -1,26 +1,27 @@
 /** One device behind a VT-d unit: its slots (the RID's own requests, and PASIDs) and its way to memory. */
 
-import { type Invalidation, NO_PASID, type RemappingUnit, Transaction } from '../../../hw-model/port.js'
+import type { RemappingUnit } from '../../../hw-model/port.js'
 import { CONTEXT_ENTRY, PASID_TABLE_ENTRY } from '../../../hw-model/vtd/index.js'
 import {
   type Completion,
   type DeviceDriver,
   type DeviceFacts,
-  type DmaOutcome,
   type DmaPort,
   type DomainOps,
-  type ExplainStep,
   HW_CAPABILITY,
   type HwInfo,
   Refusal,
   type ReservedRange,
   RID_SLOT,
 } from '../../core/driver.js'
-import { addressText } from '../invalidation-text.js'
-import { type Descriptor, deviceContext, domainTranslations, pasidEntry, pasidTranslations } from './descriptors.js'
+import type { DeviceTlb } from './cache-tags.js'
+import { deviceContext, domainTranslations, pasidCache, pasidTranslations } from './descriptors.js'
 import type { VtdDriver } from './driver.js'
+import { legacyContextEntry, pasidEntry, type VtdDomain } from './entries.js'
+import { exchangeNested, wholeDevice } from './exchange.js'
+import { IdentityDomain } from './identity.js'
 import { PagingDomain } from './paging.js'
-import type { VtdDomain } from './tables.js'
+import { UnitPort } from './port.js'
 import { UserDomain } from './user.js'
 
 /** [VTD 3.15 Handling Requests to Interrupt Address Range] */
@@ -29,7 +30,8 @@ const INTERRUPT_RANGE: ReservedRange = { kind: 'msi', start: 0xfee00000n, last: 
 /** Flag bit 0: erratum 772415, which Linux always reports. [uAPI struct iommu_hw_info_vtd] */
 const HW_INFO_FLAGS = 1
 
-const NOTHING: Invalidation = { name: '', operands: {} }
+/** What a slot can be set to: a domain that core carries, or the host's own. */
+type Settable = DomainOps | IdentityDomain
 
 /** A device with all of its DMA blocked until a domain is set. */
 export class VtdDevice implements DeviceDriver {
@@ -40,76 +42,117 @@ export class VtdDevice implements DeviceDriver {
   readonly reserved = [INTERRUPT_RANGE]
   readonly hwInfo: HwInfo
   readonly port: DmaPort
+  lastSetWasHitless = true
+  /** Where it keeps translations of its own; null where it keeps none. */
+  readonly #tlb: DeviceTlb | null
   /** Physical address of its PASID directory; 0 in legacy mode. */
   readonly #directory: number
   /** Slots with a user domain. */
   readonly #userSlots = new Set<number>()
 
   constructor(driver: VtdDriver, facts: DeviceFacts, unit: RemappingUnit) {
-    const { cap, ecap, capWord, ecapWord } = driver.hardware
+    const { cap, ecap, capWord, ecapWord, drains } = driver.hardware
     this.driver = driver
     this.rid = facts.rid
     const unitPasids = driver.isScalable && ecap['PASID'] ? 2 ** (ecap['PSS'] + 1) : 0
     this.maxPasids = facts.pasidLg2 > 0 ? Math.min(2 ** facts.pasidLg2, unitPasids) : 0
+    this.#tlb = facts.ats && ecap['DT'] ? { sid: facts.rid, pfsid: ecap['DIT'] ? facts.rid : 0 } : null
     // The unit can log writes (ECAP.SSADS), but no call reads the log, and a VMM that saw DIRTY_TRACKING would start a
     // migration that cannot end. So the capability is not told, and domains with the flag are refused.
     this.capabilities =
       (this.maxPasids > 0 && ecap['SRS'] ? HW_CAPABILITY.PCI_PASID_PRIV : 0) |
-      (facts.ats && ecap['DT'] ? 0 : HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED)
+      (this.#tlb === null ? HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED : 0)
     this.hwInfo = { kind: 'vtd', flags: HW_INFO_FLAGS, cap: capWord, ecap: ecapWord }
     this.port = new UnitPort(unit, driver, facts.rid, (slot) => this.#userSlots.has(slot))
-    this.#directory = driver.isScalable ? driver.tables.addScalableDevice(facts.rid, this.maxPasids) : 0
-    if (!driver.isScalable) driver.tables.addLegacyDevice(facts.rid)
+    const { tables, hardware, isScalable } = driver
+    this.#directory = isScalable ? tables.addScalableDevice(facts.rid, this.maxPasids, this.#tlb !== null) : 0
+    // In legacy mode there is room for its context entry now; the entry stays absent.
+    if (!isScalable) tables.contextEntry(facts.rid)
     // Caching mode: the absent entry may be cached, under domain-id 0. [VTD 6.5.3.3 T28]
-    if (cap['CM']) driver.hardware.submit([deviceContext(facts.rid, 0), domainTranslations(0)])
+    if (cap['CM']) hardware.submitEach([deviceContext(facts.rid, 0), domainTranslations(drains, 0)])
+    else hardware.flushWriteBuffer()
   }
 
-  set(slot: number, domain: DomainOps, old: DomainOps | null): Completion {
+  set(slot: number, domain: Settable, old: Settable | null): Completion {
     const next = this.#checked(slot, domain)
-    // What can be refused is refused before anything changes.
+    // What can be refused is refused before anything changes: a table that is missing, a domain-id.
     const entry = this.#entryOf(slot)
-    const did = next.bindings.add(slot)
+    this.lastSetWasHitless = true
+    if (old === null) this.#fill(slot, entry, next, next.bindings.attach(slot, this.#tlb))
+    else this.#replace(slot, entry, next, old as VtdDomain)
     if (next.kind === 'user') this.#userSlots.add(slot)
     else this.#userSlots.delete(slot)
-    if (old !== null) this.#tearDown(slot, entry, old as VtdDomain)
-    if (this.driver.isScalable) this.driver.tables.setPasidEntry(entry, next, did)
-    else this.driver.tables.setContextEntry(this.rid, next as PagingDomain, did)
-    // Caching mode: Linux names the new domain-id here.
-    if (this.driver.hardware.cap['CM']) this.driver.hardware.submit(this.#setUpFlush(slot, did))
     return undefined
   }
 
-  clear(slot: number, old: DomainOps): Completion {
+  clear(slot: number, old: Settable): Completion {
+    const { bindings } = old as VtdDomain
     this.#userSlots.delete(slot)
     this.#tearDown(slot, this.#entryOf(slot), old as VtdDomain)
+    bindings.detach(slot, this.#tlb)
     return undefined
   }
 
-  /** Without device TLB and page requests nothing of the device's is left in the unit. */
+  /** Its own translations are its own to forget, and nothing of the device's waits in the unit. */
   reset(): Completion {
     return undefined
   }
 
-  /** Clear P, forget the entry, forget its translations, wait; then the entry is free. */
-  #tearDown(slot: number, entry: number, old: VtdDomain): void {
-    const { tables, hardware, isScalable } = this.driver
-    const { did } = old.bindings
-    tables.clearPresent(entry)
-    if (isScalable) {
-      const isFirst = old.kind === 'paging' && old.stage === 'first'
-      const translations = isFirst ? pasidTranslations(did, slot) : domainTranslations(did)
-      hardware.submit([pasidEntry(did, slot), translations])
-      tables.zero(entry, PASID_TABLE_ENTRY.$.bytes)
+  /**
+   * In place where every state between is a valid one, else through an absent entry. A RID gives its domain up before it
+   * takes the next, a PASID takes the next first, as in Linux; the domain-ids show it.
+   */
+  #replace(slot: number, entry: number, next: VtdDomain, old: VtdDomain): void {
+    const tlb = this.#tlb
+    if (exchangeNested(this.driver, { entry, slot, tlb }, next, old)) return
+    if (slot === RID_SLOT) {
+      this.#checkDomainId(next, old)
+      this.#tearDown(slot, entry, old)
+      old.bindings.detach(slot, tlb)
+      this.#fill(slot, entry, next, next.bindings.attach(slot, tlb))
     } else {
-      hardware.submit([deviceContext(this.rid, did), domainTranslations(did)])
-      tables.zero(entry, CONTEXT_ENTRY.$.bytes)
+      const did = next.bindings.attach(slot, tlb)
+      this.#tearDown(slot, entry, old)
+      this.#fill(slot, entry, next, did)
+      old.bindings.detach(slot, tlb)
     }
-    old.bindings.remove(slot)
+    this.lastSetWasHitless = false
   }
 
-  #setUpFlush(slot: number, did: number): readonly Descriptor[] {
-    if (this.driver.isScalable) return [pasidEntry(did, slot), pasidTranslations(did, slot)]
-    return [deviceContext(this.rid, 0), domainTranslations(did)]
+  /** Whether there is a domain-id, once the old domain has given up its own. @throws Refusal ENOSPC */
+  #checkDomainId(next: VtdDomain, old: VtdDomain): void {
+    const { ids } = this.driver
+    if (next.kind === 'identity' || next.bindings.users > 0 || old.bindings.users === 1) return
+    ids.checkFree()
+  }
+
+  /** Writes an absent entry. Caching mode may have kept its absence. [VTD 6.5.3.3 T28] */
+  #fill(slot: number, entry: number, domain: VtdDomain, did: number): void {
+    const { hardware, tables, isScalable } = this.driver
+    const { cap, drains } = hardware
+    const words = isScalable
+      ? pasidEntry(hardware, domain, did)
+      : legacyContextEntry(hardware, domain, did, this.#tlb !== null)
+    tables.fill(entry, words)
+    if (!cap['CM']) hardware.flushWriteBuffer()
+    else if (isScalable) hardware.submitEach([pasidCache(did, slot), pasidTranslations(did, slot)])
+    // An absent legacy entry is kept under domain-id 0. [VTD 6.2.2]
+    else hardware.submitEach([deviceContext(this.rid, 0), domainTranslations(drains, did)])
+  }
+
+  /** Clears P, has the entry forgotten, then what was made through it, then what the device has of it; then zeroes it. */
+  #tearDown(slot: number, entry: number, domain: VtdDomain): void {
+    const { tables, hardware, isScalable } = this.driver
+    const { did } = domain.bindings
+    tables.clearPresent(entry)
+    const hasSecond = domain.kind === 'user' || (domain.kind === 'paging' && domain.stage === 'second')
+    const byDomain = !isScalable || hasSecond
+    hardware.submitEach([
+      isScalable ? pasidCache(did, slot) : deviceContext(this.rid, did),
+      byDomain ? domainTranslations(hardware.drains, did) : pasidTranslations(did, slot),
+      ...wholeDevice(this.#tlb, slot),
+    ])
+    tables.zero(entry, (isScalable ? PASID_TABLE_ENTRY : CONTEXT_ENTRY).$.bytes)
   }
 
   #entryOf(slot: number): number {
@@ -117,7 +160,11 @@ export class VtdDevice implements DeviceDriver {
     return isScalable ? tables.pasidSlot(this.#directory, slot) : tables.contextEntry(this.rid)
   }
 
-  #checked(slot: number, domain: DomainOps): VtdDomain {
+  #checked(slot: number, domain: Settable): VtdDomain {
+    if (domain instanceof IdentityDomain) {
+      domain.checkAttachable()
+      return domain
+    }
     if (domain.driver !== this.driver) {
       throw new Refusal('EINVAL', 'the domain was made for another unit, whose capabilities may differ', {
         unit: this.driver.name,
@@ -133,58 +180,5 @@ export class VtdDevice implements DeviceDriver {
     if (domain instanceof UserDomain) domain.checkAttachable()
     else if (!(domain instanceof PagingDomain)) throw new Error('bug: a domain of this unit is of its own classes')
     return domain
-  }
-}
-
-/** The requester's side of the unit. Fault records are read out after each request that may have made one. */
-class UnitPort implements DmaPort {
-  readonly #unit: RemappingUnit
-  readonly #driver: VtdDriver
-  readonly #transaction = new Transaction()
-  readonly #isUsers: (slot: number) => boolean
-
-  /** @param isUsers whether a user domain is in a slot */
-  constructor(unit: RemappingUnit, driver: VtdDriver, rid: number, isUsers: (slot: number) => boolean) {
-    this.#unit = unit
-    this.#isUsers = isUsers
-    this.#driver = driver
-    this.#transaction.rid = rid
-  }
-
-  translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
-    this.#unit.translate(this.#fill(pasid, lo, hi, access), out)
-    this.#driver.drainFaults()
-  }
-
-  explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
-    const steps: ExplainStep[] = []
-    this.#unit.explain(this.#fill(pasid, lo, hi, access), out, { step: (step) => steps.push(step) })
-    return steps
-  }
-
-  peek(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean {
-    return this.#unit.peek(this.#fill(pasid, lo, hi, access), out)
-  }
-
-  missing(pasid: number, lo: number, hi: number, access: number): string {
-    // All but a user domain's pages is the host's own to invalidate.
-    if (!this.#isUsers(pasid < 0 ? RID_SLOT : pasid)) return ''
-    const descriptors = this.#unit.missing(this.#fill(pasid, lo, hi, access))
-    const [{ name, page } = NOTHING] = descriptors
-    if (descriptors.length !== 1 || name !== 'P_IOTLB' || page === undefined) return ''
-    return `P_IOTLB addr=${addressText(page)} npages=1 on the user domain`
-  }
-
-  faultName(fault: number): string {
-    return this.#unit.faultName(fault)
-  }
-
-  #fill(pasid: number, lo: number, hi: number, access: number): Transaction {
-    const transaction = this.#transaction
-    transaction.pasid = pasid < 0 ? NO_PASID : pasid
-    transaction.lo = lo | 0
-    transaction.hi = hi | 0
-    transaction.access = access
-    return transaction
   }
 }

@@ -22,6 +22,7 @@ import { allContexts, allPasids, allTranslations } from './descriptors.js'
 import { VtdDevice } from './device.js'
 import { DomainIds } from './domain-ids.js'
 import { type VtdFault, VtdHardware } from './hardware.js'
+import { IdentityDomain } from './identity.js'
 import { type DomainHost, PagingDomain } from './paging.js'
 import { VtdTables } from './tables.js'
 import { UserDomain } from './user.js'
@@ -49,6 +50,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
   readonly hardware: VtdHardware
   readonly tables: VtdTables
   readonly ids: DomainIds
+  readonly identity: IdentityDomain
   readonly isScalable: boolean
   readonly hawBits: number
   readonly unit: VtdUnit
@@ -75,11 +77,11 @@ export class VtdDriver implements IommuDriver, DomainHost {
     const { cap, ecap } = this.hardware
     this.isScalable = ecap['SMTS'] !== 0
     this.hawBits = Math.min(unit.ids.hawBits, cap['MGAW'] + 1)
-    this.tables = new VtdTables(memory, ram, this.isScalable, ecap['SMPWCS'] !== 0)
+    this.tables = new VtdTables(memory, ram, this.isScalable)
+    this.identity = new IdentityDomain(this.hardware)
     this.ids = new DomainIds(4 + 2 * cap['ND'])
-    const flushAll = this.isScalable
-      ? [allContexts(), allPasids(), allTranslations()]
-      : [allContexts(), allTranslations()]
+    const everything = allTranslations(this.hardware.drains)
+    const flushAll = this.isScalable ? [allContexts(), allPasids(), everything] : [allContexts(), everything]
     this.hardware.boot(this.tables.root, this.isScalable ? TTM.SCALABLE : TTM.LEGACY, flushAll)
   }
 

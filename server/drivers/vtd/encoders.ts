@@ -9,7 +9,7 @@ const TWO32 = 4294967296
 const flag = (field: Field): number => 1 << field.low
 
 const { P, RW, US, A, D } = FIRST_STAGE_ENTRY
-const { R, W } = SECOND_STAGE_ENTRY
+const { R, W, SNP } = SECOND_STAGE_ENTRY
 
 /** Access flags are set beforehand, as Linux does, so that units without snooped walks need not set them. */
 const FIRST_TABLE = flag(P) | flag(RW) | flag(US) | flag(A)
@@ -39,10 +39,15 @@ export class FirstStageEncoder implements EntryEncoder {
 /** Second stage: read and write stand alone. */
 export class SecondStageEncoder implements EntryEncoder {
   readonly topLeafLevel: number
+  readonly #snoop: number
 
-  /** @param topLeafLevel 0, 1 or 2: 4 KiB, 2 MiB, 1 GiB */
-  constructor(topLeafLevel: number) {
+  /**
+   * @param topLeafLevel 0, 1 or 2: 4 KiB, 2 MiB, 1 GiB
+   * @param snoops accesses snoop caches whatever the device asks for, where the unit can (ECAP.SC)
+   */
+  constructor(topLeafLevel: number, snoops: boolean) {
     this.topLeafLevel = topLeafLevel
+    this.#snoop = snoops ? flag(SNP) : 0
   }
 
   table(address: number, out: EntryWords): void {
@@ -50,7 +55,7 @@ export class SecondStageEncoder implements EntryEncoder {
   }
 
   leaf(address: number, level: number, { read, write }: Protection, out: EntryWords): void {
-    fill(out, address, (read ? flag(R) : 0) | (write ? flag(W) : 0) | (level > 0 ? LARGE : 0))
+    fill(out, address, (read ? flag(R) : 0) | (write ? flag(W) : 0) | (level > 0 ? LARGE : 0) | this.#snoop)
   }
 }
 

@@ -3,23 +3,12 @@
  * nothing of the model is called but register reads and writes. [VTD 11.4, 6.5.2 Queued Invalidation Interface]
  */
 
-import { pack } from '../../../hw-model/bits/layout.js'
 import { MEMORY, type Memory } from '../../../hw-model/memory/index.js'
 import type { RemappingUnit } from '../../../hw-model/port.js'
-import {
-  CAP,
-  ECAP,
-  FAULT_RECORD,
-  FRCD_BYTES,
-  FSTS,
-  GSTS,
-  INVALIDATION_WAIT,
-  IQA,
-  REGISTER,
-} from '../../../hw-model/vtd/index.js'
+import { CAP, ECAP, FAULT_RECORD, FRCD_BYTES, FSTS, GSTS, IQA, REGISTER } from '../../../hw-model/vtd/index.js'
 import { assert } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
-import { type Descriptor, WAIT_TYPE } from './descriptors.js'
+import { type Descriptor, type Drains, waitFor } from './descriptors.js'
 
 /** One fault, as the unit recorded it. */
 export interface VtdFault {
@@ -46,6 +35,7 @@ const QUEUE_SLOTS = 256
 const DONE = 2
 
 const QIE = 1 << 26
+const WBF = 1 << 27
 const SRTP = 1 << 30
 const TE = 1 << 31
 
@@ -58,9 +48,11 @@ export class VtdHardware {
   readonly ecap: Readonly<Record<string, number>>
   readonly capWord: bigint
   readonly ecapWord: bigint
+  readonly drains: Drains
   readonly #unit: RemappingUnit
   readonly #memory: Memory
   readonly #queue: number
+  /** Physical address of a word for each slot, where a wait there says that it is done. */
   readonly #status: number
   readonly #slotBytes: number
   /** The commands that stay on: GCMD is never read back. */
@@ -76,10 +68,11 @@ export class VtdHardware {
     this.ecapWord = wordOf(ecap)
     this.cap = fieldsOf(CAP, cap)
     this.ecap = fieldsOf(ECAP, ecap)
+    this.drains = { DR: this.cap['DRD'], DW: this.cap['DWD'] }
     assert(this.ecap['QI'] === 1, 'the driver of a VT-d unit needs its invalidation queue')
     this.#slotBytes = this.ecap['SMTS'] ? 32 : 16
     this.#queue = ram.alloc(QUEUE_SLOTS * this.#slotBytes)
-    this.#status = ram.alloc(4)
+    this.#status = ram.alloc(QUEUE_SLOTS * 4)
   }
 
   /** Quiet, then the queue, then the root table, then faults, translation last. */
@@ -93,7 +86,7 @@ export class VtdHardware {
     this.#write64(REGISTER.RTADDR, rootTable | (mode << 10), high(rootTable))
     this.#command(SRTP)
     // A unit with ESRTPS has dropped everything by itself.
-    if (!this.cap['ESRTPS']) this.submit(flushAll)
+    if (!this.cap['ESRTPS']) this.submitEach(flushAll)
     this.#write32(REGISTER.FEDATA, 0)
     this.#write32(REGISTER.FEADDR, FAULT_MESSAGE_ADDRESS)
     this.#write32(REGISTER.FEUADDR, 0)
@@ -110,6 +103,16 @@ export class VtdHardware {
       for (const descriptor of descriptors.slice(from, from + BATCH)) this.#put(descriptor)
       this.#waitForDone()
     }
+  }
+
+  /** Queues descriptors that must be carried out one after another: each is seen done before the next. */
+  submitEach(descriptors: readonly Descriptor[]): void {
+    for (const descriptor of descriptors) this.submit([descriptor])
+  }
+
+  /** Makes stores of the processor visible to a unit that does not see them by itself. [VTD 6.8 Write Buffer Flushing] */
+  flushWriteBuffer(): void {
+    if (this.cap['RWBF']) this.#command(WBF)
   }
 
   /** Reads the fault records as Linux's handler does, from FRI on, and clears each and the overflow. */
@@ -145,12 +148,13 @@ export class VtdHardware {
   }
 
   #waitForDone(): void {
-    this.#memory.store32(this.#status, 0)
-    this.#put(pack(INVALIDATION_WAIT, { TypeLow: WAIT_TYPE, SW: 1, STDATA: DONE, STADDR: this.#status }))
+    const status = this.#status + this.#tail * 4
+    this.#memory.store32(status, 0)
+    this.#put(waitFor(status, DONE))
     this.#write64(REGISTER.IQT, this.#tail * this.#slotBytes)
     while (this.#unit.hasWork) this.#unit.run()
-    const status = this.#memory.loadWord(this.#status)
-    assert(status === MEMORY.OK && this.#memory.lo === DONE, 'the unit carries out what its driver queues')
+    const loaded = this.#memory.loadWord(status)
+    assert(loaded === MEMORY.OK && this.#memory.lo === DONE, 'the unit carries out what its driver queues')
   }
 
   #put(descriptor: Descriptor): void {

@@ -16,25 +16,14 @@ import {
 import type { HostRam } from '../host-ram.js'
 import { TableBuilder } from '../table-builder.js'
 import { Bindings } from './bindings.js'
-import {
-  ALL_PAGES_LG2,
-  allTranslations,
-  blockAround,
-  type Descriptor,
-  domainPages,
-  domainTranslations,
-  pasidPages,
-  pasidTranslations,
-} from './descriptors.js'
+import { blockAround } from './descriptors.js'
 import type { DomainIds } from './domain-ids.js'
 import { FirstStageEncoder, SecondStageEncoder } from './encoders.js'
+import { flushDescriptors, setUpDescriptors } from './flush.js'
 import type { VtdHardware } from './hardware.js'
 
 const PAGE_LG2 = 12n
 const STRIDE = 9
-
-/** Users of a domain beyond which its whole domain-id, or every one, is forgotten instead of a block for each. */
-const WHOLE_FROM_USERS = 64
 
 /** What a domain needs of the driver that made it. */
 export interface DomainHost {
@@ -57,8 +46,10 @@ export class PagingDomain implements PagingOps {
   readonly stage: 'first' | 'second'
   readonly levels: number
   readonly bindings: Bindings
-  /** Bindings of the user domains nested on this one. */
-  readonly nested = new Set<Bindings>()
+  /** User domains nested on this one. */
+  nestedUsers = 0
+  /** Writes through it are to be logged in its entries. [VTD 3.7.2 Accessed and Dirty Flags] */
+  readonly isDirtyTracked = false
   readonly #hardware: VtdHardware
   readonly #tables: TableBuilder
   /** First physical byte that no entry can hold. */
@@ -82,7 +73,10 @@ export class PagingDomain implements PagingOps {
     this.aperture = { start: 0n, last: 2n ** BigInt(usable) - 1n }
     const topLeaf = stage === 'first' ? (cap['FS1GP'] ? 2 : 1) : [0, 1, 1, 2][cap['SSLPS']]
     this.pageSizes = [0x1000n, 0x201000n, 0x40201000n][topLeaf]
-    const encoder = stage === 'first' ? new FirstStageEncoder(topLeaf) : new SecondStageEncoder(topLeaf)
+    const encoder =
+      stage === 'first'
+        ? new FirstStageEncoder(topLeaf)
+        : new SecondStageEncoder(topLeaf, host.hardware.ecap['SC'] !== 0)
     this.#tables = new TableBuilder(host.memory, host.ram, encoder, this.levels - 1)
     this.bindings = new Bindings(host.ids)
   }
@@ -106,10 +100,10 @@ export class PagingDomain implements PagingOps {
     const first = iova >> PAGE_LG2
     const pages = length >> PAGE_LG2
     this.#tables.map(Number(first), Number(pages), address / 4096, protection)
-    // Caching mode: absent second-stage entries may be cached, of every level. [VTD 6.1 Caching Mode, 6.2.5.5]
-    if (this.#hardware.cap['CM'] && this.stage === 'second') {
-      this.#hardware.submit(this.#descriptors(first, first + pages - 1n, false))
-    }
+    if (this.stage === 'second' && this.#hardware.cap['CM']) {
+      const block = blockAround(first, first + pages - 1n)
+      this.#hardware.submit(setUpDescriptors(this.#hardware, this.bindings.tags, block))
+    } else this.#hardware.flushWriteBuffer()
   }
 
   unmap(iova: bigint, length: bigint): void {
@@ -122,7 +116,9 @@ export class PagingDomain implements PagingOps {
 
   flush(): Completion {
     if (this.#first >= 0n) {
-      this.#hardware.submit(this.#descriptors(this.#first, this.#last, !this.#tables.hasEmptied))
+      const block = blockAround(this.#first, this.#last)
+      const change = { block, leavesOnly: !this.#tables.hasEmptied }
+      this.#hardware.submit(flushDescriptors(this.#hardware, this.bindings.tags, this.stage === 'first', change))
       this.#first = -1n
       this.#last = -1n
     }
@@ -131,26 +127,8 @@ export class PagingDomain implements PagingOps {
   }
 
   destroy(): void {
-    assert(!this.bindings.isAttached && this.nested.size === 0, 'a domain is destroyed when nothing uses it')
+    assert(this.bindings.users === 0 && this.nestedUsers === 0, 'a domain is destroyed when nothing uses it')
     this.#tables.destroy()
-  }
-
-  /** Every cache that may hold translations of these pages, those of nested domains included. */
-  #descriptors(first: bigint, last: bigint, leavesOnly: boolean): Descriptor[] {
-    const block = blockAround(first, last)
-    const { bindings } = this
-    if (this.stage === 'first' && bindings.pasidCount > WHOLE_FROM_USERS) return [domainTranslations(bindings.did)]
-    if (this.stage === 'first') {
-      return [...bindings.pasids].map((pasid) =>
-        block.am >= ALL_PAGES_LG2
-          ? pasidTranslations(bindings.did, pasid)
-          : pasidPages(bindings.did, pasid, block, leavesOnly),
-      )
-    }
-    if (this.nested.size > WHOLE_FROM_USERS) return [allTranslations()]
-    const dids = [bindings, ...this.nested].filter(({ isAttached }) => isAttached).map(({ did }) => did)
-    const canSelect = this.#hardware.cap['PSI'] !== 0 && block.am <= this.#hardware.cap['MAMV']
-    return dids.map((did) => (canSelect ? domainPages(did, block, leavesOnly) : domainTranslations(did)))
   }
 }
 

@@ -14,7 +14,8 @@ import {
   type VtdInvalidation,
 } from '../../core/driver.js'
 import { Bindings } from './bindings.js'
-import { ALL_PAGES_LG2, blockAround, type Descriptor, pasidPages, pasidTranslations } from './descriptors.js'
+import { blockAround, type Descriptor, EVERY_PAGE, type PageBlock } from './descriptors.js'
+import { flushDescriptors } from './flush.js'
 import type { DomainHost, PagingDomain } from './paging.js'
 
 /** [uAPI enum iommu_hwpt_vtd_s1_flags] */
@@ -42,13 +43,13 @@ export class UserDomain implements UserOps {
     this.driver = host.driver
     this.parent = parent
     this.data = data
-    this.bindings = new Bindings(host.ids)
-    parent.nested.add(this.bindings)
+    this.bindings = new Bindings(host.ids, parent.bindings)
+    parent.nestedUsers++
   }
 
   destroy(): void {
-    assert(!this.bindings.isAttached, 'a domain is destroyed when nothing is attached')
-    this.parent.nested.delete(this.bindings)
+    assert(this.bindings.users === 0, 'a domain is destroyed when nothing is attached')
+    this.parent.nestedUsers--
   }
 
   /** Guest-physical address of the root table. */
@@ -100,17 +101,24 @@ export class UserDomain implements UserOps {
     return { done, refusal, completion: undefined }
   }
 
-  /** One PASID-based descriptor for each PASID that the domain is attached to. No page, nothing to do. */
-  #descriptors({ addr, npages, flags }: VtdInvalidation): Descriptor[] {
-    if (npages === 0n) return []
-    const first = addr >> 12n
-    const end = npages === U64_MAX ? U64_MAX >> 12n : first + npages - 1n
-    const block = blockAround(first, end > U64_MAX >> 12n ? U64_MAX >> 12n : end)
-    const { did, pasids } = this.bindings
-    return [...pasids].map((pasid) =>
-      block.am >= ALL_PAGES_LG2 ? pasidTranslations(did, pasid) : pasidPages(did, pasid, block, (flags & LEAF) !== 0),
-    )
+  /** One descriptor for each cache that may hold translations of the range; none where there are no attachments. */
+  #descriptors({ addr, npages, flags }: VtdInvalidation): readonly Descriptor[] {
+    const block = blockOf(addr, npages)
+    if (block === null) return []
+    const change = { block, leavesOnly: (flags & LEAF) !== 0 }
+    return flushDescriptors(this.#host.hardware, this.bindings.tags, true, change)
   }
+}
+
+/**
+ * The pages of `[addr, addr + npages * 4096)`, counted in 64 bits as the kernel does: no pages at address 0 are all of
+ * them, and no pages elsewhere none; a range that runs over the end is widened to everything.
+ */
+function blockOf(addr: bigint, npages: bigint): PageBlock | null {
+  const bytes = BigInt.asUintN(64, npages << 12n)
+  if (bytes === 0n) return addr === 0n ? EVERY_PAGE : null
+  const first = addr >> 12n
+  return blockAround(first, first + (bytes >> 12n) - 1n)
 }
 
 /** Why an entry cannot be carried out. */

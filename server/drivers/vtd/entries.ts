@@ -1,0 +1,96 @@
+/** What entries say of each kind of domain, field by field as Linux fills them. [VTD 9.3, 9.4, 9.6] */
+
+import { pack } from '../../../hw-model/bits/layout.js'
+import { CONTEXT_ENTRY, PASID_TABLE_ENTRY, PGTT, SCALABLE_CONTEXT_ENTRY, TT } from '../../../hw-model/vtd/index.js'
+import { IDENTITY_DID } from './domain-ids.js'
+import type { VtdHardware } from './hardware.js'
+import type { IdentityDomain } from './identity.js'
+import type { PagingDomain } from './paging.js'
+import { type UserDomain, VTD_S1_FLAG } from './user.js'
+
+/** A domain that an entry can point to. */
+export type VtdDomain = PagingDomain | UserDomain | IdentityDomain
+
+/** Entries of the smallest PASID directory, PDTS 0. [VTD 9.4 PDTS] */
+const MIN_DIRECTORY = 128
+
+/** A device's context entry in scalable mode. RID_PASID is 0: requests without PASID use the first PASID entry. */
+export const scalableContextEntry = (directory: number, entries: number, hasPasids: boolean, hasTlb: boolean) =>
+  pack(SCALABLE_CONTEXT_ENTRY, {
+    P: 1,
+    DTE: hasTlb ? 1 : 0,
+    PASIDE: hasPasids ? 1 : 0,
+    PDTS: Math.log2(entries / MIN_DIRECTORY),
+    PASIDDIRPTR: directory,
+    RID_PASID: 0,
+  })
+
+/** A device's context entry in legacy mode. A pass-through entry names the unit's greatest width. */
+export function legacyContextEntry(hardware: VtdHardware, domain: VtdDomain, did: number, hasTlb: boolean): Int32Array {
+  if (domain.kind === 'identity') {
+    return pack(CONTEXT_ENTRY, { P: 1, TT: TT.PASS_THROUGH, AW: widestOf(hardware), DID: IDENTITY_DID })
+  }
+  const { root, levels } = domain as PagingDomain
+  return pack(CONTEXT_ENTRY, {
+    P: 1,
+    TT: hasTlb ? TT.ALL : TT.UNTRANSLATED,
+    SSPTPTR: root,
+    AW: levels - 2,
+    DID: did,
+  })
+}
+
+/** A PASID table entry. */
+export function pasidEntry(hardware: VtdHardware, domain: VtdDomain, did: number): Int32Array {
+  const { ecap } = hardware
+  const common = { P: 1, DID: did, PWSNP: ecap['SMPWCS'] }
+  if (domain.kind === 'identity') {
+    return pack(PASID_TABLE_ENTRY, { ...common, PGTT: PGTT.PASS_THROUGH, AW: widestOf(hardware) })
+  }
+  if (domain.kind === 'user') return pack(PASID_TABLE_ENTRY, { ...common, ...nestedFields(hardware, domain) })
+  if (domain.stage === 'first') {
+    return pack(PASID_TABLE_ENTRY, {
+      ...common,
+      PGTT: PGTT.FIRST,
+      AW: widestOf(hardware),
+      PGSNP: ecap['SC'],
+      FSPM: domain.levels - 4,
+      FSPTPTR: domain.root,
+    })
+  }
+  return pack(PASID_TABLE_ENTRY, {
+    ...common,
+    PGTT: PGTT.SECOND,
+    AW: domain.levels - 2,
+    SSADE: domain.isDirtyTracked ? 1 : 0,
+    SSPTPTR: domain.root,
+  })
+}
+
+/** The guest's fields beside its parent's. WPE counts only beside SRE. [uAPI IOMMU_VTD_S1_WPE] */
+function nestedFields({ ecap }: VtdHardware, { data, parent, root }: UserDomain): Record<string, number> {
+  const has = (flag: bigint): number => ((data.flags & flag) !== 0n ? 1 : 0)
+  const sre = has(VTD_S1_FLAG.SRE)
+  return {
+    PGTT: PGTT.NESTED,
+    AW: parent.levels - 2,
+    SSADE: parent.isDirtyTracked ? 1 : 0,
+    SSPTPTR: parent.root,
+    PGSNP: ecap['SC'],
+    SRE: sre,
+    FSPM: data.addrWidth === 57 ? 1 : 0,
+    WPE: sre & has(VTD_S1_FLAG.WPE),
+    EAFE: has(VTD_S1_FLAG.EAFE),
+    FSPTPTR: root,
+  }
+}
+
+/**
+ * AW of entries without tables of their own in the second stage: the unit's widest. Without a second stage the field is
+ * reserved, and Linux's value there would fault. [VTD 9.6 AW]
+ */
+function widestOf({ cap, ecap }: VtdHardware): number {
+  if (ecap['SMTS'] && !ecap['SSTS']) return 0
+  const widths = ecap['FSTS'] ? cap['SAGAW'] & (cap['FS5LP'] ? 0b1100 : 0b0100) : cap['SAGAW']
+  return 31 - Math.clz32(widths === 0 ? cap['SAGAW'] : widths)
+}

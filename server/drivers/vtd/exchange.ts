@@ -1,0 +1,68 @@
+/**
+ * Replacing one nested domain by another of the same parent without a moment in which the slot is blocked. Only two words
+ * of the PASID table entry differ: the one with the domain-id and the one with the guest's fields. They are two stores,
+ * and the entry between them is a valid one as well: a guest's table under the other domain's id. [VTD 6.2.3.1]
+ */
+
+import type { DeviceTlb } from './cache-tags.js'
+import {
+  type Descriptor,
+  devicePages,
+  domainTranslations,
+  EVERY_PAGE,
+  pasidCache,
+  pasidTranslations,
+} from './descriptors.js'
+import type { VtdDriver } from './driver.js'
+import { pasidEntry, type VtdDomain } from './entries.js'
+
+/** The 64-bit words of a PASID table entry that differ: DID, and the guest's pointer and flags. */
+const DID_WORD = 1
+const GUEST_WORD = 2
+
+/** Where an entry stands, and whose it is. */
+export interface Place {
+  readonly entry: number
+  /** PASID, or 0 for a RID's own requests. */
+  readonly slot: number
+  readonly tlb: DeviceTlb | null
+}
+
+/**
+ * Replaces `old` by `next` if that can be done in place.
+ *
+ * The unit may tag what it caches by (domain-id, PASID) without the device. So the two must never name two tables at
+ * once: while other devices use the next domain at this PASID its id comes last, while they use the old one it comes
+ * first, and when both are in use there it cannot be done.
+ *
+ * @returns whether it was
+ */
+export function exchangeNested(driver: VtdDriver, place: Place, next: VtdDomain, old: VtdDomain): boolean {
+  if (next.kind !== 'user' || old.kind !== 'user' || next.parent !== old.parent) return false
+  if (next.bindings.users === 0 && !driver.ids.hasFree) return false
+  const { entry, slot, tlb } = place
+  const oldDid = old.bindings.did
+  const isOldElsewhere = old.bindings.tags.usersOf(oldDid, slot) > 1
+  const isNextElsewhere = next.bindings.tags.usersOf(next.bindings.did, slot) > 0
+  if (isOldElsewhere && isNextElsewhere) return false
+  const { hardware, tables } = driver
+  const did = next.bindings.attach(slot, tlb)
+  const words = pasidEntry(hardware, next, did)
+  for (const word of isNextElsewhere ? [GUEST_WORD, DID_WORD] : [DID_WORD, GUEST_WORD]) {
+    tables.store(entry + word * 8, words[word * 2], words[word * 2 + 1])
+  }
+  // Entries before what is made through them, of both ids; the old one may be taken into use again. [VTD 6.5.3.3 T28]
+  hardware.submitEach([
+    pasidCache(oldDid, slot),
+    pasidCache(did, slot),
+    domainTranslations(hardware.drains, oldDid),
+    pasidTranslations(did, slot),
+    ...wholeDevice(tlb, slot),
+  ])
+  old.bindings.detach(slot, tlb)
+  return true
+}
+
+/** What makes a device forget all that it has of a slot, if it keeps anything. */
+export const wholeDevice = (tlb: DeviceTlb | null, slot: number): readonly Descriptor[] =>
+  tlb === null ? [] : [devicePages(tlb, slot, EVERY_PAGE)]

@@ -1,0 +1,61 @@
+/** Where a device's DMA enters its VT-d unit. */
+
+import { type Invalidation, NO_PASID, type RemappingUnit, Transaction } from '../../../hw-model/port.js'
+import { type DmaOutcome, type DmaPort, type ExplainStep, RID_SLOT } from '../../core/driver.js'
+import { addressText } from '../invalidation-text.js'
+import type { VtdDriver } from './driver.js'
+
+const NOTHING: Invalidation = { name: '', operands: {} }
+
+/** The requester's side of the unit. Fault records are read out after each request that may have made one. */
+export class UnitPort implements DmaPort {
+  readonly #unit: RemappingUnit
+  readonly #driver: VtdDriver
+  readonly #transaction = new Transaction()
+  readonly #isUsers: (slot: number) => boolean
+
+  /** @param isUsers whether a user domain is in a slot */
+  constructor(unit: RemappingUnit, driver: VtdDriver, rid: number, isUsers: (slot: number) => boolean) {
+    this.#unit = unit
+    this.#isUsers = isUsers
+    this.#driver = driver
+    this.#transaction.rid = rid
+  }
+
+  translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
+    this.#unit.translate(this.#fill(pasid, lo, hi, access), out)
+    this.#driver.drainFaults()
+  }
+
+  explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
+    const steps: ExplainStep[] = []
+    this.#unit.explain(this.#fill(pasid, lo, hi, access), out, { step: (step) => steps.push(step) })
+    return steps
+  }
+
+  peek(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean {
+    return this.#unit.peek(this.#fill(pasid, lo, hi, access), out)
+  }
+
+  missing(pasid: number, lo: number, hi: number, access: number): string {
+    // All but a user domain's pages is the host's own to invalidate.
+    if (!this.#isUsers(pasid < 0 ? RID_SLOT : pasid)) return ''
+    const descriptors = this.#unit.missing(this.#fill(pasid, lo, hi, access))
+    const [{ name, page } = NOTHING] = descriptors
+    if (descriptors.length !== 1 || name !== 'P_IOTLB' || page === undefined) return ''
+    return `P_IOTLB addr=${addressText(page)} npages=1 on the user domain`
+  }
+
+  faultName(fault: number): string {
+    return this.#unit.faultName(fault)
+  }
+
+  #fill(pasid: number, lo: number, hi: number, access: number): Transaction {
+    const transaction = this.#transaction
+    transaction.pasid = pasid < 0 ? NO_PASID : pasid
+    transaction.lo = lo | 0
+    transaction.hi = hi | 0
+    transaction.access = access
+    return transaction
+  }
+}

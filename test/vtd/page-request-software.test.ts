@@ -1,0 +1,384 @@
+/** What software does with page requests: the event, the answers, the drain, and Linux's handler. */
+
+import { beforeEach, describe, expect, it } from 'vitest'
+import { NO_PASID } from '../../hw-model/port.js'
+import { PRESETS } from '../../hw-model/vtd/index.js'
+import { IQ, PASIDS, REG, SID, STATUS_SLOT } from './guest.js'
+import { type Answer, PAGES, PageGuest, PPR, PRO, PRQ, without } from './page-request-guest.js'
+
+const FULL = PRESETS['vtd-full']
+const IP = 1n << 30n
+const IM = 1n << 31n
+const MESSAGE = [0xfee01000, 0x77]
+const SLOTS = 128n
+
+let guest: PageGuest
+
+beforeEach(() => {
+  guest = new PageGuest().ready()
+})
+
+describe('[VTD 7.5 Recoverable Fault Event]', () => {
+  it('is sent for the first request, and not again until PPR is cleared', () => {
+    guest.page(0x1000n)
+    guest.page(0x2000n)
+    expect(guest.messages).toEqual([MESSAGE])
+    guest.write(PRQ.PRS, PPR)
+    guest.page(0x3000n)
+    expect(guest.messages).toEqual([MESSAGE, MESSAGE])
+  })
+
+  it('is sent for an overflow, but not beside a PPR or a PRO that nobody has cleared', () => {
+    guest.write(PRQ.PQH, 32n, 8)
+    guest.page(0x1000n)
+    expect([guest.status, guest.messages]).toEqual([PRO, [MESSAGE]])
+    guest.write(PRQ.PQH, 0n, 8)
+    guest.page(0x1000n)
+    expect(guest.messages).toEqual([MESSAGE])
+    guest.write(PRQ.PRS, PRO)
+    guest.page(0x1000n)
+    guest.write(PRQ.PQH, 64n, 8)
+    guest.page(0x1000n)
+    expect([guest.status, guest.messages]).toEqual([PPR | PRO, [MESSAGE, MESSAGE]])
+    // PRO alone keeps the event from being a new one.
+    guest.write(PRQ.PRS, PPR)
+    guest.page(0x1000n)
+    expect([guest.status, guest.messages.length]).toEqual([PRO, 2])
+  })
+
+  it('pends while masked, goes out when unmasked, and is withdrawn with its last cause', () => {
+    guest.write(PRQ.PECTL, IM)
+    guest.write(PRQ.PQH, 64n, 8)
+    guest.page(0x1000n)
+    guest.page(0x2000n)
+    expect([guest.status, guest.read(PRQ.PECTL), guest.messages]).toEqual([PPR | PRO, IM | IP, []])
+    guest.write(PRQ.PRS, PPR)
+    expect(guest.read(PRQ.PECTL)).toBe(IM | IP)
+    guest.write(PRQ.PRS, PRO)
+    expect([guest.status, guest.read(PRQ.PECTL)]).toEqual([0n, IM])
+    guest.write(PRQ.PQH, 0n, 8)
+    guest.page(0x3000n)
+    guest.write(PRQ.PECTL, 0n)
+    expect([guest.read(PRQ.PECTL), guest.messages]).toEqual([0n, [MESSAGE]])
+  })
+
+  it('finds the request in memory and the tail beyond it', () => {
+    const seen: bigint[] = []
+    guest.onMessage = () => seen.push(guest.descriptor(0)[1], guest.tail, guest.status)
+    guest.page(0x1000n)
+    expect(seen).toEqual([0x100dn, 32n, PPR])
+  })
+
+  it('goes to the upper address too', () => {
+    guest.write(PRQ.PEUADDR, 1n)
+    guest.page(0x1000n)
+    expect(guest.messages).toEqual([[0x1_fee0_1000, 0x77]])
+  })
+})
+
+describe('[VTD 11.4.11] the registers', () => {
+  it('are as at power-on after a reset', () => {
+    guest.page(0x1000n)
+    guest.unit.reset()
+    const values = [PRQ.PQH, PRQ.PQT, PRQ.PQA].map((offset) => guest.read(offset, 8))
+    expect([values, guest.status, guest.read(PRQ.PECTL)]).toEqual([[0n, 0n, 0n], 0n, IM])
+  })
+
+  it('keep their fields and nothing else', () => {
+    for (const offset of [PRQ.PQH, PRQ.PQT, PRQ.PQA]) guest.write(offset, 0xffff_ffff_ffff_ffffn, 8)
+    for (const offset of [PRQ.PRS, PRQ.PECTL, PRQ.PEDATA, PRQ.PEADDR, PRQ.PEUADDR]) guest.write(offset, 0xffff_ffffn)
+    expect([PRQ.PQH, PRQ.PQT, PRQ.PQA].map((offset) => guest.read(offset, 8))).toEqual([
+      0x7ffe0n,
+      0x7ffe0n,
+      0xffff_ffff_ffff_f007n,
+    ])
+    const words = [PRQ.PRS, PRQ.PECTL, PRQ.PEDATA, PRQ.PEADDR, PRQ.PEUADDR].map((offset) => guest.read(offset))
+    expect(words).toEqual([0n, 0x8000_0000n, 0xffffn, 0xffff_fffcn, 0xffff_ffffn])
+  })
+
+  it('have the queue below the host address width, whatever stands above', () => {
+    guest.write(PRQ.PQA, (0xfffn << 52n) | BigInt(PAGES), 8)
+    guest.page(0x1000n)
+    expect(guest.descriptor(0)[0]).toBe(0x80001n)
+  })
+
+  it('read 0 and take nothing where page requests are not offered', () => {
+    guest = new PageGuest(without(FULL.ECAP, 1 << 29, 1 << 26))
+    for (let offset = 0xc0; offset < 0xf0; offset += 4) guest.write(offset, 0xffff_ffffn)
+    for (let offset = 0xc0; offset < 0xf0; offset += 4) expect(guest.read(offset)).toBe(0n)
+  })
+})
+
+describe('[VTD 7.6.1 Page Group Response Descriptor]', () => {
+  beforeEach(() => guest.startQueue())
+
+  it.each([
+    ['Success to a group with a PASID', 0x0000_0005_0008_0019n, 3n << 3n, [5, 3, 0]],
+    ['Invalid Request to one without, whose PASID field is ignored', 0x0000_0005_0008_1009n, 0n, [NO_PASID, 0, 1]],
+    ['Response Failure, and the group in nine bits', 0x000f_ffff_0008_f019n, 0xff8n, [0xfffff, 0x1ff, 15]],
+    ['a code that PCIe does not use, as it is', 0x0008_7009n, 8n, [NO_PASID, 1, 7]],
+    ['with bit 66 set, which older software does', 0x0000_0005_0008_0019n, 0x1cn, [5, 3, 0]],
+  ])('carries %s', (_name, qw0, qw1, answer) => {
+    const rids: number[] = []
+    guest.onAnswer = (rid) => rids.push(rid)
+    guest.queue([qw0, qw1])
+    expect([guest.answers, rids, guest.read(REG.FSTS)]).toEqual([[answer], [SID], 0n])
+  })
+
+  it.each([
+    ...[5n, 6n, 7n, 8n].map((bit) => [`bit ${bit}`, 1n << bit, 0n] as const),
+    ...[52n, 63n].map((bit) => [`bit ${bit}`, 1n << bit, 0n] as const),
+    ...[0n, 1n, 12n, 63n].map((bit) => [`bit ${64n + bit}`, 0n, 1n << bit] as const),
+  ])('stops the queue with information 4 at reserved %s', (_name, low, high) => {
+    guest.queue([0x80019n | low, high])
+    expect([guest.answers, guest.read(REG.FSTS), guest.read(REG.IQERCD)]).toEqual([[], 0x10n, 4n])
+  })
+
+  it('is no descriptor, information 3, without page requests, in 16 bytes, or in legacy mode', () => {
+    const refused = (other: PageGuest): void => {
+      other.queue([0x80019n])
+      expect([other.answers, other.read(REG.FSTS) & 0x10n, other.read(REG.IQERCD)]).toEqual([[], 0x10n, 3n])
+    }
+    const noRequests = new PageGuest(without(FULL.ECAP, 1 << 29, 1 << 26))
+    noRequests.startScalable(0xdn)
+    noRequests.startQueue()
+    refused(noRequests)
+    for (const wide of [true, false]) {
+      const legacy = new PageGuest()
+      legacy.start(0n)
+      legacy.startQueue(wide)
+      refused(legacy)
+    }
+  })
+
+  it('reaches devices in the order of the queue, and a status write behind it says so', () => {
+    const seen: (number | bigint)[] = []
+    guest.onAnswer = (_rid, _pasid, group) => seen.push(group, guest.load(STATUS_SLOT))
+    guest.queue([0x80009n, 8n], IQ.wait(9n, BigInt(STATUS_SLOT)), [0x80009n, 16n])
+    expect(seen).toEqual([1, 0n, 2, 9n])
+  })
+
+  it('for nobody is nobody’s business', () => {
+    guest.queue([0xffff_0009n, 8n], IQ.wait(9n, BigInt(STATUS_SLOT)))
+    expect([guest.read(REG.FSTS), guest.load(STATUS_SLOT)]).toEqual([0n, 9n])
+  })
+})
+
+describe('a device that asks again from inside an answer', () => {
+  it('of software is heard at once', () => {
+    guest.startQueue()
+    guest.onAnswer = () => guest.page(0x9000n, 'w', 5, 4)
+    guest.queue([0x80009n, 8n], IQ.wait(9n, BigInt(STATUS_SLOT)))
+    expect([guest.tail, guest.descriptor(0)[1], guest.load(STATUS_SLOT)]).toEqual([32n, 0x9026n, 9n])
+  })
+
+  it('of the unit, and is answered again, is answered later each time, and no call lasts for ever', () => {
+    guest.write(PRQ.PQH, 32n, 8)
+    guest.onAnswer = (_rid, _pasid, group) => guest.page(0x1000n, 'r', 5, (group + 1) & 0x1ff)
+    guest.page(0x1000n, 'r', 5, 0)
+    const answered = guest.answers.length
+    expect([answered, guest.unit.hasWork]).toEqual([16, true])
+    guest.unit.run()
+    expect(guest.answers.length).toBe(32)
+    // Software makes room; the last request that was not answered yet is, and the next one finds it.
+    guest.write(PRQ.PQH, 0n, 8)
+    guest.write(PRQ.PRS, PRO)
+    guest.unit.run()
+    expect([guest.answers.length, guest.unit.hasWork, guest.tail]).toEqual([33, false, 32n])
+    expect(guest.answers.map(([, group]) => group)).toEqual(Array.from({ length: 33 }, (_, i) => i))
+  })
+
+  it('does not make an owner run it inside itself', () => {
+    const depths: number[] = []
+    let depth = 0
+    guest.write(PRQ.PQH, 32n, 8)
+    guest.onAnswer = (_rid, _pasid, group) => {
+      depths.push(++depth)
+      if (group < 3) guest.page(0x1000n, 'r', 5, group + 1)
+      expect(guest.unit.hasWork).toBe(false)
+      guest.unit.run()
+      depth--
+    }
+    guest.page(0x1000n, 'r', 5, 0)
+    expect([depths, guest.unit.hasWork]).toEqual([[1, 1, 1, 1], false])
+  })
+
+  it('and throws, leaves the others their answers; a reset takes them away', () => {
+    guest.write(PRQ.PQH, 32n, 8)
+    guest.onAnswer = (_rid, _pasid, group) => {
+      if (group !== 0) return
+      guest.page(0x1000n, 'r', 5, 1)
+      throw new Error('a device that fails')
+    }
+    expect(() => guest.page(0x1000n, 'r', 5, 0)).toThrow('a device that fails')
+    expect(guest.unit.hasWork).toBe(true)
+    guest.unit.run()
+    expect(guest.answers).toEqual([
+      [5, 0, 0],
+      [5, 1, 0],
+    ])
+    expect(() => guest.page(0x1000n, 'r', 5, 0)).toThrow('a device that fails')
+    guest.unit.reset()
+    expect(guest.unit.hasWork).toBe(false)
+  })
+})
+
+describe('[VTD 6.5.2.9] PD in a wait descriptor', () => {
+  it('completes behind the requests that came before, with SW, with IF and with both', () => {
+    guest.startQueue()
+    guest.page(0x1000n)
+    guest.queue([0x2000000a5n, BigInt(STATUS_SLOT)])
+    expect([guest.load(STATUS_SLOT), guest.tail, guest.read(REG.FSTS)]).toEqual([2n, 32n, 0n])
+    guest.queue([0x95n])
+    expect(guest.read(REG.ICS)).toBe(1n)
+    guest.queue([0x3000000b5n, BigInt(STATUS_SLOT)])
+    expect(guest.load(STATUS_SLOT)).toBe(3n)
+  })
+
+  it('is reserved where draining is not offered', () => {
+    guest = new PageGuest(without(FULL.ECAP, 0, 1 << 10)).ready()
+    guest.startQueue()
+    guest.queue([0x2000000a5n, BigInt(STATUS_SLOT)])
+    expect([guest.load(STATUS_SLOT), guest.read(REG.IQERCD)]).toEqual([0n, 4n])
+  })
+})
+
+/**
+ * Linux's handler: clears PPR, then reads head and tail, takes what is between, writes the head, and clears PRO once the
+ * queue is empty. Answers the last request of each group with Success.
+ */
+class LinuxPrq {
+  readonly pages: bigint[] = []
+  readonly #guest: PageGuest
+  readonly #size: bigint
+  /** Called in the middle, after head and tail were read. */
+  onRead = (): void => {}
+
+  constructor(guest: PageGuest, size = SLOTS * 32n) {
+    this.#guest = guest
+    this.#size = size
+  }
+
+  handle(): void {
+    const { read, write } = this.#registers
+    write(PRQ.PRS, PPR)
+    const tail = read(PRQ.PQT) & (this.#size - 32n)
+    let head = read(PRQ.PQH) & (this.#size - 32n)
+    this.onRead()
+    const responses: [bigint, bigint][] = []
+    for (; head !== tail; head = (head + 32n) & (this.#size - 1n)) {
+      const [qw0, qw1] = this.#guest.descriptor(Number(head / 32n))
+      const isMarker = (qw1 & 7n) === 4n
+      if (isMarker) continue
+      this.pages.push(qw1 & ~0xfffn)
+      if (qw1 & 4n) responses.push([(qw0 & 0xf_ffff_ffff_0000n) | ((qw0 >> 4n) & 0x10n) | 9n, (qw1 & 0xff8n) | 4n])
+    }
+    write(PRQ.PQH, tail)
+    if (responses.length > 0) this.#guest.queue(...responses)
+    if ((this.#guest.status & PRO) === 0n) return
+    if (read(PRQ.PQH) === read(PRQ.PQT)) write(PRQ.PRS, PRO)
+  }
+
+  get #registers() {
+    return {
+      read: (offset: number): bigint => this.#guest.read(offset, 8),
+      write: (offset: number, value: bigint): void => this.#guest.write(offset, value, offset === PRQ.PRS ? 4 : 8),
+    }
+  }
+}
+
+describe('Linux', () => {
+  beforeEach(() => guest.startQueue())
+
+  it('answers the last request of each group, and devices that share an index are told apart', () => {
+    const linux = new LinuxPrq(guest)
+    const rids: number[] = []
+    guest.onAnswer = (rid) => rids.push(rid)
+    guest.store(guest.context + 32, BigInt(guest.directory) | 0x1dn, 0n, 0n, 0n)
+    guest.page(0x1000n, 'rl', 5, 6)
+    guest.page(0x2000n, 'w', 5, 6, SID + 1)
+    guest.page(0x3000n, 'r', 5, 6)
+    linux.handle()
+    expect(linux.pages).toEqual([0x1000n, 0x2000n, 0x3000n])
+    const answer: Answer = [5, 6, 0]
+    expect([guest.answers, rids]).toEqual([
+      [answer, answer],
+      [SID + 1, SID],
+    ])
+  })
+
+  it('loses no request that comes while it handles others: there is another event', () => {
+    const linux = new LinuxPrq(guest)
+    let late = 3
+    linux.onRead = () => {
+      if (late-- > 0) guest.page(BigInt(late) << 20n, 'r', 5, late)
+    }
+    let pending = 0
+    guest.onMessage = () => pending++
+    guest.page(0x1000n)
+    for (let left = 10; left > 0 && pending > 0; left--) {
+      pending--
+      linux.handle()
+    }
+    expect(linux.pages).toEqual([0x1000n, 0x20_0000n, 0x10_0000n, 0n])
+    expect([guest.status, guest.read(PRQ.PQH, 8), guest.tail]).toEqual([0n, 128n, 128n])
+  })
+
+  it('comes out of an overflow with every group answered, by it or by the unit', () => {
+    const linux = new LinuxPrq(guest)
+    for (let i = 0; i < 200; i++) guest.page(BigInt(i) << 12n, 'r', 5, i)
+    expect(guest.answers.length).toBe(200 - 127)
+    linux.handle()
+    while (guest.unit.hasWork) guest.unit.run()
+    const groups = guest.answers.map(([, group]) => group).sort((a, b) => a - b)
+    expect(groups).toEqual(Array.from({ length: 200 }, (_, i) => i))
+    expect([guest.status, linux.pages.length]).toEqual([0n, 127])
+    guest.page(0x1000n)
+    expect(guest.status).toBe(PPR)
+  })
+
+  it('sets up 2048 slots, drops stop markers, and leaves zeros when it goes', () => {
+    guest.write(PRQ.PQH, 0n, 8)
+    guest.write(PRQ.PQT, 0n, 8)
+    guest.write(PRQ.PQA, BigInt(PAGES) | 4n, 8)
+    const linux = new LinuxPrq(guest, 0x10000n)
+    for (let i = 0; i < 300; i++) guest.page(BigInt(i) << 12n, 'rl', 5, 1)
+    guest.page(0n, '', 5, 0)
+    linux.handle()
+    expect([linux.pages.length, guest.answers, guest.tail]).toEqual([300, [], 301n * 32n])
+    for (const offset of [PRQ.PQH, PRQ.PQT, PRQ.PQA]) guest.write(offset, 0n, 8)
+    guest.page(0x1000n)
+    expect([guest.answers, guest.status & PRO]).toEqual([[[NO_PASID, 1, 0]], PRO])
+  })
+
+  it('drains: a fence, an IOTLB invalidation, and a wait with PD that its status ends', () => {
+    const linux = new LinuxPrq(guest)
+    guest.page(0x1000n, 'r', 5, 1)
+    guest.store(PASIDS + 5 * 64, 0n)
+    guest.queue(IQ.pasid(3, 5), IQ.piotlb(3, 5), IQ.wait(1n, BigInt(STATUS_SLOT)))
+    linux.handle()
+    guest.queue(IQ.fence, IQ.piotlb(3, 5), [0x2000000a5n, BigInt(STATUS_SLOT)])
+    expect(guest.load(STATUS_SLOT)).toBe(2n)
+    expect([guest.status, guest.read(PRQ.PQH, 8)]).toEqual([0n, guest.tail])
+    guest.page(0x1000n, 'r', 5, 2)
+    expect(guest.answers).toEqual([
+      [5, 1, 0],
+      [5, 2, 1],
+    ])
+  })
+
+  it('drains again after an overflow, since the unit answered by itself meanwhile', () => {
+    const linux = new LinuxPrq(guest)
+    guest.write(PRQ.PQH, 64n, 8)
+    guest.page(0x1000n, 'r', 5, 1)
+    guest.page(0x2000n, 'r', 5, 2)
+    const drain = (data: bigint): void => guest.queue(IQ.piotlb(3, 5), [0xa5n | (data << 32n), BigInt(STATUS_SLOT)])
+    guest.queue(IQ.fence)
+    drain(1n)
+    expect([guest.load(STATUS_SLOT), guest.status]).toEqual([1n, PPR | PRO])
+    linux.handle()
+    drain(2n)
+    expect([guest.load(STATUS_SLOT), guest.status]).toEqual([2n, 0n])
+    expect(guest.answers.map(([, group]) => group)).toContain(2)
+  })
+})
