@@ -3,7 +3,8 @@
  * A register value that offers what the model lacks is refused; nothing is quietly half done. [VTD 11.4.2, 11.4.3]
  */
 
-import { CAP, ECAP, FRCD_BYTES, VER, WINDOW_BYTES } from './registers.js'
+import { type FieldSpec, type Layout, maskOutside } from '../bits/layout.js'
+import { CAP, ECAP, FRCD_BYTES, REGISTER, VER, WINDOW_BYTES } from './registers.js'
 
 /** The registers that say what a unit is. Halves are 32 bits, low first. */
 export interface IdRegisters {
@@ -46,7 +47,7 @@ const MASKED_CAP = ['PI', 'ESIRTPS'] as const
 const MASKED_ECAP = ['IR', 'EIM', 'MHMV', 'EIMER', 'IRREQ'] as const
 
 /** What the model does not do; a value that offers one of these is refused by name. */
-const LACKING_CAP = ['RWBF', 'PLMR', 'PHMR', 'ECMDS'] as const
+const LACKING_CAP = ['ECMDS'] as const
 const LACKING_ECAP = ['MTS', 'ERS', 'VCS', 'TDXCS', 'PMS', 'HPTS', 'HPT1GPS', 'RDTS'] as const
 
 /** "The left must be 0 when one on the right is 0." [VTD 11.4.3] */
@@ -84,6 +85,8 @@ const NEEDS: readonly (readonly [keyof typeof ECAP & string, readonly (keyof typ
 export function decodeCapabilities(ids: IdRegisters): Capabilities {
   const capWords = Int32Array.of(ids.CAP[0], ids.CAP[1])
   const ecapWords = Int32Array.of(ids.ECAP[0], ids.ECAP[1])
+  clearReserved(CAP, capWords)
+  clearReserved(ECAP, ecapWords)
   for (const name of MASKED_CAP) CAP[name].set(capWords, 0, 0)
   for (const name of MASKED_ECAP) ECAP[name].set(ecapWords, 0, 0)
   const cap = fields(CAP, capWords)
@@ -110,6 +113,11 @@ export function decodeCapabilities(ids: IdRegisters): Capabilities {
     ivaOffset,
     registerBytes: Math.ceil(end / WINDOW_BYTES) * WINDOW_BYTES,
   }
+}
+
+/** Bits in no field read as 0, whatever an older unit had there. */
+function clearReserved<F extends Record<string, FieldSpec>>(record: Layout<F>, words: Int32Array): void {
+  for (const [index, mask] of maskOutside(record).entries()) words[index] &= ~mask
 }
 
 /** A unit without second stage may report no AGAW; then its first stage's width counts. */
@@ -139,6 +147,11 @@ function refuseContradictions(cap: Capabilities['cap'], ecap: Capabilities['ecap
     const absent = needed.find((other) => !ecap[other])
     if (ecap[name] && absent !== undefined) throw new RangeError(`ECAP.${name} needs ECAP.${absent}`)
   }
+  if (ids.VER < 0 || ids.VER > 0xff) throw new RangeError('VER has 8 bits')
+  // [VTD 11.4.2 DRD, DWD, SAGAW]
+  const verMajor = ids.VER >>> 4
+  if (verMajor >= 2 && !(cap.DWD && cap.DRD)) throw new RangeError('CAP.DWD and DRD are 1 from version 2')
+  if (verMajor >= 6 && cap.SAGAW && !ecap.SSTS) throw new RangeError('CAP.SAGAW needs ECAP.SSTS from version 6')
   if (cap.RWBF && ecap.SMTS) throw new RangeError('CAP.RWBF is 0 with ECAP.SMTS')
   if (cap.ND > 6) throw new RangeError('CAP.ND is at most 6')
   if (cap.SAGAW & ~0xe) throw new RangeError('CAP.SAGAW has only the bits of 39, 48 and 57 bits')
@@ -157,10 +170,15 @@ function refuseOverlap(cap: Capabilities['cap'], ecap: Capabilities['ecap']): vo
   const iva = ecap.IRO * 16
   const frcd = cap.FRO * 16
   const frcdEnd = frcd + (cap.NFR + 1) * FRCD_BYTES
-  if (iva < LAST_FIXED) throw new RangeError('ECAP.IRO puts the IOTLB registers over others')
-  if (frcd < LAST_FIXED) throw new RangeError('CAP.FRO puts the fault records over other registers')
+  if (isTaken(iva, iva + 16)) throw new RangeError('ECAP.IRO puts the IOTLB registers over others')
+  if (isTaken(frcd, frcdEnd)) throw new RangeError('CAP.FRO puts the fault records over other registers')
   if (iva + 16 > frcd && iva < frcdEnd) throw new RangeError('CAP.FRO and ECAP.IRO overlap')
 }
 
-/** First offset behind the fixed registers that every unit has. */
-const LAST_FIXED = 0xf0
+/** Offsets of the registers that stand where they stand, whether this unit has them or not. [VTD 11.4] */
+const FIXED: readonly (readonly [start: number, end: number])[] = [
+  [0, REGISTER.FEUADDR + 4],
+  [REGISTER.PMEN, REGISTER.PEUADDR + 4],
+]
+
+const isTaken = (start: number, end: number): boolean => FIXED.some(([from, to]) => start < to && end > from)

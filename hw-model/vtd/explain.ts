@@ -50,7 +50,7 @@ export function explain(parts: Parts, tx: Transaction, out: Outcome, trace: Walk
     ...(isOk ? { address: out.address } : {}),
     ...(isBehind ? { guestAddress: joinWord(walk.secondLo, walk.secondHi) } : {}),
     ...(isOk || stage === undefined ? {} : { stage }),
-    verdict: verdictOf(out, isTranslated),
+    verdict: translator.wasProtected ? 'blocked: protected memory' : verdictOf(out, isTranslated),
     ...(isOk ? {} : { citation: '[VTD 7.1.3 Fault Conditions and Remapping Hardware Behavior for Various Requests]' }),
   })
 }
@@ -131,6 +131,7 @@ function dry({ memory, caps, live, config, iotlb }: Parts, { entries, pasids, co
   translator.isEnabled = live.isEnabled
   translator.ttm = live.ttm
   translator.ssirwe = live.ssirwe
+  translator.protectedMemory = live.protectedMemory
   translator.walk.first.dry = true
   translator.walk.second.dry = true
   return { translator }

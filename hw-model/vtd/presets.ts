@@ -89,6 +89,8 @@ const FULL: IdRegisters = {
     ...WIDE,
     FS1GP: 1,
     NFR: 15,
+    PLMR: 1,
+    PHMR: 1,
   }),
   ECAP: halves(ECAP, {
     ...SCALABLE_ECAP,

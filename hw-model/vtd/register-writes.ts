@@ -9,6 +9,7 @@ import type { EventBlock } from './events.js'
 import type { FaultRecorder } from './faults.js'
 import type { Invalidator } from './invalidate.js'
 import type { PageRequestQueue } from './page-requests.js'
+import type { ProtectedMemory } from './protected-memory.js'
 import type { InvalidationQueue } from './queue.js'
 import { CCMD, FRCD_BYTES, GCMD, GSTS, IOTLB, IVA, REGISTER, RTADDR, TTM } from './registers.js'
 import type { Translator } from './translate.js'
@@ -62,6 +63,7 @@ export interface Targets {
   readonly invalidator: Invalidator
   readonly queue: InvalidationQueue
   readonly pageRequests: PageRequestQueue
+  readonly protectedMemory: ProtectedMemory
   readonly translator: Translator
 }
 
@@ -77,6 +79,7 @@ export class RegisterWrites {
   readonly #invalidator: Invalidator
   readonly #queue: InvalidationQueue
   readonly #pageRequests: PageRequestQueue
+  readonly #protectedMemory: ProtectedMemory
   readonly #translator: Translator
   readonly #gcmd = new Int32Array(1)
 
@@ -91,6 +94,7 @@ export class RegisterWrites {
     this.#invalidator = targets.invalidator
     this.#queue = targets.queue
     this.#pageRequests = targets.pageRequests
+    this.#protectedMemory = targets.protectedMemory
     this.#translator = targets.translator
   }
 
@@ -108,6 +112,7 @@ export class RegisterWrites {
     else if (offset === REGISTER.CCMD + 4) this.#contextCommand(value)
     else if (offset === ivaOffset || offset === ivaOffset + 4) this.#words[offset >>> 2] = value
     else if (offset === ivaOffset + 12) this.#iotlbCommand(value)
+    else if (offset >= REGISTER.PMEN && offset < REGISTER.PHMLIMIT + 8) this.#protectedMemory.write(offset, value)
     else if (offset === REGISTER.FSTS) this.#writeFaultStatus(value)
     else if (offset === REGISTER.FECTL) this.#faultEvent.writeControl(value)
     else if (offset === REGISTER.IECTL) this.#completionEvent.writeControl(value)
@@ -120,7 +125,10 @@ export class RegisterWrites {
     }
   }
 
-  /** Persistent bits act when they change, one-shot bits whenever they are 1; TE comes last. [VTD 11.4.4.1] */
+  /**
+   * Persistent bits act when they change, one-shot bits whenever they are 1; TE comes last. WBF has nothing to wait for:
+   * no write is held back on its way to memory, so WBFS is 0 again before anybody looks. [VTD 11.4.4.1, 6.8]
+   */
   #command(value: number): void {
     this.#gcmd[0] = value
     const status = REGISTER.GSTS >>> 2

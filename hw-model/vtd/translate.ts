@@ -26,6 +26,7 @@ import { type ContextConfig, type DmaConfig, pasidFor, privilegeFor } from './dm
 import { type FaultRecorder, REASON } from './faults.js'
 import { GRANT, type Iotlb, rightsOf } from './iotlb.js'
 import { PageWalk } from './page-walk.js'
+import { PROTECTED_LG2, type ProtectedMemory } from './protected-memory.js'
 import { PGTT } from './records.js'
 import { TTM } from './registers.js'
 import { asUser } from './rights.js'
@@ -60,6 +61,10 @@ export class Translator {
   readonly counts = new Counts()
   readonly config: ConfigReader
   readonly walk: PageWalk
+  /** What DMA may not reach; null where the unit has no such regions. */
+  protectedMemory: ProtectedMemory | null = null
+  /** The last request was blocked for it. */
+  wasProtected = false
 
   readonly #caps: Capabilities
   readonly #iotlb: Iotlb | null
@@ -115,6 +120,17 @@ export class Translator {
       const reason = tx.type === REQUEST.TRANSLATED ? this.#admit(tx, out) : this.#process(tx, out)
       if (reason !== REASON.NONE) this.#block(reason, tx, out)
     }
+    if (this.protectedMemory !== null) this.#protect(this.protectedMemory, tx, out)
+  }
+
+  /** Blocks a DMA into protected memory, without a record. A translation request is no DMA. [VTD 11.4.8.1 EPM] */
+  #protect(memory: ProtectedMemory, tx: Transaction, out: Outcome): void {
+    this.wasProtected = false
+    if (!memory.isOn || out.status !== STATUS.OK || tx.type === REQUEST.TRANSLATION) return
+    this.wasProtected = memory.covers(out.address)
+    if (this.wasProtected) out.status = STATUS.ABORTED
+    // A region may begin or end in the midst of a larger leaf.
+    out.leafLg2 = Math.min(out.leafLg2, PROTECTED_LG2)
   }
 
   /** The pipeline proper. Answers REASON.NONE, and then `out` is complete, or why the request is blocked. */

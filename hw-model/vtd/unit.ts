@@ -26,6 +26,7 @@ import { Invalidator } from './invalidate.js'
 import { Iotlb } from './iotlb.js'
 import { PageRequestQueue } from './page-requests.js'
 import type { UnitOptions } from './presets.js'
+import { ProtectedMemory } from './protected-memory.js'
 import { InvalidationQueue } from './queue.js'
 import { RegisterWrites } from './register-writes.js'
 import { REGISTER, TTM } from './registers.js'
@@ -51,6 +52,7 @@ export class VtdUnit implements RemappingUnit {
   readonly #deviceTlbs: DeviceTlbs
   readonly #queue: InvalidationQueue
   readonly #translator: Translator
+  readonly #protectedMemory: ProtectedMemory
   readonly #writes: RegisterWrites
   readonly #parts: Parts
   readonly #version: number
@@ -84,6 +86,8 @@ export class VtdUnit implements RemappingUnit {
       this.#deviceTlbs,
     )
     this.#translator = new Translator(memory, caps, this.#config, this.#iotlb, this.#faults)
+    this.#protectedMemory = new ProtectedMemory(this.#words, caps)
+    if (caps.cap.PLMR !== 0 || caps.cap.PHMR !== 0) this.#translator.protectedMemory = this.#protectedMemory
     this.pageRequests = new PageRequestQueue(
       this.#words,
       memory,
@@ -105,6 +109,7 @@ export class VtdUnit implements RemappingUnit {
       queue: this.#queue,
       pageEvent: this.#pageEvent,
       pageRequests: this.pageRequests,
+      protectedMemory: this.#protectedMemory,
       translator: this.#translator,
     })
     this.ats = caps.ecap.DT === 0 ? null : this.#atsPort()
@@ -165,6 +170,7 @@ export class VtdUnit implements RemappingUnit {
     this.#deviceTlbs.reset()
     this.#queue.reset()
     this.pageRequests.reset()
+    this.#protectedMemory.reset()
     this.#translator.isEnabled = false
     this.#writes.latchMode(TTM.LEGACY)
     this.#config.rootTable = 0
@@ -173,7 +179,7 @@ export class VtdUnit implements RemappingUnit {
 
   readRegister(offset: number, bytes: 4 | 8): readonly [lo: number, hi: number] {
     if (offset % bytes !== 0 || offset < 0 || offset + bytes > this.registerBytes) return [0, 0]
-    const lo = this.#isWriteOnly(offset) ? 0 : this.#words[offset >>> 2] >>> 0
+    const lo = (this.#words[offset >>> 2] & this.#readableBits(offset)) >>> 0
     return [lo, bytes === 8 ? this.readRegister(offset + 4, 4)[0] : 0]
   }
 
@@ -203,9 +209,11 @@ export class VtdUnit implements RemappingUnit {
     }
   }
 
-  /** GCMD and IVA read as 0. */
-  #isWriteOnly(offset: number): boolean {
+  /** Write-only fields read as 0: GCMD and IVA, SID and FM of CCMD. */
+  #readableBits(offset: number): number {
     const { ivaOffset } = this.capabilities
-    return offset === REGISTER.GCMD || offset === ivaOffset || offset === ivaOffset + 4
+    if (offset === REGISTER.CCMD) return 0xffff
+    if (offset === REGISTER.CCMD + 4) return ~3
+    return offset === REGISTER.GCMD || offset === ivaOffset || offset === ivaOffset + 4 ? 0 : -1
   }
 }
