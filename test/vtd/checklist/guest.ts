@@ -92,19 +92,26 @@ export class Guest {
   readonly rom = new BigUint64Array(0x2000)
   readonly messages: string[] = []
   readonly interrupts: string[] = []
+  /** What runs when a message arrives. */
+  onMessage = (): void => {}
   readonly outcome = new Outcome()
   /** Where the queue goes on, and bytes of its descriptors. */
   tail = 0n
   step = 32n
   #free = 0x100_0000n
   #commands = 0n
+  #isHandling = false
 
   constructor({ cap = CAP_48, ecap = ECAP_48, ver = 0x10, haw = 48, ...caches }: GuestOptions = {}) {
     this.memory.place(0, new SparseBacking(Number(RAM)))
     this.memory.place(Number(ROM), new FlatBacking(this.rom.buffer, false))
     const owner = {
-      message: (address: number, data: number) =>
-        void this.messages.push(`${hex(BigInt(address))} ${hex(BigInt(data))}`),
+      message: (address: number, data: number) => {
+        this.messages.push(`${hex(BigInt(address))} ${hex(BigInt(data))}`)
+        this.#isHandling = true
+        this.onMessage()
+        this.#isHandling = false
+      },
       interrupt: (source: string) => void this.interrupts.push(source),
     }
     const ids = { VER: ver, CAP: halves(cap), ECAP: halves(ecap), hawBits: haw }
@@ -132,6 +139,8 @@ export class Guest {
 
   /** Lets the unit take what is in its queue. */
   settle(): void {
+    // A handler runs in the middle of what raised its interrupt; that goes on when it returns.
+    if (this.#isHandling) return
     for (let i = 0; this.unit.hasWork; i++) {
       if (i * QUEUE_RUN > 2 ** 21) throw new Error('the unit never comes to rest')
       this.unit.run()
