@@ -6,8 +6,8 @@
 
 import { type Arguments, argumentsOf } from './arguments.js'
 import { NoQemu, obtainQemu } from './install.js'
-import { runSmmuV3 } from './smmuv3/run.js'
-import { explainCase } from './smmuv3/show.js'
+import { run } from './runner.js'
+import { smmuV3Rig } from './smmuv3/run.js'
 
 /** Disagreements that are printed; the rest is only counted. */
 const SHOWN = 10
@@ -30,15 +30,16 @@ async function main(): Promise<number> {
     const began = performance.now()
     let shown = 0
     let told = 0
-    const tally = await runSmmuV3(
+    const tally = await run(
+      smmuV3Rig(),
       qemu,
       { seed, cases, only },
       {
         say,
         verdict: (verdict, number) => {
-          if (number === only) say(explainCase(verdict))
+          if (number === only) say(verdict.story())
           if (verdict.differences.length === 0 || ++shown > SHOWN) return
-          say(`case ${number} (${verdict.case.ends}): ${verdict.differences.join('; ')}`)
+          say(`case ${number} (${verdict.expected}): ${verdict.differences.join('; ')}`)
           say(`    npm run test:qemu -- --arch ${arch} --seed ${seed} --only ${number}`)
         },
         progress: ({ cases: done, disagreed }) => {

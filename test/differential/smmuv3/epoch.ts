@@ -5,12 +5,13 @@
 
 import { type IdRegisters, OFFSET } from '../../../hw-model/smmuv3/index.js'
 import { Rng } from '../../simulation/rng.js'
+import type { Ram } from '../ram.js'
 import { CommandQueue } from './command-queue.js'
 import { COMMANDS } from './commands.js'
 import { CONFIG_CHAPTERS } from './config-scenes.js'
 import { EDIT_CHAPTERS } from './edit-scenes.js'
 import { type Epoch, Pair } from './pair.js'
-import { PLACE, type Ram } from './ram.js'
+import { PLACE } from './ram.js'
 import { type Chapter, type Scene, STILL_CHAPTERS } from './scenes.js'
 import { WorldBuilder } from './world.js'
 

@@ -75,7 +75,7 @@ export function judge(
   own: Case,
   reference: Ending,
   answers: readonly string[],
-  isOn: (name: SmmuQuirk) => boolean,
+  isOn: (name: string) => boolean,
 ): Verdict {
   const excuses = own.quirks.filter(isOn)
   const quirks = excuses.map((name) => BY_NAME.get(name)!)

@@ -6,9 +6,9 @@
 import { NO_CACHE } from '../../../hw-model/cache/translation-cache.js'
 import { ACCESS, Outcome, STATUS, Transaction } from '../../../hw-model/port.js'
 import { type IdRegisters, OFFSET, SmmuV3 } from '../../../hw-model/smmuv3/index.js'
+import type { Image, Ram } from '../ram.js'
 import { REGISTERS, REQUESTERS } from './machine.js'
 import type { SmmuQuirk } from './quirks.js'
-import type { Image, Ram } from './ram.js'
 import { PLACE } from './ram.js'
 import { type RegisterState, Survey } from './survey.js'
 

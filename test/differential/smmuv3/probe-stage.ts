@@ -1,6 +1,7 @@
 /** A small fixed world for probes: one address of both stages, and the words of everything it depends on. */
 
 import { type IdRegisters, OFFSET } from '../../../hw-model/smmuv3/index.js'
+import type { Ram } from '../ram.js'
 import { CommandQueue } from './command-queue.js'
 import { COMMANDS } from './commands.js'
 import { LEAF_1, LEAF_2 } from './geometry.js'
@@ -8,7 +9,7 @@ import { cdWords, type SecondFields, steWords } from './layout.js'
 import { REQUESTERS } from './machine.js'
 import { type Epoch, Pair } from './pair.js'
 import type { SmmuQuirk } from './quirks.js'
-import { PLACE, type Ram } from './ram.js'
+import { PLACE } from './ram.js'
 
 /** The address that everything is about: input of either stage, and the IPA of a page that stage 2 maps by itself. */
 export const VA = 0x12345000n

@@ -1,17 +1,9 @@
 /** Runs the probes and says which quirks the reference has, and where ours does not answer as the manual. */
 
+import type { Finding } from '../runner.js'
 import { recordText } from './judge.js'
 import type { Case, Ending } from './pair.js'
 import type { Expected } from './probe-stage.js'
-
-/** What one probe found. */
-export interface Finding {
-  /** The reference does not answer as the manual. */
-  readonly isShown: boolean
-  /** Ours does not either; empty where it does. */
-  readonly ours: string
-  readonly reference: string
-}
 
 /** Judges a probe by its last case. CMDQ_CONS stands first among the checks of one that must stop the queue. */
 export function judgeProbe(expected: Expected, last: Case, reference: Ending, answers: readonly string[]): Finding {

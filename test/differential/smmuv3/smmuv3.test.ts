@@ -7,14 +7,14 @@ import { makeProbe } from './probe-stage.js'
 import { PROBES } from './probes.js'
 import { judgeProbe } from './probing.js'
 import { SMMU_QUIRK_LIST } from './quirks.js'
-import { Ram } from './ram.js'
+import { SmmuRam } from './ram.js'
 
 const ID = idRegisters('qemu')
 const BARS = [0x3e000000, 0x3e100000, 0x3e200000, 0x3e300000]
 
 describe('an epoch', () => {
   it('depends on its seed and its number alone', () => {
-    const ram = new Ram()
+    const ram = new SmmuRam()
     const first = makeEpoch(ram, ID, BARS, 5, 3)
     makeEpoch(ram, ID, BARS, 6, 4)
     const again = makeEpoch(ram, ID, BARS, 5, 3)
@@ -24,7 +24,7 @@ describe('an epoch', () => {
   })
 
   it('has its cases, of which some translate, some fault and some meet what changed', () => {
-    const ram = new Ram()
+    const ram = new SmmuRam()
     const cases = [0, 1, 2, 3].flatMap((number) => makeEpoch(ram, ID, BARS, 1, number).cases)
     expect(cases).toHaveLength(4 * EPOCH_CASES)
     const translated = cases.filter(({ ours }) => ours.isOk).length
@@ -45,7 +45,7 @@ describe('the quirks', () => {
   })
 
   it.each(PROBES.map((probe) => [probe.quirk, probe] as const))('%s: ours answers as the manual', (_, probe) => {
-    const { cases } = makeProbe(new Ram(), ID, BARS, probe)
+    const { cases } = makeProbe(new SmmuRam(), ID, BARS, probe)
     const last = cases[cases.length - 1]
     expect(judgeProbe(probe.manual, last, last.ours, ['0', '0']).ours).toBe('')
     expect(last.quirks).toContain(probe.quirk)

@@ -4,9 +4,10 @@
  * devices. It decides nothing between the two units, and keeps no cache.
  */
 
+import type { Ram } from '../ram.js'
 import { OAS_BITS } from './geometry.js'
 import { SMMU_QUIRKS, type SmmuQuirk } from './quirks.js'
-import { PLACE, RAM_BASE, type Ram } from './ram.js'
+import { PLACE, RAM_BASE } from './ram.js'
 import { type Format, type RootOf, readCd, readStageTwo, type StageTwo } from './survey-entries.js'
 import { surveyWalk, type Walked } from './survey-walk.js'
 

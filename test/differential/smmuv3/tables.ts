@@ -1,8 +1,9 @@
 /** Builds the tables of one stage in memory, and finds its way through them for whoever wants to spoil an entry. */
 
 import type { Rng } from '../../simulation/rng.js'
+import type { Ram } from '../ram.js'
 import { addressIn, entryAt, type Geometry, rootBytes } from './geometry.js'
-import { RAM_BASE, type Ram } from './ram.js'
+import { RAM_BASE } from './ram.js'
 
 /** Hands out memory of one region, upwards. */
 export class Arena {

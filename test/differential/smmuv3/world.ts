@@ -1,10 +1,11 @@
 /** A random world: stream table, streams, contexts and stages, mostly valid, and what may be accessed in them. */
 
 import type { Rng } from '../../simulation/rng.js'
+import type { Ram } from '../ram.js'
 import { BIT, hasBlocks, LEAF_1, LEAF_2, levelLg2, OAS_BITS, startOf } from './geometry.js'
 import { cdWords, l1stdWord, mostBits, type SecondFields, steWords } from './layout.js'
 import { REQUESTERS } from './machine.js'
-import { PLACE, RAM_BASE, type Ram } from './ram.js'
+import { PLACE, RAM_BASE } from './ram.js'
 import { Arena, Tables } from './tables.js'
 
 /** Bits of an address for each code of IPS and S2PS that fits the part. */
