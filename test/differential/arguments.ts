@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util'
 
-const ARCHITECTURES: readonly string[] = ['smmuv3']
+const ARCHITECTURES: readonly string[] = ['smmuv3', 'vtd']
 const DEFAULT_CASES = 20_000
 /** What was asked for. */
 export interface Arguments {

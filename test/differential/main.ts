@@ -6,8 +6,9 @@
 
 import { type Arguments, argumentsOf } from './arguments.js'
 import { NoQemu, obtainQemu } from './install.js'
-import { run } from './runner.js'
+import { type Listener, run } from './runner.js'
 import { smmuV3Rig } from './smmuv3/run.js'
+import { vtdRig } from './vtd/run.js'
 
 /** Disagreements that are printed; the rest is only counted. */
 const SHOWN = 10
@@ -30,25 +31,22 @@ async function main(): Promise<number> {
     const began = performance.now()
     let shown = 0
     let told = 0
-    const tally = await run(
-      smmuV3Rig(),
-      qemu,
-      { seed, cases, only },
-      {
-        say,
-        verdict: (verdict, number) => {
-          if (number === only) say(verdict.story())
-          if (verdict.differences.length === 0 || ++shown > SHOWN) return
-          say(`case ${number} (${verdict.expected}): ${verdict.differences.join('; ')}`)
-          say(`    npm run test:qemu -- --arch ${arch} --seed ${seed} --only ${number}`)
-        },
-        progress: ({ cases: done, disagreed }) => {
-          if (performance.now() - began < told * 10_000) return
-          told++
-          say(`${done} cases, ${disagreed} disagree`)
-        },
+    const plan = { seed, cases, only }
+    const listener: Listener = {
+      say,
+      verdict: (verdict, number) => {
+        if (number === only) say(verdict.story())
+        if (verdict.differences.length === 0 || ++shown > SHOWN) return
+        say(`case ${number} (${verdict.expected}): ${verdict.differences.join('; ')}`)
+        say(`    npm run test:qemu -- --arch ${arch} --seed ${seed} --only ${number}`)
       },
-    )
+      progress: ({ cases: done, disagreed }) => {
+        if (performance.now() - began < told * 10_000) return
+        told++
+        say(`${done} cases, ${disagreed} disagree`)
+      },
+    }
+    const tally = await (arch === 'vtd' ? run(vtdRig(), qemu, plan, listener) : run(smmuV3Rig(), qemu, plan, listener))
     const report = tally.report(arch, seed, qemu.version, Math.round((performance.now() - began) / 100) / 10)
     if (!json) say(tally.summary())
     process.stdout.write(`${JSON.stringify(report)}\n`)

@@ -1,0 +1,52 @@
+/** VT-d as the runner needs it: no single set of options offers every mode, so there is a machine for each. */
+
+import { faultName } from '../../../hw-model/vtd/index.js'
+import type { Judged, Rig } from '../runner.js'
+import { EPOCH_CASES, machineOf, makeEpoch } from './epoch.js'
+import { endingsOf, explainCase, judge, memoryDifference, nameOf, type Verdict } from './judge.js'
+import { VARIANT_NAMES, VARIANTS, VtdMachine } from './machine.js'
+import type { Epoch } from './pair.js'
+import { VtdRam } from './places.js'
+
+/** Fault reasons that QEMU can produce: of legacy mode, of PASID structures, of the first stage. */
+const REASONS: readonly number[] = [
+  ...[0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0e],
+  ...[0x50, 0x51, 0x58, 0x59, 0x5b],
+  ...[0x70, 0x71, 0x72, 0x73, 0x80, 0x81, 0x85, 0x87],
+]
+
+/** Ends that QEMU can produce. */
+export const OUTCOMES: readonly string[] = [
+  'translated',
+  'passed',
+  'suppressed',
+  'overflowed',
+  ...REASONS.map((reason) => faultName(reason)),
+]
+
+/** What the runner runs. */
+export function vtdRig(): Rig<VtdMachine, Epoch> {
+  const ram = new VtdRam()
+  return {
+    outcomes: OUTCOMES,
+    epochCases: EPOCH_CASES,
+    machines: VARIANT_NAMES.length,
+    machineOf,
+    start: (qemu, machine) => VtdMachine.start(qemu, VARIANTS[VARIANT_NAMES[machine]]),
+    make: ({ id, bars }, seed, number, tells) => makeEpoch(ram, id, bars, seed, number, tells),
+    judge: (epoch, answers, { files }, isOn) => {
+      const endings = endingsOf(epoch, answers, files.newLog())
+      const verdicts = epoch.cases.map((own, i) => judge(own, endings[i], answers, isOn))
+      const difference = memoryDifference(epoch, verdicts, files.ram)
+      if (difference !== '') verdicts.at(-1)?.differences.push(difference)
+      return verdicts.map(judgedOf)
+    },
+    probes: [],
+  }
+}
+
+function judgedOf(verdict: Verdict): Judged {
+  const { case: own, reference, excuses, differences } = verdict
+  const story = (): string => explainCase(verdict)
+  return { ends: nameOf(own, reference), expected: own.ends, change: own.change, excuses, differences, story }
+}
