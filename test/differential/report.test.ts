@@ -87,10 +87,11 @@ describe('the command line', () => {
   it('takes every option', () => {
     const words = ['--arch', 'smmuv3', '--cases', '7', '--seed', '9', '--only', '3', '--json']
     expect(argumentsOf(words)).toEqual({ arch: 'smmuv3', cases: 7, seed: 9, only: 3, json: true })
+    expect(argumentsOf(['--arch', 'vtd']).arch).toBe('vtd')
   })
 
   it('is refused for an architecture that is not known, for what is no number, and for unknown options', () => {
-    expect(() => argumentsOf(['--arch', 'vtd'])).toThrow('--arch must be smmuv3, not vtd')
+    expect(() => argumentsOf(['--arch', 'amd'])).toThrow('--arch must be smmuv3 or vtd, not amd')
     expect(() => argumentsOf(['--cases', 'many'])).toThrow('--cases must be a whole number, not many')
     expect(() => argumentsOf(['--seed=-1'])).toThrow('--seed must be a whole number, not -1')
     expect(() => argumentsOf(['--what'])).toThrow()

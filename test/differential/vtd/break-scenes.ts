@@ -73,25 +73,25 @@ const LEGACY: readonly Break[] = [
   walked(5, false, lost),
   walked(3, true, ({ rng }, old) => old | (rng.chance(0.5) ? TOO_HIGH : 1n << 62n)),
   walked(2, false, ({ rng }, old) => old | rng.pick([TOO_HIGH, 1n << 62n, BIT.SNP])),
-  walked(10, true, (_, old) => (old & ~ADDRESS) | 0xfee00000n),
+  walked(14, true, (_, old) => (old & ~ADDRESS) | 0xfee00000n),
 ]
 
 /** PASID structures, whichever stage. [VTD 7.1.3 Fault Conditions, SPD.1 to SPT.4] */
 const PASIDS: readonly Break[] = [
-  change(6, contextOf, lost),
+  change(8, contextOf, lost),
   change(
     6,
     (_, { device }) => device.directory,
     (_, old) => old & ~1n,
   ),
-  change(6, (_, { device }) => device.directory, lost),
+  change(8, (_, { device }) => device.directory, lost),
   change(
     6,
     (_, { device }) => device.pasid,
     (_, old) => old & ~1n,
   ),
   change(
-    4,
+    8,
     (_, { device }) => device.pasid,
     ({ rng }, old) => (old & ~(7n << 6n)) | (rng.pick([0n, 3n, 5n, 6n, 7n]) << 6n),
   ),
@@ -107,14 +107,14 @@ const PASIDS: readonly Break[] = [
 
 /** The first stage. [VTD 7.1.3 Fault Conditions, SFS.1 to SGN.8] */
 const FIRST: readonly Break[] = [
-  change(6, (_, { device }) => device.pasid + 16, lost),
+  change(12, (_, { device }) => device.pasid + 16, lost),
   walked(8, false, lost),
   walked(4, true, (_, old) => old & ~1n),
-  walked(3, true, (_, old) => old | TOO_HIGH),
+  walked(6, true, (_, old) => old | TOO_HIGH),
   walked(3, false, ({ rng }, old) => old | (rng.chance(0.8) ? TOO_HIGH : BIT.PS | (1n << 13n))),
   walked(3, false, (_, old) => old & ~BIT.US),
   walked(2, false, (_, old) => old & ~BIT.RW),
-  walked(8, true, (_, old) => (old & ~ADDRESS) | 0xfee00000n),
+  walked(14, true, (_, old) => (old & ~ADDRESS) | 0xfee00000n),
 ]
 
 /** The second stage of scalable mode, whose reasons the reference has wrong. */
@@ -142,7 +142,7 @@ function pickWeighted(scene: Scene): Break {
 
 /** One thing is wrong, and both have been told. */
 const broken: Chapter = {
-  weight: 34,
+  weight: 44,
   tell: (scene) => {
     const { rng, pair } = scene
     const target = pickTarget(scene, pickDevice(scene))
@@ -165,7 +165,7 @@ const broken: Chapter = {
 
 /** An address beyond what the tables translate, or one that is not canonical. */
 const tooWide: Chapter = {
-  weight: 6,
+  weight: 9,
   tell: (scene) => {
     const { rng, world } = scene
     const device = pickDevice(scene)
@@ -175,9 +175,9 @@ const tooWide: Chapter = {
     if (isScalable && stage === 2 && rng.chance(0.9)) return
     const { va } = pickTarget(scene, device)
     // Most of it within what a fault record can hold.
-    const most = rng.chance(0.9) ? scene.pair.state.caps.agawBits - 1 : 63
+    const most = rng.chance(0.96) ? scene.pair.state.caps.agawBits - 1 : 63
     const lowest = stage === 1 ? 47 : domain.bits
-    if (lowest > most && rng.chance(0.9)) return
+    if (lowest > most && rng.chance(0.95)) return
     const bit = rng.between(lowest, Math.max(lowest, most))
     access(scene, { device, leaf: null, va: stage === 1 ? va ^ (1n << BigInt(bit)) : va | (1n << BigInt(bit)) })
   },

@@ -166,7 +166,7 @@ export class WorldBuilder {
     const level = roll < 68 ? 0 : roll < 90 ? 1 : 2
     const lg2 = levelLg2(level)
     let input = (rng.bits(tables.stage === 1 ? 47 : bits) >> BigInt(lg2)) << BigInt(lg2)
-    if (tables.stage === 1 && rng.chance(0.1)) input = BigInt.asUintN(64, input | (-1n << 47n))
+    if (tables.stage === 1 && rng.chance(0.07)) input = BigInt.asUintN(64, input | (-1n << 47n))
     const output = this.#block(lg2)
     const slot = tables.map(input, level, this.#entry(tables.stage, level, output))
     return slot < 0 ? null : { input, level, slot, offsets: this.#offsets(lg2) }
