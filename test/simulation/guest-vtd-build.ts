@@ -1,184 +1,142 @@
-/** A random VT-d guest: its devices, PASIDs and tables, mostly valid. */
+/** Devices of a random VT-d guest, their context and PASID entries, and what each is attached to. */
 
-import { IntelTables } from './intel-tables.js'
-import { GuestSpace, type Ram } from './ram.js'
-import type { VtdFeatures } from './reference/vtd.js'
-import type { Rng } from './rng.js'
+import type { Domain, Ground } from './guest-vtd-domains.js'
+import type { Ram } from './ram.js'
 
-/** What one context entry or PASID entry leads to. */
+/** One context entry of legacy mode, or one PASID table entry, and what it leads to. */
 export interface Attachment {
-  readonly sid: number
+  readonly device: Device
   /** undefined in legacy mode. */
   readonly pasid: number | undefined
-  readonly did: number
-  /** Where its entry stands: context entry in legacy mode, else PASID table entry. */
   readonly at: bigint
-  readonly first: IntelTables | undefined
-  readonly second: IntelTables | undefined
+  domain: Domain
 }
 
 /** One function with its context entry. */
 export interface Device {
   readonly sid: number
   readonly context: bigint
-  readonly directoryEntries: readonly bigint[]
-  readonly attachments: readonly Attachment[]
+  readonly directoryEntries: Map<bigint, Attachment[]>
+  readonly attachments: Attachment[]
 }
 
 /** The whole guest. */
 export interface Guest {
   readonly rootTable: bigint
+  /** Where root entries are that are used. */
+  readonly roots: readonly bigint[]
   readonly devices: readonly Device[]
+  readonly domains: readonly Domain[]
+  readonly isScalable: boolean
+  /** First stages that share one identifier: each PASID always means the same of them. */
+  readonly shared: readonly Domain[]
 }
 
 const PWSNP = 1n << 23n
 
-/** Where a guest's structures go. The unit marks page-table entries, so a bad table pointer must not reach `config`. */
-export interface Places {
-  /** Root, context and PASID tables. */
-  readonly config: Ram
-  /** Page tables. */
-  readonly tables: Ram
-}
+/** The largest directory: a wrong size reads zeroes behind what is used. [VTD 9.4 PDTS] */
+const DIRECTORY_BYTES = 8n << 14n
+
+/** Attachments of a domain. */
+export const attachedTo = (guest: Guest, domain: Domain): Attachment[] =>
+  guest.devices.flatMap(({ attachments }) => attachments.filter((attachment) => attachment.domain === domain))
 
 /** Builds root and context tables and all below them. */
-export function buildGuest(rng: Rng, places: Places, features: VtdFeatures, isScalable: boolean): Guest {
-  const ram = places.config
-  const rootTable = ram.allocate(4096n)
-  const sids = [...new Set([0x08, rng.int(256), 0x100 + rng.int(256), 0x1ff])]
-  let did = 1
-  const devices = sids.map((sid) => {
-    const rootAt = rootTable + BigInt(sid >>> 8) * 16n + (isScalable ? BigInt((sid >>> 7) & 1) * 8n : 0n)
-    if (ram.read(rootAt) === 0n) ram.write(rootAt, ram.allocate(4096n) | 1n)
-    const table = ram.read(rootAt) & ~0xfffn
-    if (!isScalable) return buildLegacy(rng, places, features, sid, did++, table + BigInt(sid & 0xff) * 16n)
-    const device = buildScalable(rng, places, features, sid, did, table + BigInt(sid & 0x7f) * 32n)
-    did += device.attachments.length
-    return device
-  })
-  return { rootTable, devices }
+export function buildGuest(ground: Ground, config: Ram, domains: readonly Domain[]): Guest {
+  const { rng, isScalable } = ground
+  const rootTable = config.allocate(4096n)
+  const roots = new Set<bigint>()
+  const sids = [...new Set([0x08, rng.int(256), 0x100 + rng.int(256), 0x1ff, rng.int(0x10000)])]
+  const devices: Device[] = []
+  const guest = {
+    rootTable,
+    roots: [] as bigint[],
+    devices,
+    domains,
+    isScalable,
+    shared: domains.filter((d) => d.isShared),
+  }
+  for (const sid of sids) {
+    const at = rootTable + BigInt(sid >>> 8) * 16n + (isScalable ? BigInt((sid >>> 7) & 1) * 8n : 0n)
+    roots.add(at)
+    if (config.read(at) === 0n) config.write(at, config.allocate(4096n) | 1n)
+    const table = config.read(at) & ~0xfffn
+    const context = table + (isScalable ? BigInt(sid & 0x7f) * 32n : BigInt(sid & 0xff) * 16n)
+    const device: Device = { sid, context, directoryEntries: new Map(), attachments: [] }
+    devices.push(device)
+    if (isScalable) buildScalable(ground, config, guest, device)
+    else {
+      const attachment = { device, pasid: undefined, at: context, domain: rng.pick(domains) }
+      device.attachments.push(attachment)
+      writeLegacy(ground, config, attachment)
+    }
+  }
+  guest.roots.push(...roots)
+  return guest
 }
 
-const widths = (features: VtdFeatures): number[] => [1, 2, 3].filter((aw) => ((features.sagaw >> aw) & 1) === 1)
-
-function buildLegacy(
-  rng: Rng,
-  places: Places,
-  features: VtdFeatures,
-  sid: number,
-  did: number,
-  context: bigint,
-): Device {
-  const aw = rng.pick(widths(features))
-  const isIdentity = features.pt && rng.chance(0.2)
-  const second = isIdentity ? undefined : buildSecond(rng, places.tables, features, aw)
-  places.config.write(context, (second?.root ?? 0n) | 1n | (rng.bit(0.15) << 1n) | (isIdentity ? 8n : 0n))
-  places.config.write(context + 8n, BigInt(aw) | (BigInt(did) << 8n))
-  const attachment = { sid, pasid: undefined, did, at: context, first: undefined, second }
-  return { sid, context, directoryEntries: [], attachments: [attachment] }
+/** Writes a legacy context entry. [VTD 9.3 Context Entry] */
+export function writeLegacy({ rng, features }: Ground, config: Ram, { at, domain }: Attachment): void {
+  const { second, did } = domain
+  const type = second === undefined ? 8n : features.dt && rng.chance(0.7) ? 4n : 0n
+  // Pass-through has the largest width. [VTD 9.3 AW]
+  const aw = second?.aw ?? Math.floor(Math.log2(features.sagaw))
+  config.write(at + 8n, BigInt(aw) | (BigInt(did) << 8n) | (rng.bits(4) << 3n))
+  config.write(at, (second?.tables.root ?? 0n) | 1n | (rng.bit(0.15) << 1n) | type)
 }
 
-function buildScalable(
-  rng: Rng,
-  places: Places,
-  features: VtdFeatures,
-  sid: number,
-  did: number,
-  context: bigint,
-): Device {
+function buildScalable(ground: Ground, config: Ram, guest: Guest, device: Device): void {
+  const { rng, features } = ground
   const pdts = rng.int(3)
   const count = 2 ** (pdts + 13)
-  const directory = places.config.allocate(8n << BigInt(pdts + 7), 4096n)
-  const ridPasid = rng.pick([0, 0, 1, rng.int(count)])
-  const word0 = directory | 1n | (rng.bit(0.1) << 1n) | (rng.bit(0.85) << 3n) | (BigInt(pdts) << 9n)
-  places.config.write(context, word0)
-  places.config.write(context + 8n, BigInt(ridPasid))
-  const pasids = [...new Set([ridPasid, rng.int(64), rng.int(count), count - 1])]
-  const directoryEntries = new Set<bigint>()
-  const attachments = pasids.map((pasid, i) => {
-    const entry = directory + BigInt(pasid >>> 6) * 8n
-    directoryEntries.add(entry)
-    if (places.config.read(entry) === 0n)
-      places.config.write(entry, places.config.allocate(4096n) | 1n | (rng.bit(0.1) << 1n))
-    const at = (places.config.read(entry) & ~0xfffn) + BigInt(pasid & 63) * 64n
-    return buildPasid(rng, places, features, { sid, pasid, did: did + i, at })
-  })
-  return { sid, context, directoryEntries: [...directoryEntries], attachments }
+  const directory = config.allocate(DIRECTORY_BYTES, 4096n)
+  const ridPasid = features.rps ? rng.pick([0, 0, 1, rng.int(count)]) : 0
+  const dte = rng.bit(features.dt ? 0.92 : 0)
+  const pre = features.prs && rng.chance(0.8) ? dte : 0n
+  const paside = rng.bit(features.pasid ? 0.95 : 0)
+  const eptr = features.ptrs && rng.chance(0.7) ? paside : 0n
+  const flags = (dte << 2n) | (paside << 3n) | (pre << 4n) | (eptr << 6n)
+  const word = directory | (rng.bit(0.1) << 1n) | flags | (BigInt(pdts) << 9n)
+  config.write(device.context + 8n, BigInt(ridPasid) | (rng.bit(features.rprivs ? 0.3 : 0) << 20n))
+  config.write(device.context, word | rng.bit(0.97))
+  const most = Math.min(count, 2 ** features.pasidBits)
+  const pasids = [...new Set([ridPasid, rng.int(Math.min(64, most)), rng.int(most), most - 1])]
+  for (const pasid of pasids) {
+    const at = directory + BigInt(pasid >>> 6) * 8n
+    if (config.read(at) === 0n) config.write(at, config.allocate(4096n) | 1n | (rng.bit(0.1) << 1n))
+    const entry = (config.read(at) & ~0xfffn) + BigInt(pasid & 63) * 64n
+    const attachment = { device, pasid, at: entry, domain: choose(ground, guest, pasid) }
+    device.attachments.push(attachment)
+    device.directoryEntries.set(at, [...(device.directoryEntries.get(at) ?? []), attachment])
+    writePasid(ground, config, attachment, rng.bit(0.93))
+  }
 }
 
-function buildPasid(
-  rng: Rng,
-  { config, tables: ram }: Places,
-  features: VtdFeatures,
-  place: { readonly sid: number; readonly pasid: number; readonly did: number; readonly at: bigint },
-): Attachment {
-  const type = rng.pick([1, 1, 2, 2, 3, 3, 3, 4])
-  const aw = rng.pick(widths(features))
-  const ssade = type === 2 || type === 3 ? rng.bit(0.4) : 0n
-  const second = type === 2 || type === 3 ? buildSecond(rng, ram, features, aw) : undefined
-  const hasFive = features.fs5lp && rng.chance(0.4)
-  const eafe = rng.bit(0.3)
-  let first: IntelTables | undefined
-  if (type === 1 || type === 3) {
-    const space =
-      second === undefined
-        ? ram
-        : new GuestSpace(ram, 1n << 33n, 4096n, (gpa, pa) => {
-            second.map(rng, gpa, pa, 1, rng.chance(0.03) ? 1n : 3n)
-          })
-    first = buildFirst(rng, space, hasFive ? 5 : 4, second, features)
-  }
+/** A domain for this PASID. First stages that share an identifier are told apart by it. [VTD 6.2.3.1] */
+export function choose({ rng }: Ground, { domains, shared }: Pick<Guest, 'domains' | 'shared'>, pasid: number): Domain {
+  const domain = rng.pick(domains)
+  return domain.isShared ? shared[pasid % shared.length] : domain
+}
+
+/** Writes a PASID table entry, the word with P last. [VTD 9.6 Scalable-Mode PASID Table Entry] */
+export function writePasid({ rng, features }: Ground, config: Ram, { at, domain }: Attachment, present = 1n): void {
+  const { first, second, type, did } = domain
+  const sre = rng.bit(features.srs ? 0.85 : 0)
+  const snooped = features.smpwcs && rng.chance(0.95) ? PWSNP : 0n
   const words = [
-    (second?.root ?? 0n) | 1n | (rng.bit(0.1) << 1n) | (BigInt(aw) << 2n) | (BigInt(type) << 6n) | (ssade << 9n),
-    BigInt(place.did) | PWSNP | (rng.bit(0.3) << 24n),
-    (first?.root ?? 0n) |
-      rng.bit(0.6) |
-      (BigInt(first !== undefined && hasFive) << 2n) |
-      (rng.bit() << 4n) |
-      (eafe << 7n),
+    (second?.tables.root ?? 0n) |
+      present |
+      (rng.bit(0.1) << 1n) |
+      (BigInt(second?.aw ?? 2) << 2n) |
+      (BigInt(type) << 6n) |
+      (BigInt(second?.ssade ?? false) << 9n),
+    BigInt(did) | snooped | (rng.bit(features.sc ? 0.3 : 0) << 24n),
+    (first?.tables.root ?? 0n) |
+      sre |
+      (BigInt(first?.levels === 5) << 2n) |
+      (rng.bit(features.fsts ? 0.5 : 0) << 4n) |
+      (rng.bits(2) << 5n) |
+      (BigInt(first?.eafe ?? false) << 7n),
   ]
-  for (const [i, word] of words.entries()) config.write(place.at + BigInt(i) * 8n, word)
-  return { ...place, first, second }
-}
-
-function leafLevels(rng: Rng): number {
-  return rng.pick([1, 1, 1, 2, 3])
-}
-
-function buildSecond(rng: Rng, ram: Ram, features: VtdFeatures, aw: number): IntelTables {
-  const tables = new IntelTables(ram, aw + 2, (r) => (r.chance(0.95) ? 3n : r.pick([1n, 2n])) | (r.bit() << 8n))
-  for (let i = 0; i < 10; i++) {
-    const input = rng.chance(0.8) ? rng.bits(32) : rng.bits(30 + 9 * aw)
-    const output = rng.chance(0.06) ? 0xfee0_0000n : rng.bits(rng.pick([32, 36, features.haw - 1]))
-    const rights = rng.chance(0.75) ? 3n : rng.pick([1n, 2n])
-    tables.map(
-      rng,
-      input,
-      output,
-      leafLevels(rng),
-      rights | (rng.bit() << 8n) | (rng.bit(0.3) << 9n) | (rng.bit(0.2) << 11n),
-    )
-  }
-  return tables
-}
-
-function buildFirst(
-  rng: Rng,
-  space: Ram | GuestSpace,
-  levels: number,
-  under: IntelTables | undefined,
-  features: VtdFeatures,
-): IntelTables {
-  const tables = new IntelTables(space, levels, (r) => 1n | (r.bit(0.95) << 1n) | (r.bit(0.97) << 2n) | (r.bit() << 5n))
-  const targets = under?.entries.filter(({ isLeaf }) => isLeaf) ?? []
-  for (let i = 0; i < 8; i++) {
-    const bits = levels === 5 ? 57 : 48
-    const input = rng.chance(0.6) ? rng.bits(30) : rng.bits(bits)
-    const target = targets.length > 0 && rng.chance(0.85) ? rng.pick(targets).input : undefined
-    const output = target ?? (rng.chance(0.06) ? 0xfee0_0000n : rng.bits(rng.pick([32, 36, features.haw - 1])))
-    const flags =
-      (rng.bit(0.8) << 1n) | (rng.bit(0.9) << 2n) | (rng.bit() << 5n) | (rng.bit(0.3) << 6n) | (rng.bit(0.2) << 10n)
-    tables.map(rng, input, output, leafLevels(rng), 1n | flags | (rng.bit(0.2) << 63n))
-  }
-  return tables
+  for (const i of [2, 1, 0]) config.write(at + BigInt(i) * 8n, words[i])
 }

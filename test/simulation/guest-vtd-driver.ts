@@ -1,178 +1,295 @@
-/** The little driver of the random VT-d guest: registers, the invalidation queue, and the fault records. */
+/** What drives a VT-d unit: its memory, registers and invalidation queue. */
 
-import type { VtdUnit } from '../../hw-model/vtd/index.js'
-import type { Ram } from './ram.js'
+import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
+import { ACCESS, type Invalidation, NO_PASID, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
+import { type UnitOptions, VtdUnit } from '../../hw-model/vtd/index.js'
+import { FaultLog } from './fault-log-vtd.js'
+import { modelIds } from './guest-vtd-ids.js'
+import { Ram } from './ram.js'
 import { field } from './reference/memory.js'
-import type { VtdFeatures, VtdRegisters } from './reference/vtd.js'
+import type { VtdFeatures, VtdIds } from './reference/vtd-features.js'
+import type { VtdAccess, VtdRegisters } from './reference/vtd-types.js'
 import type { Rng } from './rng.js'
 import { Disagreement, hex } from './step.js'
 
-const REG = { CAP: 0x08, ECAP: 0x10, GCMD: 0x18, GSTS: 0x1c, RTADDR: 0x20, FSTS: 0x34, IQH: 0x80, IQT: 0x88, IQA: 0x90 }
+/** Page tables, configuration, queues: no bit that a guest gets wrong in a pointer leads from one to another. */
+const RAM_BASE = 0x4000_0000n
+const CONFIG_BASE = 0x7000_0000n
+const QUEUE_BASE = 0x7800_0000n
+const RAM_END = 0x8000_0000n
+/** Memory that only 52-bit addresses reach; far from the addresses that guests use. */
+const FAR_BASE = 0xd_0000_0000_0000n
+const FAR_BYTES = 0x1000_0000n
+
+const REG = {
+  GCMD: 0x18,
+  GSTS: 0x1c,
+  RTADDR: 0x20,
+  CCMD: 0x28,
+  FSTS: 0x34,
+  FECTL: 0x38,
+  FEDATA: 0x3c,
+  FEADDR: 0x40,
+  IQH: 0x80,
+  IQT: 0x88,
+  IQA: 0x90,
+} as const
+
 const TE = 0x8000_0000n
 const SRTP = 0x4000_0000n
 const QIE = 0x0400_0000n
+const RTPS = 0x4000_0000n
+const ICC = 1n << 63n
+const IVT = 1n << 63n
 
-const read64 = (unit: VtdUnit, offset: number): bigint => {
-  const [lo, hi] = unit.readRegister(offset, 8)
-  return (BigInt(hi) << 32n) | BigInt(lo)
-}
+/** Where fault events go; no memory is there. */
+const FAULT_ADDRESS = 0xfee0_1000
 
-/** What CAP and ECAP say. [VTD 11.4.2 Capability Register, 11.4.3 Extended Capability Register] */
-export function decodeFeatures(unit: VtdUnit, haw: number): VtdFeatures {
-  const cap = read64(unit, REG.CAP)
-  const ecap = read64(unit, REG.ECAP)
-  const has = (bit: number): boolean => field(ecap, bit) === 1
-  return {
-    haw,
-    mgaw: field(cap, 21, 16) + 1,
-    sagaw: field(cap, 12, 8),
-    sslps: field(cap, 37, 34),
-    fs1gp: field(cap, 56) === 1,
-    fs5lp: field(cap, 60) === 1,
-    didBits: 4 + 2 * field(cap, 2, 0),
-    smts: has(43),
-    ssts: has(46),
-    fsts: has(47),
-    nest: has(26),
-    pt: has(6),
-    sc: has(7),
-    pasid: has(40),
-    rps: has(49),
-    srs: has(31),
-    eafs: has(34),
-    ssads: has(45),
-    smpwcs: has(48),
-    adms: has(52),
+/** Memory that notes who writes to it. */
+class WatchedBacking extends SparseBacking {
+  writes = 0
+
+  override chunkForWrite(index: number): Int32Array | null {
+    this.writes++
+    return super.chunkForWrite(index)
   }
 }
 
-/** Programs one unit. */
+/** A unit in its machine. */
 export class Driver {
-  /** Descriptors queued. */
-  count = 0
-  readonly #unit: VtdUnit
-  readonly #ram: Ram
+  readonly memory = new Memory()
+  readonly ram: Ram
+  readonly far: Ram
+  /** Where root, context and PASID tables are. */
+  readonly config: Ram
+  readonly unit: VtdUnit
+  readonly faults: FaultLog
+  /** Descriptors queued, and commands given by registers. */
+  commands = 0
   readonly #rng: Rng
-  readonly #isWide: boolean
-  readonly #queue: bigint
+  readonly #tables = new WatchedBacking(Number(CONFIG_BASE - RAM_BASE))
+  readonly #remote = new WatchedBacking(Number(FAR_BYTES))
+  readonly #settings = new WatchedBacking(Number(QUEUE_BASE - CONFIG_BASE))
   readonly #status: bigint
-  readonly #frcd: number
-  readonly #frcdCount: number
+  readonly #queue: bigint
+  /** 32-byte descriptors. */
+  readonly #isWide: boolean
+  readonly #sizeLg2: number
+  readonly #transaction = new Transaction()
+  readonly #outcome = new Outcome()
+  #messages = 0
+  #isQueued = false
+  #isOn = false
   #tail = 0
+  #shown = 0
   #serial = 0n
 
-  /** @param isWide 32-byte descriptors */
-  constructor(unit: VtdUnit, ram: Ram, rng: Rng, isWide: boolean) {
-    this.#unit = unit
-    this.#ram = ram
+  constructor(rng: Rng, ids: VtdIds, features: VtdFeatures, caches: Omit<UnitOptions, 'ids'>, needsWide: boolean) {
     this.#rng = rng
-    this.#isWide = isWide
-    this.#queue = ram.allocate(4096n)
-    this.#status = ram.allocate(8n)
-    const cap = read64(unit, REG.CAP)
-    this.#frcd = field(cap, 33, 24) * 16
-    this.#frcdCount = field(cap, 47, 40) + 1
+    this.memory.place(Number(RAM_BASE), this.#tables)
+    this.memory.place(Number(CONFIG_BASE), this.#settings)
+    this.memory.place(Number(QUEUE_BASE), new SparseBacking(Number(RAM_END - QUEUE_BASE)))
+    this.memory.place(Number(FAR_BASE), this.#remote)
+    this.ram = new Ram(this.memory, RAM_BASE, CONFIG_BASE)
+    this.far = new Ram(this.memory, FAR_BASE, FAR_BASE + FAR_BYTES)
+    this.config = new Ram(this.memory, CONFIG_BASE, QUEUE_BASE)
+    const queues = new Ram(this.memory, QUEUE_BASE, RAM_END)
+    this.#isWide = needsWide || ((features.smts || features.adms) && rng.chance(0.5))
+    this.#sizeLg2 = rng.pick([0, 0, 1, 3])
+    this.#queue = queues.allocate(4096n << BigInt(this.#sizeLg2), 4096n)
+    this.#status = queues.allocate(8n)
+    const owner = {
+      message: (address: number, data: number) => {
+        if (address === FAULT_ADDRESS && data === 0x31) this.#messages++
+      },
+      interrupt: () => {},
+    }
+    this.unit = new VtdUnit(this.memory, owner, { ...caches, ids: modelIds(ids) })
+    this.faults = new FaultLog(this.unit, field(ids.cap, 33, 24) * 16, features.records)
+    this.#iotlbOffset = field(ids.ecap, 17, 8) * 16
   }
 
-  /** Root table, queue, translation. */
-  start({ rootTable, mode }: VtdRegisters): void {
-    this.#write(REG.RTADDR, rootTable | (BigInt(mode) << 10n), 8)
-    this.#write(REG.GCMD, SRTP)
-    this.#write(REG.IQT, 0n, 8)
-    this.#write(REG.IQA, this.#queue | (BigInt(this.#isWide) << 11n), 8)
-    this.#write(REG.GCMD, QIE)
-    this.contextGlobal()
-    if (mode === 1) this.pasidCacheGlobal()
-    this.iotlbGlobal()
-    this.wait()
-    this.#write(REG.GCMD, QIE | TE)
-    const [status] = this.#unit.readRegister(REG.GSTS, 4)
-    if (status !== 0xc400_0000) throw new Disagreement(`GSTS is ${hex(status)} after SRTP, QIE and TE`)
+  readonly #iotlbOffset: number
+
+  /** Writes to tables and configuration so far. */
+  get writes(): number {
+    return this.#tables.writes + this.#remote.writes + this.#settings.writes
   }
 
-  contextGlobal(): void {
-    this.#put(0x11n, 0n)
+  /** Whether invalidations go through the queue, and not through registers. */
+  get isQueued(): boolean {
+    return this.#isQueued
   }
 
-  contextDevice(sid: number, did: number): void {
-    this.#put(0x31n | (BigInt(did) << 16n) | (BigInt(sid) << 32n), 0n)
+  /** Fault events, and the address of the root table. */
+  start(): void {
+    this.#write(REG.FEDATA, 0x31n)
+    this.#write(REG.FEADDR, BigInt(FAULT_ADDRESS))
+    this.#write(REG.FECTL, 0n)
   }
 
-  pasidCacheGlobal(): void {
-    this.#put(0x37n, 0n)
+  /** SRTP. */
+  setRoot({ rootTable, mode, ssirwe }: VtdRegisters): void {
+    this.#write(REG.RTADDR, rootTable | (BigInt(mode) << 10n) | (BigInt(ssirwe) << 7n), 8)
+    this.#write(REG.GCMD, this.#persistent | SRTP)
+    this.#checkStatus(RTPS)
   }
 
-  pasidCacheDomain(did: number): void {
-    this.#put(0x07n | (BigInt(did) << 16n), 0n)
+  /** TE. */
+  setOn(isOn: boolean): void {
+    if (this.#isOn && !isOn) this.faults.restart(this.#rng)
+    this.#isOn = isOn
+    this.#write(REG.GCMD, this.#persistent)
+    this.#checkStatus(0n)
+    if (!isOn) this.faults.restart(this.#rng)
   }
 
-  pasidCachePasid(did: number, pasid: number): void {
-    this.#put(0x17n | (BigInt(did) << 16n) | (BigInt(pasid) << 32n), 0n)
+  /** QIE. The queue is empty and ended with a wait. */
+  setQueued(isQueued: boolean): void {
+    if (isQueued) {
+      this.#tail = 0
+      this.#shown = 0
+      this.#write(REG.IQT, 0n, 8)
+      this.#write(REG.IQA, this.#queue | (BigInt(this.#isWide) << 11n) | BigInt(this.#sizeLg2), 8)
+    } else if (this.#isQueued) this.wait()
+    this.#isQueued = isQueued
+    this.#write(REG.GCMD, this.#persistent)
+    this.#checkStatus(0n)
   }
 
-  iotlbGlobal(): void {
-    this.#put(0xd2n, 0n)
-  }
-
-  iotlbDomain(did: number): void {
-    this.#put(0xe2n | (BigInt(did) << 16n), 0n)
-  }
-
-  iotlbPages(did: number, address: bigint, am: number, leafOnly: bigint): void {
-    this.#put(0xf2n | (BigInt(did) << 16n), (address & ~0xfffn) | (leafOnly << 6n) | BigInt(am))
-  }
-
-  pasidIotlb(did: number, pasid: number): void {
-    this.#put(0x26n | (BigInt(did) << 16n) | (BigInt(pasid) << 32n), 0n)
-  }
-
-  pasidIotlbPages(did: number, pasid: number, address: bigint, am: number, leafOnly: bigint): void {
-    const low = 0x36n | (BigInt(did) << 16n) | (BigInt(pasid) << 32n)
-    this.#put(low, (address & ~0xfffn) | (leafOnly << 6n) | BigInt(am))
+  /** One descriptor; the unit hears of it now or with the next ones. */
+  put(low: bigint, high: bigint): void {
+    const bytes = this.#isWide ? 32 : 16
+    const at = this.#queue + BigInt(this.#tail)
+    const words = this.#isWide ? [low, high, 0n, 0n] : [low, high]
+    for (const [i, word] of words.entries()) this.memoryWrite(at + BigInt(i) * 8n, word)
+    this.#tail = (this.#tail + bytes) % (4096 << this.#sizeLg2)
+    this.commands++
+    if (this.#rng.chance(0.3)) this.#ring()
   }
 
   /** A wait with a status write, whose value must then stand in memory. */
   wait(): void {
+    if (!this.#isQueued) return
     const value = ++this.#serial
-    this.#put(0x25n | (this.#rng.bit() << 6n) | (value << 32n), this.#status)
-    if (this.#ram.read(this.#status) !== value) throw new Disagreement('the wait descriptor wrote no status')
+    this.put(0x25n | (this.#rng.bit() << 6n) | (value << 32n), this.#status)
+    this.#ring()
+    if (this.ram.read(this.#status) !== value) throw new Disagreement('the wait descriptor wrote no status')
   }
 
-  /** The fault records that stand there; they are cleared. */
-  takeFaults(): (readonly [bigint, bigint])[] {
-    const [status] = this.#unit.readRegister(REG.FSTS, 4)
-    const faults: (readonly [bigint, bigint])[] = []
-    for (let i = 0; i < this.#frcdCount; i++) {
-      const at = this.#frcd + i * 16
-      const high = read64(this.#unit, at + 8)
-      if (high >> 63n === 0n) continue
-      faults.push([read64(this.#unit, at), high])
-      if (faults.length === 1 && (status & 2) === 0) throw new Disagreement('a fault is recorded and FSTS.PPF is clear')
-      if (faults.length === 1 && ((status >>> 8) & 0xff) !== i) throw new Disagreement(`FSTS.FRI is not ${i}`)
-      this.#write(at + 12, 0x8000_0000n)
+  /** CCMD. [VTD 6.5.1 Register-based Invalidation Interface] */
+  contextByRegister(granularity: number, did: number, sid: number, mask: number): void {
+    const word = (BigInt(granularity) << 61n) | (BigInt(mask) << 32n) | (BigInt(sid) << 16n) | BigInt(did)
+    this.#byRegister(REG.CCMD, ICC | word, granularity, 59)
+  }
+
+  /** IVA and IOTLB. */
+  iotlbByRegister(granularity: number, did: number, page: bigint): void {
+    if (granularity === 3) this.#write(this.#iotlbOffset, page, 8)
+    const drains = this.#rng.bits(2) << 48n
+    this.#byRegister(
+      this.#iotlbOffset + 8,
+      IVT | (BigInt(granularity) << 60n) | drains | (BigInt(did) << 32n),
+      granularity,
+      57,
+    )
+  }
+
+  #byRegister(offset: number, value: bigint, granularity: number, actual: number): void {
+    this.commands++
+    this.#write(offset, value, 8)
+    const found = this.#read(offset)
+    const done = field(found, actual + 1, actual)
+    if (found >> 63n !== 0n || done === 0 || done > granularity) {
+      throw new Disagreement(`register ${hex(offset)} is ${hex(found)} after ${hex(value)}`)
     }
-    if (faults.length === 0 && (status & 2) !== 0) throw new Disagreement('FSTS.PPF is set and no fault is recorded')
-    return faults
   }
 
-  #put(low: bigint, high: bigint): void {
-    const bytes = this.#isWide ? 32 : 16
-    const at = this.#queue + BigInt(this.#tail)
-    const words = this.#isWide ? [low, high, 0n, 0n] : [low, high]
-    for (const [i, word] of words.entries()) this.#ram.write(at + BigInt(i) * 8n, word)
-    this.#tail = (this.#tail + bytes) % 4096
-    this.count++
+  /** Sends one access; the outcome holds until the next. */
+  send(access: VtdAccess): Outcome {
+    this.#fill(access)
+    this.unit.translate(this.#transaction, this.#outcome)
+    return this.#outcome
+  }
+
+  /** Has it explained, which changes nothing. */
+  explain(access: VtdAccess): Outcome {
+    this.#fill(access)
+    this.unit.explain(this.#transaction, this.#outcome, { step: () => {} })
+    return this.#outcome
+  }
+
+  /** The invalidations that the unit says it lacks. */
+  missing(access: VtdAccess): readonly Invalidation[] {
+    this.#fill(access)
+    return this.unit.missing(this.#transaction)
+  }
+
+  /** Every fault event that was due has come. */
+  checkEvents(): void {
+    if (this.#messages !== this.faults.events) {
+      throw new Disagreement(`${this.#messages} fault events came, and ${this.faults.events} were due`)
+    }
+  }
+
+  /** A word of the queue, which the counters leave out. */
+  memoryWrite(at: bigint, value: bigint): void {
+    this.ram.write(at, value)
+  }
+
+  get #persistent(): bigint {
+    return (this.#isOn ? TE : 0n) | (this.#isQueued ? QIE : 0n)
+  }
+
+  #checkStatus(also: bigint): void {
+    const [status] = this.unit.readRegister(REG.GSTS, 4)
+    const expected = this.#persistent | also
+    if (BigInt((status & ~Number(also === 0n ? RTPS : 0n)) >>> 0) !== expected) {
+      throw new Disagreement(`GSTS is ${hex(status)}, not ${hex(expected)}`)
+    }
+  }
+
+  #ring(): void {
+    if (this.#shown === this.#tail) return
+    this.#shown = this.#tail
     this.#write(REG.IQT, BigInt(this.#tail), 8)
-    const head = read64(this.#unit, REG.IQH)
-    const [status] = this.#unit.readRegister(REG.FSTS, 4)
+    while (this.unit.hasWork) this.unit.run()
+    const head = this.#read(REG.IQH)
+    const [status] = this.unit.readRegister(REG.FSTS, 4)
     if (head !== BigInt(this.#tail) || (status & 0x70) !== 0) {
-      throw new Disagreement(
-        `descriptor ${hex(low)} ${hex(high)}: IQH ${hex(head)} of ${hex(this.#tail)}, FSTS ${hex(status)}`,
-      )
+      throw new Disagreement(`IQH is ${hex(head)}, not ${hex(this.#tail)}; FSTS ${hex(status)}`)
     }
+  }
+
+  #fill(access: VtdAccess): void {
+    const { address, kind, pasid } = access
+    Object.assign(this.#transaction, {
+      rid: access.sid,
+      pasid: pasid ?? NO_PASID,
+      lo: Number(BigInt.asIntN(32, address)),
+      hi: Number(BigInt.asIntN(32, address >> 32n)),
+      type: TYPES[kind],
+      bytes: access.bytes,
+      access:
+        (access.read ? ACCESS.READ : 0) |
+        (access.write ? ACCESS.WRITE : 0) |
+        (access.execute ? ACCESS.EXECUTE : 0) |
+        (access.privileged ? ACCESS.PRIVILEGED : 0),
+    })
+  }
+
+  #read(offset: number): bigint {
+    const [lo, hi] = this.unit.readRegister(offset, 8)
+    return (BigInt(hi) << 32n) | BigInt(lo)
   }
 
   #write(offset: number, value: bigint, bytes: 4 | 8 = 4): void {
-    this.#unit.writeRegister(offset, bytes, Number(value & 0xffffffffn), Number(value >> 32n))
+    this.unit.writeRegister(offset, bytes, Number(value & 0xffffffffn), Number(value >> 32n))
   }
 }
+
+const TYPES = {
+  untranslated: REQUEST.UNTRANSLATED,
+  request: REQUEST.TRANSLATION,
+  translated: REQUEST.TRANSLATED,
+} as const

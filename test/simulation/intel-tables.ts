@@ -19,7 +19,7 @@ const shiftOf = (level: number): bigint => BigInt(12 + 9 * (level - 1))
 /** One tree of 512-entry tables. */
 export class IntelTables {
   readonly root: bigint
-  readonly entries: Entry[] = []
+  entries: Entry[] = []
   readonly #children = new Map<bigint, bigint>()
 
   /**
@@ -42,9 +42,11 @@ export class IntelTables {
       const entry = table + ((input >> shift) & 511n) * 8n
       const first = (input >> shift) << shift
       if (at === level) {
-        if (this.space.read(entry) !== 0n) return undefined
+        if (this.space.read(entry) !== 0n || this.#children.has(entry)) return undefined
         this.space.write(entry, ((output >> shift) << shift) | bits | (level > 1 ? 0x80n : 0n))
         const leaf = { space: this.space, at: entry, input: first, level, isLeaf: true }
+        // A cleared entry that was known is the same entry.
+        this.entries = this.entries.filter(({ at: other }) => other !== entry)
         this.entries.push(leaf)
         return leaf
       }
@@ -54,9 +56,20 @@ export class IntelTables {
         next = this.space.allocate(4096n)
         this.#children.set(entry, next)
         this.space.write(entry, next | this.tableBits(rng))
+        this.entries = this.entries.filter(({ at: other }) => other !== entry)
         this.entries.push({ space: this.space, at: entry, input: first, level: at, isLeaf: false })
       }
       table = next
     }
+  }
+
+  /** Clears an entry; whatever was mapped below it is forgotten. */
+  clear({ at, level, input }: Entry): void {
+    this.space.write(at, 0n)
+    this.#children.delete(at)
+    const shift = shiftOf(level)
+    const isBelow = (entry: Entry): boolean => entry.level < level && entry.input >> shift === input >> shift
+    for (const entry of this.entries) if (isBelow(entry)) this.#children.delete(entry.at)
+    this.entries = this.entries.filter((entry) => !isBelow(entry))
   }
 }
