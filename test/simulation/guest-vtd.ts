@@ -140,7 +140,7 @@ class Machine {
       return
     }
     this.#access(access)
-    this.#editor.editEntry(attachment.domain, this.#rng.pick(passed), first !== undefined)
+    this.#editor.tables.edit(attachment.domain, this.#rng.pick(passed), first !== undefined)
     this.#editor.finish()
     this.#requester.repeat(access)
   }

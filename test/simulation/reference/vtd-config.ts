@@ -70,7 +70,9 @@ export function scalableContext(job: Job): ScalableContext {
   const dte = field(context[0], 2) === 1
   const pasids = 2 ** (field(context[0], 11, 9) + 13)
   const ridPasid = features.rps ? field(context[1], 19, 0) : 0
-  const isEptrAlone = field(context[0], 6) === 1 && field(context[0], 3) === 0
+  // Whom PASIDE itself blocks does not meet SCT.4.3. [VTD 7.1.3 SCT.4.3, SCT.6]
+  const isForPaside = access.pasid !== undefined && access.kind !== 'translated'
+  const isEptrAlone = !isForPaside && field(context[0], 6) === 1 && field(context[0], 3) === 0
   if ((!dte && field(context[0], 4) === 1) || ridPasid >= pasids || isEptrAlone) return job.stop(0x43)
   const refused = gates(job, context[0], pasids, ridPasid)
   if (refused.length > 0) return job.stop(...refused)

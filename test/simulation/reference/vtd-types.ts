@@ -106,6 +106,8 @@ export class Job {
   readonly troubles = new Set<number>()
   /** Troubles that a unit may have where another has none. */
   readonly perhaps = new Set<number>()
+  /** Another end than that of any trouble. */
+  otherwise: VtdEnd | undefined
   /** The FPD bits met so far. [VTD 7.1.1] */
   isSilent = false
   /** In effect: of the request, or RID_PRIV. */

@@ -42,8 +42,11 @@ const isDone = (end: VtdEnd): boolean =>
 export const inInterruptRange = (address: bigint): boolean => address >> 20n === 0xfeen
 
 function endsOf(job: Job): VtdEnd[] {
-  const all = (reasons: Iterable<number>): VtdEnd[] => [...new Set([...reasons, ...job.perhaps])].map(end)
   const end = (reason: number): VtdEnd => endOf(job, reason)
+  const all = (reasons: Iterable<number>): VtdEnd[] => {
+    const faults = [...new Set([...reasons, ...job.perhaps])].map(end)
+    return job.otherwise === undefined ? faults : [...faults, job.otherwise]
+  }
   try {
     const place = steps(job)
     return job.troubles.size > 0 ? all(job.troubles) : [...succeed(job, place), ...all([])]
@@ -91,9 +94,9 @@ function steps(job: Job): Place {
   const { mode } = registers
   const isUnknown =
     mode === 2 || (mode === 1 && !features.smts) || (mode === 3 && !features.adms) || (mode === 0 && registers.ssirwe)
-  if (isUnknown) return job.stop(0x30)
-  if (mode === 3) return job.stop(0x33)
-  const refusals: number[] = []
+  // What concerns the request alone is found before or after what concerns the mode.
+  const refusals: number[] = isUnknown ? [0x30] : []
+  if (mode === 3 && !isUnknown) refusals.push(0x33)
   if (mode === 0 && pasid !== undefined) refusals.push(0x31)
   if (access.execute && pasid !== undefined && features.version >= 8) refusals.push(0x34)
   if (refusals.length > 0) return job.stop(...refusals)
@@ -110,7 +113,8 @@ function interrupt(job: Job): void {
   if (!read && !write) throw new VtdAnswer({ end: 'translated', address, spanLg2: 64, rights })
   // A question is answered by the tables, for it is no request at all.
   if (bytes === 0) return
-  if (write && !read && bytes === 4) throw new VtdAnswer({ end: 'message' })
+  // Bytes of two words are no write of one. [VTD 3.15]
+  if (write && !read && bytes === 4 && address % 4n === 0n) throw new VtdAnswer({ end: 'message' })
   job.stop(0x29)
 }
 
@@ -120,7 +124,8 @@ function legacy(job: Job): Place {
   const { type, stage } = legacyContext(job)
   if (access.kind !== 'untranslated' && type !== 1) return job.stop(0xd)
   if (access.kind === 'translated') return untouched(job, 0x4, 0xe)
-  forInterrupts(job)
+  const answer = forInterrupts(job)
+  if (answer !== undefined) throw new VtdAnswer(answer)
   job.met.add(type === 2 ? 'legacy, pass-through' : 'legacy')
   if (type === 2) return untouched(job, 0x4, 0xe)
   if (access.address >> BigInt(Math.min(features.mgaw, stage.width)) !== 0n) return job.stop(0x4)
@@ -132,10 +137,11 @@ function scalable(job: Job): Place {
   const { access, features } = job
   const context = scalableContext(job)
   if (access.kind === 'translated') return untouched(job, 0x83, 0x87)
-  forInterrupts(job)
+  job.otherwise = forInterrupts(job)
   const entry = pasidEntry(job, context)
   job.isPrivileged = access.pasid === undefined ? context.ridPrivileged : access.privileged
   pasidGates(job, entry.sre)
+  if (job.otherwise !== undefined) throw new VtdAnswer(job.otherwise)
   job.met.add(access.pasid === undefined ? 'RID_PASID' : 'request with PASID')
   if (access.pasid === undefined && job.isPrivileged) job.met.add('RID_PRIV')
   if (entry.type === 4) {
@@ -156,11 +162,15 @@ function throughSecond(job: Job, stage: SecondStage): Place {
   return { address: leaf.address, lg2: leaf.lg2, rights: { read: (leaf.rights & 1) !== 0, write } }
 }
 
-/** Asking for a translation of the interrupt range without PASID: no table is looked at. [VTD 4.2.3] */
-function forInterrupts(job: Job): void {
+/**
+ * The answer to who asks for a translation of the interrupt range without PASID: no page table is looked at. Whether
+ * PASID tables are is left open. [VTD 4.2.3]
+ */
+function forInterrupts(job: Job): VtdEnd | undefined {
   const { access } = job
-  if (!job.isRequest || access.pasid !== undefined || !inInterruptRange(access.address)) return
-  throw new VtdAnswer(grant(job, { read: false, write: job.wantsWrite }, access.address, 12))
+  if (!job.isRequest || access.pasid !== undefined || !inInterruptRange(access.address)) return undefined
+  job.met.add('translation of the interrupt range')
+  return grant(job, { read: false, write: job.wantsWrite }, access.address, 12)
 }
 
 /** [VTD 3.9 Pass-through Translation] and requests with addresses that were translated before. */
