@@ -144,7 +144,7 @@ function buildFirst(ground: Ground, under: SecondTree | undefined): FirstTree {
   const { rng, features } = ground
   const levels = features.fs5lp && rng.chance(0.5) ? 5 : 4
   const makeReal = (gpa: bigint, pa: bigint): void => {
-    const rights = secondRights(ground, rng.chance(0.03) ? 1n : 3n)
+    const rights = secondRights(ground, rng.chance(0.04) ? rng.pick([1n, 2n]) : 3n)
     under?.tables.map(rng, gpa, pa, 1, rights | (rng.bit() << 8n))
   }
   const space = under === undefined ? homeOf(ground) : new GuestSpace(ground.ram, nextHome(under), 4096n, makeReal)

@@ -21,6 +21,9 @@ export interface Stage {
   readonly count: (name: string) => void
 }
 
+/** No memory is here. */
+const NOWHERE = 1n << 37n
+
 /** Plays them. */
 export class Interludes {
   readonly #stage: Stage
@@ -65,9 +68,10 @@ export class Interludes {
   /** A root table that lacks a bus, and back. */
   #otherRoot(registers: VtdRegisters): void {
     const { driver, rules, guest, ground, set, count } = this.#stage
-    const rootTable = driver.config.allocate(4096n)
+    const rootTable = ground.rng.chance(0.2) ? NOWHERE : driver.config.allocate(4096n)
     for (const at of guest.roots) {
-      if (ground.rng.chance(0.5)) driver.config.write(rootTable + (at - guest.rootTable), driver.config.read(at))
+      if (rootTable !== NOWHERE && ground.rng.chance(0.5))
+        driver.config.write(rootTable + (at - guest.rootTable), driver.config.read(at))
     }
     const other = { ...registers, rootTable }
     driver.setRoot(other)

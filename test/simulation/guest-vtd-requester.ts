@@ -103,7 +103,8 @@ export class Requester {
     const device = rng.pick(this.#guest.devices)
     const attachment = rng.pick(device.attachments)
     const isFirst = attachment === device.attachments[0]
-    let pasid = isFirst && rng.chance(0.95) ? undefined : attachment.pasid
+    const hasPasids = this.#features.pasid || rng.chance(0.1)
+    let pasid = !hasPasids || (isFirst && rng.chance(0.95)) ? undefined : attachment.pasid
     if (rng.chance(0.02)) pasid = rng.chance(0.5) ? rng.int(2 ** 20) : rng.int(64)
     const sid = rng.chance(0.02) ? rng.int(0x10000) : device.sid
     const kind = this.#kind()
