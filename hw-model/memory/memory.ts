@@ -43,8 +43,11 @@ const DIRECTORIES_KEPT = 64
 /** The directory of every gigabyte without memory. */
 const NOWHERE: Chunks = Object.freeze([]) as unknown as Chunks
 
-/** How often a torn word is read again. A writer that keeps pace with this many reads is not a CPU storing a PTE. */
-const TORN_LIMIT = 16
+/**
+ * How often a torn word is read again: each time a busy writer may have stored in between, as likely as not. One that keeps
+ * pace with this many reads is not a CPU storing a PTE.
+ */
+const TORN_LIMIT = 256
 
 /** A range of physical addresses and what stands behind it. */
 export interface Placement {

@@ -14,7 +14,7 @@ import { configStep, failedStep } from './steps.js'
 const PIECE_WORDS = 4
 
 /** How often a piece that changes under its reader is read again; then it counts as unreadable. */
-const PIECE_TRIES = 16
+const PIECE_TRIES = 256
 
 /** Words of the longest entry. */
 const ENTRY_WORDS = 16

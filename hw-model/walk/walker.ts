@@ -27,8 +27,11 @@ export interface TableKeeper {
   keepTable(walker: Walker): void
 }
 
-/** How often a level is read again because a flag update lost its race. */
-const RACE_LIMIT = 64
+/**
+ * How often a level is read again because a flag update lost its race. A writer that stores all the time wins four of five
+ * such races behind a second stage, and 64 of them in a row once in a million.
+ */
+const RACE_LIMIT = 512
 
 /** One walker per stage and unit; its fields hold the last walk's result. */
 export class Walker {
