@@ -1,5 +1,7 @@
 /** A daemon process, a guest, and the steps a VMM takes, for each architecture. */
 
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import {
   type ContextClient,
   ContextLifetime,
@@ -41,10 +43,13 @@ export class World {
     this.guest = guest
   }
 
-  /** Starts both. */
-  static async start(): Promise<World> {
+  /** Starts both. @param platform other units and devices than the built-in ones */
+  static async start(platform?: object): Promise<World> {
     const guest = await GuestMemory.start()
-    return new World(await startDaemon({ fileRoots: [guest.folder] }), guest)
+    const path = join(guest.folder, 'platform.json')
+    if (platform !== undefined) writeFileSync(path, JSON.stringify(platform))
+    const args = platform === undefined ? [] : ['--platform', path]
+    return new World(await startDaemon({ fileRoots: [guest.folder], args }), guest)
   }
 
   /** Ends what a test that failed half way has left, so that the next one starts clean. */
@@ -68,7 +73,7 @@ export class World {
     const { ioasId } = await client.createIoas()
     const flags = IoasMapFlag.FIXED_IOVA | IoasMapFlag.READABLE | IoasMapFlag.WRITEABLE
     await client.ioasMap({ ioasId, flags, region: { regionId, offset: 0n }, length: RAM_BYTES, iova: RAM_BASE })
-    const vmm = new Vmm(client, regionId, ioasId)
+    const vmm = new Vmm(client, regionId, ioasId, context)
     this.#open.push(vmm)
     return vmm
   }
@@ -79,8 +84,11 @@ export class Vmm {
   readonly client: ContextClient
   readonly regionId: number
   readonly ioasId: number
+  /** Of the context, for another connection. */
+  readonly token: string
 
-  constructor(client: ContextClient, regionId: number, ioasId: number) {
+  constructor(client: ContextClient, regionId: number, ioasId: number, token: string) {
+    this.token = token
     this.client = client
     this.regionId = regionId
     this.ioasId = ioasId

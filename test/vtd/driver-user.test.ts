@@ -107,6 +107,9 @@ describe('making and attaching a user domain', () => {
     expect(nameOf(() => host.driver.createUserDomain(device, plain, data({})))).toBe('EINVAL')
     const smmu: UserDomainData = { kind: 'smmuv3_ste', ste0: 1n, ste1: 0n }
     expect(nameOf(() => host.driver.createUserDomain(device, parent, smmu))).toBe('EOPNOTSUPP')
+    expect(nameOf(() => host.driver.createUserDomain(device, parent, data({ flags: 8n })))).toBe('EOPNOTSUPP')
+    expect(nameOf(() => host.driver.createUserDomain(device, parent, data({ flags: 1n << 63n })))).toBe('EOPNOTSUPP')
+    expect(nameOf(() => host.driver.createUserDomain(device, parent, data({ flags: 7n })))).toBe('none')
     expect(nameOf(() => host.driver.createViommu())).toBe('EOPNOTSUPP')
   })
 

@@ -25,7 +25,7 @@ import { type VtdFault, VtdHardware } from './hardware.js'
 import { IdentityDomain } from './identity.js'
 import { type DomainHost, PagingDomain } from './paging.js'
 import { VtdTables } from './tables.js'
-import { UserDomain } from './user.js'
+import { UserDomain, VTD_S1_FLAGS } from './user.js'
 
 /** What a driver is made of. */
 export interface VtdDriverOptions {
@@ -138,6 +138,12 @@ export class VtdDriver implements IommuDriver, DomainHost {
     }
     if (!(parent instanceof PagingDomain) || parent.driver !== this || !parent.isNestParent) {
       throw new Refusal('EINVAL', 'the parent is a paging domain of this unit made with NEST_PARENT')
+    }
+    const unknown = data.flags & ~VTD_S1_FLAGS
+    if (unknown !== 0n) {
+      throw new Refusal('EOPNOTSUPP', `flag bits 0x${unknown.toString(16)} of vtd_s1 are not known here`, {
+        flags: data.flags,
+      })
     }
     return new UserDomain(this, parent, data)
   }

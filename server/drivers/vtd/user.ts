@@ -21,6 +21,9 @@ import type { DomainHost, PagingDomain } from './paging.js'
 /** [uAPI enum iommu_hwpt_vtd_s1_flags] */
 export const VTD_S1_FLAG = { SRE: 1n, EAFE: 2n, WPE: 4n } as const
 
+/** All of them. */
+export const VTD_S1_FLAGS = 7n
+
 /** [uAPI enum iommu_hwpt_vtd_s1_invalidate_flags] */
 const LEAF = 1
 

@@ -1,0 +1,82 @@
+/** A device with a thousand PASIDs, each with a user domain of its own. */
+
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { HwptFlag } from '../../clients/node/index.js'
+import { RAM_BASE } from './guest-memory.js'
+import { type Vmm, World } from './world.js'
+
+const COUNT = 1000
+
+const DEVICE = '0000:01:01.0'
+
+/** With an IOTLB in which a thousand pages never drive each other out. */
+const PLATFORM = {
+  units: [{ name: 'vtd0', type: 'vtd', cache: { entries: 65536, ways: 64 } }],
+  devices: [{ name: DEVICE, iommu: 'vtd0', pasidBits: 20 }],
+}
+
+/**
+ * One page is a whole tree: its first entry is a table and points to the page itself, and is met at three levels; its
+ * sixth is a leaf at the last. So each domain needs a page, and 0x5000 leads where its page says.
+ */
+const IOVA = 0x5000n
+const rootOf = (i: number): bigint => RAM_BASE + BigInt(i) * 0x1000n
+/** Where domain `i` leads at first: to the page behind its own. */
+const placeOf = (i: number): bigint => rootOf(i + 1)
+/** Where it leads when the guest has changed its mind. */
+const laterPlaceOf = (i: number): bigint => rootOf(i + 2)
+
+let world: World
+let vmm: Vmm
+
+beforeAll(async () => {
+  world = await World.start(PLATFORM)
+  vmm = await world.vmm()
+})
+
+afterAll(() => world.stop())
+
+it('M7 on vtd: a thousand PASIDs of one device have a user domain each, invalidated one by one', async () => {
+  for (let i = 0; i < COUNT; i++) {
+    await world.guest.store(rootOf(i), rootOf(i) | 0x27n)
+    await world.guest.store(rootOf(i) + 5n * 8n, placeOf(i) | 0x67n)
+  }
+  const deviceId = await vmm.bind(DEVICE)
+  const parent = await vmm.parent(deviceId)
+  const domains: number[] = []
+  for (let i = 0; i < COUNT; i++) {
+    domains.push(await vmm.vtdDomain(deviceId, parent, rootOf(i), HwptFlag.PASID))
+    await vmm.client.attachPasid({ deviceId, pasid: i + 1, ptId: domains[i] })
+  }
+  /** Indexes whose DMA does not end where `expected` says. */
+  const strays = async (expected: (i: number) => bigint): Promise<number[]> => {
+    const out: number[] = []
+    for (let i = 0; i < COUNT; i++) {
+      const { address } = await vmm.dma(deviceId, IOVA + 0x123n, 1, i + 1)
+      if (address !== expected(i) + 0x123n) out.push(i)
+    }
+    return out
+  }
+  expect(await strays(placeOf)).toEqual([])
+
+  // The guest changes every table and invalidates one: what the others' caches hold stays.
+  for (let i = 0; i < COUNT; i++) await world.guest.store(rootOf(i) + 5n * 8n, laterPlaceOf(i) | 0x67n)
+  const chosen = new Set([0, 62, 63, 64, 500, COUNT - 1])
+  for (const i of chosen) {
+    const entries = [{ addr: IOVA, npages: 1n, flags: 1 }]
+    await vmm.client.invalidateIotlb({ userDomainId: domains[i], vtdS1: { entries } })
+  }
+  expect(await strays((i) => (chosen.has(i) ? laterPlaceOf(i) : placeOf(i)))).toEqual([])
+
+  // Detaching one blocks one.
+  await vmm.client.detachPasid({ deviceId, pasid: 501 })
+  expect(await strays((i) => (chosen.has(i) ? laterPlaceOf(i) : placeOf(i)))).toEqual([500])
+  expect((await vmm.dma(deviceId, IOVA, 1, 501)).code).toBe(0x59)
+
+  // The parent's own change reaches all of them.
+  await vmm.client.ioasUnmap({ ioasId: vmm.ioasId, iova: 0n, length: 0xffff_ffff_ffff_ffffn })
+  const codes = new Set<number>()
+  for (let i = 0; i < COUNT; i += 37) codes.add((await vmm.dma(deviceId, IOVA, 1, i + 1)).code)
+  expect([...codes]).toEqual([0x79])
+  await vmm.close()
+}, 60_000)
