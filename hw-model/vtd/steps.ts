@@ -22,8 +22,17 @@ const TRANSLATION_TYPES = ['untranslated requests', 'device-TLB requests too', '
 const PASID_TYPES = ['reserved', 'first stage', 'second stage', 'nested', 'pass-through'] as const
 const FIRST_MODES = ['4 levels', '5 levels', 'reserved', 'reserved'] as const
 
-const COMMON_FIELDS = ['P', 'FPD', 'PGTT', 'DID', 'PWSNP', 'PGSNP'] as const
-const FIRST_FIELDS = ['SRE', 'FSPM', 'WPE', 'EAFE', 'FSPTPTR'] as const
+/** Flags of a scalable context entry: what they say when they are 0 and 1. [VTD 9.4] */
+const CONTEXT_FLAGS = {
+  DTE: ['no device TLB', 'translation and translated requests'],
+  PASIDE: ['no PASIDs', 'PASIDs allowed'],
+  PRE: ['no page requests', 'page requests'],
+  EPTR: ['no PASIDs in translated requests', 'PASIDs in translated requests'],
+  RID_PRIV: ['user requests', 'privileged requests'],
+} as const
+
+const COMMON_FIELDS = ['P', 'FPD', 'PGTT', 'DID', 'PWSNP', 'PGSNP', 'SRE'] as const
+const FIRST_FIELDS = ['FSPM', 'WPE', 'EAFE', 'FSPTPTR'] as const
 const SECOND_FIELDS = ['AW', 'SSADE', 'SSPTPTR'] as const
 
 /** Reasons in words, as far as an entry's own fields or its place are at fault. [VTD 7.1.3 T30] */
@@ -104,8 +113,11 @@ function fieldsOf(name: string, words: Int32Array): ReturnType<typeof recordOf> 
     }
     case SCALABLE_CONTEXT_ENTRY.$.name: {
       const PDTS = `PASIDs below ${2 ** (SCALABLE_CONTEXT_ENTRY.PDTS.get(words, 0) + 13)}`
-      const PASIDE = SCALABLE_CONTEXT_ENTRY.PASIDE.get(words, 0) === 0 ? 'no PASIDs' : 'PASIDs allowed'
-      return recordOf(SCALABLE_CONTEXT_ENTRY, words, { texts: { PDTS, PASIDE } })
+      const texts = Object.entries(CONTEXT_FLAGS).map(([name, [off, on]]) => [
+        name,
+        SCALABLE_CONTEXT_ENTRY[name as keyof typeof CONTEXT_FLAGS].get(words, 0) === 0 ? off : on,
+      ])
+      return recordOf(SCALABLE_CONTEXT_ENTRY, words, { texts: { PDTS, ...Object.fromEntries(texts) } })
     }
     case PASID_DIRECTORY_ENTRY.$.name:
       return recordOf(PASID_DIRECTORY_ENTRY, words)
@@ -118,8 +130,10 @@ function pasidTelling(words: Int32Array): Telling {
   const pgtt = PASID_TABLE_ENTRY.PGTT.get(words, 0)
   const hasFirst = pgtt === PGTT.FIRST || pgtt === PGTT.NESTED
   const hasSecond = pgtt === PGTT.SECOND || pgtt === PGTT.NESTED
+  const only = [...COMMON_FIELDS, ...(hasFirst ? FIRST_FIELDS : []), ...(hasSecond ? SECOND_FIELDS : [])]
   return {
-    only: [...COMMON_FIELDS, ...(hasFirst ? FIRST_FIELDS : []), ...(hasSecond ? SECOND_FIELDS : [])],
+    // A reserved type says nothing of what matters.
+    ...(pgtt === PGTT.PASS_THROUGH || hasFirst || hasSecond ? { only } : {}),
     texts: {
       PGTT: PASID_TYPES[pgtt] ?? 'reserved',
       AW: widthText(PASID_TABLE_ENTRY.AW.get(words, 0)),
@@ -188,6 +202,7 @@ const SECOND_RIGHTS = { plain: ['R', 'W'], io: ['IR', 'IW'] } as const
 
 function firstFields(words: Int32Array, kind: number, level: number, space: 'ipa' | 'pa'): Partial<WalkStep> {
   if (kind === ENTRY.INVALID) return recordOf(FIRST_STAGE_ENTRY, words, { only: ['P'], texts: { P: 'not present' } })
+  if (kind === ENTRY.RESERVED) return recordOf(FIRST_STAGE_ENTRY, words, { space })
   const isTable = kind === ENTRY.TABLE
   const texts: Record<string, string> = {
     RW: FIRST_STAGE_ENTRY.RW.get(words, 0) === 1 ? 'read-write' : 'read-only',
@@ -203,6 +218,7 @@ function firstFields(words: Int32Array, kind: number, level: number, space: 'ipa
 function secondFields(words: Int32Array, kind: number, level: number, ioRights: boolean): Partial<WalkStep> {
   const rights = ioRights ? SECOND_RIGHTS.io : SECOND_RIGHTS.plain
   if (kind === ENTRY.INVALID) return recordOf(SECOND_STAGE_ENTRY, words, { only: rights })
+  if (kind === ENTRY.RESERVED) return recordOf(SECOND_STAGE_ENTRY, words)
   const only = [...rights, 'A', 'ADDR', ...(kind === ENTRY.TABLE ? [] : ['EMT', 'IPAT', 'D', 'SNP'])]
   const texts: Record<string, string> =
     level === 0 ? {} : { PS: SECOND_STAGE_ENTRY.PS.get(words, 0) === 1 ? 'leaf' : 'table' }
