@@ -4,13 +4,14 @@
  */
 
 import { pack } from '../../hw-model/bits/layout.js'
-import { type Memory, SparseBacking } from '../../hw-model/memory/index.js'
-import { CD, COMMAND, L1CD, L1STD, OFFSET, OPCODE, STE } from '../../hw-model/smmuv3/index.js'
+import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
+import { CD, COMMAND, idRegisters, L1CD, L1STD, OFFSET, OPCODE, SmmuV3, STE } from '../../hw-model/smmuv3/index.js'
 import type { Random } from '../hostile/random.js'
+import type { LateDevices, Victim, Write } from './victim.js'
 
 /** Where the guest's RAM starts, and how long it is. */
-export const RAM_BASE = 0x10_0000
-export const RAM_BYTES = 0x10_0000
+const RAM_BASE = 0x10_0000
+const RAM_BYTES = 0x10_0000
 
 /** Where things stand in it. */
 const AT = {
@@ -24,34 +25,32 @@ const AT = {
   PAGES: 0xb_0000,
 } as const
 
-/** The part of RAM that structures fill, from its start. */
-export const STRUCTURE_BYTES = AT.TABLES_END
-
 const STREAMS = 64
 const COMMANDS_LG2 = 6
 const CONTEXT_BYTES = 64
 
 /** Registers that a guest writes, and their neighbours. */
-export const OFFSETS = [...Object.values(OFFSET), 0x100a8, 0x100ac, 0x100c8, 0x100cc].filter((offset) => offset > 0x1c)
+const OFFSETS = [...Object.values(OFFSET), 0x100a8, 0x100ac, 0x100c8, 0x100cc].filter((offset) => offset > 0x1c)
 
 const OPCODES = Object.values(OPCODE)
 
-/** Puts RAM on the bus. */
-export const placeRam = (memory: Memory): void => memory.place(RAM_BASE, new SparseBacking(RAM_BYTES))
-
-/** The guest's side: what it keeps in RAM and which registers it writes. */
-export class MutableGuest {
+/** Puts a unit with everything into a machine. */
+export class SmmuVictim implements Victim {
+  readonly memory = new Memory()
+  readonly unit: SmmuV3
+  readonly structures = { start: RAM_BASE, bytes: AT.TABLES_END, hotBytes: 0x1000 }
+  readonly offsets = OFFSETS
   readonly #random: Random
-  readonly #memory: Memory
   /** Commands pushed since the queue was programmed. */
   #produced = 0
 
-  constructor(random: Random, memory: Memory) {
+  constructor(random: Random, devices: LateDevices) {
     this.#random = random
-    this.#memory = memory
+    this.memory.place(RAM_BASE, new SparseBacking(RAM_BYTES))
+    const owner = { message: () => undefined, interrupt: () => undefined }
+    this.unit = new SmmuV3({ memory: this.memory, owner, id: idRegisters('full'), devices })
   }
 
-  /** Writes every structure anew. */
   fill(): void {
     for (let sid = 0; sid < STREAMS; sid++) {
       const ste = this.#ste()
@@ -65,7 +64,7 @@ export class MutableGuest {
     }
     for (let at = AT.TABLES; at < AT.TABLES_END; at += 8) {
       const [lo, hi] = this.#descriptor()
-      this.#memory.storeWord(RAM_BASE + at, lo, hi)
+      this.memory.storeWord(RAM_BASE + at, lo, hi)
     }
     for (let i = 0; i < 8; i++) {
       const l1 = pack(L1STD, { Span: 7, L2Ptr: RAM_BASE + AT.LEAF_STREAMS })
@@ -73,8 +72,7 @@ export class MutableGuest {
     }
   }
 
-  /** The register writes that switch a unit on: offset, low half, high half. */
-  program(write: (offset: number, bytes: 4 | 8, lo: number, hi?: number) => void): void {
+  program(write: Write): void {
     const random = this.#random
     const isTwoLevel = random.oneIn(3)
     write(OFFSET.CR0, 4, 0)
@@ -94,8 +92,16 @@ export class MutableGuest {
     this.#produced = 0
   }
 
+  command(write: Write): void {
+    write(OFFSET.CMDQ_PROD, 4, this.#push())
+    // Software answers an error, or the queue would stand still from the first bad command on.
+    const [gerror] = this.unit.readRegister(OFFSET.GERROR, 4)
+    const [answered] = this.unit.readRegister(OFFSET.GERRORN, 4)
+    if ((gerror & 1) !== (answered & 1) && this.#random.oneIn(2)) write(OFFSET.GERRORN, 4, gerror)
+  }
+
   /** Puts a command into the queue's memory and answers the next PROD. */
-  push(): number {
+  #push(): number {
     const random = this.#random
     const words = new Int32Array(COMMAND.$.words)
     words[0] = random.oneIn(30) ? random.u32() : random.pick(OPCODES) | ((random.below(64) & 0x3f) << 12)
@@ -103,7 +109,7 @@ export class MutableGuest {
     words[2] = random.oneIn(3) ? random.u32() : random.below(0x1000)
     words[3] = random.oneIn(8) ? random.u32() : 0
     const slot = this.#produced % 2 ** COMMANDS_LG2
-    this.#memory.storeRecord(RAM_BASE + AT.COMMANDS + slot * COMMAND.$.bytes, words, 0, words.length)
+    this.memory.storeRecord(RAM_BASE + AT.COMMANDS + slot * COMMAND.$.bytes, words, 0, words.length)
     this.#produced = (this.#produced + 1) % 2 ** (COMMANDS_LG2 + 1)
     return this.#produced
   }
@@ -181,7 +187,7 @@ export class MutableGuest {
   }
 
   #store(at: number, words: Int32Array): void {
-    this.#memory.storeRecord(RAM_BASE + at, words, 0, words.length)
+    this.memory.storeRecord(RAM_BASE + at, words, 0, words.length)
   }
 }
 

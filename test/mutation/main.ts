@@ -1,5 +1,5 @@
 /**
- * `npm run mutate -- [--mutations N] [--seed S] [--json]`: bytes of tables, commands and registers changed at random.
+ * `npm run mutate -- [--arch smmuv3|vtd] [--mutations N] [--seed S] [--json]`: bytes of tables, commands and registers changed at random.
  * Exit status 1 when a call took too long or the process grew, 2 when the arguments make no sense; whatever the unit
  * throws ends the run with its stack.
  */
@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { judge } from './judge.js'
-import { run } from './run.js'
+import { ARCHITECTURES, type Architecture, run } from './run.js'
 
 const DEFAULT_MUTATIONS = '1000000'
 
@@ -18,18 +18,27 @@ function numberOf(text: string, what: string): number {
   return value
 }
 
+function architectureOf(text: string): Architecture {
+  const arch = ARCHITECTURES.find((known) => known === text)
+  if (arch === undefined) throw new Error(`--arch must be ${ARCHITECTURES.join(' or ')}, not ${text}`)
+  return arch
+}
+
 function main(): number {
+  let arch: Architecture
   let mutations: number
   let seed: number
   let json: boolean
   try {
     const { values } = parseArgs({
       options: {
+        arch: { type: 'string', default: 'smmuv3' },
         mutations: { type: 'string', default: DEFAULT_MUTATIONS },
         seed: { type: 'string', default: '1' },
         json: { type: 'boolean', default: false },
       },
     })
+    arch = architectureOf(values.arch)
     mutations = numberOf(values.mutations, '--mutations')
     seed = numberOf(values.seed, '--seed')
     json = values.json
@@ -40,7 +49,7 @@ function main(): number {
   setFlagsFromString('--expose-gc')
   Object.assign(globalThis, { gc: runInNewContext('gc') as () => void })
   const startedAt = performance.now()
-  const summary = run(seed, mutations, (done) => {
+  const summary = run(arch, seed, mutations, (done) => {
     const seconds = Math.round((performance.now() - startedAt) / 1000)
     process.stderr.write(`${process.stderr.isTTY ? '\r' : ''}${done}/${mutations} mutations, ${seconds} s`)
     process.stderr.write(process.stderr.isTTY ? '' : '\n')
@@ -50,7 +59,7 @@ function main(): number {
   if (json) process.stdout.write(`${JSON.stringify({ ...summary, complaints })}\n`)
   else {
     process.stdout.write(
-      `seed ${seed}: ${mutations} mutations (${summary.tableBytes} table bytes, ${summary.commands} commands, ` +
+      `${arch}, seed ${seed}: ${mutations} mutations (${summary.tableBytes} table bytes, ${summary.commands} commands, ` +
         `${summary.registerWrites} register writes), ${summary.translations} accesses of which ` +
         `${summary.translated} were translated; slowest call ${summary.slowestMs.toFixed(1)} ms, ` +
         `grown by ${(summary.grownBytes / 2 ** 20).toFixed(1)} MiB\n` +

@@ -3,24 +3,21 @@
  * grow, whatever was changed; what a unit answers is for other tests to judge.
  */
 
-import { Memory } from '../../hw-model/memory/index.js'
-import {
-  type AtcInvalidation,
-  type AtsPort,
-  type DevicePort,
-  NO_PASID,
-  Outcome,
-  PageRequest,
-  REQUEST,
-  STATUS,
-  Transaction,
-} from '../../hw-model/port.js'
-import { idRegisters, OFFSET, SmmuV3 } from '../../hw-model/smmuv3/index.js'
+import { type AtsPort, NO_PASID, Outcome, PageRequest, REQUEST, STATUS, Transaction } from '../../hw-model/port.js'
 import { Random } from '../hostile/random.js'
-import { MutableGuest, OFFSETS, placeRam, RAM_BASE, STRUCTURE_BYTES } from './guest-smmuv3.js'
+import { SmmuVictim } from './guest-smmuv3.js'
+import { VtdVictim } from './guest-vtd.js'
+import { aim, LateDevices, type Victim } from './victim.js'
+
+/** What can be mutated. */
+export const ARCHITECTURES = ['smmuv3', 'vtd'] as const
+
+/** One of them. */
+export type Architecture = (typeof ARCHITECTURES)[number]
 
 /** What was done, and what it came to. */
 export interface Summary {
+  readonly arch: Architecture
   readonly seed: number
   readonly mutations: number
   readonly tableBytes: number
@@ -43,27 +40,14 @@ const PER_REPAIR = 2000
 /** Queue entries that the unit may take for one write: more than a queue of ours holds, times its 16 a run. */
 const RUNS = 256
 
-/** Devices that sometimes answer late, and sometimes never. */
-class Devices implements DevicePort {
-  readonly tags: number[] = []
-  readonly #random: Random
-
-  constructor(random: Random) {
-    this.#random = random
-  }
-
-  invalidateAtc({ tag }: AtcInvalidation): boolean {
-    if (this.#random.oneIn(2)) return true
-    this.tags.push(tag)
-    return false
-  }
-  respondToPages(): void {}
-  ended(): void {}
-}
-
 /** Plays `count` mutations; `tick` hears of every hundred thousandth. */
-export function run(seed: number, count: number, tick: (done: number) => void = () => undefined): Summary {
-  const play = new Play(seed)
+export function run(
+  arch: Architecture,
+  seed: number,
+  count: number,
+  tick: (done: number) => void = () => undefined,
+): Summary {
+  const play = new Play(arch, seed)
   const before = bytesInUse()
   for (let done = 0; done < count; done++) {
     if (done % PER_REPAIR === 0) play.repair()
@@ -71,7 +55,7 @@ export function run(seed: number, count: number, tick: (done: number) => void = 
     if (done % PER_TRANSLATION === 0) play.access()
     if (done % 100_000 === 99_999) tick(done + 1)
   }
-  return play.summary(seed, count, bytesInUse() - before)
+  return play.summary(arch, seed, count, bytesInUse() - before)
 }
 
 const bytesInUse = (): number => {
@@ -82,10 +66,8 @@ const bytesInUse = (): number => {
 
 class Play {
   readonly #random: Random
-  readonly #memory = new Memory()
-  readonly #guest: MutableGuest
-  readonly #devices: Devices
-  readonly #unit: SmmuV3
+  readonly #devices: LateDevices
+  readonly #victim: Victim
   readonly #transaction = new Transaction()
   readonly #request = new PageRequest()
   readonly #outcome = new Outcome()
@@ -99,21 +81,19 @@ class Play {
   #translated = 0
   #slowestMs = 0
 
-  constructor(seed: number) {
+  constructor(arch: Architecture, seed: number) {
     const random = new Random(seed)
     this.#random = random
-    placeRam(this.#memory)
-    this.#guest = new MutableGuest(random, this.#memory)
-    this.#devices = new Devices(random)
-    const owner = { message: () => undefined, interrupt: () => undefined }
-    this.#unit = new SmmuV3({ memory: this.#memory, owner, id: idRegisters('full'), devices: this.#devices })
+    this.#devices = new LateDevices(random)
+    this.#victim = arch === 'vtd' ? new VtdVictim(random, this.#devices) : new SmmuVictim(random, this.#devices)
   }
 
   /** Everything as it was meant to be. */
   repair(): void {
-    if (this.#random.oneIn(4)) this.#unit.reset()
-    this.#guest.fill()
-    this.#guest.program((offset, bytes, lo, hi = 0) => this.#unit.writeRegister(offset, bytes, lo, hi))
+    const { unit } = this.#victim
+    if (this.#random.oneIn(4)) unit.reset()
+    this.#victim.fill()
+    this.#victim.program((offset, bytes, lo, hi = 0) => unit.writeRegister(offset, bytes, lo, hi))
   }
 
   /** One byte of a table, one command, or one register. */
@@ -127,13 +107,10 @@ class Play {
   access(): void {
     const random = this.#random
     const transaction = this.#transaction
-    transaction.rid = random.oneIn(50) ? random.u32() : random.below(70)
-    transaction.pasid = random.oneIn(2) ? NO_PASID : random.oneIn(20) ? random.below(2 ** 20) : random.below(8)
-    transaction.lo = random.u32()
-    transaction.hi = random.pick([0, 0, 0, 0x7f, 0xffff_ff80, 0xffff_ffff, random.u32()])
-    transaction.access = 1 + random.below(15)
+    aim(random, transaction)
     transaction.type = random.oneIn(8) ? random.pick(Object.values(REQUEST)) : REQUEST.UNTRANSLATED
-    this.#timed(() => this.#unit.translate(transaction, this.#outcome))
+    transaction.bytes = random.pick([0, 4, 8])
+    this.#timed(() => this.#victim.unit.translate(transaction, this.#outcome))
     this.#translations++
     const { status, fault, address } = this.#outcome
     this.#outcomes.add(status)
@@ -143,9 +120,10 @@ class Play {
     if (!(address >= 0 && address < 2 ** 52)) throw new Error(`an address of ${address}`)
   }
 
-  summary(seed: number, mutations: number, grownBytes: number): Summary {
+  summary(arch: Architecture, seed: number, mutations: number, grownBytes: number): Summary {
     const names = new Map(Object.entries(STATUS).map(([name, status]) => [status as number, name]))
     return {
+      arch,
       seed,
       mutations,
       tableBytes: this.#tableBytes,
@@ -154,7 +132,7 @@ class Play {
       translations: this.#translations,
       translated: this.#translated,
       outcomes: [...this.#outcomes].map((status) => names.get(status) ?? `status ${status}`).sort(),
-      faults: [...this.#faults].map((fault) => this.#unit.faultName(fault)).sort(),
+      faults: [...this.#faults].map((fault) => this.#victim.unit.faultName(fault)).sort(),
       slowestMs: this.#slowestMs,
       grownBytes,
     }
@@ -162,25 +140,21 @@ class Play {
 
   #mutateTable(): void {
     this.#tableBytes++
-    const at = RAM_BASE + this.#random.below(this.#random.oneIn(2) ? 0x1000 : STRUCTURE_BYTES)
-    this.#memory.readBytes(at, this.#byte)
+    const { memory, structures } = this.#victim
+    const at = structures.start + this.#random.below(this.#random.oneIn(2) ? structures.hotBytes : structures.bytes)
+    memory.readBytes(at, this.#byte)
     this.#byte[0] = this.#random.oneIn(2) ? this.#random.u32() : this.#byte[0] ^ (1 << this.#random.below(8))
-    this.#memory.writeBytes(at, this.#byte)
+    memory.writeBytes(at, this.#byte)
   }
 
   #command(): void {
     this.#commands++
-    this.#write(OFFSET.CMDQ_PROD, 4, this.#guest.push(), 0)
-    // Software answers an error, or the queue would stand still from the first bad command on.
-    const [gerror] = this.#unit.readRegister(OFFSET.GERROR, 4)
-    if ((gerror & 1) !== (this.#unit.readRegister(OFFSET.GERRORN, 4)[0] & 1) && this.#random.oneIn(2)) {
-      this.#write(OFFSET.GERRORN, 4, gerror, 0)
-    }
+    this.#victim.command((offset, bytes, lo, hi = 0) => this.#write(offset, bytes, lo, hi))
     this.#answerDevices()
   }
 
   #answerDevices(): void {
-    const ats: AtsPort | null = this.#unit.ats
+    const ats: AtsPort | null = this.#victim.unit.ats
     if (ats === null) return
     const random = this.#random
     if (random.oneIn(4)) {
@@ -203,17 +177,19 @@ class Play {
   #writeRegister(): void {
     this.#registerWrites++
     const random = this.#random
-    const offset = random.oneIn(8) ? random.below(this.#unit.registerBytes / 8) * 8 : random.pick(OFFSETS)
+    const { unit, offsets } = this.#victim
+    const offset = random.oneIn(8) ? random.below(unit.registerBytes / 8) * 8 : random.pick(offsets)
     const bytes = offset % 8 === 0 && random.oneIn(2) ? 8 : 4
-    const [now] = this.#unit.readRegister(offset, 4)
+    const [now] = unit.readRegister(offset, 4)
     // One bit of what is there, or anything at all.
     const lo = random.oneIn(3) ? random.u32() : (now ^ (1 << random.below(32))) >>> 0
     this.#write(offset, bytes, lo, random.oneIn(3) ? random.u32() : 0)
   }
 
   #write(offset: number, bytes: 4 | 8, lo: number, hi: number): void {
-    this.#timed(() => this.#unit.writeRegister(offset, bytes, lo, hi))
-    for (let runs = 0; this.#unit.hasWork && runs < RUNS; runs++) this.#timed(() => this.#unit.run())
+    const { unit } = this.#victim
+    this.#timed(() => unit.writeRegister(offset, bytes, lo, hi))
+    for (let runs = 0; unit.hasWork && runs < RUNS; runs++) this.#timed(() => unit.run())
   }
 
   #timed(work: () => void): void {
