@@ -183,21 +183,32 @@ const tooWide: Chapter = {
   },
 }
 
-/** The root table moves to where nothing is, and back. */
+/** The root table moves to where nothing is, or the mode becomes one that the unit lacks; and back. */
 const moved: Chapter = {
   weight: 2,
   tell: (scene) => {
     const { rng, pair, queue, world } = scene
     const { isScalable } = world.wanted
     if (isScalable && rng.chance(0.8)) return
-    const program = (base: number, ttm: number): void => {
-      pair.write(REGISTER.RTADDR, 8, BigInt(base) | (BigInt(ttm) << 10n))
+    const { ttm, caps } = pair.state
+    const latch = (base: number, mode: number): void => {
+      pair.write(REGISTER.RTADDR, 8, BigInt(base) | (BigInt(mode) << 10n))
       queue.command(GCMD.SRTP, true)
       pair.state.root = base
-      pair.state.ttm = ttm
+      pair.state.ttm = mode
+    }
+    const program = (base: number, mode: number): void => {
+      latch(base, mode)
       flush(scene, 'after a new root')
     }
-    const ttm = pair.state.ttm
+    if (rng.chance(0.05)) {
+      // Such that the reference stays with the tables that are there. Nothing is dropped: no queue works in that mode.
+      latch(world.root, isScalable ? 3 : caps.ecap.SMTS === 0 ? rng.between(1, 3) : 2)
+      const device = pickDevice(scene)
+      pair.dma(device.device, pickTarget(scene, device).va, true)
+      program(world.root, ttm)
+      return
+    }
     program(PLACE.END + 0x10000 * rng.int(0x100), ttm)
     for (let i = rng.between(1, 3); i > 0; i--) access(scene, pickTarget(scene, pickDevice(scene)))
     program(world.root, ttm)

@@ -120,11 +120,16 @@ export class Invalidations {
     }
   }
 
-  /** One descriptor that one unit refuses and the other takes: what they say of it is not compared. */
-  runUnlike(descriptor: Descriptor): void {
+  /**
+   * One descriptor that one unit refuses and the other takes: what they say of it is not compared.
+   *
+   * @param look called when both have done what they do
+   */
+  runUnlike(descriptor: Descriptor, look: () => void = () => undefined): void {
     const pair = this.#pair
     this.put(descriptor, 'refused by one')
     pair.write(REGISTER.IQT, 8, BigInt(this.#tail))
+    look()
     if ((pair.read(REGISTER.FSTS) & IQE) !== 0) {
       this.#store(pair.read(REGISTER.IQH), wait(WAIT.FN, 0, 0))
     } else this.#store((this.#tail - this.#step + this.#bytes) % this.#bytes, wait(WAIT.FN, 0, 0))

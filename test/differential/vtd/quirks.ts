@@ -94,11 +94,6 @@ export const VTD_QUIRKS = {
     manual: '[VTD 9.8 Second-Stage Paging Entries, SNP]',
     ...all,
   },
-  INTERRUPT_LEAF: {
-    does: 'a leaf that reaches into the interrupt range is blocked as a whole',
-    manual: '[VTD 3.15 Handling Requests to Interrupt Address Range]',
-    ...all,
-  },
   PASS_WIDTH: {
     does: 'addresses beyond the host width pass through',
     manual: '[VTD 7.1.3 Fault Conditions, LGN.1.3, SGN.4.2]',

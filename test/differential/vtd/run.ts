@@ -7,6 +7,9 @@ import { endingsOf, explainCase, judge, memoryDifference, nameOf, type Verdict }
 import { VARIANT_NAMES, VARIANTS, VtdMachine } from './machine.js'
 import type { Epoch } from './pair.js'
 import { VtdRam } from './places.js'
+import { makeProbe } from './probe-stage.js'
+import { PROBES } from './probes.js'
+import { judgeProbe } from './probing.js'
 
 /** Fault reasons that QEMU can produce: of legacy mode, of PASID structures, of the first stage. */
 const REASONS: readonly number[] = [
@@ -41,7 +44,17 @@ export function vtdRig(): Rig<VtdMachine, Epoch> {
       if (difference !== '') verdicts.at(-1)?.differences.push(difference)
       return verdicts.map(judgedOf)
     },
-    probes: [],
+    probes: PROBES.map((probe) => ({
+      quirk: probe.quirk,
+      machine: VARIANT_NAMES.indexOf(probe.variant),
+      make: ({ id, bars }) => makeProbe(ram, id, bars, probe),
+      judge: (epoch, answers, { files }) => {
+        const last = epoch.cases.length - 1
+        if (last < 0) throw new Error(`the probe of ${probe.quirk} makes no access`)
+        const endings = endingsOf(epoch, answers, files.newLog())
+        return judgeProbe(probe.manual, epoch.cases[last], endings[last], answers)
+      },
+    })),
   }
 }
 

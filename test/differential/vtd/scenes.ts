@@ -241,10 +241,11 @@ const overflow: Chapter = {
     }
     pair.keepsRecords = true
     const isFirst = access(scene, lost(first)) && pair.cases.at(-1)?.ours.record != null
-    const isClean = pair.cases.at(-1)?.quirks.every((name) => typeof VTD_QUIRKS[name].hides !== 'string')
-    if (isFirst && isClean === true) {
-      access(scene, lost(second))
-      if (rng.chance(0.5)) access(scene, lost(second))
+    // What is known to differ in the record still does.
+    const quirks = pair.cases.at(-1)?.quirks ?? []
+    if (isFirst && quirks.every((name) => typeof VTD_QUIRKS[name].hides !== 'string')) {
+      access(scene, lost(second), '', null, quirks)
+      if (rng.chance(0.5)) access(scene, lost(second), '', null, quirks)
     }
     pair.keepsRecords = false
     pair.clearRecord()

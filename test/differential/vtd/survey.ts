@@ -120,10 +120,6 @@ export class Survey {
       this.fault(config.isLegacy ? 0x0e : 0x87)
       if (config.isLegacy && caps.ecap.SMTS !== 0) this.quirk('INTERRUPT_CODE')
     } else this.ends = 'translated'
-    const first = output - (output % 2 ** this.leafLg2)
-    if (first < 0xfef00000 && first + 2 ** this.leafLg2 > 0xfee00000 && !isInterrupt(output)) {
-      this.quirk('INTERRUPT_LEAF')
-    }
   }
 
   #pass(va: bigint): void {

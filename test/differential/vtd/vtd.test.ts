@@ -5,6 +5,9 @@ import { judge, readTrace } from './judge.js'
 import { VARIANT_NAMES, type VariantName } from './machine.js'
 import type { Case, Ending, Epoch } from './pair.js'
 import { VtdRam } from './places.js'
+import { makeProbe } from './probe-stage.js'
+import { PROBES } from './probes.js'
+import { judgeProbe } from './probing.js'
 import { VTD_QUIRK_LIST } from './quirks.js'
 
 /** CAP and ECAP as QEMU 11 says them. */
@@ -52,6 +55,18 @@ describe('an epoch', () => {
 })
 
 describe('the quirks', () => {
+  it('have a probe each', () => {
+    expect(PROBES.map(({ quirk }) => quirk).sort()).toEqual(VTD_QUIRK_LIST.map(({ name }) => name).sort())
+  })
+
+  it.each(PROBES.map((probe) => [probe.quirk, probe] as const))('%s: ours answers as the manual', (_, probe) => {
+    const { cases } = makeProbe(new VtdRam(), IDS[probe.variant], BARS, probe)
+    const last = cases[cases.length - 1]
+    expect(judgeProbe(probe.manual, last, last.ours, ['0', '0']).ours).toBe('')
+    const isAsked = probe.manual === 'stops' || probe.manual === 'goes on'
+    if (!isAsked) expect(last.quirks).toContain(probe.quirk)
+  })
+
   it('cite the manual', () => {
     for (const { manual } of VTD_QUIRK_LIST) expect(manual).toMatch(/^\[VTD [0-9.]+ /)
   })
