@@ -6,6 +6,7 @@ import type { DevicePort, RemappingUnit, UnitOwner } from '../../hw-model/port.j
 import { IDR0, idRegisters, PRESETS as SMMU_PRESETS, SmmuV3, STALL_MODEL } from '../../hw-model/smmuv3/index.js'
 import {
   DEFAULT_PRESET,
+  ECAP,
   presetOptions,
   type UnitOptions,
   PRESETS as VTD_PRESETS,
@@ -96,7 +97,11 @@ export function offersOf(
   kind: RemappingUnit['kind'],
   ids: NamedRegisters,
 ): { readonly stalls: boolean; readonly pageRequests: boolean } {
-  if (kind === 'vtd') return { stalls: false, pageRequests: false }
+  if (kind === 'vtd') {
+    const ecap = ids.get('ECAP') ?? 0n
+    const words = Int32Array.of(Number(BigInt.asIntN(32, ecap)), Number(BigInt.asIntN(32, ecap >> 32n)))
+    return { stalls: false, pageRequests: ECAP.PRS.get(words, 0) === 1 }
+  }
   const idr0 = Int32Array.of(Number(ids.get('IDR0') ?? 0n))
   const stalls = IDR0.STALL_MODEL.get(idr0, 0) !== STALL_MODEL.TERMINATE
   return { stalls, pageRequests: IDR0.PRI.get(idr0, 0) === 1 }

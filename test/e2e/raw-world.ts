@@ -5,7 +5,6 @@ import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest'
 import type { ContextClient, TransactionResult } from '../../clients/node/index.js'
 import { type Daemon, startDaemon } from '../../clients/node/testing.js'
 import { FileRam } from './file-ram.js'
-import type { SmmuGuest } from './smmu-guest.js'
 import { READ } from './world.js'
 
 /** Physical address of the first byte of RAM. */
@@ -38,7 +37,7 @@ export class RawWorld {
 
   /** One access of the stream. */
   async dma(
-    { unitId }: SmmuGuest,
+    { unitId }: { readonly unitId: number },
     iova: bigint,
     access = READ,
     more: { pasid?: number; translated?: boolean } = {},
