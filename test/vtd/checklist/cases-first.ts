@@ -149,7 +149,7 @@ const FIRST_CASES: readonly Case[] = [
     spoil: (w) => w.clear(w.first.at(VA), 2n),
     dma: [VA, 'wp', { pasid: PASID }],
     record: `${FI} 80004585a000021a`,
-    left: '0x87654abc rp 12',
+    left: '0x87654abc r 12',
   },
 ]
 

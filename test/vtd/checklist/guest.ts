@@ -5,7 +5,17 @@
 
 import type { CacheGeometry } from '../../../hw-model/cache/translation-cache.js'
 import { FlatBacking, Memory, SparseBacking } from '../../../hw-model/memory/index.js'
-import { ACCESS, NO_PASID, Outcome, QUEUE_RUN, REQUEST, STATUS, Transaction } from '../../../hw-model/port.js'
+import {
+  ACCESS,
+  type DevicePort,
+  NO_PASID,
+  Outcome,
+  PageRequest,
+  QUEUE_RUN,
+  REQUEST,
+  STATUS,
+  Transaction,
+} from '../../../hw-model/port.js'
 import { presetOptions, VtdUnit } from '../../../hw-model/vtd/index.js'
 
 /** Bytes of RAM from address 0; nothing is behind them but 64 KiB that may only be read. */
@@ -42,6 +52,13 @@ export const REG = {
   IEADDR: 0xa8,
   IEUADDR: 0xac,
   IQERCD: 0xb0,
+  PQH: 0xc0,
+  PQT: 0xc8,
+  PQA: 0xd0,
+  PRS: 0xdc,
+  PECTL: 0xe0,
+  PEDATA: 0xe4,
+  PEADDR: 0xe8,
   IVA: 0xf0,
   IOTLB: 0xf8,
   FRCD: 0x220,
@@ -76,6 +93,14 @@ export interface Dma {
   readonly bytes?: number
 }
 
+/** How a page request is told: the last of group 0, without PASID, unless said otherwise. */
+export interface Page {
+  readonly sid?: number
+  readonly pasid?: number
+  readonly group?: number
+  readonly isLast?: boolean
+}
+
 const LETTERS: Readonly<Record<string, number>> = {
   r: ACCESS.READ,
   w: ACCESS.WRITE,
@@ -94,6 +119,11 @@ export class Guest {
   readonly interrupts: string[] = []
   /** What runs when a message arrives. */
   onMessage = (): void => {}
+  /** What devices were told of pages and translations, and tags of the latter. */
+  readonly told: string[] = []
+  readonly invalidations: number[] = []
+  /** Whether a device has forgotten its translations when it is asked to; else it answers later. */
+  answersAtOnce = true
   readonly outcome = new Outcome()
   /** Where the queue goes on, and bytes of its descriptors. */
   tail = 0n
@@ -115,7 +145,18 @@ export class Guest {
       interrupt: (source: string) => void this.interrupts.push(source),
     }
     const ids = { VER: ver, CAP: halves(cap), ECAP: halves(ecap), hawBits: haw }
-    this.unit = new VtdUnit(this.memory, owner, presetOptions('vtd-scalable', ids, caches))
+    const devices: DevicePort = {
+      ended: () => undefined,
+      respondToPages: (rid, pasid, group, code) => void this.told.push(`pages ${[rid, pasid, group, code].join(' ')}`),
+      invalidateAtc: ({ tag, rid, pasid, allPasids, lo, hi, sizeLg2 }) => {
+        const address = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
+        const who = pasid === NO_PASID ? '-' : `${pasid}${allPasids ? '*' : ''}`
+        this.told.push(`forget ${rid} ${who} ${hex(address)} ${sizeLg2}`)
+        this.invalidations.push(tag)
+        return this.answersAtOnce
+      },
+    }
+    this.unit = new VtdUnit(this.memory, owner, presetOptions('vtd-scalable', ids, caches), devices)
   }
 
   get32(offset: number): bigint {
@@ -231,6 +272,17 @@ export class Guest {
     tx.access = [...access].reduce((bits, letter) => bits | LETTERS[letter], 0)
     this.unit.translate(tx, this.outcome)
     return howEnded(this.outcome, type)
+  }
+
+  /** A page request of SID; `access` as in `dma`, none of it and last is a stop marker. */
+  requestPage(va: bigint, access = 'r', { pasid = NO_PASID, sid = SID, group = 0, isLast = true }: Page = {}): void {
+    const request = new PageRequest()
+    Object.assign(request, { rid: sid, pasid, group, isLast })
+    ;[request.lo, request.hi] = halves(va)
+    request.access = [...access].reduce((bits, letter) => bits | LETTERS[letter], 0)
+    if (this.unit.ats === null) throw new Error('this unit has no device-TLBs')
+    this.unit.ats.requestPage(request)
+    this.settle()
   }
 
   /** Takes the fault records as a driver does, from FRI on: two words of 16 digits each. */
