@@ -83,20 +83,23 @@ export function contextConfig(sid: number, fpd: number, rest: Partial<ContextCon
   }
 }
 
+/** What every kind of configuration says, and what only some do. */
+type Decoded = Pick<DmaConfig, 'secondTable' | 'secondLevels' | 'secondBits' | 'sre'> & Partial<DmaConfig>
+
 /** A configuration with what its kind does not have left empty. */
-export function dmaConfig(pgtt: number, did: number, pasid: number, fpd: number, rest: Partial<DmaConfig>): DmaConfig {
+export function dmaConfig(pgtt: number, did: number, pasid: number, fpd: number, rest: Decoded): DmaConfig {
   return {
     pgtt,
     did,
     pasid,
     fpd,
     isLegacy: rest.isLegacy ?? false,
-    secondTable: rest.secondTable ?? 0,
-    secondLevels: rest.secondLevels ?? 0,
-    secondBits: rest.secondBits ?? 0,
+    secondTable: rest.secondTable,
+    secondLevels: rest.secondLevels,
+    secondBits: rest.secondBits,
     firstTable: rest.firstTable ?? 0,
     firstLevels: rest.firstLevels ?? 0,
-    sre: rest.sre ?? false,
+    sre: rest.sre,
     wpe: rest.wpe ?? false,
     eafe: rest.eafe ?? false,
     ssade: rest.ssade ?? false,

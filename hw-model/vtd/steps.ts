@@ -75,19 +75,18 @@ export function configStep(
     ...fieldsOf(name, words),
     verdict,
     ...(target === undefined ? {} : { target }),
-    citation: CITATIONS[name] ?? '',
+    citation: CITATIONS[name],
   }
 }
 
 /** A configuration entry that ends the walk; `words` is null where it could not be read. */
 export function failedStep(name: string, address: number, words: Int32Array | null, reason: number): WalkStep {
-  const why = REASONS[reason]
   return {
     what: name,
     address,
     ...(words === null ? {} : fieldsOf(name, words)),
-    verdict: why === undefined ? faultName(reason) : `${faultName(reason)}: ${why}`,
-    citation: CITATIONS[name] ?? '',
+    verdict: `${faultName(reason)}: ${REASONS[reason]}`,
+    citation: CITATIONS[name],
   }
 }
 

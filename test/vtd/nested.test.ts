@@ -99,6 +99,18 @@ describe('a nested walk is blocked', () => {
     ],
     ['when a lower second-stage table cannot be read', '0x78', 'r', (g) => g.store(SECOND, 0x8000_0000n | SS.RW)],
     ['when a table is not mapped below', '0x79', 'r', at(0x23, 0n)],
+    [
+      'when nothing is left of the rights to a table',
+      '0x79',
+      'r',
+      (g) => {
+        g.path(SECOND, 0n, 0n, SS.R)
+        second(g, 0x23, 0n)
+        g.store(SECOND, BigInt(SECOND + 0x1000) | SS.R)
+        g.store(SECOND_LEAVES + 0x10 * 8, host(0x10) | SS.R)
+        g.store(SECOND_LEAVES + 0x23 * 8, host(0x23) | SS.W)
+      },
+    ],
     ['when the data page is not mapped below', '0x79', 'r', at(DATA, 0n)],
     ['by a reserved bit below', '0x7a', 'r', at(0x23, host(0x23) | SS.RW | (1n << 62n))],
     ['by an unreadable second-stage root', '0x7b', 'r', (g) => g.nested(0, 9, TABLES[0] << 12, 0x8000_0000)],

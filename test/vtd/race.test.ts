@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { MEMORY } from '../../hw-model/memory/index.js'
-import { FS, Guest, PASIDS } from './guest.js'
+import { FS, Guest, PASIDS, REG } from './guest.js'
 
 const PAGE = 0x40_0000n
 const FIRST = 0x100000
@@ -75,5 +75,43 @@ describe('an entry of 128 bits that a CPU replaces by one store', () => {
       return status
     }
     expect(guest.dma(PAGE)).toBe('fault 0x59')
+  })
+
+  /** Memory in which something happens after each load of one word; it may change what that answers. */
+  function watched(at: number, happen: (guest: Guest, loads: number, status: number) => number): Guest {
+    const guest = new Guest()
+    guest.startScalable()
+    guest.path(FIRST, PAGE, 0x200000n | FS.PAGE, FS.TABLE)
+    guest.firstStage(0, 2, FIRST)
+    const { memory } = guest
+    const load = memory.loadWord.bind(memory)
+    let loads = 0
+    memory.loadWord = (pa) => (pa === at ? happen(guest, ++loads, load(pa)) : load(pa))
+    return guest
+  }
+
+  it('cannot be read while it never holds still, nor when its second look finds nothing', () => {
+    const restless = watched(PASIDS, (guest, loads, status) => {
+      guest.memory.hi = loads
+      return status
+    })
+    expect(restless.dma(PAGE)).toBe('fault 0x58')
+    // Such a fault is never silenced.
+    expect(restless.read(REG.FSTS)).toBe(2n)
+    const gone = watched(PASIDS, (_, loads, status) => (loads === 2 ? MEMORY.ABORT : status))
+    expect(gone.dma(PAGE)).toBe('fault 0x58')
+  })
+
+  it('as a piece of a longer one may stand beside a piece of another time', () => {
+    // The third word is read after both looks at the first piece: by then the tables are others.
+    const guest = watched(PASIDS, (g, loads, status) => {
+      const { lo, hi } = g.memory
+      if (loads === 2) g.store(PASIDS + 16, 0x130000n)
+      g.memory.lo = lo
+      g.memory.hi = hi
+      return status
+    })
+    guest.path(0x130000, PAGE, 0x300000n | FS.PAGE, FS.TABLE)
+    expect(guest.dma(PAGE)).toBe('0x300000')
   })
 })
