@@ -181,6 +181,24 @@ describe('a scalable context entry that contradicts itself', () => {
     expect(entry(EPTR_ALONE | PASIDE).dma(PAGE, 'r', 1)).toBe('0x200000')
   })
 
+  it('with PRE and no DTE blocks every request, before PASIDE and EPTR are looked at', () => {
+    const PRE = 0x10n
+    const prs = (qw0: bigint): AtsGuest => {
+      const guest = new AtsGuest({ offers: 1n << 29n })
+      guest.startScalable(P | qw0)
+      guest.mapFirst(PAGE, 0x20_0000n | FS.PAGE)
+      return guest
+    }
+    expect(prs(PRE | DTE | PASIDE).dma(PAGE)).toBe('0x200000')
+    for (const flags of [PRE, PRE | PASIDE, PRE | EPTR]) {
+      expect(prs(flags).dma(PAGE)).toBe('fault 0x43')
+      expect(prs(flags).dma(PAGE, 'r', 1)).toBe('fault 0x43')
+      expect(prs(flags).ask(PAGE)).toBe('CA 0x43')
+      expect(prs(flags).translated(0x5000n)).toBe('fault 0x43')
+    }
+    expect(prs(PRE | 0x80n).dma(PAGE)).toBe('fault 0x42')
+  })
+
   it('is explained', () => {
     const step = entry(EPTR_ALONE)
       .explain(PAGE)
