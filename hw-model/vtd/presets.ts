@@ -5,7 +5,17 @@
 
 import { type CacheGeometry, DEFAULT_GEOMETRY } from '../cache/translation-cache.js'
 import type { IdRegisters } from './capabilities.js'
-import { halves, QEMU_FIRST_STAGE, QEMU_LEGACY, SAGAW } from './parts.js'
+import {
+  ARROW_LAKE_U,
+  GRANITE_RAPIDS,
+  halves,
+  ICE_LAKE_SP,
+  QEMU_FIRST_STAGE,
+  QEMU_LEGACY,
+  SAGAW,
+  SKYLAKE,
+  SKYLAKE_SP,
+} from './parts.js'
 import { CAP, ECAP } from './registers.js'
 
 /** Everything that makes one unit different from another. */
@@ -115,6 +125,11 @@ export const PRESETS = {
   'vtd-full': FULL,
   'qemu-legacy': QEMU_LEGACY,
   'qemu-first-stage': QEMU_FIRST_STAGE,
+  skylake: SKYLAKE,
+  'skylake-sp': SKYLAKE_SP,
+  'ice-lake-sp': ICE_LAKE_SP,
+  'arrow-lake-u': ARROW_LAKE_U,
+  'granite-rapids': GRANITE_RAPIDS,
 } as const satisfies Readonly<Record<string, IdRegisters>>
 
 /** Name of a preset. */

@@ -39,6 +39,8 @@ export class PageGuest extends Guest {
   readonly answers: Answer[] = []
   /** Called with each answer, from inside it. */
   onAnswer = (_rid: number, _pasid: number, _group: number, _code: number): void => {}
+  /** An invalidation of a device's TLB; true when it is obeyed at once. */
+  onInvalidate = (_tag: number): boolean => true
   readonly #request = new PageRequest()
 
   constructor(ids: Partial<IdRegisters> = {}) {
@@ -47,7 +49,7 @@ export class PageGuest extends Guest {
       preset: 'vtd-full',
       ids,
       devices: {
-        invalidateAtc: () => true,
+        invalidateAtc: ({ tag }) => this.onInvalidate(tag),
         respondToPages: (rid, pasid, group, code) => {
           answers.push([pasid, group, code])
           this.onAnswer(rid, pasid, group, code)

@@ -367,6 +367,32 @@ describe('Linux', () => {
     ])
   })
 
+  it('drains behind the device: a request that it sent before it obeyed is in the queue when the status says so', () => {
+    const linux = new LinuxPrq(guest)
+    const held: number[] = []
+    guest.onInvalidate = (tag) => held.push(tag) === 0
+    const all = 0x7fff_ffff_ffff_f800n
+    const deviceTlb = [8n | (BigInt(SID) << 16n) | (5n << 32n), all] as const
+    guest.queue(IQ.fence, IQ.piotlb(3, 5), deviceTlb, [0x2000000a5n, BigInt(STATUS_SLOT)])
+    expect([held.length, guest.load(STATUS_SLOT)]).toEqual([1, 0n])
+    guest.page(0x1000n, 'r', 5, 1)
+    guest.page(0x2000n, 'r', 5, 2)
+    expect(guest.load(STATUS_SLOT)).toBe(0n)
+    expect(guest.unit.ats?.completed(held[0] ?? 0)).toBe(true)
+    expect([guest.load(STATUS_SLOT), guest.tail]).toEqual([2n, 64n])
+    linux.handle()
+    expect(linux.pages).toEqual([0x1000n, 0x2000n])
+  })
+
+  it('hears its answers reach a device before the invalidation behind them', () => {
+    const seen: string[] = []
+    guest.onAnswer = (_rid, pasid, group) => seen.push(`answer to ${pasid}, ${group}`)
+    guest.onInvalidate = () => seen.push('invalidation') > 0
+    const respond = (group: bigint): readonly [bigint, bigint] => [0x0000_0005_0008_0019n, group << 3n]
+    guest.queue(respond(1n), respond(2n), [3n | (BigInt(SID) << 32n), 0x7fff_ffff_ffff_f001n], respond(3n))
+    expect(seen).toEqual(['answer to 5, 1', 'answer to 5, 2', 'invalidation', 'answer to 5, 3'])
+  })
+
   it('drains again after an overflow, since the unit answered by itself meanwhile', () => {
     const linux = new LinuxPrq(guest)
     guest.write(PRQ.PQH, 64n, 8)

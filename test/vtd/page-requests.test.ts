@@ -194,6 +194,7 @@ describe('[VTD 7.1.3 T30] a page request meets', () => {
     [0x42, 'a reserved bit in the context entry', () => context(CONTEXT, 0n, 1n)],
     [0x43, 'a RID_PASID beyond the directory', () => context(CONTEXT, 0x2000n)],
     [0x43, 'PRE without DTE', () => context(0x19n)],
+    [0x43, 'EPTR without PASIDE, with a PASID', () => context(0x55n), 5],
     [0x45, 'PASIDE = 0, with a PASID', () => context(0x15n), 5],
     [0x46, 'a PASID beyond the directory', () => undefined, 0x2000],
     [0x47, 'PRE = 0', () => context(0xdn)],
