@@ -21,7 +21,7 @@ export function makeHost(options: Partial<VtdUnitDescription> = {}, pasidLg2 = 2
   memory.place(CLIENT, new SparseBacking(CLIENT_BYTES))
   const faults: VtdFault[] = []
   const driver = createVtdDriver({ name: 'vtd0', memory, ram, onFault: (fault) => faults.push(fault), ...options })
-  const probe = (rid: number): DeviceDriver => driver.probe({ rid, pasidLg2, ats: false, pri: false })
+  const probe = (rid: number, ats = false): DeviceDriver => driver.probe({ rid, pasidLg2, ats, pri: false })
   return { memory, ram, driver, faults, probe }
 }
 

@@ -4,7 +4,7 @@
  */
 
 import type { Memory } from '../../../hw-model/memory/index.js'
-import type { UnitOwner } from '../../../hw-model/port.js'
+import type { DevicePort, UnitOwner } from '../../../hw-model/port.js'
 import { TTM, type UnitOptions, VtdUnit } from '../../../hw-model/vtd/index.js'
 import {
   type DeviceDriver,
@@ -36,6 +36,8 @@ export interface VtdDriverOptions {
   /** Where the driver's own tables and queue stand. */
   readonly ram: HostRam
   readonly unit: UnitOptions
+  /** What stands in front of the unit. Devices with translations of their own answer from inside the call. */
+  readonly devices?: DevicePort
   /** Called once for each fault that the unit recorded, after the request or operation that caused it. */
   readonly onFault: (fault: VtdFault) => void
 }
@@ -58,7 +60,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
   readonly #rids = new Set<number>()
   #hasFaultEvent = false
 
-  constructor({ name, memory, ram, unit, onFault }: VtdDriverOptions) {
+  constructor({ name, memory, ram, unit, devices, onFault }: VtdDriverOptions) {
     const owner: UnitOwner = {
       message: () => {},
       interrupt: (source) => {
@@ -69,7 +71,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
     this.memory = memory
     this.ram = ram
     this.#onFault = onFault
-    this.unit = new VtdUnit(memory, owner, unit)
+    this.unit = new VtdUnit(memory, owner, unit, devices)
     if (this.unit.capabilities.ecap.QI === 0) {
       throw new Refusal('EINVAL', 'the driver works through an invalidation queue, which ECAP.QI denies')
     }

@@ -2,6 +2,7 @@
 
 import type { CacheGeometry } from '../../../hw-model/cache/translation-cache.js'
 import type { Memory } from '../../../hw-model/memory/index.js'
+import type { DevicePort } from '../../../hw-model/port.js'
 import { type IdRegisters, type PresetName, presetOptions } from '../../../hw-model/vtd/index.js'
 import { Refusal } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
@@ -19,15 +20,16 @@ export interface VtdUnitDescription {
   readonly preset?: PresetName
   readonly overrides?: Partial<IdRegisters>
   readonly iotlb?: CacheGeometry
+  readonly devices?: DevicePort
   readonly onFault?: (fault: VtdFault) => void
 }
 
 /** Makes a unit and boots it. @throws Refusal EINVAL for registers that offer what the model does not have */
 export function createVtdDriver(description: VtdUnitDescription): VtdDriver {
-  const { name, memory, ram, preset, overrides, iotlb, onFault = () => {} } = description
+  const { name, memory, ram, preset, overrides, iotlb, devices, onFault = () => {} } = description
   const unit = presetOptions(preset, overrides, iotlb === undefined ? {} : { iotlb })
   try {
-    return new VtdDriver({ name, memory, ram, unit, onFault })
+    return new VtdDriver({ name, memory, ram, unit, devices, onFault })
   } catch (error) {
     if (error instanceof RangeError) throw new Refusal('EINVAL', error.message, { unit: name })
     throw error
