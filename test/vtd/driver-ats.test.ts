@@ -152,6 +152,23 @@ describe('a device with ATS', () => {
     expect(sent(() => device.set(5, two, one)).at(-1)).toBe('0x510080008 0x7ffffffffffff800')
   })
 
+  it('is told of each PASID even where the unit forgets a whole domain-id', () => {
+    const { host, device, sent } = setUp()
+    const domain = host.driver.createPaging(device, PLAIN)
+    domain.map(0n, CLIENT, 0x2000n, RW)
+    for (let pasid = 1; pasid <= 200; pasid++) device.set(pasid, domain, null)
+    const lines = sent(() => {
+      domain.unmap(0n, 0x1000n)
+      domain.flush()
+    })
+    expect([lines.length, lines[0], lines[1], lines[200]]).toEqual([
+      201,
+      '0x200e2 0x0',
+      '0x110080008 0x0',
+      '0xc810080008 0x0',
+    ])
+  })
+
   it('shares the unit’s tag of a domain with other devices, and has its own', () => {
     const { host, device, sent } = setUp()
     const other = host.probe(0x2010, true)

@@ -170,6 +170,17 @@ describe('a flush of many', () => {
     expect(spread(257)).toEqual(['0x200e2 0x0', 'wait'])
   })
 
+  it('beyond 256 is as short for new mappings under caching mode', () => {
+    const { host, one, sent } = setUp({ overrides: CACHING })
+    const parent = host.driver.createPaging(one, NEST_PARENT)
+    const user = makeUser(host, one, parent, 0x1000)
+    const map = (page: number): string[] => sent(() => parent.map(BigInt(page) << 12n, CLIENT, 0x1000n, RW))
+    for (let pasid = 1; pasid <= 256; pasid++) one.set(pasid, user, null)
+    expect(map(0).length).toBe(256)
+    one.set(257, user, null)
+    expect(map(1)).toEqual(['0x200e2 0x0'])
+  })
+
   it('beyond 256 domain-ids forgets everything', () => {
     const { host, one, unmap } = setUp()
     const parent = makeParent(host, one)
@@ -226,6 +237,19 @@ describe('a client’s invalidation', () => {
     expect(invalidate(0x1000n, 0n)).toEqual([])
     expect(invalidate(0x1000n, 2n ** 52n)).toEqual([])
     expect(invalidate(0x1000n, 2n ** 52n + 1n)).toEqual(['0x500020036 0x1000'])
+  })
+
+  it('of more than 1024 descriptors is one of everything', () => {
+    const { host, one, sent } = setUp()
+    const user = makeUser(host, one, makeParent(host, one), 0x1000)
+    for (let pasid = 1; pasid <= 64; pasid++) one.set(pasid, user, null)
+    const pages = (n: number) => Array.from({ length: n }, (_, i) => ({ addr: BigInt(i) << 12n, npages: 1n, flags: 1 }))
+    const invalidate = (n: number): string[] =>
+      sent(() => expect(user.invalidate?.({ kind: 'vtd_s1', entries: pages(n) })).toMatchObject({ done: n }))
+    const all = invalidate(16)
+    expect([all.length, all[0], all[1023]]).toEqual([1024, '0x100020036 0x40', '0x4000020036 0xf040'])
+    const whole = invalidate(17)
+    expect([whole.length, whole[0], whole[63]]).toEqual([64, '0x100020026 0x0', '0x4000020026 0x0'])
   })
 
   it('of a domain that is attached nowhere sends nothing and succeeds', () => {

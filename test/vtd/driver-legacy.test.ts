@@ -1,6 +1,7 @@
 /** Legacy mode: the stores into context entries and their descriptors, as Linux has them; and how a unit is started. */
 
 import { describe, expect, it } from 'vitest'
+import { REGISTER, VtdUnit } from '../../hw-model/vtd/index.js'
 import { type DomainOps, type Refusal, RID_SLOT } from '../../server/core/driver.js'
 import { Tape } from './driver-tape.js'
 import { CLIENT, dma, makeHost, PLAIN } from './host.js'
@@ -122,7 +123,77 @@ describe('in legacy mode', () => {
   })
 })
 
+/** What a driver writes into registers while `run` makes it: offset and low 32 bits. */
+function written(run: () => void): string[] {
+  const out: string[] = []
+  const write = VtdUnit.prototype.writeRegister
+  VtdUnit.prototype.writeRegister = function (this: VtdUnit, offset, bytes, lo, hi) {
+    out.push(`0x${offset.toString(16)} ${(lo >>> 0).toString(16)}`)
+    write.call(this, offset, bytes, lo, hi)
+  }
+  try {
+    run()
+  } finally {
+    VtdUnit.prototype.writeRegister = write
+  }
+  return out
+}
+
+describe('write buffers of a unit that must be told to flush them (CAP.RWBF)', () => {
+  const RWBF = { CAP: [0x226f0616, 0x80d2078c] } as const
+  /** GCMD, offset 0x18: WBF is bit 27, beside TE and QIE that stay on. [VTD 11.4.4.1] */
+  const FLUSH = '0x18 8c000000'
+
+  it('are flushed where entries appear that need no invalidation', () => {
+    const { device, domain } = setUp({ overrides: RWBF })
+    expect(written(() => domain.map(0n, CLIENT, 0x1000n, { read: true, write: true }))).toEqual([])
+    expect(written(() => device.set(RID_SLOT, domain, null))).toEqual([FLUSH])
+    expect(written(() => domain.map(0x1000n, CLIENT, 0x1000n, { read: true, write: true }))).toEqual([FLUSH])
+    expect(dma(device, 0x1008n)).toBe('0x100000008')
+  })
+
+  it('are flushed by each invalidation anyway', () => {
+    const { device, domain } = setUp({ overrides: RWBF })
+    device.set(RID_SLOT, domain, null)
+    expect(written(() => device.clear(RID_SLOT, domain))).not.toContain(FLUSH)
+  })
+
+  it('are left alone on other units', () => {
+    const { device, domain } = setUp()
+    expect(written(() => device.set(RID_SLOT, domain, null))).toEqual([])
+  })
+})
+
 describe('starting a unit', () => {
+  it('goes from the queue to the root table, faults and translation', () => {
+    const host = makeHost({ preset: LEGACY })
+    const root = REGISTER.RTADDR
+    const [rootTable] = host.driver.unit.readRegister(root, 8)
+    const writes = written(() => makeHost({ preset: LEGACY }))
+    expect(writes.filter((line) => !line.startsWith('0x90 '))).toEqual([
+      // FSTS cleared; GCMD 0; IQT 0; QIE.
+      '0x34 ffffffff',
+      '0x18 0',
+      '0x88 0',
+      '0x18 4000000',
+      // RTADDR; SRTP.
+      `0x20 ${(rootTable >>> 0).toString(16)}`,
+      '0x18 44000000',
+      // FEDATA, FEADDR, FEUADDR, FECTL; TE.
+      '0x3c 0',
+      '0x40 fee00000',
+      '0x44 0',
+      '0x38 0',
+      '0x18 84000000',
+    ])
+  })
+
+  it('ends with opening the memory that firmware protected (PMEN.EPM)', () => {
+    // CAP with PLMR, bit 5.
+    const writes = written(() => makeHost({ preset: LEGACY, overrides: { CAP: [0x226f0626, 0x80d2078c] } }))
+    expect(writes.slice(-2)).toEqual(['0x18 84000000', '0x64 0'])
+  })
+
   /** Descriptors in the queue before any device is there; the queue is read where it stands. */
   function queued(options: Parameters<typeof makeHost>[0]): string[] {
     const host = makeHost(options)

@@ -4,13 +4,26 @@ import { assert } from '../../core/driver.js'
 import { CacheTags, type DeviceTlb, TAG } from './cache-tags.js'
 import type { DomainIds } from './domain-ids.js'
 
+/** One attachment: the entry that names the domain, and whose it is. */
+export interface Place {
+  /** Physical address of the PASID table entry or of the legacy context entry. */
+  readonly entry: number
+  /** PASID, or 0 for a RID's own requests. */
+  readonly slot: number
+  /** The device's own cache, if it has one. */
+  readonly tlb: DeviceTlb | null
+}
+
 /** Where one domain is attached. */
 export class Bindings {
   readonly tags = new CacheTags()
   readonly #ids: DomainIds
   readonly #parent: Bindings | null
+  /** Of domains nested on this one, those that are attached. */
+  readonly #children = new Set<Bindings>()
+  /** By entry. */
+  readonly #places = new Map<number, Place>()
   #did = 0
-  #users = 0
 
   /** @param parent of a nested domain, the second stage it goes through */
   constructor(ids: DomainIds, parent: Bindings | null = null) {
@@ -25,38 +38,48 @@ export class Bindings {
 
   /** Attachments. */
   get users(): number {
-    return this.#users
+    return this.#places.size
+  }
+
+  /** Attachments of the domain and of those nested on it, each with its domain-id. */
+  *everywhere(): Generator<{ readonly did: number; readonly place: Place }> {
+    for (const bindings of [this, ...this.#children]) {
+      for (const place of bindings.#places.values()) yield { did: bindings.#did, place }
+    }
   }
 
   /**
-   * Counts one more attachment; the first takes a domain-id.
+   * One more attachment; the first takes a domain-id.
    *
-   * @param tlb the device's own, if it has one
    * @throws Refusal ENOSPC when there is none
    */
-  attach(pasid: number, tlb: DeviceTlb | null): number {
-    if (this.#users === 0) this.#did = this.#ids.alloc()
-    this.#users++
-    this.tags.assign(TAG.IOTLB, this.#did, pasid, null)
-    this.#parent?.tags.assign(TAG.NESTED_IOTLB, this.#did, pasid, null)
+  attach(place: Place): number {
+    if (this.users === 0) {
+      this.#did = this.#ids.alloc()
+      if (this.#parent !== null) this.#parent.#children.add(this)
+    }
+    this.#places.set(place.entry, place)
+    const { slot, tlb } = place
+    this.tags.assign(TAG.IOTLB, this.#did, slot, null)
+    this.#parent?.tags.assign(TAG.NESTED_IOTLB, this.#did, slot, null)
     if (tlb !== null) {
-      this.tags.assign(TAG.DEVICE_TLB, this.#did, pasid, tlb)
-      this.#parent?.tags.assign(TAG.NESTED_DEVICE_TLB, this.#did, pasid, tlb)
+      this.tags.assign(TAG.DEVICE_TLB, this.#did, slot, tlb)
+      this.#parent?.tags.assign(TAG.NESTED_DEVICE_TLB, this.#did, slot, tlb)
     }
     return this.#did
   }
 
-  /** Counts one attachment less. What was cached of it has been flushed; the last gives the domain-id back. */
-  detach(pasid: number, tlb: DeviceTlb | null): void {
-    assert(this.#users > 0, 'an attachment ends once')
-    this.tags.unassign(TAG.IOTLB, this.#did, pasid, null)
-    this.#parent?.tags.unassign(TAG.NESTED_IOTLB, this.#did, pasid, null)
+  /** One attachment less. What was cached of it has been flushed; the last gives the domain-id back. */
+  detach({ entry, slot, tlb }: Place): void {
+    assert(this.#places.delete(entry), 'an attachment ends once')
+    this.tags.unassign(TAG.IOTLB, this.#did, slot, null)
+    this.#parent?.tags.unassign(TAG.NESTED_IOTLB, this.#did, slot, null)
     if (tlb !== null) {
-      this.tags.unassign(TAG.DEVICE_TLB, this.#did, pasid, tlb)
-      this.#parent?.tags.unassign(TAG.NESTED_DEVICE_TLB, this.#did, pasid, tlb)
+      this.tags.unassign(TAG.DEVICE_TLB, this.#did, slot, tlb)
+      this.#parent?.tags.unassign(TAG.NESTED_DEVICE_TLB, this.#did, slot, tlb)
     }
-    this.#users--
-    if (this.#users > 0) return
+    if (this.users > 0) return
+    if (this.#parent !== null) this.#parent.#children.delete(this)
     this.#ids.free(this.#did)
     this.#did = 0
   }

@@ -127,6 +127,10 @@ export function devicePages({ sid, pfsid }: DeviceTlb, pasid: number, { page, am
 /** Every page there is. */
 export const EVERY_PAGE: PageBlock = { page: 0n, am: 52 }
 
+/** What makes a device forget all that it has of a slot, if it keeps anything. */
+export const wholeDevice = (tlb: DeviceTlb | null, slot: number): readonly Descriptor[] =>
+  tlb === null ? [] : [devicePages(tlb, slot, EVERY_PAGE)]
+
 /**
  * The smallest aligned power-of-two block of pages around `[first, last]`.
  *

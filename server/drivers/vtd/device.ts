@@ -14,11 +14,12 @@ import {
   type ReservedRange,
   RID_SLOT,
 } from '../../core/driver.js'
+import type { Place } from './bindings.js'
 import type { DeviceTlb } from './cache-tags.js'
-import { deviceContext, domainTranslations, pasidCache, pasidTranslations } from './descriptors.js'
+import { deviceContext, domainTranslations, pasidCache, pasidTranslations, wholeDevice } from './descriptors.js'
 import type { VtdDriver } from './driver.js'
 import { legacyContextEntry, pasidEntry, type VtdDomain } from './entries.js'
-import { exchangeNested, wholeDevice } from './exchange.js'
+import { exchangeNested } from './exchange.js'
 import { IdentityDomain } from './identity.js'
 import { PagingDomain } from './paging.js'
 import { UnitPort } from './port.js'
@@ -76,10 +77,10 @@ export class VtdDevice implements DeviceDriver {
   set(slot: number, domain: Settable, old: Settable | null): Completion {
     const next = this.#checked(slot, domain)
     // What can be refused is refused before anything changes: a table that is missing, a domain-id.
-    const entry = this.#entryOf(slot)
+    const place = this.#placeOf(slot)
     this.lastSetWasHitless = true
-    if (old === null) this.#fill(slot, entry, next, next.bindings.attach(slot, this.#tlb))
-    else this.#replace(slot, entry, next, old as VtdDomain)
+    if (old === null) this.#fill(place, next, next.bindings.attach(place))
+    else this.#replace(place, next, old as VtdDomain)
     if (next.kind === 'user') this.#userSlots.add(slot)
     else this.#userSlots.delete(slot)
     return undefined
@@ -87,9 +88,10 @@ export class VtdDevice implements DeviceDriver {
 
   clear(slot: number, old: Settable): Completion {
     const { bindings } = old as VtdDomain
+    const place = this.#placeOf(slot)
     this.#userSlots.delete(slot)
-    this.#tearDown(slot, this.#entryOf(slot), old as VtdDomain)
-    bindings.detach(slot, this.#tlb)
+    this.#tearDown(place, old as VtdDomain)
+    bindings.detach(place)
     return undefined
   }
 
@@ -102,19 +104,18 @@ export class VtdDevice implements DeviceDriver {
    * In place where every state between is a valid one, else through an absent entry. A RID gives its domain up before it
    * takes the next, a PASID takes the next first, as in Linux; the domain-ids show it.
    */
-  #replace(slot: number, entry: number, next: VtdDomain, old: VtdDomain): void {
-    const tlb = this.#tlb
-    if (exchangeNested(this.driver, { entry, slot, tlb }, next, old)) return
-    if (slot === RID_SLOT) {
+  #replace(place: Place, next: VtdDomain, old: VtdDomain): void {
+    if (exchangeNested(this.driver, place, next, old)) return
+    if (place.slot === RID_SLOT) {
       this.#checkDomainId(next, old)
-      this.#tearDown(slot, entry, old)
-      old.bindings.detach(slot, tlb)
-      this.#fill(slot, entry, next, next.bindings.attach(slot, tlb))
+      this.#tearDown(place, old)
+      old.bindings.detach(place)
+      this.#fill(place, next, next.bindings.attach(place))
     } else {
-      const did = next.bindings.attach(slot, tlb)
-      this.#tearDown(slot, entry, old)
-      this.#fill(slot, entry, next, did)
-      old.bindings.detach(slot, tlb)
+      const did = next.bindings.attach(place)
+      this.#tearDown(place, old)
+      this.#fill(place, next, did)
+      old.bindings.detach(place)
     }
     this.lastSetWasHitless = false
   }
@@ -127,7 +128,7 @@ export class VtdDevice implements DeviceDriver {
   }
 
   /** Writes an absent entry. Caching mode may have kept its absence. [VTD 6.5.3.3 T28] */
-  #fill(slot: number, entry: number, domain: VtdDomain, did: number): void {
+  #fill({ entry, slot }: Place, domain: VtdDomain, did: number): void {
     const { hardware, tables, isScalable } = this.driver
     const { cap, drains } = hardware
     const words = isScalable
@@ -141,7 +142,7 @@ export class VtdDevice implements DeviceDriver {
   }
 
   /** Clears P, has the entry forgotten, then what was made through it, then what the device has of it; then zeroes it. */
-  #tearDown(slot: number, entry: number, domain: VtdDomain): void {
+  #tearDown({ entry, slot, tlb }: Place, domain: VtdDomain): void {
     const { tables, hardware, isScalable } = this.driver
     const { did } = domain.bindings
     tables.clearPresent(entry)
@@ -150,14 +151,16 @@ export class VtdDevice implements DeviceDriver {
     hardware.submitEach([
       isScalable ? pasidCache(did, slot) : deviceContext(this.rid, did),
       byDomain ? domainTranslations(hardware.drains, did) : pasidTranslations(did, slot),
-      ...wholeDevice(this.#tlb, slot),
+      ...wholeDevice(tlb, slot),
     ])
     tables.zero(entry, (isScalable ? PASID_TABLE_ENTRY : CONTEXT_ENTRY).$.bytes)
   }
 
-  #entryOf(slot: number): number {
+  /** Where a slot's entry stands; its table is made if it is the first there. @throws Refusal ENOMEM */
+  #placeOf(slot: number): Place {
     const { tables, isScalable } = this.driver
-    return isScalable ? tables.pasidSlot(this.#directory, slot) : tables.contextEntry(this.rid)
+    const entry = isScalable ? tables.pasidSlot(this.#directory, slot) : tables.contextEntry(this.rid)
+    return { entry, slot, tlb: this.#tlb }
   }
 
   #checked(slot: number, domain: Settable): VtdDomain {

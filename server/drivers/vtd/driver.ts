@@ -119,7 +119,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
     const stage = hasFirst && !flags.nestParent && !flags.dirtyTracking ? 'first' : 'second'
     const hasSecond = (!this.isScalable || ecap['SSTS'] !== 0) && cap['SAGAW'] !== 0
     if (stage === 'second' && !hasSecond) throw new Refusal('EOPNOTSUPP', 'this unit has no second stage (ECAP.SSTS)')
-    return new PagingDomain(this, stage, flags.nestParent)
+    return new PagingDomain(this, stage, flags)
   }
 
   createViommu(): ViommuOps {

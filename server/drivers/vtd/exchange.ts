@@ -4,29 +4,14 @@
  * and the entry between them is a valid one as well: a guest's table under the other domain's id. [VTD 6.2.3.1]
  */
 
-import type { DeviceTlb } from './cache-tags.js'
-import {
-  type Descriptor,
-  devicePages,
-  domainTranslations,
-  EVERY_PAGE,
-  pasidCache,
-  pasidTranslations,
-} from './descriptors.js'
+import type { Place } from './bindings.js'
+import { domainTranslations, pasidCache, pasidTranslations, wholeDevice } from './descriptors.js'
 import type { VtdDriver } from './driver.js'
 import { pasidEntry, type VtdDomain } from './entries.js'
 
 /** The 64-bit words of a PASID table entry that differ: DID, and the guest's pointer and flags. */
 const DID_WORD = 1
 const GUEST_WORD = 2
-
-/** Where an entry stands, and whose it is. */
-export interface Place {
-  readonly entry: number
-  /** PASID, or 0 for a RID's own requests. */
-  readonly slot: number
-  readonly tlb: DeviceTlb | null
-}
 
 /**
  * Replaces `old` by `next` if that can be done in place.
@@ -46,7 +31,7 @@ export function exchangeNested(driver: VtdDriver, place: Place, next: VtdDomain,
   const isNextElsewhere = next.bindings.tags.usersOf(next.bindings.did, slot) > 0
   if (isOldElsewhere && isNextElsewhere) return false
   const { hardware, tables } = driver
-  const did = next.bindings.attach(slot, tlb)
+  const did = next.bindings.attach(place)
   const words = pasidEntry(hardware, next, did)
   for (const word of isNextElsewhere ? [GUEST_WORD, DID_WORD] : [DID_WORD, GUEST_WORD]) {
     tables.store(entry + word * 8, words[word * 2], words[word * 2 + 1])
@@ -59,10 +44,6 @@ export function exchangeNested(driver: VtdDriver, place: Place, next: VtdDomain,
     pasidTranslations(did, slot),
     ...wholeDevice(tlb, slot),
   ])
-  old.bindings.detach(slot, tlb)
+  old.bindings.detach(place)
   return true
 }
-
-/** What makes a device forget all that it has of a slot, if it keeps anything. */
-export const wholeDevice = (tlb: DeviceTlb | null, slot: number): readonly Descriptor[] =>
-  tlb === null ? [] : [devicePages(tlb, slot, EVERY_PAGE)]

@@ -17,8 +17,14 @@ import {
 } from './descriptors.js'
 import type { VtdHardware } from './hardware.js'
 
-/** Tags of the unit's caches beyond which each domain-id is forgotten whole, and domain-ids beyond which all are. */
+/**
+ * Tags beyond which each domain-id is forgotten whole, and domain-ids beyond which all are. A descriptor takes about 5 us,
+ * and a flush is one turn of the server.
+ */
 const WHOLE_FROM_TAGS = 256
+
+/** Descriptors of one call beyond which a client's ranges become one: everything. */
+const MOST_DESCRIPTORS = 1024
 
 /** What is to be forgotten. */
 export interface Change {
@@ -44,6 +50,17 @@ export function flushDescriptors(
     ...wholeDomains(hardware, all),
     ...all.filter(isDevices).map((tag) => descriptorOf(hardware, tag, byPasid, change)),
   ]
+}
+
+/** Descriptors for several changes of a table that is found by PASID. */
+export function changesDescriptors(
+  hardware: VtdHardware,
+  tags: CacheTags,
+  changes: readonly Change[],
+): readonly Descriptor[] {
+  const isMuch = changes.length * tags.size > MOST_DESCRIPTORS
+  const all = isMuch ? [{ block: EVERY_PAGE, leavesOnly: false }] : changes
+  return all.flatMap((change) => flushDescriptors(hardware, tags, true, change))
 }
 
 /**

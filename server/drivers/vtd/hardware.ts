@@ -5,7 +5,7 @@
 
 import { MEMORY, type Memory } from '../../../hw-model/memory/index.js'
 import type { RemappingUnit } from '../../../hw-model/port.js'
-import { CAP, ECAP, FAULT_RECORD, FRCD_BYTES, FSTS, GSTS, IQA, REGISTER } from '../../../hw-model/vtd/index.js'
+import { CAP, ECAP, FAULT_RECORD, FRCD_BYTES, FSTS, GSTS, IQA, PMEN, REGISTER } from '../../../hw-model/vtd/index.js'
 import { assert } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
 import { type Descriptor, type Drains, waitFor } from './descriptors.js'
@@ -75,7 +75,7 @@ export class VtdHardware {
     this.#status = ram.alloc(QUEUE_SLOTS * 4)
   }
 
-  /** Quiet, then the queue, then the root table, then faults, translation last. */
+  /** Quiet, then the queue, the root table, faults, translation; then memory that firmware protected. */
   boot(rootTable: number, mode: number, flushAll: readonly Descriptor[]): void {
     this.#write32(REGISTER.FSTS, -1)
     this.#command(0)
@@ -83,6 +83,7 @@ export class VtdHardware {
     this.#write64(REGISTER.IQA, this.#queue | iqaBits(this.#slotBytes), high(this.#queue))
     this.#persistent |= QIE
     this.#command(0)
+    this.flushWriteBuffer()
     this.#write64(REGISTER.RTADDR, rootTable | (mode << 10), high(rootTable))
     this.#command(SRTP)
     // A unit with ESRTPS has dropped everything by itself.
@@ -95,6 +96,7 @@ export class VtdHardware {
     this.#command(0)
     const [status] = this.#unit.readRegister(REGISTER.GSTS, 4)
     assert(GSTS.TES.get(Int32Array.of(status), 0) === 1, 'translation is on when the unit says so')
+    if (this.cap['PLMR'] || this.cap['PHMR']) this.#openProtectedMemory()
   }
 
   /** Queues descriptors, each batch with a wait behind it, and sees them done. */
@@ -161,6 +163,13 @@ export class VtdHardware {
     const at = this.#queue + this.#tail * this.#slotBytes
     this.#memory.storeRecord(at, descriptor, 0, 4)
     this.#tail = (this.#tail + 1) % QUEUE_SLOTS
+  }
+
+  /** What firmware protects before there is translation is protected by it from now on. [VTD 11.4.8.1] */
+  #openProtectedMemory(): void {
+    this.#write32(REGISTER.PMEN, 0)
+    const [status] = this.#unit.readRegister(REGISTER.PMEN, 4)
+    assert(PMEN.PRS.get(Int32Array.of(status), 0) === 0, 'protected memory is open when the unit says so')
   }
 
   #command(oneShot: number): void {

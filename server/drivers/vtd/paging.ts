@@ -8,6 +8,7 @@ import {
   assert,
   type Completion,
   type IommuDriver,
+  type PagingFlags,
   type PagingOps,
   type Protection,
   type Range,
@@ -16,11 +17,12 @@ import {
 import type { HostRam } from '../host-ram.js'
 import { TableBuilder } from '../table-builder.js'
 import { Bindings } from './bindings.js'
-import { blockAround } from './descriptors.js'
+import { blockAround, domainTranslations, pasidCache, wholeDevice } from './descriptors.js'
 import type { DomainIds } from './domain-ids.js'
 import { FirstStageEncoder, SecondStageEncoder } from './encoders.js'
 import { flushDescriptors, setUpDescriptors } from './flush.js'
 import type { VtdHardware } from './hardware.js'
+import type { VtdTables } from './tables.js'
 
 const PAGE_LG2 = 12n
 const STRIDE = 9
@@ -32,6 +34,7 @@ export interface DomainHost {
   readonly memory: Memory
   readonly ram: HostRam
   readonly ids: DomainIds
+  readonly tables: VtdTables
   /** Host address width, bits. */
   readonly hawBits: number
 }
@@ -48,9 +51,11 @@ export class PagingDomain implements PagingOps {
   readonly bindings: Bindings
   /** User domains nested on this one. */
   nestedUsers = 0
-  /** Writes through it are to be logged in its entries. [VTD 3.7.2 Accessed and Dirty Flags] */
-  readonly isDirtyTracked = false
+  /** Writes through it are logged in its entries: SSADE of every PASID entry that uses them. [VTD 3.7.2] */
+  isDirtyTracked = false
   readonly #hardware: VtdHardware
+  readonly #entries: VtdTables
+  readonly #canTrackDirty: boolean
   readonly #tables: TableBuilder
   /** First physical byte that no entry can hold. */
   readonly #physicalEnd: number
@@ -58,12 +63,14 @@ export class PagingDomain implements PagingOps {
   #first = -1n
   #last = -1n
 
-  constructor(host: DomainHost, stage: 'first' | 'second', isNestParent: boolean) {
+  constructor(host: DomainHost, stage: 'first' | 'second', { nestParent, dirtyTracking }: PagingFlags) {
     const { cap } = host.hardware
     this.driver = host.driver
     this.#hardware = host.hardware
     this.stage = stage
-    this.isNestParent = isNestParent
+    this.#entries = host.tables
+    this.#canTrackDirty = dirtyTracking
+    this.isNestParent = nestParent
     this.#physicalEnd = 2 ** host.hawBits
     const mgawBits = cap['MGAW'] + 1
     this.levels = stage === 'first' ? (cap['FS5LP'] && mgawBits > 48 ? 5 : 4) : levelsOf(cap['SAGAW'])
@@ -103,7 +110,7 @@ export class PagingDomain implements PagingOps {
     if (this.stage === 'second' && this.#hardware.cap['CM']) {
       const block = blockAround(first, first + pages - 1n)
       this.#hardware.submit(setUpDescriptors(this.#hardware, this.bindings.tags, block))
-    } else this.#hardware.flushWriteBuffer()
+    } else if (this.bindings.tags.size > 0) this.#hardware.flushWriteBuffer()
   }
 
   unmap(iova: bigint, length: bigint): void {
@@ -123,6 +130,27 @@ export class PagingDomain implements PagingOps {
       this.#last = -1n
     }
     this.#tables.releaseFreed()
+    return undefined
+  }
+
+  /**
+   * Starts or ends the log of writes: one store into each PASID entry that uses these tables, those of nested domains
+   * included, each with its flush. What is attached later follows. [VTD 6.5.3.3 T28]
+   *
+   * @throws Refusal EOPNOTSUPP for a domain made without dirty tracking
+   */
+  setDirtyTracking(isOn: boolean): Completion {
+    if (!this.#canTrackDirty) throw new Refusal('EOPNOTSUPP', 'the domain was made without DIRTY_TRACKING')
+    if (isOn === this.isDirtyTracked) return undefined
+    this.isDirtyTracked = isOn
+    for (const { did, place } of this.bindings.everywhere()) {
+      this.#entries.setLogging(place.entry, isOn)
+      this.#hardware.submitEach([
+        pasidCache(did, place.slot),
+        domainTranslations(this.#hardware.drains, did),
+        ...wholeDevice(place.tlb, place.slot),
+      ])
+    }
     return undefined
   }
 

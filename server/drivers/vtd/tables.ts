@@ -118,6 +118,15 @@ export class VtdTables {
     this.store(entry, this.#memory.lo & ~PRESENT, this.#memory.hi)
   }
 
+  /** Changes SSADE of a present PASID table entry: one bit, one store. [VTD 9.6] */
+  setLogging(entry: number, isOn: boolean): void {
+    const words = new Int32Array(2)
+    const status = this.#memory.loadRecord(entry, words, 0, 2)
+    assert(status === MEMORY.OK, 'an entry stands in host RAM')
+    PASID_TABLE_ENTRY.SSADE.set(words, 0, isOn ? 1 : 0)
+    this.store(entry, words[0], words[1])
+  }
+
   /** Zeroes an entry that is absent and forgotten. */
   zero(entry: number, bytes: number): void {
     for (let at = 0; at < bytes; at += 8) this.store(entry + at, 0, 0)

@@ -14,8 +14,8 @@ import {
   type VtdInvalidation,
 } from '../../core/driver.js'
 import { Bindings } from './bindings.js'
-import { blockAround, type Descriptor, EVERY_PAGE, type PageBlock } from './descriptors.js'
-import { flushDescriptors } from './flush.js'
+import { blockAround, EVERY_PAGE, type PageBlock } from './descriptors.js'
+import { type Change, changesDescriptors } from './flush.js'
 import type { DomainHost, PagingDomain } from './paging.js'
 
 /** [uAPI enum iommu_hwpt_vtd_s1_flags] */
@@ -91,25 +91,20 @@ export class UserDomain implements UserOps {
       )
       return { done: 0, refusal, completion: undefined }
     }
-    const descriptors: Descriptor[] = []
+    const changes: Change[] = []
     let done = 0
     let refusal: Refusal | undefined
     for (const entry of entries.entries) {
       refusal = refusalOf(entry, done)
       if (refusal !== undefined) break
-      descriptors.push(...this.#descriptors(entry))
+      const block = blockOf(entry.addr, entry.npages)
+      if (block !== null) changes.push({ block, leavesOnly: (entry.flags & LEAF) !== 0 })
       done++
     }
-    this.#host.hardware.submit(descriptors)
+    // Attached nowhere there is nothing to forget.
+    const { hardware } = this.#host
+    hardware.submit(changesDescriptors(hardware, this.bindings.tags, changes))
     return { done, refusal, completion: undefined }
-  }
-
-  /** One descriptor for each cache that may hold translations of the range; none where there are no attachments. */
-  #descriptors({ addr, npages, flags }: VtdInvalidation): readonly Descriptor[] {
-    const block = blockOf(addr, npages)
-    if (block === null) return []
-    const change = { block, leavesOnly: (flags & LEAF) !== 0 }
-    return flushDescriptors(this.#host.hardware, this.bindings.tags, true, change)
   }
 }
 
