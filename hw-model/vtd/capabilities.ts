@@ -55,7 +55,6 @@ const NEEDS: readonly (readonly [keyof typeof ECAP & string, readonly (keyof typ
   ['DT', ['QI']],
   ['SMTS', ['QI']],
   ['FSTS', ['SMTS']],
-  ['SSTS', ['SMTS']],
   ['NEST', ['SMTS', 'FSTS', 'SSTS']],
   ['SRS', ['SMTS']],
   ['PSS', ['SMTS']],

