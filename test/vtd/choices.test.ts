@@ -47,6 +47,29 @@ describe('where the manual leaves a choice', () => {
     expect([0n, 1n, 2n, 3n].map(legacy)).toEqual(['fault 0x3', '0x10000000000', '0x10000000000', 'fault 0x3'])
   })
 
+  it('legacy pass-through ignores its table pointer, but not what stands above the host address width in it', () => {
+    const legacy = (pointer: bigint): string => {
+      const guest = new Guest({ preset: 'vtd-legacy' })
+      guest.store(0x1000, 0x2001n, 0n)
+      guest.store(0x2000 + SID * 16, pointer | 9n, 0x302n)
+      guest.start(MODE.LEGACY)
+      return guest.dma(PAGE)
+    }
+    expect([legacy(0x8000_0000n), legacy(1n << 47n)]).toEqual(['0x400000', '0x400000'])
+    expect([legacy(1n << 48n), legacy(1n << 63n)]).toEqual(['fault 0xb', 'fault 0xb'])
+  })
+
+  it('a PASID in legacy mode comes before everything else that is wrong with the request or the mode', () => {
+    const guest = new Guest({ preset: 'vtd-full', ids: { VER: 0x80 } })
+    guest.write(REG.RTADDR, 0x1080n, 8)
+    guest.write(REG.GCMD, 3n << 30n)
+    expect([guest.dma(PAGE), guest.dma(PAGE, 'r', 1), guest.dma(PAGE, 'rx', 1)]).toEqual([
+      'fault 0x30',
+      'fault 0x31',
+      'fault 0x31',
+    ])
+  })
+
   it('a read in the interrupt range is an error only while translation is on', () => {
     const guest = new Guest()
     expect(guest.dma(0xfee00000n, 'r', -1, SID, 8)).toBe('0xfee00000')

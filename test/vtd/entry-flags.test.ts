@@ -1,7 +1,7 @@
 /** Who sets accessed, extended accessed and dirty flags, when, and what happens where that cannot be done. */
 
 import { describe, expect, it } from 'vitest'
-import { FlatBacking } from '../../hw-model/memory/index.js'
+import { FlatBacking, MEMORY } from '../../hw-model/memory/index.js'
 import { halves } from './ats-guest.js'
 import { FS, Guest, PASIDS, SS } from './guest.js'
 import { Tables } from './tables.js'
@@ -172,6 +172,15 @@ describe('[VTD 3.8.1] flags of both stages', () => {
     const above = stages(FS.TABLE, FS.P | FS.US, SS.RW, SS.RW, SSADE)
     expect(above.guest.dma(PAGE, 'w')).toBe('fault 0x85')
     expect([above.firsts().at(-1), above.data()]).toEqual([A, 0n])
+  })
+
+  it('are set in the first stage before the second, and stay there where that one fails', () => {
+    const { guest, firsts, data } = stages(FS.TABLE, CLEAN, SS.RW, SS.RW, SSADE)
+    const update = guest.memory.updateFlags.bind(guest.memory)
+    guest.memory.updateFlags = (pa, expected, next, hi) =>
+      (next & ~expected) === Number(SS.D) ? MEMORY.ABORT : update(pa, expected, next, hi)
+    expect(guest.dma(PAGE, 'w')).toBe('fault 0x7d')
+    expect([firsts().at(-1), data()]).toEqual([A | D, SS.A])
   })
 
   it('include EA where EAFE asks, in the same store as A', () => {
