@@ -1,5 +1,5 @@
 /**
- * `npm run test:qemu -- --arch smmuv3 --cases N --seed S [--only K] [--json]`: our unit against QEMU's, which is
+ * `npm run test:qemu -- --arch smmuv3|vtd --cases N --seed S [--only K] [--json]`: our unit against QEMU's, which is
  * installed beside the system if it is absent. Exit status 1 when they disagree or the run does not show what it must, 2
  * when the arguments make no sense, 3 when no QEMU can be had.
  */

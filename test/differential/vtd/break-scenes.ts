@@ -59,7 +59,7 @@ const reservedBits = ({ rng }: Scene, old: bigint): bigint =>
 /** Legacy mode: every reason that its tables have. [VTD 7.1.3 Fault Conditions, LRT.1 to LGN.4] */
 const LEGACY: readonly Break[] = [
   change(4, rootOf, (_, old) => old & ~1n),
-  change(4, rootOf, lost),
+  change(5, rootOf, lost),
   change(4, rootOf, reservedBits),
   change(3, contextOf, (_, old) => old & ~1n),
   change(4, contextOf, reservedBits),
@@ -73,14 +73,14 @@ const LEGACY: readonly Break[] = [
   walked(5, false, lost),
   walked(3, true, ({ rng }, old) => old | (rng.chance(0.5) ? TOO_HIGH : 1n << 62n)),
   walked(2, false, ({ rng }, old) => old | rng.pick([TOO_HIGH, 1n << 62n, BIT.SNP])),
-  walked(14, true, (_, old) => (old & ~ADDRESS) | 0xfee00000n),
+  walked(18, true, (_, old) => (old & ~ADDRESS) | 0xfee00000n),
 ]
 
 /** PASID structures, whichever stage. [VTD 7.1.3 Fault Conditions, SPD.1 to SPT.4] */
 const PASIDS: readonly Break[] = [
   change(8, contextOf, lost),
   change(
-    6,
+    9,
     (_, { device }) => device.directory,
     (_, old) => old & ~1n,
   ),
@@ -107,14 +107,14 @@ const PASIDS: readonly Break[] = [
 
 /** The first stage. [VTD 7.1.3 Fault Conditions, SFS.1 to SGN.8] */
 const FIRST: readonly Break[] = [
-  change(12, (_, { device }) => device.pasid + 16, lost),
+  change(18, (_, { device }) => device.pasid + 16, lost),
   walked(8, false, lost),
   walked(4, true, (_, old) => old & ~1n),
-  walked(6, true, (_, old) => old | TOO_HIGH),
+  walked(9, true, (_, old) => old | TOO_HIGH),
   walked(3, false, ({ rng }, old) => old | (rng.chance(0.8) ? TOO_HIGH : BIT.PS | (1n << 13n))),
   walked(3, false, (_, old) => old & ~BIT.US),
   walked(2, false, (_, old) => old & ~BIT.RW),
-  walked(14, true, (_, old) => (old & ~ADDRESS) | 0xfee00000n),
+  walked(18, true, (_, old) => (old & ~ADDRESS) | 0xfee00000n),
 ]
 
 /** The second stage of scalable mode, whose reasons the reference has wrong. */
@@ -142,7 +142,7 @@ function pickWeighted(scene: Scene): Break {
 
 /** One thing is wrong, and both have been told. */
 const broken: Chapter = {
-  weight: 44,
+  weight: 48,
   tell: (scene) => {
     const { rng, pair } = scene
     const target = pickTarget(scene, pickDevice(scene))
@@ -165,7 +165,7 @@ const broken: Chapter = {
 
 /** An address beyond what the tables translate, or one that is not canonical. */
 const tooWide: Chapter = {
-  weight: 9,
+  weight: 12,
   tell: (scene) => {
     const { rng, world } = scene
     const device = pickDevice(scene)
@@ -185,7 +185,7 @@ const tooWide: Chapter = {
 
 /** The root table moves to where nothing is, or the mode becomes one that the unit lacks; and back. */
 const moved: Chapter = {
-  weight: 2,
+  weight: 3,
   tell: (scene) => {
     const { rng, pair, queue, world } = scene
     const { isScalable } = world.wanted

@@ -36,10 +36,18 @@ export const DESCRIPTORS = {
   pasidCacheDomain: (did: number): Descriptor => [word(7, 0n, did), 0n],
   pasidCache: (did: number, pasid: number): Descriptor => [word(7, 1n, did) | (BigInt(pasid) << 32n), 0n],
   pasidCacheGlobal: (): Descriptor => [word(7, 3n), 0n],
+  deviceTlb: (sid: number, address: bigint, isLarge: boolean): Descriptor => [
+    3n | (BigInt(sid) << 32n),
+    ((address >> 12n) << 12n) | (isLarge ? 1n : 0n),
+  ],
+  pasidDeviceTlb: (sid: number, pasid: number, address: bigint, isLarge: boolean): Descriptor => [
+    8n | (BigInt(sid) << 16n) | (BigInt(pasid) << 32n),
+    ((address >> 12n) << 12n) | (isLarge ? 1n << 11n : 0n),
+  ],
 } as const
 
 /** Flags of a wait descriptor. [VTD 6.5.2.9 Invalidation Wait Descriptor] */
-export const WAIT = { IF: 1n << 4n, SW: 1n << 5n, FN: 1n << 6n } as const
+export const WAIT = { IF: 1n << 4n, SW: 1n << 5n, FN: 1n << 6n, PD: 1n << 7n } as const
 
 /** A wait descriptor. */
 export const wait = (flags: bigint, data: number, address: number): Descriptor => [

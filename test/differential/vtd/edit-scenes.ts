@@ -71,6 +71,8 @@ function spareLeaf({ rng, world }: Scene, domain: Domain, leaf: Leaf, va: bigint
   if (tables.stage === 2)
     some.push(DESCRIPTORS.iotlbPage(did, away, am, false), DESCRIPTORS.iotlbPage(did, away, am, true))
   if (!world.wanted.isScalable) return rng.pick(some)
+  // Second-stage entries have nothing to fear from the page form.
+  if (tables.stage === 2 && rng.chance(0.3)) return DESCRIPTORS.pasidIotlbPage(did, 0, va, rng.int(19), false)
   some.push(
     DESCRIPTORS.pasidCacheGlobal(),
     DESCRIPTORS.pasidCache(did, 0),
@@ -79,9 +81,7 @@ function spareLeaf({ rng, world }: Scene, domain: Domain, leaf: Leaf, va: bigint
     DESCRIPTORS.pasidIotlbPage(did, 1, va, rng.int(19), false),
     DESCRIPTORS.pasidIotlbPage(other, 0, va, rng.int(19), false),
   )
-  // Second-stage entries have nothing to fear from the page form.
-  if (tables.stage === 2) some.push(DESCRIPTORS.pasidIotlbPage(did, 0, va, rng.int(19), false))
-  else some.push(DESCRIPTORS.pasidIotlbPage(did, 0, away, am, false))
+  if (tables.stage === 1) some.push(DESCRIPTORS.pasidIotlbPage(did, 0, away, am, false))
   return rng.pick(some)
 }
 

@@ -12,13 +12,14 @@ import { VARIANT_NAMES, VARIANTS, type VariantName } from './machine.js'
 import { type Epoch, Pair } from './pair.js'
 import { PLACE } from './places.js'
 import { GCMD, Invalidations } from './queue.js'
+import { REGISTER_CHAPTERS } from './register-scenes.js'
 import { type Chapter, flush, type Scene, STILL_CHAPTERS } from './scenes.js'
 import { WorldBuilder } from './world.js'
 
 /** Cases of an epoch. */
 export const EPOCH_CASES = 100
 
-const CHAPTERS: readonly Chapter[] = [...STILL_CHAPTERS, ...EDIT_CHAPTERS, ...BREAK_CHAPTERS]
+const CHAPTERS: readonly Chapter[] = [...STILL_CHAPTERS, ...REGISTER_CHAPTERS, ...EDIT_CHAPTERS, ...BREAK_CHAPTERS]
 
 /** What an epoch is about. */
 interface Flavour {
@@ -33,6 +34,8 @@ interface Flavour {
 const LEGACY: Flavour = { variant: 'LEGACY', isScalable: false }
 const NARROW: Flavour = { variant: 'NARROW', isScalable: false }
 const FIRST: Flavour = { variant: 'FIRST', isScalable: true }
+/** The same with device TLBs, PASIDs and page requests, of which no requester makes use. */
+const SHARED: Flavour = { variant: 'SHARED', isScalable: true }
 const SECOND: Flavour = { variant: 'SECOND', isScalable: true }
 
 /** Epochs in the order in which they come, again and again. */
@@ -40,15 +43,15 @@ const FLAVOURS: readonly Flavour[] = [
   LEGACY,
   FIRST,
   { ...LEGACY, usesRegisters: true },
-  FIRST,
+  SHARED,
   SECOND,
   NARROW,
   FIRST,
-  LEGACY,
+  { variant: 'DEVICES', isScalable: false },
   { variant: 'CACHING', isScalable: false },
   FIRST,
   { variant: 'SECOND', isScalable: false },
-  FIRST,
+  SHARED,
   NARROW,
   SECOND,
   FIRST,
@@ -75,12 +78,10 @@ export function makeEpoch(
   const { variant, isScalable, usesRegisters = false, isWide = isScalable } = flavourOf(number)
   ram.clear()
   const { bits } = VARIANTS[variant]
-  const world = new WorldBuilder(ram, rng, {
-    isScalable,
-    stage: isScalable && variant === 'FIRST' ? 1 : 2,
-    bits,
-  }).build()
   const pair = new Pair(ram, id, bars, tells)
+  const { ecap } = pair.state.caps
+  const stage = isScalable && ecap.FSTS !== 0 ? 1 : 2
+  const world = new WorldBuilder(ram, rng, { isScalable, stage, bits, ecap }).build()
   // The queue's memory is zero when it starts.
   for (let at: number = PLACE.QUEUE; at < PLACE.STATUS + 4096; at += 4096) ram.touch(at)
   pair.begin()

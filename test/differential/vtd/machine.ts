@@ -39,6 +39,8 @@ export const VARIANTS = {
   NARROW: { options: 'aw-bits=39', bits: 39 },
   SECOND: { options: 'aw-bits=48,scalable-mode=on,snoop-control=on', bits: 48 },
   FIRST: { options: 'aw-bits=48,scalable-mode=on,fsts=on', bits: 48 },
+  DEVICES: { options: 'aw-bits=48,device-iotlb=on,snoop-control=on', bits: 48 },
+  SHARED: { options: 'aw-bits=48,scalable-mode=on,fsts=on,device-iotlb=on,svm=on,pasid-bits=20', bits: 48 },
   CACHING: { options: 'aw-bits=48,caching-mode=on,snoop-control=on', bits: 48 },
 } as const satisfies Readonly<Record<string, Variant>>
 

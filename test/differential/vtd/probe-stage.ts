@@ -59,7 +59,7 @@ export class ProbeStage {
     this.ram = ram
     this.pair = pair
     this.ttm = isScalable ? 1 : 0
-    const isFirst = isScalable && variant === 'FIRST'
+    const isFirst = isScalable && variant !== 'SECOND'
     const [table, leaf] = isFirst ? [TABLE_1, LEAF_1] : [TABLE_2, LEAF_2]
     ram.set(SLOT.ROOT, BigInt(TABLES[1]) | table)
     ram.set(SLOT.MIDDLE, BigInt(TABLES[2]) | table)

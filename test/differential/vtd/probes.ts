@@ -93,6 +93,14 @@ const ENTRIES: readonly Probe[] = [
     manual: of8(0x42n),
   },
   {
+    quirk: 'CONTEXT_VALID',
+    variant: 'SHARED',
+    isScalable: true,
+    // PRE, and DTE is 0.
+    set: (stage) => stage.flip(stage.scalableContext, 1n << 4n),
+    manual: of8(0x43n),
+  },
+  {
     quirk: 'ROOT_HALF',
     variant: 'FIRST',
     isScalable: true,

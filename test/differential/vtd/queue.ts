@@ -25,9 +25,9 @@ const IOTLB_DONE = 0x86000000
 /** Whatever takes invalidations. */
 export class Invalidations {
   readonly #pair: Pair
-  readonly #usesQueue: boolean
   readonly #isWide: boolean
-  readonly #bytes: number
+  #usesQueue: boolean
+  #bytes = 0
   #tail = 0
   #status = 0
   /** Bits that stay in GCMD. */
@@ -38,11 +38,19 @@ export class Invalidations {
     this.#pair = pair
     this.#usesQueue = usesQueue
     this.#isWide = isWide
+    if (usesQueue) this.start(qs)
+  }
+
+  /** Switches the queue on, empty and of this size. */
+  start(qs: number): void {
+    const pair = this.#pair
+    this.#usesQueue = true
     this.#bytes = 4096 << qs
-    if (!usesQueue) return
+    this.#tail = 0
     pair.write(REGISTER.IQT, 8, 0n)
-    pair.write(REGISTER.IQA, 8, BigInt(PLACE.QUEUE) | (isWide ? 1n << 11n : 0n) | BigInt(qs))
+    pair.write(REGISTER.IQA, 8, BigInt(PLACE.QUEUE) | (this.#isWide ? 1n << 11n : 0n) | BigInt(qs))
     this.command(GCMD.QIE, true)
+    pair.check(REGISTER.IQH, 'IQH')
   }
 
   /** Sets or clears a bit that stays, or does what happens once. */
@@ -143,6 +151,8 @@ export class Invalidations {
     if (!this.#usesQueue) return
     this.run([])
     this.command(GCMD.QIE, false)
+    this.#pair.check(REGISTER.IQH, 'IQH')
+    this.#usesQueue = false
   }
 
   get #step(): number {

@@ -64,6 +64,11 @@ export const VTD_QUIRKS = {
     manual: '[VTD 9.4 Scalable-Mode Context Entry]',
     ...all,
   },
+  CONTEXT_VALID: {
+    does: 'a scalable-mode context entry may allow page requests and no translation requests',
+    manual: '[VTD 7.1.3 Fault Conditions, SCT.4]',
+    ...all,
+  },
   ROOT_HALF: {
     does: 'reserved bits of a half of a root entry count although it is not present',
     manual: '[VTD 7.1.3 Fault Conditions, SRT.3]',
@@ -120,7 +125,7 @@ export const VTD_QUIRKS = {
     hides: {},
   },
   DESCRIPTOR_TAKEN: {
-    does: 'device-TLB and interrupt entry invalidations are taken by a unit that has neither',
+    does: 'what is for device TLBs, page requests, interrupts or scalable mode alone is taken by a unit without them',
     manual: '[VTD 6.5.2.5 Device-TLB Invalidate Descriptor] [VTD 6.5.2.11 Invalidation Queue Errors]',
     hides: {},
   },

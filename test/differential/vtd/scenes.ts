@@ -96,10 +96,12 @@ export function access(
   const isWrite = pickWrite(rng, target.device)
   const history = before === null ? also : [...(isWrite ? before.write : before.read), ...also]
   const isMade = pair.dma(target.device.device, target.va, isWrite, change, history)
-  if (isMade && pair.cases.at(-1)?.quirks.some((name) => VTD_QUIRKS[name].hides === 'answer')) {
-    flush(scene, 'after a case that is excused')
-  }
-  return isMade
+  if (!isMade) return false
+  const hidden = pair.cases.at(-1)?.quirks.map((name) => VTD_QUIRKS[name].hides) ?? []
+  // A record that only one of them has must not wait for what comes.
+  if (pair.keepsRecords && hidden.some((hides) => typeof hides === 'string')) pair.clearRecord()
+  if (hidden.includes('answer')) flush(scene, 'after a case that is excused')
+  return true
 }
 
 /** Nothing is edited. */
@@ -113,7 +115,7 @@ const plain: Chapter = {
 /** Any invalidation, while nothing is stale. */
 const noise: Chapter = {
   weight: 5,
-  tell: ({ rng, world, queue, isWide }) => {
+  tell: ({ rng, world, queue }) => {
     const { did } = rng.chance(0.7) ? rng.pick(world.devices) : { did: rng.int(0x10000) }
     const { sid } = rng.pick(REQUESTERS)
     const address = rng.bits(64)
@@ -134,15 +136,19 @@ const noise: Chapter = {
       DESCRIPTORS.pasidIotlb(did, rng.int(2)),
       DESCRIPTORS.pasidIotlbPage(did, rng.int(2), address, rng.int(19), rng.chance(0.5)),
     ]
-    const some = isWide && world.wanted.isScalable ? [...legacy, ...scalable] : legacy
-    const flags = rng.pick([
-      WAIT.SW,
-      WAIT.SW | WAIT.IF,
-      WAIT.IF,
-      WAIT.FN,
-      WAIT.SW | WAIT.FN,
-      WAIT.SW | WAIT.IF | WAIT.FN,
-    ])
+    const { DT, PDS } = world.wanted.ecap
+    // Nobody who is asked keeps anything, or is there at all.
+    const to = rng.chance(0.5) ? sid : rng.int(0x10000)
+    const devices = [DESCRIPTORS.deviceTlb(to, address, rng.chance(0.5))]
+    if (world.wanted.isScalable) devices.push(DESCRIPTORS.pasidDeviceTlb(to, rng.int(2), address, rng.chance(0.5)))
+    const some = [
+      ...legacy,
+      ...(world.wanted.isScalable ? scalable : []),
+      ...(DT !== 0 && queue.hasQueue ? devices : []),
+    ]
+    const flags =
+      rng.pick([WAIT.SW, WAIT.SW | WAIT.IF, WAIT.IF, WAIT.FN, WAIT.SW | WAIT.FN, WAIT.SW | WAIT.IF | WAIT.FN]) |
+      (PDS !== 0 && rng.chance(0.3) ? WAIT.PD : 0n)
     queue.run(
       Array.from({ length: rng.between(1, 4) }, () => rng.pick(some)),
       '',
@@ -150,6 +156,9 @@ const noise: Chapter = {
     )
   },
 }
+
+/** An answer to a request with PASID 0. [VTD 7.6.1 Page Group Response Descriptor] */
+const pageResponse: Descriptor = [9n | (1n << 4n) | (8n << 16n), 0n]
 
 /** Types that no mode has. */
 const NO_TYPES: readonly bigint[] = [0x0n, 0xbn, 0xcn, 0xdn, 0xen, 0xfn, 0x201n, 0x202n, 0x205n, 0xe06n]
@@ -174,6 +183,8 @@ function refusedByBoth({ rng, world, isWide }: Scene): Descriptor {
       () => [DESCRIPTORS.contextGlobal()[0], 0n, 0n, 1n << BigInt(rng.int(64))],
     )
   }
+  const { PDS } = world.wanted.ecap
+  if (PDS === 0) kinds.push(() => [5n | WAIT.SW | WAIT.PD, BigInt(PLACE.STATUS)])
   if (world.wanted.isScalable) {
     kinds.push(
       () => [6n | (BigInt(rng.int(2)) << 4n), 0n],
@@ -192,13 +203,15 @@ function refusedByBoth({ rng, world, isWide }: Scene): Descriptor {
 
 /** What this part must refuse and the reference takes. */
 function takenByReference({ rng, isWide, world }: Scene): Descriptor {
+  const lacksDevices = world.wanted.ecap.DT === 0
   const some: Descriptor[] = [
-    [3n | (8n << 32n), 0n],
     [4n, 0n],
     [4n | (1n << 4n), 0n],
   ]
+  if (lacksDevices) some.push(DESCRIPTORS.deviceTlb(8, 0n, false))
+  if (world.wanted.ecap.PRS === 0) some.push(pageResponse)
   if (isWide && !world.wanted.isScalable) some.push(DESCRIPTORS.pasidIotlb(1, 0), DESCRIPTORS.pasidCacheGlobal())
-  if (isWide) some.push([8n | (8n << 16n), 0n])
+  if (isWide && lacksDevices) some.push(DESCRIPTORS.pasidDeviceTlb(8, 0, 0n, false))
   return rng.pick(some)
 }
 

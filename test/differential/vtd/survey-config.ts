@@ -63,6 +63,11 @@ export function readScalable(survey: Survey, unit: Unit, sid: number): Config | 
     survey.quirk('TABLE_CODES')
     return survey.fault(0x42)
   }
+  // PRE without DTE. [VTD 7.1.3 SCT.4.1]
+  if ((words[0] & 20n) === 16n) {
+    survey.quirk('CONTEXT_VALID')
+    return survey.fault(0x43)
+  }
   return pasidEntry(survey, unit, addressIn(words[0]))
 }
 

@@ -16,6 +16,8 @@ const IDS: Readonly<Record<VariantName, IdRegisters>> = {
   NARROW: { VER: 0x10, CAP: [0x22260206, 0x80d2008c], ECAP: [0xf42, 0], hawBits: 39 },
   SECOND: { VER: 0x10, CAP: [0x222f0606, 0x80d2008c], ECAP: [0x80000fc2, 0x4800], hawBits: 48 },
   FIRST: { VER: 0x10, CAP: [0x222f0606, 0x81d2008c], ECAP: [0xf42, 0x8800], hawBits: 48 },
+  DEVICES: { VER: 0x10, CAP: [0x222f0606, 0x80d2008c], ECAP: [0xfc6, 0], hawBits: 48 },
+  SHARED: { VER: 0x10, CAP: [0x222f0606, 0x81d2008c], ECAP: [0x20000f46, 0x8d9a], hawBits: 48 },
   CACHING: { VER: 0x10, CAP: [0x222f0686, 0x80d2008c], ECAP: [0xfc2, 0], hawBits: 48 },
 }
 const BARS = [0xc0000000, 0xc0100000, 0xc0200000, 0xc0300000]

@@ -1,5 +1,6 @@
 /** A random world: root, contexts, PASIDs, domains and their tables, mostly valid, and what may be accessed in them. */
 
+import type { Capabilities } from '../../../hw-model/vtd/index.js'
 import type { Rng } from '../../simulation/rng.js'
 import type { Ram } from '../ram.js'
 import {
@@ -60,6 +61,8 @@ export interface Wanted {
   readonly stage: 1 | 2
   /** Bits of a guest address: 39 or 48. */
   readonly bits: number
+  /** What the unit offers. */
+  readonly ecap: Capabilities['ecap']
 }
 
 /** Everything that was built. */
@@ -114,7 +117,8 @@ export class WorldBuilder {
     const kind = this.#kind()
     const did = kind === 'tables' ? domain.did : ++this.#ids
     const { root } = domain.tables
-    const words = [...contextWords(root, domain.aw, kind === 'pass' ? 2 : 0, did)]
+    const tt = kind === 'pass' ? 2 : this.#wanted.ecap.DT !== 0 && rng.chance(0.4) ? 1 : 0
+    const words = [...contextWords(root, domain.aw, tt, did)]
     // Bits that software may use.
     words[1] |= BigInt(rng.int(16)) << 3n
     if (kind === 'absent') words[0] &= ~1n
@@ -137,10 +141,14 @@ export class WorldBuilder {
     words[2] |= BigInt(rng.int(4)) << 5n
     if (kind === 'absent') words[0] &= ~1n
     const context0 = [...scalableContextWords(directory, rng.int(8))]
+    // Who may send what else. PRE asks for DTE. [VTD 9.4]
+    const { DT, PASID, PRS } = this.#wanted.ecap
+    if (DT !== 0 && rng.chance(0.5)) context0[0] |= 4n | (PRS !== 0 && rng.chance(0.5) ? 16n : 0n)
+    if (PASID !== 0 && rng.chance(0.5)) context0[0] |= 8n
     if (rng.chance(0.03)) context0[0] |= BIT.FPD
-    if (rng.chance(0.01)) words[0] |= BIT.FPD
+    if (rng.chance(0.03)) words[0] |= BIT.FPD
     this.#ram.setAll(context, context0)
-    this.#ram.set(directory, BigInt(pasid) | 1n | (rng.chance(0.01) ? BIT.FPD : 0n))
+    this.#ram.set(directory, BigInt(pasid) | 1n | (rng.chance(0.03) ? BIT.FPD : 0n))
     this.#ram.setAll(pasid, words)
     const { sid } = REQUESTERS[device]
     return { device, sid, kind, domain: kind === 'tables' ? domain : null, did, context, directory, pasid }
