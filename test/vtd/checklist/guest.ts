@@ -303,15 +303,15 @@ export class Guest {
 }
 
 /** How a request ended, as its device and its unit see it. */
-export function howEnded({ status, address, rights, leafLg2, fault }: Outcome, type: number): string {
+export function howEnded({ status, address, rights, leafLg2, fault, untranslatedOnly }: Outcome, type: number): string {
   if (status === STATUS.FAULT) return `fault ${fault.toString(16)}`
   if (status === STATUS.UNSUPPORTED) return 'UR'
   if (status === STATUS.COMPLETER_ABORT) return 'CA'
   if (status !== STATUS.OK) return 'aborted'
   if (type !== REQUEST.TRANSLATION) return hex(BigInt(address))
   if (rights === 0) return 'nothing'
-  const granted = ['r', 'w', 'x', 'p'].filter((letter) => (rights & LETTERS[letter]) !== 0)
-  return `${hex(BigInt(address))} ${granted.join('')} ${leafLg2}`
+  const granted = ['r', 'w', 'x', 'p'].filter((letter) => (rights & LETTERS[letter]) !== 0).join('')
+  return untranslatedOnly === 0 ? `${hex(BigInt(address))} ${granted} ${leafLg2}` : `untranslated only ${granted}`
 }
 
 export const hex = (value: bigint): string => `0x${value.toString(16)}`
