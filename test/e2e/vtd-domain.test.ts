@@ -20,6 +20,8 @@ const PLATFORM = {
     { name: 'legacy', type: 'vtd', registers: { CAP: '0x80d2078c226f0606', ECAP: '0xfc3' } },
     // With caching mode (7), without ESRTPS (63).
     { name: 'caching', type: 'vtd', registers: { CAP: '0x01d2078c226f0686' } },
+    // With DT (2): devices may have TLBs.
+    { name: 'ats', type: 'vtd', registers: { ECAP: '0x0013e99c84000fc7' } },
     { name: 'smmu0', type: 'smmuv3' },
   ],
   devices: [
@@ -31,6 +33,8 @@ const PLATFORM = {
     { name: '0000:04:01.0', iommu: 'flat', pasidBits: 20 },
     { name: '0000:05:01.0', iommu: 'legacy', pasidBits: 20 },
     { name: '0000:06:01.0', iommu: 'caching', pasidBits: 20 },
+    { name: '0000:07:01.0', iommu: 'ats', pasidBits: 20, ats: true },
+    { name: '0000:07:02.0', iommu: 'ats', pasidBits: 20 },
     { name: '0000:00:01.0', iommu: 'smmu0', pasidBits: 20 },
     { name: 'mdev', iommu: 'full', mediated: { parent: '0000:01:02.0', pasid: 7 } },
   ],
@@ -44,6 +48,8 @@ const BARE = '0000:03:01.0'
 const FLAT = '0000:04:01.0'
 const LEGACY = '0000:05:01.0'
 const CACHING = '0000:06:01.0'
+const WITH_ATS = '0000:07:01.0'
+const WITHOUT_ATS = '0000:07:02.0'
 const SMMU = '0000:00:01.0'
 
 /**
@@ -214,6 +220,31 @@ describe('M7 on vtd: attaching a user domain', () => {
     expect((await vmm.dma(deviceId, IOVA, 1, 9)).code).toBe(0x59)
     await vmm.client.attachPasid({ deviceId, pasid: 9, ptId: await vmm.paging(deviceId, HwptFlag.PASID) })
     expect(await vmm.dma(deviceId, PAGE, 1, 9)).toMatchObject({ address: PAGE })
+    await vmm.close()
+  })
+})
+
+describe('a device with ATS on vtd', () => {
+  it('is let in by its context entry (DTE), and says so', async () => {
+    const vmm = await world.vmm()
+    const facts = async (name: string) => {
+      const deviceId = await vmm.bind(name)
+      const { capabilities } = await vmm.client.getHwInfo({ deviceId })
+      const ptId = await user(vmm, deviceId, await vmm.parent(deviceId))
+      await vmm.client.attachRid({ deviceId, ptId })
+      await vmm.client.attachPasid({ deviceId, pasid: 5, ptId })
+      const { explanation } = await vmm.client.explain({ deviceId, iova: IOVA, access: 1 })
+      const entries = [{ addr: IOVA, npages: 1n, flags: 1 }]
+      expect(await vmm.client.invalidateIotlb({ userDomainId: ptId, vtdS1: { entries } })).toMatchObject({
+        doneCount: 1,
+      })
+      expect(await vmm.dma(deviceId, IOVA, 1, 5)).toMatchObject({ address: PAGE })
+      // IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED
+      const context = explanation?.steps.find(({ structure }) => structure.includes('context entry'))
+      return [(capabilities & 8n) === 0n, context?.fields.find(({ name }) => name === 'DTE')?.value]
+    }
+    expect(await facts(WITH_ATS)).toEqual([true, 1n])
+    expect(await facts(WITHOUT_ATS)).toEqual([false, 0n])
     await vmm.close()
   })
 })

@@ -14,7 +14,10 @@ export type VtdDomain = PagingDomain | UserDomain | IdentityDomain
 /** Entries of the smallest PASID directory, PDTS 0. [VTD 9.4 PDTS] */
 const MIN_DIRECTORY = 128
 
-/** A device's context entry in scalable mode. RID_PASID is 0: requests without PASID use the first PASID entry. */
+/**
+ * A device's context entry in scalable mode. RID_PASID is 0: requests without PASID use the first PASID entry. PRE stays
+ * 0, since nobody here answers page requests.
+ */
 export const scalableContextEntry = (directory: number, entries: number, hasPasids: boolean, hasTlb: boolean) =>
   pack(SCALABLE_CONTEXT_ENTRY, {
     P: 1,
