@@ -1,6 +1,6 @@
 /** A guest with a page request queue, and devices that ask for pages and remember what they were answered. */
 
-import { ACCESS, NO_PASID, PageRequest } from '../../hw-model/port.js'
+import { ACCESS, type AtcInvalidation, NO_PASID, PageRequest } from '../../hw-model/port.js'
 import type { IdRegisters } from '../../hw-model/vtd/index.js'
 import { Guest, SID } from './guest.js'
 
@@ -40,7 +40,7 @@ export class PageGuest extends Guest {
   /** Called with each answer, from inside it. */
   onAnswer = (_rid: number, _pasid: number, _group: number, _code: number): void => {}
   /** An invalidation of a device's TLB; true when it is obeyed at once. */
-  onInvalidate = (_tag: number): boolean => true
+  onInvalidate = (_tag: number, _invalidation: AtcInvalidation): boolean => true
   readonly #request = new PageRequest()
 
   constructor(ids: Partial<IdRegisters> = {}) {
@@ -49,7 +49,7 @@ export class PageGuest extends Guest {
       preset: 'vtd-full',
       ids,
       devices: {
-        invalidateAtc: ({ tag }) => this.onInvalidate(tag),
+        invalidateAtc: (invalidation) => this.onInvalidate(invalidation.tag, invalidation),
         respondToPages: (rid, pasid, group, code) => {
           answers.push([pasid, group, code])
           this.onAnswer(rid, pasid, group, code)
