@@ -52,6 +52,14 @@ export class FaultLog {
     return this.#status() ?? (slot === undefined ? undefined : this.#compare(slot))
   }
 
+  /** One of these was recorded, or nothing where that is among them; the record tells which. */
+  expectOneOf(records: readonly (VtdRecord | undefined)[]): string | undefined {
+    const isFree = this.#slots[this.#next] === undefined && !this.#isOverflown
+    if (records.length < 2 || !isFree) return this.expect(records[0])
+    const high = this.#read(this.#next, 8)
+    return this.expect(records.find((record) => record?.words[1] === high) ?? records[0])
+  }
+
   /** Reads all records and clears some of them, the oldest first. */
   clear(rng: Rng): void {
     const wrong = this.#slots.map((_, slot) => this.#compare(slot)).find((text) => text !== undefined)

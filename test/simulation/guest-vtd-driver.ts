@@ -1,7 +1,7 @@
 /** What drives a VT-d unit: its memory, registers and invalidation queue. */
 
 import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
-import { ACCESS, type Invalidation, NO_PASID, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
+import { ACCESS, type Invalidation, NO_DEVICES, NO_PASID, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
 import { type UnitOptions, VtdUnit } from '../../hw-model/vtd/index.js'
 import { FaultLog } from './fault-log-vtd.js'
 import { modelIds } from './guest-vtd-ids.js'
@@ -44,6 +44,7 @@ const IVT = 1n << 63n
 
 /** Where fault events go; no memory is there. */
 const FAULT_ADDRESS = 0xfee0_1000
+const PAGE_ADDRESS = 0xfee0_3000
 
 /** Memory that notes who writes to it. */
 class WatchedBacking extends SparseBacking {
@@ -53,6 +54,14 @@ class WatchedBacking extends SparseBacking {
     this.writes++
     return super.chunkForWrite(index)
   }
+}
+
+/** An answer to a page request, as the device hears it. */
+export interface PageAnswer {
+  readonly rid: number
+  readonly pasid: number | undefined
+  readonly group: number
+  readonly code: number
 }
 
 /** A unit in its machine. */
@@ -94,6 +103,7 @@ export class Driver {
     this.far = new Ram(this.memory, FAR_BASE, FAR_BASE + FAR_BYTES)
     this.config = new Ram(this.memory, CONFIG_BASE, QUEUE_BASE)
     const queues = new Ram(this.memory, QUEUE_BASE, RAM_END)
+    this.#queues = queues
     this.#isWide = needsWide || ((features.smts || features.adms) && rng.chance(0.5))
     this.#sizeLg2 = rng.pick([0, 0, 1, 3])
     this.#queue = queues.allocate(4096n << BigInt(this.#sizeLg2), 4096n)
@@ -101,15 +111,36 @@ export class Driver {
     const owner = {
       message: (address: number, data: number) => {
         if (address === FAULT_ADDRESS && data === 0x31) this.#messages++
+        if (address === PAGE_ADDRESS && data === 0x33) this.pageEvents++
       },
       interrupt: () => {},
     }
-    this.unit = new VtdUnit(this.memory, owner, { ...caches, ids: modelIds(ids) })
+    const devices = {
+      ...NO_DEVICES,
+      respondToPages: (rid: number, pasid: number, group: number, code: number) => {
+        this.#answers.push({ rid, pasid: pasid === NO_PASID ? undefined : pasid, group, code })
+      },
+    }
+    this.unit = new VtdUnit(this.memory, owner, { ...caches, ids: modelIds(ids) }, devices)
     this.faults = new FaultLog(this.unit, field(ids.cap, 33, 24) * 16, features.records)
     this.#iotlbOffset = field(ids.ecap, 17, 8) * 16
   }
 
   readonly #iotlbOffset: number
+  readonly #queues: Ram
+  readonly #answers: PageAnswer[] = []
+  /** Page request events so far. */
+  pageEvents = 0
+
+  /** Memory for another queue. */
+  allocateQueue(bytes: bigint): bigint {
+    return this.#queues.allocate(bytes, 4096n)
+  }
+
+  /** What devices heard of page requests since the last look. */
+  takeAnswers(): PageAnswer[] {
+    return this.#answers.splice(0)
+  }
 
   /** Writes to tables and configuration so far. */
   get writes(): number {
@@ -123,15 +154,15 @@ export class Driver {
 
   /** Fault events, and the address of the root table. */
   start(): void {
-    this.#write(REG.FEDATA, 0x31n)
-    this.#write(REG.FEADDR, BigInt(FAULT_ADDRESS))
-    this.#write(REG.FECTL, 0n)
+    this.write(REG.FEDATA, 0x31n)
+    this.write(REG.FEADDR, BigInt(FAULT_ADDRESS))
+    this.write(REG.FECTL, 0n)
   }
 
   /** SRTP. */
   setRoot({ rootTable, mode, ssirwe }: VtdRegisters): void {
-    this.#write(REG.RTADDR, rootTable | (BigInt(mode) << 10n) | (BigInt(ssirwe) << 7n), 8)
-    this.#write(REG.GCMD, this.#persistent | SRTP)
+    this.write(REG.RTADDR, rootTable | (BigInt(mode) << 10n) | (BigInt(ssirwe) << 7n), 8)
+    this.write(REG.GCMD, this.#persistent | SRTP)
     this.#checkStatus(RTPS)
   }
 
@@ -139,7 +170,7 @@ export class Driver {
   setOn(isOn: boolean): void {
     if (this.#isOn && !isOn) this.faults.restart(this.#rng)
     this.#isOn = isOn
-    this.#write(REG.GCMD, this.#persistent)
+    this.write(REG.GCMD, this.#persistent)
     this.#checkStatus(0n)
     if (!isOn) this.faults.restart(this.#rng)
   }
@@ -149,11 +180,11 @@ export class Driver {
     if (isQueued) {
       this.#tail = 0
       this.#shown = 0
-      this.#write(REG.IQT, 0n, 8)
-      this.#write(REG.IQA, this.#queue | (BigInt(this.#isWide) << 11n) | BigInt(this.#sizeLg2), 8)
+      this.write(REG.IQT, 0n, 8)
+      this.write(REG.IQA, this.#queue | (BigInt(this.#isWide) << 11n) | BigInt(this.#sizeLg2), 8)
     } else if (this.#isQueued) this.wait()
     this.#isQueued = isQueued
-    this.#write(REG.GCMD, this.#persistent)
+    this.write(REG.GCMD, this.#persistent)
     this.#checkStatus(0n)
   }
 
@@ -185,7 +216,7 @@ export class Driver {
 
   /** IVA and IOTLB. */
   iotlbByRegister(granularity: number, did: number, page: bigint): void {
-    if (granularity === 3) this.#write(this.#iotlbOffset, page, 8)
+    if (granularity === 3) this.write(this.#iotlbOffset, page, 8)
     const drains = this.#rng.bits(2) << 48n
     this.#byRegister(
       this.#iotlbOffset + 8,
@@ -197,8 +228,8 @@ export class Driver {
 
   #byRegister(offset: number, value: bigint, granularity: number, actual: number): void {
     this.commands++
-    this.#write(offset, value, 8)
-    const found = this.#read(offset)
+    this.write(offset, value, 8)
+    const found = this.read(offset)
     const done = field(found, actual + 1, actual)
     if (found >> 63n !== 0n || done === 0 || done > granularity) {
       throw new Disagreement(`register ${hex(offset)} is ${hex(found)} after ${hex(value)}`)
@@ -252,9 +283,9 @@ export class Driver {
   #ring(): void {
     if (this.#shown === this.#tail) return
     this.#shown = this.#tail
-    this.#write(REG.IQT, BigInt(this.#tail), 8)
+    this.write(REG.IQT, BigInt(this.#tail), 8)
     while (this.unit.hasWork) this.unit.run()
-    const head = this.#read(REG.IQH)
+    const head = this.read(REG.IQH)
     const [status] = this.unit.readRegister(REG.FSTS, 4)
     if (head !== BigInt(this.#tail) || (status & 0x70) !== 0) {
       throw new Disagreement(`IQH is ${hex(head)}, not ${hex(this.#tail)}; FSTS ${hex(status)}`)
@@ -278,12 +309,14 @@ export class Driver {
     })
   }
 
-  #read(offset: number): bigint {
+  /** A register of 64 bits. */
+  read(offset: number): bigint {
     const [lo, hi] = this.unit.readRegister(offset, 8)
     return (BigInt(hi) << 32n) | BigInt(lo)
   }
 
-  #write(offset: number, value: bigint, bytes: 4 | 8 = 4): void {
+  /** Writes a register. */
+  write(offset: number, value: bigint, bytes: 4 | 8 = 4): void {
     this.unit.writeRegister(offset, bytes, Number(value & 0xffffffffn), Number(value >> 32n))
   }
 }
@@ -292,4 +325,5 @@ const TYPES = {
   untranslated: REQUEST.UNTRANSLATED,
   request: REQUEST.TRANSLATION,
   translated: REQUEST.TRANSLATED,
+  page: REQUEST.UNTRANSLATED,
 } as const

@@ -3,6 +3,7 @@
 import { ACCESS, type Outcome, STATUS } from '../../hw-model/port.js'
 import type { Attachment, Guest } from './guest-vtd-build.js'
 import type { VtdFeatures } from './reference/vtd-features.js'
+import type { PageAsk } from './reference/vtd-pages.js'
 import type { VtdAccess } from './reference/vtd-types.js'
 import type { Rng } from './rng.js'
 
@@ -54,6 +55,24 @@ export class Requester {
     if (kind !== 'request' || status !== STATUS.OK || (rights & (ACCESS.READ | ACCESS.WRITE)) === 0) return
     this.#obtained.push({ sid, pasid, address: BigInt(address) })
     if (this.#obtained.length > 8) this.#obtained.shift()
+  }
+
+  /** A page request, mostly for a page that somebody wanted. */
+  page(access = this.recent() ?? this.#fresh()): PageAsk {
+    const rng = this.#rng
+    const isMarker = rng.chance(0.05)
+    const way = this.#way(access.pasid, 'request')
+    return {
+      ...access,
+      ...way,
+      kind: 'page',
+      read: !isMarker && (way.read || !way.write),
+      write: !isMarker && way.write,
+      execute: !isMarker && way.execute,
+      privileged: !isMarker && way.privileged,
+      group: rng.int(512),
+      isLast: isMarker || rng.chance(0.6),
+    }
   }
 
   /** Which attachment an access is meant for. */

@@ -8,6 +8,7 @@ import { Driver } from './guest-vtd-driver.js'
 import { Editor } from './guest-vtd-edits.js'
 import { chooseUnit } from './guest-vtd-ids.js'
 import { Interludes } from './guest-vtd-interludes.js'
+import { Pages } from './guest-vtd-pages.js'
 import { Requester } from './guest-vtd-requester.js'
 import { Rules } from './guest-vtd-rules.js'
 import { describe, endOf, judgeMemory, recordOf, tell } from './judge-vtd.js'
@@ -35,6 +36,7 @@ class Machine {
   readonly #rules: Rules
   readonly #requester: Requester
   readonly #interludes: Interludes
+  readonly #pages: Pages | undefined
   readonly #mix: Record<string, number> = {}
   #registers: VtdRegisters
   #accesses = 0
@@ -69,6 +71,7 @@ class Machine {
       this.#registers = registers
     }
     this.#interludes = new Interludes({ ...parts, editor: this.#editor, set, access: () => this.#next(), count })
+    this.#pages = features.prs ? new Pages(rng, features, driver, count) : undefined
     this.#start(domains.map(({ did }) => did))
   }
 
@@ -81,6 +84,7 @@ class Machine {
     this.#rules.everything()
     for (const did of dids) this.#rules.didTaken(did)
     driver.wait()
+    this.#pages?.start()
     driver.setOn(true)
   }
 
@@ -93,6 +97,7 @@ class Machine {
         if (rng.chance(0.08)) this.#edit()
         if (rng.chance(0.02)) this.#noise()
         if (rng.chance(0.01)) this.#interludes.play(this.#registers)
+        if (this.#pages !== undefined && rng.chance(0.08)) this.#page(this.#pages)
         this.#next()
       }
       this.#driver.checkEvents()
@@ -113,6 +118,11 @@ class Machine {
 
   #next(): void {
     this.#access(this.#requester.next())
+  }
+
+  #page(pages: Pages): void {
+    if (this.#rng.chance(0.7)) pages.ask(this.#registers, this.#requester.page())
+    else pages.serve()
   }
 
   #noise(): void {

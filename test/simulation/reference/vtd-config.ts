@@ -84,11 +84,12 @@ export function scalableContext(job: Job): ScalableContext {
 function gates({ access, features }: Job, word: bigint, pasids: number, ridPasid: number): number[] {
   const { kind, pasid } = access
   const refused: number[] = []
-  if (kind !== 'untranslated' && field(word, 2) === 0) refused.push(0x44)
+  if (kind !== 'untranslated' && kind !== 'page' && field(word, 2) === 0) refused.push(0x44)
+  if (kind === 'page' && field(word, 4) === 0) refused.push(0x47)
   if (pasid === undefined) return refused
   if (kind !== 'translated' && field(word, 3) === 0) refused.push(0x45)
   if (kind === 'translated' && field(word, 6) === 0) refused.push(0x49)
-  if (pasid >= 2 ** features.pasidBits) refused.push(0x89)
+  if (kind !== 'page' && pasid >= 2 ** features.pasidBits) refused.push(0x89)
   if (pasid >= pasids) refused.push(0x46)
   if (pasid === ridPasid) refused.push(0x48)
   return refused

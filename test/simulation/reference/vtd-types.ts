@@ -17,8 +17,11 @@ export interface VtdRegisters {
 
 /** One request of a device. */
 export interface VtdAccess {
-  /** An untranslated request, an ATS translation request, or a request with an address that ATS handed out. */
-  readonly kind: 'untranslated' | 'request' | 'translated'
+  /**
+   * An untranslated request, an ATS translation request, a request with an address that ATS handed out; or a page
+   * request, which moves nothing.
+   */
+  readonly kind: 'untranslated' | 'request' | 'translated' | 'page'
   readonly sid: number
   /** undefined for a request without PASID. */
   readonly pasid: number | undefined

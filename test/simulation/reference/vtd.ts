@@ -3,11 +3,12 @@
  * the order of several conditions open, the result names every end that it allows.
  */
 
-import { inPlace, ones, type ReferenceMemory } from './memory.js'
+import type { ReferenceMemory } from './memory.js'
 import { legacyContext, pasidEntry, pasidGates, scalableContext } from './vtd-config.js'
 import type { VtdFeatures } from './vtd-features.js'
 import { firstStage, type Place } from './vtd-first.js'
 import { reasonOf } from './vtd-reasons.js'
+import { recordOf } from './vtd-records.js'
 import { dirty, type SecondStage, secondStage } from './vtd-second.js'
 import {
   Job,
@@ -15,7 +16,6 @@ import {
   type VtdAccess,
   VtdAnswer,
   type VtdEnd,
-  type VtdRecord,
   type VtdRegisters,
   type VtdResult,
   VtdStop,
@@ -60,7 +60,7 @@ function endsOf(job: Job): VtdEnd[] {
 /** The end that a reason means to this kind of request. [VTD 7.1.3] */
 function endOf(job: Job, reason: number): VtdEnd {
   const { isQualified, request } = reasonOf(reason)
-  const record = isQualified && job.isSilent ? undefined : recordOf(job, reason)
+  const record = isQualified && job.isSilent ? undefined : recordOf(job.features, job.access, reason)
   if (!job.isRequest) return { end: 'fault', reason, record }
   if (request === 'UR') return { end: 'unsupported', reason, record }
   if (request === 'CA') return { end: 'completerAbort', reason, record }
@@ -191,33 +191,4 @@ function outside(job: Job, place: Place, reason: number): Place {
   // A unit may answer for less than a leaf, which then does not reach so far.
   if (job.isRequest && overlaps) job.perhaps.add(reason)
   return place
-}
-
-/** [VTD 11.4.7.6 Fault Recording Registers] */
-function recordOf({ features, access }: Job, reason: number): VtdRecord {
-  const { kind, read, write, pasid } = access
-  const width =
-    (features.sagaw & 8) !== 0
-      ? 57
-      : (features.sagaw & 4) !== 0
-        ? 48
-        : (features.sagaw & 2) !== 0
-          ? 39
-          : features.fs5lp
-            ? 57
-            : 48
-  const low = inPlace(access.address, 63, 12) & ones(width)
-  const isRead = kind === 'request' || !write || read
-  const isAtomic = kind !== 'request' && write && read
-  const withPasid =
-    pasid === undefined || !features.pasid
-      ? 0n
-      : (BigInt(access.privileged) << 29n) |
-        (BigInt(access.execute && isRead && !isAtomic) << 30n) |
-        (1n << 31n) |
-        (BigInt(pasid) << 40n)
-  const at = features.dt ? { untranslated: 0n, request: 1n, translated: 2n }[kind] : 0n
-  const type = (BigInt(isAtomic) << 28n) | (BigInt(isRead) << 62n)
-  const high = BigInt(access.sid) | withPasid | (BigInt(reason) << 32n) | type | (at << 60n) | (1n << 63n)
-  return { words: [low, high], hasAddress: reason !== 0x29 }
 }
