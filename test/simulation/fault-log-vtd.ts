@@ -60,6 +60,11 @@ export class FaultLog {
     return this.expect(records.find((record) => record?.words[1] === high) ?? records[0])
   }
 
+  /** The queue met an error: an event, unless one was due already. */
+  otherEvent(isDue: boolean): void {
+    if (!isDue) this.events++
+  }
+
   /** Reads all records and clears some of them, the oldest first. */
   clear(rng: Rng): void {
     const wrong = this.#slots.map((_, slot) => this.#compare(slot)).find((text) => text !== undefined)

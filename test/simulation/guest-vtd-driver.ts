@@ -1,9 +1,19 @@
 /** What drives a VT-d unit: its memory, registers and invalidation queue. */
 
 import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
-import { ACCESS, type Invalidation, NO_DEVICES, NO_PASID, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
+import {
+  ACCESS,
+  type AtcInvalidation,
+  type Invalidation,
+  NO_DEVICES,
+  NO_PASID,
+  Outcome,
+  REQUEST,
+  Transaction,
+} from '../../hw-model/port.js'
 import { type UnitOptions, VtdUnit } from '../../hw-model/vtd/index.js'
 import { FaultLog } from './fault-log-vtd.js'
+import { LateDevices } from './guest-vtd-device-tlb.js'
 import { modelIds } from './guest-vtd-ids.js'
 import { Ram } from './ram.js'
 import { field } from './reference/memory.js'
@@ -73,6 +83,7 @@ export class Driver {
   readonly config: Ram
   readonly unit: VtdUnit
   readonly faults: FaultLog
+  readonly lateDevices: LateDevices
   /** Descriptors queued, and commands given by registers. */
   commands = 0
   readonly #rng: Rng
@@ -95,6 +106,7 @@ export class Driver {
 
   constructor(rng: Rng, ids: VtdIds, features: VtdFeatures, caches: Omit<UnitOptions, 'ids'>, needsWide: boolean) {
     this.#rng = rng
+    this.lateDevices = new LateDevices(rng)
     this.memory.place(Number(RAM_BASE), this.#tables)
     this.memory.place(Number(CONFIG_BASE), this.#settings)
     this.memory.place(Number(QUEUE_BASE), new SparseBacking(Number(RAM_END - QUEUE_BASE)))
@@ -115,8 +127,10 @@ export class Driver {
       },
       interrupt: () => {},
     }
+    const late = this.lateDevices
     const devices = {
       ...NO_DEVICES,
+      invalidateAtc: (invalidation: AtcInvalidation) => late.invalidateAtc(invalidation),
       respondToPages: (rid: number, pasid: number, group: number, code: number) => {
         this.#answers.push({ rid, pasid: pasid === NO_PASID ? undefined : pasid, group, code })
       },
@@ -201,11 +215,18 @@ export class Driver {
 
   /** A wait with a status write, whose value must then stand in memory. */
   wait(): void {
-    if (!this.#isQueued) return
+    if (this.#isQueued && !this.waitWithoutLooking().isThere()) {
+      throw new Disagreement('the wait descriptor wrote no status')
+    }
+    this.#checkHead()
+  }
+
+  /** A wait that may pend. */
+  waitWithoutLooking(): { readonly isThere: () => boolean } {
     const value = ++this.#serial
     this.put(0x25n | (this.#rng.bit() << 6n) | (value << 32n), this.#status)
     this.#ring()
-    if (this.ram.read(this.#status) !== value) throw new Disagreement('the wait descriptor wrote no status')
+    return { isThere: () => this.ram.read(this.#status) === value }
   }
 
   /** CCMD. [VTD 6.5.1 Register-based Invalidation Interface] */
@@ -285,6 +306,11 @@ export class Driver {
     this.#shown = this.#tail
     this.write(REG.IQT, BigInt(this.#tail), 8)
     while (this.unit.hasWork) this.unit.run()
+  }
+
+  /** Everything was taken, and nothing was wrong with it. */
+  #checkHead(): void {
+    if (!this.#isQueued) return
     const head = this.read(REG.IQH)
     const [status] = this.unit.readRegister(REG.FSTS, 4)
     if (head !== BigInt(this.#tail) || (status & 0x70) !== 0) {

@@ -3,6 +3,7 @@
 import type { Outcome } from '../../hw-model/port.js'
 import { randomVtdCaches, VTD_CACHES_OFF } from './caches-vtd.js'
 import { buildGuest, type Guest } from './guest-vtd-build.js'
+import { DeviceTlbs } from './guest-vtd-device-tlb.js'
 import { buildDomains, type Ground } from './guest-vtd-domains.js'
 import { Driver } from './guest-vtd-driver.js'
 import { Editor } from './guest-vtd-edits.js'
@@ -37,6 +38,7 @@ class Machine {
   readonly #requester: Requester
   readonly #interludes: Interludes
   readonly #pages: Pages | undefined
+  readonly #deviceTlbs: DeviceTlbs | undefined
   readonly #mix: Record<string, number> = {}
   #registers: VtdRegisters
   #accesses = 0
@@ -72,6 +74,8 @@ class Machine {
     }
     this.#interludes = new Interludes({ ...parts, editor: this.#editor, set, access: () => this.#next(), count })
     this.#pages = features.prs ? new Pages(rng, features, driver, count) : undefined
+    const sids = this.#guest.devices.map(({ sid }) => sid)
+    this.#deviceTlbs = features.dt ? new DeviceTlbs(rng, driver, driver.lateDevices, sids, count) : undefined
     this.#start(domains.map(({ did }) => did))
   }
 
@@ -98,6 +102,7 @@ class Machine {
         if (rng.chance(0.02)) this.#noise()
         if (rng.chance(0.01)) this.#interludes.play(this.#registers)
         if (this.#pages !== undefined && rng.chance(0.08)) this.#page(this.#pages)
+        if (rng.chance(0.02)) this.#deviceTlbs?.play(this.#registers.mode === 1)
         this.#next()
       }
       this.#driver.checkEvents()
