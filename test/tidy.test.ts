@@ -42,7 +42,10 @@ const LAYERS: readonly { readonly of: RegExp; readonly may: readonly RegExp[] }[
   { of: /^tools\//, may: [/^proto\//, /^server\//, /^clients\//] },
   {
     of: /^test\/golden\//,
-    may: [/^hw-model\/bits\//, /^hw-model\/(smmuv3|vtd)\/((command-|event-|pri-)?records|registers|descriptors)\.js$/],
+    may: [
+      /^hw-model\/bits\//,
+      /^hw-model\/(smmuv3|vtd)\/((command-|event-|pri-|hpt-)?records|registers|descriptors)\.js$/,
+    ],
   },
   { of: /^test\/simulation\/reference\//, may: [] },
 ]

@@ -48,7 +48,7 @@ const MASKED_ECAP = ['IR', 'EIM', 'MHMV', 'EIMER', 'IRREQ'] as const
 
 /** What the model does not do; a value that offers one of these is refused by name. */
 const LACKING_CAP = ['ECMDS'] as const
-const LACKING_ECAP = ['MTS', 'ERS', 'VCS', 'TDXCS', 'PMS', 'HPTS', 'HPT1GPS', 'RDTS'] as const
+const LACKING_ECAP = ['MTS', 'ERS', 'VCS', 'TDXCS', 'PMS', 'RDTS'] as const
 
 /** "The left must be 0 when one on the right is 0." [VTD 11.4.3] */
 const NEEDS: readonly (readonly [keyof typeof ECAP & string, readonly (keyof typeof ECAP & string)[]])[] = [

@@ -33,6 +33,9 @@ import { ReservedMasks } from './reserved.js'
  */
 const AW_IS_RESERVED_WITHOUT_SSTS = false
 
+/** Bits of an address in the smallest host permission table, whose root has 4 KiB. [VTD 9.6 HPTSZ] */
+const HPT_BITS = 49
+
 /** Reads configuration; `reason` and `fpd` say why it could not. */
 export class ConfigReader {
   /** Why the last read failed; one of REASON. */
@@ -170,7 +173,7 @@ export class ConfigReader {
     this.#entry.show('context table', table)
     const entry = table + (devfn & 0x7f) * SCALABLE_CONTEXT_ENTRY.$.bytes
     if (!this.#entry.load(SCALABLE_CONTEXT_ENTRY, entry)) return this.#fail(REASON.SCT_1)
-    const { P, FPD, DTE, PASIDE, PRE, EPTR, PDTS, PASIDDIRPTR, RID_PASID, RID_PRIV } = SCALABLE_CONTEXT_ENTRY
+    const { P, FPD, DTE, PASIDE, PRE, HPTE, EPTR, PDTS, PASIDDIRPTR, RID_PASID, RID_PRIV } = SCALABLE_CONTEXT_ENTRY
     this.fpd = FPD.get(words, 0)
     if (P.get(words, 0) === 0) return this.#fail(REASON.SCT_2)
     if (anySet(words, 0, this.#masks.scalableContext)) return this.#fail(REASON.SCT_3)
@@ -192,6 +195,7 @@ export class ConfigReader {
       pasidEnabled,
       pageRequestEnabled,
       translatedPasidEnabled,
+      hostPermissionEnabled: HPTE.get(words, 0) !== 0,
       directory,
       pasidLimit,
       ridPasid,
@@ -224,6 +228,9 @@ export class ConfigReader {
       eafe: PASID_TABLE_ENTRY.EAFE.get(words, 0) !== 0,
       ssade: PASID_TABLE_ENTRY.SSADE.get(words, 0) !== 0,
       isSnooped: PASID_TABLE_ENTRY.PWSNP.get(words, 0) !== 0,
+      hostTable: PASID_TABLE_ENTRY.HPTPTR.get(words, 0),
+      hostBits: HPT_BITS + PASID_TABLE_ENTRY.HPTSZ.get(words, 0),
+      hostDid: PASID_TABLE_ENTRY.HPTDID.get(words, 0),
     })
     this.#entry.showDma(config)
     return config

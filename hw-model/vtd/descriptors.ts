@@ -95,6 +95,17 @@ export const PASID_DEVICE_TLB_INVALIDATE = layout('PASID-based-device-TLB invali
   ADDR: address(127, 76),
 })
 
+/** [VTD 6.5.2.7 HPT Cache Invalidate Descriptor] */
+export const HPT_CACHE_INVALIDATE = layout('HPT cache invalidate', 128, {
+  TypeLow: bits(3, 0),
+  G: bits(5, 4),
+  TypeHigh: bits(11, 9),
+  HPTDID: bits(31, 16),
+  AM: bits(69, 64),
+  IH: bits(71, 70),
+  ADDR: address(127, 76),
+})
+
 /** [VTD 6.5.2.8 Interrupt Entry Cache Invalidate Descriptor] */
 export const INTERRUPT_ENTRY_CACHE_INVALIDATE = layout('interrupt entry cache invalidate', 128, {
   TypeLow: bits(3, 0),

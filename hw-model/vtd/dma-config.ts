@@ -24,6 +24,10 @@ export interface DmaConfig {
   readonly ssade: boolean
   /** Flags may be set in its paging structures. [VTD 3.10 Snoop Behavior] */
   readonly isSnooped: boolean
+  /** The host permission table, the bits of an address that it is about, and its domain-id. [VTD 9.6 HPTPTR, HPTSZ, HPTDID] */
+  readonly hostTable: number
+  readonly hostBits: number
+  readonly hostDid: number
   /** The IOTLB's number for (DID, PGTT, PASID), and the epoch it is good for; kept by `iotlb.ts`. */
   group: number
   groupEpoch: number
@@ -45,6 +49,8 @@ export interface ContextConfig {
   readonly pageRequestEnabled: boolean
   /** EPTR: a translated request may carry a PASID. */
   readonly translatedPasidEnabled: boolean
+  /** HPTE: translated requests are checked against the host permission table. */
+  readonly hostPermissionEnabled: boolean
   readonly directory: number
   /** PASIDs are below this. */
   readonly pasidLimit: number
@@ -76,6 +82,7 @@ export function contextConfig(sid: number, fpd: number, rest: Partial<ContextCon
     pasidEnabled: rest.pasidEnabled ?? false,
     pageRequestEnabled: rest.pageRequestEnabled ?? false,
     translatedPasidEnabled: rest.translatedPasidEnabled ?? false,
+    hostPermissionEnabled: rest.hostPermissionEnabled ?? false,
     directory: rest.directory ?? 0,
     pasidLimit: rest.pasidLimit ?? 0,
     ridPasid: rest.ridPasid ?? 0,
@@ -104,6 +111,9 @@ export function dmaConfig(pgtt: number, did: number, pasid: number, fpd: number,
     eafe: rest.eafe ?? false,
     ssade: rest.ssade ?? false,
     isSnooped: rest.isSnooped ?? false,
+    hostTable: rest.hostTable ?? 0,
+    hostBits: rest.hostBits ?? 0,
+    hostDid: rest.hostDid ?? 0,
     group: -1,
     groupEpoch: -1,
   }

@@ -5,7 +5,7 @@
 
 import { joinWord, pageOf } from '../bits/address.js'
 import type { Memory } from '../memory/memory.js'
-import { type Invalidation, Outcome, STATUS, type Transaction, type WalkTrace } from '../port.js'
+import { type Invalidation, Outcome, REQUEST, STATUS, type Transaction, type WalkTrace } from '../port.js'
 import { rightsText, sizeText } from '../walk/describe.js'
 import type { Capabilities } from './capabilities.js'
 import type { ConfigReader } from './config.js'
@@ -39,6 +39,7 @@ export function explain(parts: Parts, tx: Transaction, out: Outcome, trace: Walk
     },
   }
   config.trace = trace
+  if (translator.permissions !== null) translator.permissions.trace = trace
   walk.first.trace = entryTrace(1, entries)
   walk.second.trace = entryTrace(2, entries)
   translator.translate(tx, out)
@@ -131,6 +132,7 @@ function dry({ memory, caps, live, config, iotlb }: Parts, { entries, pasids, co
   translator.isEnabled = live.isEnabled
   translator.ttm = live.ttm
   translator.ssirwe = live.ssirwe
+  translator.permissions = live.permissions?.view(entries) ?? null
   translator.protectedMemory = live.protectedMemory
   translator.walk.first.dry = true
   translator.walk.second.dry = true
@@ -168,6 +170,7 @@ function descriptorsOf({ iotlb, pasid, context }: Remedy, parts: Parts, tx: Tran
     descriptors.push({ name: 'PASID cache', operands: { DID: entry.did, PASID: entry.pasid } })
   }
   if (!iotlb) return descriptors
+  if (tx.type === REQUEST.TRANSLATED) return [...descriptors, ...permissionDescriptors(parts, tx)]
   // Entries of several domains may cover the page, and each is dropped by its own.
   const page = [(tx.lo & ~0xfff) >>> 0, tx.hi >>> 0] as const
   for (const { did: DID, pgtt, pasid: PASID } of parts.iotlb.sourcesOf(tag, pageOf(tx.lo, tx.hi))) {
@@ -177,4 +180,11 @@ function descriptorsOf({ iotlb, pasid, context }: Remedy, parts: Parts, tx: Tran
     else descriptors.push({ name: 'IOTLB', operands: { DID } })
   }
   return descriptors
+}
+
+/** Translated requests meet the host permissions instead of translations. */
+function permissionDescriptors({ live }: Parts, tx: Transaction): readonly Invalidation[] {
+  const page = [(tx.lo & ~0xfff) >>> 0, tx.hi >>> 0] as const
+  const sources = live.permissions?.cache.sourcesOf(tx) ?? []
+  return sources.map((HPTDID) => ({ name: 'HPT cache', operands: { HPTDID }, page }))
 }

@@ -55,6 +55,7 @@ export const REASON = {
   SPT_4: 0x5b,
   SPT_5: 0x5c,
   SPT_6: 0x5d,
+  SPT_9: 0x60,
   SFS_1: 0x70,
   SFS_2: 0x71,
   SFS_3: 0x72,
@@ -79,6 +80,12 @@ export const REASON = {
   SGN_10: 0x89,
   SFS_9: 0x90,
   SFS_10: 0x91,
+  HPT_1: 0xa0,
+  HPT_2: 0xa1,
+  HPT_3: 0xa2,
+  HPT_4: 0xa3,
+  HPT_5: 0xa4,
+  HPT_6: 0xa5,
 } as const
 
 /** Reasons that are recorded whatever FPD says. [VTD 7.1.1, 7.1.3 T30] */

@@ -18,6 +18,7 @@ import {
   PASID_IOTLB_INVALIDATE,
 } from './descriptors.js'
 import type { DmaConfig } from './dma-config.js'
+import type { HptCache } from './hpt-cache.js'
 import type { Iotlb } from './iotlb.js'
 import { PGTT } from './records.js'
 
@@ -30,6 +31,8 @@ export class Invalidator {
   readonly #config: ConfigReader
   readonly #iotlb: Iotlb
   readonly #didMask: number
+  /** Host permissions; null on a unit without their tables. */
+  permissions: HptCache | null = null
 
   constructor(caps: Capabilities, config: ConfigReader, iotlb: Iotlb) {
     this.#caps = caps
@@ -43,6 +46,7 @@ export class Invalidator {
     this.#config.contexts.clear()
     this.#config.pasids.clear()
     this.#iotlb.dropAll()
+    this.permissions?.dropAll()
   }
 
   /**
@@ -129,6 +133,11 @@ export class Invalidator {
       this.#iotlb.dropPasidPages(did, pasid, first, lastPage(first, am))
     } else return false
     return true
+  }
+
+  /** [VTD 6.5.2.7 HPT Cache Invalidate Descriptor] */
+  hostPermissions(words: Int32Array): boolean {
+    return this.permissions?.invalidate(words, this.#didMask, this.#caps.hawBits) ?? false
   }
 }
 

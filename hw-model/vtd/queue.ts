@@ -14,6 +14,7 @@ import {
   DESCRIPTOR,
   DESCRIPTOR_TYPE,
   DEVICE_TLB_INVALIDATE,
+  HPT_CACHE_INVALIDATE,
   INVALIDATION_WAIT,
   IOTLB_INVALIDATE,
   PAGE_GROUP_RESPONSE,
@@ -39,6 +40,7 @@ function reservedBits({ ecap }: Capabilities): Masks {
     [DESCRIPTOR_TYPE.WAIT]: without(INVALIDATION_WAIT, ecap.PDS === 0 ? ['PD'] : []),
     [DESCRIPTOR_TYPE.PASID_IOTLB]: maskOutside(PASID_IOTLB_INVALIDATE),
     [DESCRIPTOR_TYPE.PASID_CACHE]: maskOutside(PASID_CACHE_INVALIDATE),
+    ...(ecap.HPTS === 0 ? {} : { [DESCRIPTOR_TYPE.HPT_CACHE]: maskOutside(HPT_CACHE_INVALIDATE) }),
     ...(ecap.PRS === 0 ? {} : { [DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE]: maskOutside(PAGE_GROUP_RESPONSE) }),
     ...(ecap.DT === 0
       ? {}
@@ -254,6 +256,8 @@ export class InvalidationQueue {
         return this.#invalidator.pasidIotlb(words)
       case DESCRIPTOR_TYPE.PASID_CACHE:
         return this.#invalidator.pasidCache(words)
+      case DESCRIPTOR_TYPE.HPT_CACHE:
+        return this.#invalidator.hostPermissions(words)
       case DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE:
         this.#respond(words)
         return true

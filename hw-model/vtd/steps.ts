@@ -6,6 +6,7 @@ import { ENTRY } from '../walk/format.js'
 import type { EntryTrace, Walker } from '../walk/walker.js'
 import { faultName, REASON } from './faults.js'
 import { RIGHT, SecondStageFormat } from './formats.js'
+import { HPTL1E, HPTL2E, HPTL3E, HPTL4E } from './hpt-records.js'
 import {
   CONTEXT_ENTRY,
   FIRST_STAGE_ENTRY,
@@ -58,6 +59,9 @@ const REASONS: Readonly<Record<number, string>> = {
   [REASON.SPT_1]: 'the PASID table entry cannot be read',
   [REASON.SPT_2]: 'P is 0',
   [REASON.SPT_3]: 'reserved bits are set',
+  [REASON.HPT_1]: 'a table of host permissions cannot be read',
+  [REASON.HPT_2]: 'reserved bits are set',
+  [REASON.HPT_3]: 'the root of the host permissions cannot be read',
   [REASON.SPT_4]: 'AW, PGTT, FSPM or FSPTPTR has a value that this unit does not offer',
 }
 
@@ -97,6 +101,10 @@ const CITATIONS: Readonly<Record<string, string>> = {
   [SCALABLE_CONTEXT_ENTRY.$.name]: '[VTD 9.4 Scalable-Mode Context Entry]',
   [PASID_DIRECTORY_ENTRY.$.name]: '[VTD 9.5 Scalable-Mode PASID Directory Entry]',
   [PASID_TABLE_ENTRY.$.name]: '[VTD 9.6 Scalable-Mode PASID Table Entry]',
+  [HPTL4E.$.name]: '[VTD 9.12.1 HPTL4E]',
+  [HPTL3E.$.name]: '[VTD 9.12.2 HPTL3E]',
+  [HPTL2E.$.name]: '[VTD 9.12.3 HPTL2E]',
+  [HPTL1E.$.name]: '[VTD 9.12.4 HPTL1E]',
 }
 
 function fieldsOf(name: string, words: Int32Array): ReturnType<typeof recordOf> {
@@ -120,6 +128,12 @@ function fieldsOf(name: string, words: Int32Array): ReturnType<typeof recordOf> 
     }
     case PASID_DIRECTORY_ENTRY.$.name:
       return recordOf(PASID_DIRECTORY_ENTRY, words)
+    case HPTL4E.$.name:
+    case HPTL3E.$.name:
+    case HPTL2E.$.name:
+      return recordOf(HPTL4E, words, { only: ['AV', 'ADDR'] })
+    case HPTL1E.$.name:
+      return recordOf(HPTL1E, words, { only: [] })
     default:
       return recordOf(PASID_TABLE_ENTRY, words, pasidTelling(words))
   }

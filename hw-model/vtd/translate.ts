@@ -24,11 +24,27 @@ import type { Capabilities } from './capabilities.js'
 import type { ConfigReader } from './config.js'
 import { type ContextConfig, type DmaConfig, pasidFor, privilegeFor } from './dma-config.js'
 import { type FaultRecorder, REASON } from './faults.js'
-import { GRANT, type Iotlb, rightsOf } from './iotlb.js'
+import type { HostPermissions } from './hpt.js'
+import { GRANT, type Iotlb } from './iotlb.js'
 import { PageWalk } from './page-walk.js'
 import { PROTECTED_LG2, type ProtectedMemory } from './protected-memory.js'
 import { PGTT } from './records.js'
 import { TTM } from './registers.js'
+import {
+  complete,
+  INTERRUPT_LG2,
+  INTERRUPT_RANGE,
+  identity,
+  interruptRequest,
+  isExecute,
+  isInterruptAddress,
+  isInterruptQuery,
+  isInterruptRequest,
+  neededGrants,
+  reject,
+  requestFault,
+  rightsFor,
+} from './requests.js'
 import { asUser } from './rights.js'
 
 /** Counted per translation. */
@@ -39,18 +55,12 @@ export class Counts {
   faults = 0
 }
 
-/** The interrupt address range, 0xfee00000 to 0xfeefffff, as the address bits above it. [VTD 3.15] */
-const INTERRUPT_RANGE = 0xfee
-const INTERRUPT_LG2 = 20
 const TWO_MIB_LG2 = 21
 
 /** What fits a requester-id. */
 export const LAST_SID = 0xffff
 /** What fits a PASID TLP prefix. */
 export const LAST_PASID = 0xfffff
-
-/** Bytes of an interrupt message. [VTD 3.15] */
-const MESSAGE_BYTES = 4
 
 /** The pipeline. A second one without caches and recorder explains. */
 export class Translator {
@@ -61,6 +71,8 @@ export class Translator {
   readonly counts = new Counts()
   readonly config: ConfigReader
   readonly walk: PageWalk
+  /** What translated requests may reach; null where the unit has no such tables. */
+  permissions: HostPermissions | null = null
   /** What DMA may not reach; null where the unit has no such regions. */
   protectedMemory: ProtectedMemory | null = null
   /** The last request was blocked for it. */
@@ -168,8 +180,24 @@ export class Translator {
     const gate = this.#gate(context, tx)
     if (gate !== REASON.NONE) return gate
     const refused = translatedAddressFault(tx, context.dma !== null, this.#caps)
-    if (refused === REASON.NONE) identity(tx, out)
-    return refused
+    const denied = refused === REASON.NONE && context.hostPermissionEnabled ? this.#permit(context, tx, out) : refused
+    if (denied === REASON.NONE) identity(tx, out)
+    return denied
+  }
+
+  /** What the host permission table says of a translated address. [VTD 4.2.4 Host Permission Table] */
+  #permit(context: ContextConfig, tx: Transaction, out: Outcome): number {
+    const { permissions } = this
+    if (permissions === null || permissions.isKnown(tx)) {
+      out.hit = 1
+      this.counts.hits++
+      return REASON.NONE
+    }
+    this.counts.misses++
+    if (this.#iotlb !== null) this.#tag = this.#iotlb.tagOf(tx.rid, tx.pasid)
+    const config = this.#pasidEntry(context, tx)
+    this.#fpd = config === null ? this.config.fpd : config.fpd
+    return config === null ? this.config.reason : permissions.check(config, tx)
   }
 
   /** The context entry of a request, or null with the reason in `config`. */
@@ -313,67 +341,3 @@ export class Translator {
 const RW = ACCESS.READ | ACCESS.WRITE
 const USER_GRANTS = GRANT.USER_READ | GRANT.USER_WRITE | GRANT.USER_PROBE | GRANT.DIRTY
 const EVERY_GRANT = USER_GRANTS | GRANT.PRIVILEGED_READ | GRANT.PRIVILEGED_WRITE | GRANT.PRIVILEGED_PROBE
-
-/** Privileged and execute mean something only beside a PASID. [VTD 3.4.3] */
-const asksPrivilege = (tx: Transaction): boolean => tx.pasid !== NO_PASID && (tx.access & ACCESS.PRIVILEGED) !== 0
-const isExecute = (tx: Transaction): boolean => tx.pasid !== NO_PASID && (tx.access & ACCESS.EXECUTE) !== 0
-
-/** A plain request, not a mere question about the tables. */
-const isInterruptRequest = (tx: Transaction): boolean =>
-  tx.pasid === NO_PASID && tx.type === REQUEST.UNTRANSLATED && (tx.bytes !== 0 || (tx.access & RW) === 0)
-
-const isInterruptAddress = (tx: Transaction): boolean => tx.hi === 0 && tx.lo >>> INTERRUPT_LG2 === INTERRUPT_RANGE
-
-/** A translation request without PASID for the interrupt range, which no table translates. [VTD 7.1.3 S.1, S.2] */
-const isInterruptQuery = (tx: Transaction): boolean =>
-  tx.type === REQUEST.TRANSLATION && tx.pasid === NO_PASID && isInterruptAddress(tx)
-
-/** Unsupported Request without any record. */
-function reject({ type }: Transaction, out: Outcome): void {
-  out.status = type === REQUEST.TRANSLATION ? STATUS.UNSUPPORTED : STATUS.ABORTED
-  out.fault = REASON.NONE
-}
-
-/** A request of known length to the interrupt range is a message, a probe or an error. [VTD 3.15, 5.1.4.1] */
-function interruptRequest(tx: Transaction, out: Outcome): number {
-  const isDoubleword = tx.bytes === MESSAGE_BYTES && (tx.lo & (MESSAGE_BYTES - 1)) === 0
-  const isMessage = isDoubleword && (tx.access & RW) === ACCESS.WRITE
-  if (!isMessage && (tx.access & RW) !== 0) return REASON.INTERRUPT_REQUEST
-  identity(tx, out)
-  return REASON.NONE
-}
-
-/** What the kind of request meets in a PASID table entry. [VTD 7.1.3 SPT.5, SPT.6] */
-function requestFault(config: DmaConfig, tx: Transaction, isPrivileged: boolean): number {
-  if (isExecute(tx)) return REASON.SPT_5
-  return isPrivileged && !config.sre ? REASON.SPT_6 : REASON.NONE
-}
-
-/** Grants that an entry must have to answer this request, which asks for `asked`. */
-function neededGrants(tx: Transaction, asked: number): number {
-  const shift = asksPrivilege(tx) ? 1 : 0
-  const access = asked & RW
-  if (access === 0) return GRANT.USER_PROBE << shift
-  const needed = (access << (shift * 2)) | (tx.type === REQUEST.TRANSLATION ? GRANT.TRANSLATION : 0)
-  return access & ACCESS.WRITE ? needed | GRANT.DIRTY : needed
-}
-
-/** What is granted, as bits of ACCESS; a translation request is told of no more than it asked for. */
-function rightsFor(tx: Transaction, grants: number, asked: number): number {
-  const rights = rightsOf(grants, asksPrivilege(tx))
-  return tx.type === REQUEST.TRANSLATION ? rights & asked : rights
-}
-
-function complete(tx: Transaction, out: Outcome, base: number, leafLg2: number, rights: number): void {
-  out.status = STATUS.OK
-  out.address = base + (tx.lo & ((1 << leafLg2) - 1))
-  out.leafLg2 = leafLg2
-  out.rights = rights
-}
-
-function identity(tx: Transaction, out: Outcome): void {
-  out.status = STATUS.OK
-  out.address = joinWord(tx.lo, tx.hi)
-  out.leafLg2 = PAGE_LG2
-  out.rights = RW
-}

@@ -22,6 +22,8 @@ import { DeviceTlbs } from './device-tlb.js'
 import { EventBlock } from './events.js'
 import { explain, missing, type Parts, peek } from './explain.js'
 import { FaultRecorder, faultName } from './faults.js'
+import { HostPermissions } from './hpt.js'
+import { HptCache } from './hpt-cache.js'
 import { Invalidator } from './invalidate.js'
 import { Iotlb } from './iotlb.js'
 import { PageRequestQueue } from './page-requests.js'
@@ -86,6 +88,11 @@ export class VtdUnit implements RemappingUnit {
       this.#deviceTlbs,
     )
     this.#translator = new Translator(memory, caps, this.#config, this.#iotlb, this.#faults)
+    if (caps.ecap.HPTS !== 0) {
+      const cache = new HptCache(options.iotlb)
+      this.#invalidator.permissions = cache
+      this.#translator.permissions = new HostPermissions(memory, caps, cache)
+    }
     this.#protectedMemory = new ProtectedMemory(this.#words, caps)
     if (caps.cap.PLMR !== 0 || caps.cap.PHMR !== 0) this.#translator.protectedMemory = this.#protectedMemory
     this.pageRequests = new PageRequestQueue(

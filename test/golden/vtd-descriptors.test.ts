@@ -23,6 +23,7 @@ const DESCRIPTORS: readonly (readonly [name: string, type: number, low: string, 
     'GI 0; S 11; ADDR* 63:12',
   ],
   ['PAGE_GROUP_RESPONSE', 9, 'PP 4; RC 15:12; RID 31:16; PASID 51:32', 'Ignored66 2; PRGI 11:3'],
+  ['HPT_CACHE_INVALIDATE', 10, 'G 5:4; HPTDID 31:16', 'AM 5:0; IH 7:6; ADDR* 63:12'],
 ]
 
 const layouts = descriptors as unknown as Readonly<Record<string, unknown>>
@@ -107,6 +108,10 @@ const VECTORS: readonly (readonly [name: string, fields: Record<string, number>,
   ['PAGE_GROUP_RESPONSE', typed(9, { PP: 1, RID: 0x10, PASID: 5, PRGI: 0x1ff }), '0000000500100019 ff8'],
   ['PAGE_GROUP_RESPONSE', typed(9, { RC: 1, RID: 0x10, PRGI: 1 }), '101009 8'],
   ['PAGE_GROUP_RESPONSE', typed(9, { RC: 15, RID: 0xffff, Ignored66: 1 }), 'fffff009 4'],
+  ['HPT_CACHE_INVALIDATE', typed(10, { G: 1 }), '1a'],
+  ['HPT_CACHE_INVALIDATE', typed(10, { G: 2, HPTDID: 0xffff, IH: 3 }), 'ffff002a c0'],
+  // 2 MiB, of pages and of large pages.
+  ['HPT_CACHE_INVALIDATE', typed(10, { G: 3, HPTDID: 7, AM: 9, IH: 1, ADDR: 0x200000 }), '7003a 200049'],
 ]
 
 describe('a descriptor in the queue', () => {

@@ -1,6 +1,14 @@
 /** A guest whose device asks for translations and uses them. */
 
-import { ACCESS, NO_PASID, REQUEST, STATUS, Transaction } from '../../hw-model/port.js'
+import {
+  ACCESS,
+  type Invalidation,
+  NO_PASID,
+  REQUEST,
+  STATUS,
+  Transaction,
+  type WalkStep,
+} from '../../hw-model/port.js'
 import { accessOf, FS, Guest, type GuestOptions, SID } from './guest.js'
 
 /** Bits of ECAP. [VTD 11.4.3] */
@@ -8,7 +16,9 @@ export const ECAP = {
   DT: 1n << 2n,
   NWFS: 1n << 33n,
   DIT: 1n << 41n,
+  HPTS: 1n << 55n,
   PTRS: 1n << 56n,
+  HPT1GPS: 1n << 59n,
 } as const
 
 /** CAP and ECAP of a unit with 48 bits, both stages, supervisor requests, no RID_PRIV and no page requests. */
@@ -78,11 +88,26 @@ export class AtsGuest extends Guest {
   }
 
   send(type: number, address: bigint, access: string, pasid: number, sid: number): void {
-    const tx = new Transaction()
-    const [lo, hi] = halves(BigInt.asUintN(64, address))
-    Object.assign(tx, { rid: sid, pasid, type, access: accessOf(access), lo, hi })
     this.out.fault = 0
-    this.unit.translate(tx, this.out)
+    this.unit.translate(this.#request(type, address, access, pasid, sid), this.out)
+  }
+
+  #request(type: number, address: bigint, access: string, pasid: number, sid: number): Transaction {
+    const [lo, hi] = halves(BigInt.asUintN(64, address))
+    return Object.assign(new Transaction(), { rid: sid, pasid, type, access: accessOf(access), lo, hi })
+  }
+
+  /** The steps of a translated request. */
+  explainTranslated(address: bigint, access: string): WalkStep[] {
+    const steps: WalkStep[] = []
+    const tx = this.#request(REQUEST.TRANSLATED, address, access, NO_PASID, SID)
+    this.unit.explain(tx, this.out, { step: (step) => steps.push(step) })
+    return steps
+  }
+
+  /** Invalidations without which a translated request meets what is no more. */
+  missingTranslated(address: bigint, access: string): readonly Invalidation[] {
+    return this.unit.missing(this.#request(REQUEST.TRANSLATED, address, access, NO_PASID, SID))
   }
 
   /** Fault records that are set, as reason and address type, oldest first; they are cleared. */
