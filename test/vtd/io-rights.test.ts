@@ -1,6 +1,7 @@
 /** ECAP.SSIRWS: bits 61 and 62 of second-stage entries in place of bits 0 and 1. [VTD 9.8, 11.4.5 SSIRWE] */
 
 import { describe, expect, it } from 'vitest'
+import { AtsGuest, CONTEXT } from './ats-guest.js'
 import { FS, Guest, MODE, REG, SID, SS } from './guest.js'
 
 const PAGE = 0x40_0000n
@@ -76,6 +77,20 @@ describe('second-stage entries with I/O rights enabled', () => {
     guest.store(SECOND + 0x2000, 0n | IW | SS.PS)
     latch(guest, SCALABLE)
     expect(guest.dma(PAGE)).toBe('fault 0x75')
+  })
+
+  it('are what a device is told that asks for a translation', () => {
+    const ask = (leaf: bigint): string => {
+      const guest = new AtsGuest({ offers: 1n << 57n })
+      guest.startScalable(CONTEXT.PLAIN)
+      guest.path(SECOND, PAGE, leaf, IO)
+      guest.secondStage(0, 3, SECOND)
+      latch(guest, SCALABLE)
+      return guest.ask(PAGE)
+    }
+    expect(ask(0x300000n | IO)).toBe('rw 0x300000/12')
+    expect(ask(0x300000n | IR | SS.RW)).toBe('r 0x300000/12')
+    expect(ask(0x300000n | SS.RW)).toBe('nothing')
   })
 
   it('are explained with the bits that count', () => {

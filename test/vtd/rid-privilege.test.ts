@@ -1,6 +1,7 @@
 /** ECAP.RPRIVS: the privilege of requests without PASID. [VTD 9.4 RID_PRIV] */
 
 import { describe, expect, it } from 'vitest'
+import { AtsGuest, CONTEXT } from './ats-guest.js'
 import { FS, Guest, IQ, REG } from './guest.js'
 
 const PAGE = 0x40_0000n
@@ -71,5 +72,25 @@ describe('RID_PRIV', () => {
     expect(guest.dma(PAGE, 'w')).toBe('fault 0x85')
     expect(guest.dma(PAGE, '')).toBe('0x200000')
     expect(guest.out.hit).toBe(1)
+  })
+
+  it('tells a device that asks without PASID what a privileged request may do', () => {
+    const ask = (flags: bigint, qw1: bigint, access = 'rw'): string => {
+      // SRS and RPRIVS.
+      const guest = new AtsGuest({ offers: 1n << 53n })
+      guest.startScalable(CONTEXT.PASID)
+      guest.store(guest.context + 8, qw1)
+      guest.path(FIRST, PAGE, SUPERVISOR, FS.TABLE)
+      guest.firstStage(0, 2, FIRST, flags)
+      const first = guest.ask(PAGE, access)
+      // The same from the IOTLB.
+      expect(guest.ask(PAGE, access)).toBe(first)
+      return first
+    }
+    expect(ask(SRE, RID_PRIV)).toBe('rw 0x200000/12')
+    expect(ask(SRE, RID_PRIV, 'r')).toBe('r 0x200000/12')
+    expect(ask(SRE | WPE, RID_PRIV)).toBe('r 0x200000/12')
+    expect(ask(SRE, 0n)).toBe('nothing')
+    expect(ask(0n, RID_PRIV)).toBe('nothing')
   })
 })
