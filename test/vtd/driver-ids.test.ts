@@ -9,7 +9,9 @@ import { CLIENT, dma, makeHost, makeParent, makeUser, NEST_PARENT, PLAIN } from 
 describe('domain-ids', () => {
   it('are all of 2^(4 + 2 ND) but 0 and 1, the lowest free one first', () => {
     const ids = new DomainIds(16)
-    for (let did = 2; did < 65536; did++) expect(ids.alloc()).toBe(did)
+    const wrong: number[] = []
+    for (let did = 2; did < 65536; did++) if (ids.alloc() !== did) wrong.push(did)
+    expect(wrong).toEqual([])
     expect(() => ids.alloc()).toThrow(/no domain-id left/)
     for (const did of [40000, 3, 65535, 31, 32]) ids.free(did)
     expect([1, 2, 3, 4, 5].map(() => ids.alloc())).toEqual([3, 31, 32, 40000, 65535])

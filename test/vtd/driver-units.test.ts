@@ -1,7 +1,8 @@
 /** What entries say on units that lack something: a field whose capability is absent is reserved, and stays 0. */
 
 import { describe, expect, it } from 'vitest'
-import { type DomainOps, type PagingFlags, type Refusal, RID_SLOT } from '../../server/core/driver.js'
+import { PRESETS, type PresetName } from '../../hw-model/vtd/index.js'
+import { type DomainOps, type PagingFlags, type PagingOps, type Refusal, RID_SLOT } from '../../server/core/driver.js'
 import { Tape } from './driver-tape.js'
 import { CLIENT, dma, FS_RW, guestMaps, makeHost, makeParent, makeUser, NEST_PARENT, PLAIN } from './host.js'
 
@@ -109,9 +110,36 @@ describe('a unit of five levels', () => {
   })
 })
 
-describe('a unit that offers everything', () => {
-  it('is driven alike', () => {
-    expect(entryOf({ preset: 'vtd-full' }, 'nested')[0]).toBe('0xcd')
+describe('every preset', () => {
+  it.each(Object.keys(PRESETS) as PresetName[])('%s is driven with every kind of domain that it has', (preset) => {
+    const host = makeHost({ preset })
+    const { ecap } = host.driver.hardware
+    const device = host.probe(8, true)
+    const kinds: PagingFlags[] = [PLAIN]
+    if (ecap['NEST']) kinds.push(NEST_PARENT)
+    if (host.driver.canTrackDirty) kinds.push(DIRTY)
+    let old: PagingOps | null = null
+    for (const [i, flags] of kinds.entries()) {
+      const domain = host.driver.createPaging(device, flags)
+      domain.map(0x7000n, CLIENT + i * 4096, 0x1000n, RW)
+      device.set(RID_SLOT, domain, old)
+      expect(dma(device, 0x7008n, 'w')).toBe(`0x${(CLIENT + i * 4096 + 8).toString(16)}`)
+      domain.unmap(0x7000n, 0x1000n)
+      domain.flush()
+      expect(dma(device, 0x7008n, 'w')).not.toMatch(/^0x1/)
+      old = domain
+    }
+    if (old !== null) device.clear(RID_SLOT, old)
+    if (ecap['PT']) {
+      device.set(RID_SLOT, host.driver.identity as unknown as DomainOps, null)
+      expect(dma(device, BigInt(CLIENT))).toBe('0x100000000')
+    }
+    if (ecap['NEST']) {
+      guestMaps(host.memory, [0x1000, 0x2000, 0x3000, 0x4000], 0x7000n, BigInt(0x8000 | FS_RW))
+      const slot = device.maxPasids > 0 ? 5 : RID_SLOT
+      device.set(slot, makeUser(host, device, makeParent(host, device), 0x1000), null)
+      expect(dma(device, 0x7008n, 'w', slot === RID_SLOT ? undefined : slot)).toBe('0x100008008')
+    }
   })
 })
 

@@ -17,7 +17,7 @@ export const NEST_PARENT: PagingFlags = { nestParent: true, dirtyTracking: false
 /** Everything a driver test needs. */
 export function makeHost(options: Partial<VtdUnitDescription> = {}, pasidLg2 = 20) {
   const memory = new Memory()
-  const ram = new HostRam(memory, 0x80_0000_0000, 256 * 2 ** 20)
+  const ram = new HostRam(memory, 0x40_0000_0000, 256 * 2 ** 20)
   memory.place(CLIENT, new SparseBacking(CLIENT_BYTES))
   const faults: VtdFault[] = []
   const driver = createVtdDriver({ name: 'vtd0', memory, ram, onFault: (fault) => faults.push(fault), ...options })
