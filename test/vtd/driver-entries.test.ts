@@ -129,6 +129,16 @@ describe('attaching', () => {
     ])
   })
 
+  it('a PASID that the device has not is EINVAL for every kind of domain', () => {
+    const { host, device, plain } = setUp({}, 4)
+    const parent = makeParent(host, device)
+    for (const domain of [plain(), parent, makeUser(host, device, parent, 0x1000), host.driver.identity as never]) {
+      expect(() => device.set(16, domain, null)).toThrow(/no such PASID/)
+      device.set(15, domain, null)
+      device.clear(15, domain)
+    }
+  })
+
   it.each(['first', 'second', 'nested'] as const)(
     'where caching mode may have kept an absent entry flushes the new id of a %s stage',
     (kind) => {

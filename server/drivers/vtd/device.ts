@@ -163,12 +163,10 @@ export class VtdDevice implements DeviceDriver {
     return { entry, slot, tlb: this.#tlb }
   }
 
+  /** What is refused of a slot and a domain. @throws Refusal EINVAL, EOPNOTSUPP */
   #checked(slot: number, domain: Settable): VtdDomain {
-    if (domain instanceof IdentityDomain) {
-      domain.checkAttachable()
-      return domain
-    }
-    if (domain.driver !== this.driver) {
+    const isForeign = !(domain instanceof IdentityDomain) && domain.driver !== this.driver
+    if (isForeign) {
       throw new Refusal('EINVAL', 'the domain was made for another unit, whose capabilities may differ', {
         unit: this.driver.name,
         domainUnit: domain.driver.name,
@@ -180,7 +178,7 @@ export class VtdDevice implements DeviceDriver {
         pasids: this.maxPasids,
       })
     }
-    if (domain instanceof UserDomain) domain.checkAttachable()
+    if (domain instanceof UserDomain || domain instanceof IdentityDomain) domain.checkAttachable()
     else if (!(domain instanceof PagingDomain)) throw new Error('bug: a domain of this unit is of its own classes')
     return domain
   }
