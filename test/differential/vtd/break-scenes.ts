@@ -58,7 +58,7 @@ const reservedBits = ({ rng }: Scene, old: bigint): bigint =>
 
 /** Legacy mode: every reason that its tables have. [VTD 7.1.3 Fault Conditions, LRT.1 to LGN.4] */
 const LEGACY: readonly Break[] = [
-  change(4, rootOf, (_, old) => old & ~1n),
+  change(5, rootOf, (_, old) => old & ~1n),
   change(5, rootOf, lost),
   change(4, rootOf, reservedBits),
   change(3, contextOf, (_, old) => old & ~1n),
@@ -110,7 +110,7 @@ const FIRST: readonly Break[] = [
   change(18, (_, { device }) => device.pasid + 16, lost),
   walked(8, false, lost),
   walked(4, true, (_, old) => old & ~1n),
-  walked(9, true, (_, old) => old | TOO_HIGH),
+  walked(16, true, (_, old) => old | TOO_HIGH),
   walked(3, false, ({ rng }, old) => old | (rng.chance(0.8) ? TOO_HIGH : BIT.PS | (1n << 13n))),
   walked(3, false, (_, old) => old & ~BIT.US),
   walked(2, false, (_, old) => old & ~BIT.RW),
@@ -165,7 +165,7 @@ const broken: Chapter = {
 
 /** An address beyond what the tables translate, or one that is not canonical. */
 const tooWide: Chapter = {
-  weight: 12,
+  weight: 14,
   tell: (scene) => {
     const { rng, world } = scene
     const device = pickDevice(scene)

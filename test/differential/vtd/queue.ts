@@ -14,6 +14,9 @@ const IQE = 0x10
 /** GCMD. [VTD 11.4.4.1 Global Command Register] */
 export const GCMD = { TE: 1n << 31n, SRTP: 1n << 30n, QIE: 1n << 26n } as const
 
+/** Descriptors at most that one run replaces. */
+const RECOVERIES = 16
+
 /** IVA and the IOTLB register behind it. */
 const IVA = 0xf0
 const IOTLB = 0xf8
@@ -119,7 +122,8 @@ export class Invalidations {
    */
   recover(): void {
     const pair = this.#pair
-    while ((pair.read(REGISTER.FSTS) & IQE) !== 0) {
+    // A unit that refuses whatever it is given has no business here: what differs is seen below.
+    for (let tries = 0; (pair.read(REGISTER.FSTS) & IQE) !== 0 && tries < RECOVERIES; tries++) {
       this.#store(pair.read(REGISTER.IQH), wait(WAIT.FN, 0, 0))
       pair.write(REGISTER.IQT, 8, BigInt(this.#tail))
       pair.write(REGISTER.FSTS, 4, BigInt(IQE))
