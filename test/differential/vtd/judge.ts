@@ -126,19 +126,19 @@ function strayWords(verdicts: readonly Verdict[]): ReadonlySet<number> {
   return found
 }
 
-/**
- * Where both memories differ and no excuse covers it: tables, flags, status words, and what DMA stored. What excused
- * writes left in the reference's is wiped out, for the next epoch.
- */
+/** Takes away what excused writes left in the reference's memory, for the next epoch. */
+export function wipe(verdicts: readonly Verdict[], memory: Uint8Array): void {
+  for (const address of strayWords(verdicts)) if (address < PLACE.END) memory.fill(0, address, address + 8)
+}
+
+/** Where both memories differ and no excuse covers it: tables, flags, status words, and what DMA stored. */
 export function memoryDifference(epoch: Epoch, verdicts: readonly Verdict[], memory: Uint8Array): string {
   const stray = strayWords(verdicts)
   // A reference that walks where ours does not may set flags there.
   const flags = verdicts.some(({ excuses }) => excuses.some((name) => VTD_QUIRKS[name].hides === 'answer')) ? FLAGS : 0n
   const mayDiffer = (address: number, bits: bigint): boolean =>
     stray.has(address) || epoch.unlike.has(address) || (bits & ~flags) === 0n
-  const difference = firstDifference(epoch, memory, mayDiffer)
-  for (const address of stray) if (address < PLACE.END) memory.fill(0, address, address + 8)
-  return difference
+  return firstDifference(epoch, memory, mayDiffer)
 }
 
 type MayDiffer = (address: number, bits: bigint) => boolean

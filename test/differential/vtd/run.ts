@@ -3,7 +3,7 @@
 import { faultName } from '../../../hw-model/vtd/index.js'
 import type { Judged, Rig } from '../runner.js'
 import { EPOCH_CASES, machineOf, makeEpoch } from './epoch.js'
-import { endingsOf, explainCase, judge, memoryDifference, nameOf, type Verdict } from './judge.js'
+import { endingsOf, explainCase, judge, memoryDifference, nameOf, type Verdict, wipe } from './judge.js'
 import { VARIANT_NAMES, VARIANTS, VtdMachine } from './machine.js'
 import type { Epoch } from './pair.js'
 import { VtdRam } from './places.js'
@@ -42,6 +42,7 @@ export function vtdRig(): Rig<VtdMachine, Epoch> {
       const verdicts = epoch.cases.map((own, i) => judge(own, endings[i], answers, isOn))
       const difference = memoryDifference(epoch, verdicts, files.ram)
       if (difference !== '') verdicts.at(-1)?.differences.push(difference)
+      wipe(verdicts, files.ram)
       return verdicts.map(judgedOf)
     },
     probes: PROBES.map((probe) => ({
@@ -52,6 +53,8 @@ export function vtdRig(): Rig<VtdMachine, Epoch> {
         const last = epoch.cases.length - 1
         if (last < 0) throw new Error(`the probe of ${probe.quirk} makes no access`)
         const endings = endingsOf(epoch, answers, files.newLog())
+        const verdicts = epoch.cases.map((own, i) => judge(own, endings[i], answers, () => true))
+        wipe(verdicts, files.ram)
         return judgeProbe(probe.manual, epoch.cases[last], endings[last], answers)
       },
     })),
