@@ -13,7 +13,7 @@ import { type FaultRecorder, REASON } from './faults.js'
 import type { Invalidator } from './invalidate.js'
 import { PAGE_REQUEST, PAGE_REQUEST_TYPE } from './records.js'
 import { PQA, PQH, PQT, PRS, REGISTER, TTM } from './registers.js'
-import { LAST_PASID, LAST_SID, type Translator } from './translate.js'
+import { fitsTlp, type Translator } from './translate.js'
 
 const WORDS = PAGE_REQUEST.$.words
 const BYTES = PAGE_REQUEST.$.bytes
@@ -83,7 +83,7 @@ export class PageRequestQueue {
   /** A request arrives. Without translation, or beyond what a TLP can carry, it meets nobody. [choice] */
   requestPage(request: PageRequest): void {
     const { rid, pasid } = request
-    if (!this.#translator.isEnabled || this.#caps.ecap.PRS === 0 || !(rid <= LAST_SID && pasid <= LAST_PASID)) {
+    if (!this.#translator.isEnabled || this.#caps.ecap.PRS === 0 || !fitsTlp(rid, pasid)) {
       this.discarded++
       return
     }

@@ -57,10 +57,13 @@ export class Counts {
 
 const TWO_MIB_LG2 = 21
 
-/** What fits a requester-id. */
-export const LAST_SID = 0xffff
-/** What fits a PASID TLP prefix. */
-export const LAST_PASID = 0xfffff
+/** What fits a requester-id, and a PASID TLP prefix. */
+const LAST_SID = 0xffff
+const LAST_PASID = 0xfffff
+
+/** Whether a TLP can carry these. */
+export const fitsTlp = (rid: number, pasid: number): boolean =>
+  rid >>> 0 <= LAST_SID && pasid >= NO_PASID && pasid <= LAST_PASID
 
 /** The pipeline. A second one without caches and recorder explains. */
 export class Translator {
@@ -324,7 +327,7 @@ export class Translator {
 
   /** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */
   #isMalformed({ rid, type, pasid }: Transaction): boolean {
-    if (rid > LAST_SID || pasid > LAST_PASID || type > REQUEST.TRANSLATED) return true
+    if (!fitsTlp(rid, pasid) || type > REQUEST.TRANSLATED) return true
     return type === REQUEST.TRANSLATED && pasid !== NO_PASID && this.#caps.ecap.PTRS === 0
   }
 

@@ -138,8 +138,11 @@ describe('[VTD 7.4.1 T31] a request that is not taken', () => {
     expect([noRequests.tail, noRequests.status, noRequests.answers]).toEqual([0n, 0n, []])
     guest = new PageGuest().ready()
     guest.page(0x1000n, 'r', 0x100000)
+    guest.page(0x1000n, 'r', -2)
     guest.page(0x1000n, 'r', NO_PASID, 1, 0x10000)
-    expect([guest.tail, guest.answers, guest.unit.pageRequests.discarded]).toEqual([0n, [], 2])
+    guest.page(0x1000n, 'r', NO_PASID, 1, -1)
+    expect([guest.tail, guest.answers, guest.unit.pageRequests.discarded]).toEqual([0n, [], 4])
+    expect([guest.dma(0x1000n, 'r', -2), guest.dma(0x1000n, 'r', NO_PASID, -1)]).toEqual(['aborted', 'aborted'])
   })
 })
 
