@@ -37,6 +37,9 @@ export interface Summary {
 const PER_TRANSLATION = 2
 const PER_REPAIR = 2000
 
+/** Calls between two looks at what the process has worked. */
+const PER_LOOK = 1000
+
 /** Queue entries that the unit may take for one write: more than a queue of ours holds, times its 16 a run. */
 const RUNS = 256
 
@@ -80,6 +83,8 @@ class Play {
   #translations = 0
   #translated = 0
   #slowestMs = 0
+  #calls = 0
+  #worked = process.cpuUsage()
 
   constructor(arch: Architecture, seed: number) {
     const random = new Random(seed)
@@ -192,10 +197,14 @@ class Play {
     for (let runs = 0; unit.hasWork && runs < RUNS; runs++) this.#timed(() => unit.run())
   }
 
+  /** A call takes no longer than the process has worked since a little before it: on a busy machine, it also waits. */
   #timed(work: () => void): void {
+    if (this.#calls++ % PER_LOOK === 0) this.#worked = process.cpuUsage()
     const began = performance.now()
     work()
     const took = performance.now() - began
-    if (took > this.#slowestMs) this.#slowestMs = took
+    if (took <= this.#slowestMs) return
+    const { user, system } = process.cpuUsage(this.#worked)
+    this.#slowestMs = Math.max(this.#slowestMs, Math.min(took, (user + system) / 1000))
   }
 }

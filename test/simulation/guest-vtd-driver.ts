@@ -84,6 +84,8 @@ export class Driver {
   readonly unit: VtdUnit
   readonly faults: FaultLog
   readonly lateDevices: LateDevices
+  /** What software says now is not told to the unit, since it keeps nothing. */
+  isMuted = false
   /** Descriptors queued, and commands given by registers. */
   commands = 0
   readonly #rng: Rng
@@ -204,6 +206,7 @@ export class Driver {
 
   /** One descriptor; the unit hears of it now or with the next ones. */
   put(low: bigint, high: bigint): void {
+    if (this.isMuted) return
     const bytes = this.#isWide ? 32 : 16
     const at = this.#queue + BigInt(this.#tail)
     const words = this.#isWide ? [low, high, 0n, 0n] : [low, high]
@@ -215,6 +218,7 @@ export class Driver {
 
   /** A wait with a status write, whose value must then stand in memory. */
   wait(): void {
+    if (this.isMuted) return
     if (this.#isQueued && !this.waitWithoutLooking().isThere()) {
       throw new Disagreement('the wait descriptor wrote no status')
     }
@@ -237,7 +241,7 @@ export class Driver {
 
   /** IVA and IOTLB. */
   iotlbByRegister(granularity: number, did: number, page: bigint): void {
-    if (granularity === 3) this.write(this.#iotlbOffset, page, 8)
+    if (granularity === 3 && !this.isMuted) this.write(this.#iotlbOffset, page, 8)
     const drains = this.#rng.bits(2) << 48n
     this.#byRegister(
       this.#iotlbOffset + 8,
@@ -248,6 +252,7 @@ export class Driver {
   }
 
   #byRegister(offset: number, value: bigint, granularity: number, actual: number): void {
+    if (this.isMuted) return
     this.commands++
     this.write(offset, value, 8)
     const found = this.read(offset)

@@ -49,7 +49,11 @@ export class Interludes {
     driver.setOn(false)
     set({ ...registers, isOn: false })
     this.#some()
-    if (ground.rng.chance(0.5)) editor.edit()
+    // What changes meanwhile is nowhere kept where hardware has forgotten all.
+    driver.isMuted = ground.features.smts && ground.rng.chance(0.7)
+    if (driver.isMuted) count('edit: while all is forgotten')
+    for (let i = ground.rng.int(3); i > 0; i--) editor.edit()
+    driver.isMuted = false
     this.#some()
     driver.setOn(true)
     set(registers)

@@ -57,10 +57,11 @@ export class Requester {
     if (this.#obtained.length > 8) this.#obtained.shift()
   }
 
-  /** A page request, mostly for a page that somebody wanted. */
-  page(access = this.recent() ?? this.#fresh()): PageAsk {
+  /** A page request for what an access wants; without one, for any page, or a stop marker. */
+  page(wanted?: VtdAccess): PageAsk {
     const rng = this.#rng
-    const isMarker = rng.chance(0.05)
+    const access = wanted ?? this.recent() ?? this.#fresh()
+    const isMarker = wanted === undefined && rng.chance(0.05)
     const way = this.#way(access.pasid, 'request')
     return {
       ...access,

@@ -12,6 +12,7 @@ import { Interludes } from './guest-vtd-interludes.js'
 import { Pages } from './guest-vtd-pages.js'
 import { Requester } from './guest-vtd-requester.js'
 import { Rules } from './guest-vtd-rules.js'
+import { upgrade } from './guest-vtd-upgrades.js'
 import { describe, endOf, judgeMemory, recordOf, tell } from './judge-vtd.js'
 import { Overlay } from './ram.js'
 import { translate } from './reference/vtd.js'
@@ -38,6 +39,7 @@ class Machine {
   readonly #requester: Requester
   readonly #interludes: Interludes
   readonly #pages: Pages | undefined
+  readonly #ground: Ground
   readonly #deviceTlbs: DeviceTlbs | undefined
   readonly #mix: Record<string, number> = {}
   #registers: VtdRegisters
@@ -59,6 +61,7 @@ class Machine {
     this.#driver = driver
     const far = features.haw === 52 ? driver.far : undefined
     const ground: Ground = { rng, features, ram: driver.ram, far, isScalable, ssirwe }
+    this.#ground = ground
     const dids = new Identifiers(rng, features)
     const domains = buildDomains(ground, () => dids.fresh())
     this.#guest = buildGuest(ground, driver.config, domains)
@@ -126,7 +129,15 @@ class Machine {
   }
 
   #page(pages: Pages): void {
-    if (this.#rng.chance(0.7)) pages.ask(this.#registers, this.#requester.page())
+    const recent = this.#rng.chance(0.4) ? this.#requester.recent() : undefined
+    const attachment = recent === undefined ? undefined : this.#requester.attachmentOf(recent)
+    if (recent !== undefined && attachment !== undefined && this.#registers.mode === 1) {
+      this.#access(recent)
+      const ask = (access: VtdAccess): boolean => pages.ask(this.#registers, this.#requester.page(access))
+      const count = (name: string): void => this.#count(name)
+      const parts = { ground: this.#ground, guest: this.#guest, driver: this.#driver, rules: this.#rules, ask, count }
+      if (upgrade(parts, recent, attachment)) this.#access({ ...recent, write: true, execute: false })
+    } else if (this.#rng.chance(0.7)) pages.ask(this.#registers, this.#requester.page())
     else pages.serve()
   }
 

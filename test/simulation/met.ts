@@ -101,10 +101,13 @@ const VTD: readonly string[] = [
   'page response: 0',
   'page response: 1',
   'page response: 15',
+  'right added for a page request, first stage',
+  'right added for a page request, second stage',
   'device TLBs invalidated',
   'device TLB timed out',
   'register-based invalidation',
   ...[
+    'while all is forgotten',
     'root entry',
     'context entry',
     'directory entry',
