@@ -47,6 +47,8 @@ export interface EndpointOptions {
   readonly credits?: number
   /** Keeps an Invalidate Request until `answer` is called, and its translations as long; else it answers at once. */
   readonly waitsToBeTold?: boolean
+  /** Says with which PASID a translated address was obtained; a unit may not take that. */
+  readonly tellsPasid?: boolean
   /** Answers Invalidate Requests and forgets nothing: the bug that a test of DMA safety looks for. */
   readonly isForgetful?: boolean
 }
@@ -67,6 +69,7 @@ export class Endpoint {
   readonly #hasPri: boolean
   readonly #credits: number
   readonly #waitsToBeTold: boolean
+  readonly #tellsPasid: boolean
   readonly #isForgetful: boolean
   readonly #request = new Transaction()
   readonly #completion = new Outcome()
@@ -81,12 +84,14 @@ export class Endpoint {
   /** @param unit what the function sits behind */
   constructor(unit: RemappingUnit, options: EndpointOptions) {
     this.#unit = unit
-    const { rid, atc, hasPri = false, credits = 32, waitsToBeTold = false, isForgetful = false } = options
+    const { rid, atc, hasPri = false, credits = 32 } = options
+    const { waitsToBeTold = false, tellsPasid = false, isForgetful = false } = options
     this.rid = rid
     this.atc = new Atc(atc)
     this.#hasPri = hasPri
     this.#credits = Math.min(credits, GROUPS)
     this.#waitsToBeTold = waitsToBeTold
+    this.#tellsPasid = tellsPasid
     this.#isForgetful = isForgetful
   }
 
@@ -205,12 +210,12 @@ export class Endpoint {
     return this.#completion
   }
 
-  /** Translated accesses carry no PASID. */
+  /** Translated accesses carry no PASID, unless the function is one that does. */
   #translated(transaction: Transaction, address: number, outcome: Outcome): number {
     const request = this.#request
     request.rid = this.rid
     request.type = REQUEST.TRANSLATED
-    request.pasid = NO_PASID
+    request.pasid = this.#tellsPasid ? transaction.pasid : NO_PASID
     request.lo = lowWord(address)
     request.hi = highWord(address)
     request.access = transaction.access

@@ -16,6 +16,7 @@ export const ECAP = {
   DT: 1n << 2n,
   NWFS: 1n << 33n,
   DIT: 1n << 41n,
+  RPRIVS: 1n << 53n,
   HPTS: 1n << 55n,
   PTRS: 1n << 56n,
   HPT1GPS: 1n << 59n,

@@ -104,6 +104,11 @@ describe('[VTD 4.2.3 Handling of Translation Requests]', () => {
     small.startScalable(CONTEXT.PASID)
     small.passThrough(0, 2)
     expect(small.ask(0x7654321000n)).toBe('rw 0x7654321000/21')
+    // Neither a first stage nor large pages of the second.
+    const smallest = new AtsGuest({ ids: { CAP: [0x226f0606, 0x80d20780], ECAP: [0x80000fc7, 0x00136998] } })
+    smallest.startScalable(CONTEXT.PASID)
+    smallest.passThrough(0, 2)
+    expect(smallest.ask(0x7654321000n)).toBe('rw 0x7654321000/12')
     expect(guest.ask(0x7654321000n, 'r')).toBe('r 0x7654321000/30')
   })
 
@@ -111,6 +116,23 @@ describe('[VTD 4.2.3 Handling of Translation Requests]', () => {
     const guest = started().mapFirst(VA, PA | FS.P | FS.RW, 5)
     guest.store(PASIDS + 5 * 64 + 16, BigInt(FIRST) | 1n)
     expect([guest.ask(VA, 'rwp', 5), guest.ask(VA, 'rw', 5)]).toEqual(['rw 0x800000/12', 'nothing'])
+    expect(guest.faults()).toEqual([])
+  })
+})
+
+describe('a translation request without PASID under RID_PRIV', () => {
+  it('is granted what privileged requests are, and nothing without SRE', () => {
+    const guest = started(CONTEXT.PASID, { offers: ECAP.RPRIVS }).mapFirst(VA, PA | FS.P)
+    guest.store(guest.context + 8, 1n << 20n)
+    expect(guest.ask(VA)).toBe('nothing')
+    guest.store(PASIDS + 16, BigInt(FIRST) | 1n)
+    guest.stop()
+    guest.startScalable(CONTEXT.PASID)
+    guest.store(guest.context + 8, 1n << 20n)
+    // WPE is 0: a privileged write is no matter of R/W.
+    expect([guest.ask(VA), guest.out.hit]).toEqual(['rw 0x800000/12', 0])
+    expect([guest.ask(VA), guest.out.hit]).toEqual(['rw 0x800000/12', 1])
+    expect(guest.ask(VA, 'r')).toBe('r 0x800000/12')
     expect(guest.faults()).toEqual([])
   })
 })

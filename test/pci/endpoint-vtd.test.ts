@@ -2,8 +2,8 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { ACCESSED, Endpoint, type EndpointOptions } from '../../hw-model/pci/endpoint.js'
 import { Functions } from '../../hw-model/pci/functions.js'
 import { NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'
-import { AtsGuest, CONTEXT, FIRST, halves } from './ats-guest.js'
-import { accessOf, FS, IQ, REG, SID, SS, STATUS_SLOT } from './guest.js'
+import { AtsGuest, CONTEXT, FIRST, halves } from '../vtd/ats-guest.js'
+import { accessOf, FS, IQ, REG, SID, SS, STATUS_SLOT } from '../vtd/guest.js'
 
 const VA = 0x123456000n
 const PA = 0x800000n
@@ -90,6 +90,18 @@ describe('a function with ATS in front of a unit', () => {
     const endpoint = plug()
     expect(dma(endpoint, VA, 'wp', 5)).toBe('0x800000')
     expect([dma(endpoint, VA, 'w', 5), dma(endpoint, VA, 'wp')]).toEqual(['denied', 'denied'])
+  })
+})
+
+describe('a function that tells its PASID beside translated addresses', () => {
+  it('is taken where the context entry says so, and blocked elsewhere', () => {
+    guest.mapFirst(VA, PA | FS.PAGE, 5)
+    const endpoint = plug({ tellsPasid: true })
+    expect(dma(endpoint, VA, 'w', 5)).toBe('blocked 0x49')
+    guest.stop()
+    guest.startScalable(CONTEXT.EPTR)
+    expect([dma(endpoint, VA, 'w', 5), endpoint.translated]).toEqual(['0x800000', 2])
+    expect(guest.faults()).toEqual(['0x49 AT=2'])
   })
 })
 
