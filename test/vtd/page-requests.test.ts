@@ -211,6 +211,7 @@ describe('[VTD 7.1.3 T30] a page request meets', () => {
     [0x5a, 'a reserved bit in the PASID entry', () => guest.store(PASIDS + 5 * 64, 0x441n), 5],
     [0x5b, 'a PGTT that does not exist', () => guest.store(PASIDS + 5 * 64, 0x1n), 5],
     [0x32, 'legacy mode', () => restart(MODE.LEGACY)],
+    [0x32, 'legacy mode with SSIRWE', () => restart(MODE.LEGACY, 0x1080n)],
     [0x32, 'legacy mode, with a PASID', () => restart(MODE.LEGACY), 5],
     [0x33, 'abort mode', () => restart(MODE.ABORT)],
     [0x30, 'the reserved mode', () => restart(2n)],
