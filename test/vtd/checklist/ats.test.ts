@@ -208,6 +208,10 @@ describe('[VTD 4.2.5] a translated request', () => {
     const wrong = world('first', { ecap, context: 0x44n })
     wrong.clear(wrong.context, 8n)
     expect(use(wrong.go(), VA, 'r', { pasid: PASID })).toBe('fault 43')
+    // Without either it is EPTR that is missing: PASIDE says nothing of translated requests.
+    const neither = world('first', { ecap })
+    neither.clear(neither.context, 8n)
+    expect(use(neither.go(), VA, 'r', { pasid: PASID })).toBe('fault 49')
     const silent = world('first', { ecap, context: 6n }).go()
     expect([use(silent, VA, 'r', { pasid: PASID }), silent.faults()]).toEqual(['fault 49', []])
   })

@@ -174,6 +174,19 @@ describe('[VTD 6.5.2.11 T26] a unit without device-TLBs and interrupt remapping 
   })
 })
 
+describe('[VTD 6.5.2.11 T26] a unit with device-TLBs, page requests and host permission tables takes types', () => {
+  it('1 to 3 and 5 to 10, and none whose upper bits are set', () => {
+    const ecap = ECAP_48 | (1n << 2n) | (1n << 29n) | (1n << 55n)
+    const g = unit(SCALABLE, true, { ecap })
+    const granularity = (type: number): bigint => (type === 10 ? 0x10n : 0n)
+    const taken = TYPES.filter((type) => said(g, ofType(type) | granularity(type)) === 0)
+    expect(taken).toEqual([1, 2, 3, 5, 6, 7, 8, 9, 10])
+    // In legacy mode the same unit takes the old ones.
+    const legacy = unit(LEGACY, true, { ecap })
+    expect(TYPES.filter((type) => said(legacy, ofType(type) | granularity(type)) === 0)).toEqual([1, 2, 3, 5])
+  })
+})
+
 /** FSTS, IQEI and IQH once a fence has been queued. */
 function state(g: Guest): string {
   return [g.get32(REG.FSTS), g.get64(REG.IQERCD) & 15n, g.get64(REG.IQH)].map((n) => n.toString(16)).join(' ')
