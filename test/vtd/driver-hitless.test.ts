@@ -6,6 +6,7 @@
 import { describe, expect, it } from 'vitest'
 import { NO_PASID, Outcome, STATUS } from '../../hw-model/port.js'
 import { type DeviceDriver, type DomainOps, type PagingOps, RID_SLOT } from '../../server/core/driver.js'
+import { Random } from '../hostile/random.js'
 import { Tape } from './driver-tape.js'
 import { CLIENT, dma, FS_RW, guestMaps, makeHost, NEST_PARENT, PLAIN } from './host.js'
 
@@ -152,15 +153,6 @@ describe('replacing a nested domain by another of its parent (M12)', () => {
   })
 })
 
-/** Seeded; the same sequence for the same seed. */
-function makeRandom(seed: number): (below: number) => number {
-  let state = seed * 0x9e3779b9
-  return (below) => {
-    state = (Math.imul(state, 1664525) + 1013904223) | 0
-    return (state >>> 8) % below
-  }
-}
-
 const UNITS = [
   ['the platform’s unit', {}],
   ['caching mode', { overrides: CACHING }],
@@ -169,7 +161,8 @@ const UNITS = [
 
 describe.each(UNITS)('on %s, attachments made by chance', (_, options) => {
   it.each([1, 2, 3, 4])('of seed %d show DMA the old state, the new one or a blocked slot at every store', (seed) => {
-    const random = makeRandom(seed)
+    const chance = new Random(seed)
+    const random = (below: number): number => chance.below(below)
     const host = makeHost(options)
     const devices = [host.probe(8), host.probe(0x90)]
     const slots = [RID_SLOT, 1, 5, 64]
@@ -229,7 +222,8 @@ describe.each(UNITS)('on %s, attachments made by chance', (_, options) => {
 
 describe('in legacy mode, attachments made by chance', () => {
   it.each([1, 2])('of seed %d show DMA the old state, the new one or a blocked device at every store', (seed) => {
-    const random = makeRandom(seed)
+    const chance = new Random(seed)
+    const random = (below: number): number => chance.below(below)
     const host = makeHost({ preset: 'vtd-legacy' })
     const device = host.probe(8)
     const tape = new Tape(host)
