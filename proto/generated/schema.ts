@@ -2,7 +2,7 @@
 
 /** Every message and enum of the package iommud.v1. */
 export const SCHEMA: { readonly [name: string]: object } = {
-  AccessFlag: {"edition":"proto3","values":{"ACCESS_FLAG_UNSPECIFIED":0,"ACCESS_FLAG_READ":1,"ACCESS_FLAG_WRITE":2,"ACCESS_FLAG_EXEC":4,"ACCESS_FLAG_PRIV":8}},
+  AccessFlag: {"edition":"proto3","values":{"ACCESS_FLAG_UNSPECIFIED":0,"ACCESS_FLAG_READ":1,"ACCESS_FLAG_WRITE":2,"ACCESS_FLAG_EXEC":4,"ACCESS_FLAG_PRIV":8,"ACCESS_FLAG_UNTRANSLATED_ONLY":16}},
   AddDeviceRequest: {"edition":"proto3","oneofs":{"_source_id":{"oneof":["sourceId"]}},"fields":{"name":{"type":"string","id":2},"unitName":{"type":"string","id":3,"protoName":"unit_name"},"sourceId":{"type":"uint32","id":4,"protoName":"source_id","options":{"proto3_optional":true}},"pasidBits":{"type":"uint32","id":5,"protoName":"pasid_bits"},"ats":{"type":"bool","id":6},"pri":{"type":"bool","id":7},"parentName":{"type":"string","id":8,"protoName":"parent_name"},"parentPasid":{"type":"uint32","id":9,"protoName":"parent_pasid"}}},
   AddDeviceResponse: {"edition":"proto3","fields":{}},
   AddressRange: {"edition":"proto3","fields":{"first":{"type":"fixed64","id":1},"last":{"type":"fixed64","id":2}}},

@@ -493,6 +493,8 @@ export const AccessFlag = {
   EXEC: 4,
   /** Privileged (supervisor) access. Absent: user. */
   PRIV: 8,
+  /** Only in an answer to a translation request: the address may be used untranslated alone (U). VT-d's interrupt range. */
+  UNTRANSLATED_ONLY: 16,
 } as const
 
 /** A value of AccessFlag. Another number may arrive from a peer of another version. */

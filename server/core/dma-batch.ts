@@ -5,7 +5,7 @@
 
 import { detailOf, type RefusalDetail, refusalIn } from './detail.js'
 import { type DmaFault, faultOf, hasFault } from './dma-fault.js'
-import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
+import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep, UNTRANSLATED_ONLY } from './driver.js'
 import { assert, Refusal } from './refusal.js'
 import { isLook, type Work } from './work.js'
 
@@ -116,7 +116,7 @@ export function* translateBatch(
         cacheHits[done] = out.hit
         if (out.status === DMA_STATUS.OK) {
           pageSizeLog2s[done] = out.leafLg2
-          permissions[done] = out.rights
+          permissions[done] = out.untranslatedOnly === 0 ? out.rights : out.rights | UNTRANSLATED_ONLY
           took(done, out)
         } else if (hasFault(out)) {
           faultCodes[done] = out.fault

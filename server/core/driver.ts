@@ -201,6 +201,9 @@ export interface IommuDriver {
 /** Bits of an access; the numbers are the hardware model's. */
 export const DMA_ACCESS = { READ: 1, WRITE: 2, EXECUTE: 4, PRIVILEGED: 8 } as const
 
+/** Beside the rights that answer a translation request: the address may be used untranslated alone (U). */
+export const UNTRANSLATED_ONLY = 16
+
 /** How a DMA ended; the numbers are the hardware model's and the wire's. */
 export const DMA_STATUS = {
   OK: 1,

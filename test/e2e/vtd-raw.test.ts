@@ -1,7 +1,7 @@
 /** A raw VT-d unit over the socket, driven by a guest's driver: PASIDs, device TLBs, page requests, what was forgotten. */
 
 import { describe, expect, it } from 'vitest'
-import { AtsStatus, CachePolicy, DmaOutcome, PageRequestResponse } from '../../clients/node/index.js'
+import { AccessFlag, AtsStatus, CachePolicy, DmaOutcome, PageRequestResponse } from '../../clients/node/index.js'
 import { IOVA, rawWorld } from './raw-world.js'
 import { VtdFunction } from './vtd-function.js'
 import { MSI, REG, VtdGuest } from './vtd-guest.js'
@@ -79,6 +79,15 @@ describe('a device TLB behind a raw VT-d unit', () => {
     expect([...reply.permissions]).toEqual([READ | WRITE, READ, 0])
     expect([...reply.addresses]).toEqual([world.page, world.page, 0n])
     expect(await guest.takeFaults()).toEqual([])
+  })
+
+  it('may write to the interrupt range, untranslated', async () => {
+    const { stream } = await booted()
+    const reply = await world.client.requestTranslations({ stream, iovas: [0xfee0_1000n], access: READ | WRITE })
+    expect([[...reply.statuses], [...reply.permissions]]).toEqual([
+      [AtsStatus.SUCCESS],
+      [AccessFlag.WRITE | AccessFlag.UNTRANSLATED_ONLY],
+    ])
   })
 
   it('does DMA with what it was granted', async () => {
