@@ -1,7 +1,7 @@
 /** Invalidations of device-TLBs: what devices are told, what waits for them, errors. [VTD 4.3, 6.5.2.5, 6.5.2.6] */
 
 import { describe, expect, it } from 'vitest'
-import { ECAP_48, QUEUE, REG } from './guest.js'
+import { ECAP_48, hex, QUEUE, REG } from './guest.js'
 import { World } from './world.js'
 
 const DT = 1n << 2n
@@ -127,6 +127,20 @@ describe('[VTD 6.5.2.12] a wait behind device-TLB invalidations', () => {
 })
 
 describe('[VTD 4.3, 6.5.2.11] a device-TLB invalidation', () => {
+  it('waits in the queue while no tag is free, and what is behind it too', () => {
+    const w = slow()
+    const many = Array.from({ length: 100 }, (_, i) => [WITHOUT_PASID, BigInt(i) << 12n])
+    w.queue(...many.flat(), ...WAIT)
+    expect([w.told.length < 100, w.load(SLOT)]).toEqual([true, 0n])
+    for (let answered = 0; answered < 100; answered++) {
+      expect([w.load(SLOT), w.told.length > answered]).toEqual([0n, true])
+      answer(w, answered)
+      w.settle()
+    }
+    expect(w.told).toEqual(many.map(([, page]) => `forget 17 - ${hex(page)} 12`))
+    expect([w.load(SLOT), w.get64(REG.IQH), w.get32(REG.FSTS)]).toEqual([2n, w.get64(REG.IQT), 0n])
+  })
+
   it('that times out is ITE with its source-id; the wait behind it is aborted', () => {
     const w = slow()
     w.queue(WITHOUT_PASID, 0n, ...WAIT)

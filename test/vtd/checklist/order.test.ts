@@ -15,6 +15,14 @@ function found(
   return w.go().dma(VA, ...how)
 }
 
+describe('[VTD 9.2] of a scalable root entry', () => {
+  it('the half that is not present is ignored', () => {
+    const w = new World('first')
+    w.store(w.rootEntry + 8n, ~1n)
+    expect(w.go().dma(VA)).toBe('0x87654abc')
+  })
+})
+
 describe('of several faults, the first is told:', () => {
   it('an absent entry has no reserved bits', () => {
     expect(found('legacy', (w) => w.store(w.rootEntry, ~1n, ~0n))).toBe('fault 1')
