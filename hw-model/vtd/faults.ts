@@ -134,7 +134,7 @@ const CAUSES = 0x73
 
 /** FSTS and the fault recording registers. */
 export class FaultRecorder {
-  /** Faults written into a record since reset. */
+  /** Faults written into a record. */
   recorded = 0
   readonly #words: Int32Array
   readonly #caps: Capabilities

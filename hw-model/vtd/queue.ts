@@ -75,7 +75,7 @@ export class InvalidationQueue {
   isEnabled = false
   /** RTADDR.TTM as latched; it decides which types are valid. */
   ttm: number = TTM.LEGACY
-  /** Descriptors carried out since reset. */
+  /** Descriptors carried out. */
   completed = 0
 
   readonly #words: Int32Array
@@ -99,6 +99,8 @@ export class InvalidationQueue {
   #isWaiting = false
   /** The next descriptor needs an ITag, and none is free. */
   #isHeld = false
+  /** Tells a descriptor whose interrupt or device reset the unit. */
+  #resets = 0
 
   /** @param words the register file */
   constructor(
@@ -122,7 +124,7 @@ export class InvalidationQueue {
     this.#reserved = reservedBits(caps)
   }
 
-  /** QIE goes on: IQA is latched, and a tail that is already there is served at once. */
+  /** QIE goes on: IQA is latched. A tail that is already there is served by the next `run`. */
   enable(): void {
     const at = REGISTER.IQA >>> 2
     this.#base = IQA.IQA.get(this.#words, at) % 2 ** this.#caps.hawBits
@@ -130,13 +132,11 @@ export class InvalidationQueue {
     this.#isWide = IQA.DW.get(this.#words, at) !== 0
     this.isEnabled = true
     this.#setHead(0)
-    this.run()
   }
 
-  /** QIE goes off: what is queued is drained first, unless the queue had stopped. */
+  /** QIE goes off: the next `run` drains what is queued first, unless the queue had stopped. */
   disable(): void {
     this.#isDraining = true
-    this.run()
   }
 
   /** Back to power-on. */
@@ -145,6 +145,7 @@ export class InvalidationQueue {
     this.#isDraining = false
     this.#isWaiting = false
     this.#isHeld = false
+    this.#resets++
   }
 
   /** There is a descriptor, and neither an error nor a device keeps the queue from taking it. */
@@ -186,11 +187,13 @@ export class InvalidationQueue {
       this.#isWaiting = false
       this.#complete(this.#pending)
     }
-    const step = this.#isWide ? 32 : 16
     for (let left = QUEUE_RUN; left > 0 && this.canRun; left--) {
+      const resets = this.#resets
+      const step = this.#isWide ? 32 : 16
       const head = IQH.QH.get(words, IQH_WORD) * 16
       const tail = IQT.QT.get(words, IQT_WORD) * 16
       const error = this.#queueError(tail) || this.#fetch(this.#base + head, step)
+      if (resets !== this.#resets) continue
       if (error === 0) {
         this.completed++
         this.#setHead((head + step) % this.#bytes)

@@ -138,7 +138,9 @@ export class RegisterWrites {
     if (ecap.QI !== 0 && qie !== GSTS.QIES.get(this.#words, status)) {
       if (qie !== 0) this.#queue.enable()
       else this.#queue.disable()
+      // QIES is there before the first descriptor can interrupt: its handler may write GCMD.
       this.showQueue()
+      this.#serve()
     }
     const te = GCMD.TE.get(this.#gcmd, 0)
     if (te === GSTS.TES.get(this.#words, status)) return

@@ -53,7 +53,6 @@ export class ReservedMasks {
     ])
     reserveAbove(this.pasidEntry, PASID_TABLE_ENTRY.DID, didBits)
     reserveAbove(this.pasidEntry, PASID_TABLE_ENTRY.HPTDID, didBits)
-    reserveAbove(this.pasidEntry, PASID_TABLE_ENTRY.HPTDID, didBits)
   }
 
   /** Both halves count, each if it is present. [VTD 7.1.3 SRT.3] */

@@ -301,3 +301,60 @@ describe('a queue that is longer than what a unit takes at once', () => {
     expect(guest.read(REG.IQH, 8)).toBe(0n)
   })
 })
+
+describe('an interrupt handler', () => {
+  function interrupting(): Guest {
+    const guest = running()
+    guest.write(REG.IEADDR, 0xfee00000n)
+    guest.write(REG.IECTL, 0n)
+    return guest
+  }
+
+  it('finds QIES set by the command whose tail is being served, and its own command latches nothing again', () => {
+    const guest = interrupting()
+    const commands = guest.read(REG.GSTS) & (1n << 31n)
+    guest.write(REG.GCMD, commands)
+    guest.store(QUEUE, ...IQ.waitWithInterrupt(1n, SLOT), 0n, 0n, ...IQ.wait(2n, SLOT), 0n, 0n)
+    guest.write(REG.IQT, 64n, 8)
+    const seen: bigint[] = []
+    guest.onMessage = () => {
+      seen.push((guest.read(REG.GSTS) >> 26n) & 1n)
+      guest.write(REG.IQA, 0x9000_0801n, 8)
+      guest.write(REG.GCMD, commands | (1n << 26n))
+    }
+    guest.write(REG.GCMD, commands | (1n << 26n))
+    expect(seen).toEqual([1n])
+    expect([guest.load(STATUS_SLOT), guest.read(REG.IQH, 8), guest.read(REG.FSTS)]).toEqual([2n, 64n, 0n])
+  })
+
+  it('may switch the queue off, which happens when what is queued is done', () => {
+    const guest = interrupting()
+    guest.onMessage = () => guest.write(REG.GCMD, 1n << 31n)
+    guest.queue(IQ.waitWithInterrupt(1n, SLOT), IQ.wait(2n, SLOT))
+    expect([guest.load(STATUS_SLOT), guest.read(REG.GSTS) & (1n << 26n), guest.read(REG.IQH, 8)]).toEqual([2n, 0n, 0n])
+  })
+
+  it('may reset the unit: nothing behind its descriptor is taken, and IQH is 0 as after power-on', () => {
+    const guest = interrupting()
+    guest.onMessage = () => guest.unit.reset()
+    guest.queue(IQ.waitWithInterrupt(1n, SLOT), IQ.wait(2n, SLOT))
+    expect([guest.load(STATUS_SLOT), guest.read(REG.GSTS), guest.read(REG.IQH, 8)]).toEqual([1n, 0n, 0n])
+  })
+
+  it('may reset the unit and start it again: the new queue is served from its beginning', () => {
+    const guest = interrupting()
+    const other = QUEUE + 0x1000
+    guest.store(other, ...IQ.wait(5n, SLOT + 8n), 0n, 0n, ...IQ.wait(6n, SLOT + 16n), 0n, 0n)
+    guest.onMessage = () => {
+      guest.unit.reset()
+      guest.write(REG.RTADDR, 0x1400n, 8)
+      guest.write(REG.GCMD, 1n << 30n)
+      guest.write(REG.IQA, BigInt(other) | 0x800n, 8)
+      guest.write(REG.GCMD, 1n << 26n)
+      guest.write(REG.IQT, 64n, 8)
+    }
+    guest.queue(IQ.fence, IQ.waitWithInterrupt(1n, SLOT), IQ.wait(2n, SLOT))
+    expect([guest.load(STATUS_SLOT), guest.load(STATUS_SLOT + 8), guest.load(STATUS_SLOT + 16)]).toEqual([1n, 5n, 6n])
+    expect([guest.read(REG.IQH, 8), guest.read(REG.FSTS)]).toEqual([64n, 0n])
+  })
+})
