@@ -75,7 +75,8 @@ class Scene {
         for (const iova of IOVAS) {
           const cached = dma(device, iova, 'r', slot === RID_SLOT ? NO_PASID : slot)
           const said = fresh(device, slot, iova)
-          if (cached !== said) out.push(`${d} ${slot} 0x${iova.toString(16)}: ${cached}, not ${said}`)
+          if (cached !== said && !(isBlocked(cached) && isBlocked(said)))
+            out.push(`${d} ${slot} 0x${iova.toString(16)}: ${cached}, not ${said}`)
           this.#count(said.startsWith('0x1') ? 'translated' : 'faulted')
         }
       }
@@ -137,6 +138,12 @@ class Scene {
     this.done.set(what, (this.done.get(what) ?? 0) + 1)
   }
 }
+
+/**
+ * No entry, or no table of entries. With caching mode a unit may go on saying the one where the tables say the other:
+ * for a table that comes, Linux sends nothing until one of its entries does.
+ */
+const isBlocked = (outcome: string): boolean => outcome === '0x51 SPD.2' || outcome === '0x59 SPT.2'
 
 const pieceOf = (n: number): bigint => BigInt(PIECES[n] * MIB2)
 
