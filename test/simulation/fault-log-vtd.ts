@@ -54,10 +54,14 @@ export class FaultLog {
 
   /** One of these was recorded, or nothing where that is among them; the record tells which. */
   expectOneOf(records: readonly (VtdRecord | undefined)[]): string | undefined {
-    const isFree = this.#slots[this.#next] === undefined && !this.#isOverflown
-    if (records.length < 2 || !isFree) return this.expect(records[0])
+    const mayBeNone = records.includes(undefined)
+    if (this.#slots[this.#next] !== undefined || this.#isOverflown) {
+      const isLost = (this.#unit.readRegister(FSTS, 4)[0] & PFO) !== 0
+      return this.expect(isLost || !mayBeNone ? records.find((record) => record !== undefined) : undefined)
+    }
     const high = this.#read(this.#next, 8)
-    return this.expect(records.find((record) => record?.words[1] === high) ?? records[0])
+    const found = records.find((record) => record?.words[1] === high)
+    return this.expect(found ?? (mayBeNone ? undefined : records[0]))
   }
 
   /** The queue met an error: an event, unless one was due already. */

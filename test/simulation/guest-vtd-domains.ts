@@ -39,6 +39,8 @@ export interface Ground {
   readonly ram: Ram
   /** Where only 52 bits reach, if they do. */
   readonly far: Ram | undefined
+  /** Where the unit can set no flags. */
+  readonly sealed: Ram
   readonly isScalable: boolean
   readonly ssirwe: boolean
 }
@@ -97,7 +99,10 @@ function addFirst(ground: Ground, domains: Domain[], fresh: () => number): void 
 
 const widths = (features: VtdFeatures): number[] => [1, 2, 3].filter((aw) => ((features.sagaw >> aw) & 1) === 1)
 
-const homeOf = ({ rng, ram, far }: Ground): Ram => (far !== undefined && rng.chance(0.3) ? far : ram)
+function homeOf({ rng, ram, far, sealed }: Ground): Ram {
+  if (rng.chance(0.04)) return sealed
+  return far !== undefined && rng.chance(0.3) ? far : ram
+}
 
 function leafLevel(rng: Rng): number {
   return rng.pick([1, 1, 1, 2, 2, 3])

@@ -15,6 +15,7 @@ import { type UnitOptions, VtdUnit } from '../../hw-model/vtd/index.js'
 import { FaultLog } from './fault-log-vtd.js'
 import { LateDevices } from './guest-vtd-device-tlb.js'
 import { modelIds } from './guest-vtd-ids.js'
+import { SealedRam, WatchedBacking } from './memory-vtd.js'
 import { Ram } from './ram.js'
 import { field } from './reference/memory.js'
 import type { VtdFeatures, VtdIds } from './reference/vtd-features.js'
@@ -22,8 +23,9 @@ import type { VtdAccess, VtdRegisters } from './reference/vtd-types.js'
 import type { Rng } from './rng.js'
 import { Disagreement, hex } from './step.js'
 
-/** Page tables, configuration, queues: no bit that a guest gets wrong in a pointer leads from one to another. */
+/** Page tables, some that the unit cannot write to, configuration, queues: no bit that a guest gets wrong in a pointer leads from one to another. */
 const RAM_BASE = 0x4000_0000n
+const SEALED_BASE = 0x6000_0000n
 const CONFIG_BASE = 0x7000_0000n
 const QUEUE_BASE = 0x7800_0000n
 const RAM_END = 0x8000_0000n
@@ -56,16 +58,6 @@ const IVT = 1n << 63n
 const FAULT_ADDRESS = 0xfee0_1000
 const PAGE_ADDRESS = 0xfee0_3000
 
-/** Memory that notes who writes to it. */
-class WatchedBacking extends SparseBacking {
-  writes = 0
-
-  override chunkForWrite(index: number): Int32Array | null {
-    this.writes++
-    return super.chunkForWrite(index)
-  }
-}
-
 /** An answer to a page request, as the device hears it. */
 export interface PageAnswer {
   readonly rid: number
@@ -79,6 +71,8 @@ export class Driver {
   readonly memory = new Memory()
   readonly ram: Ram
   readonly far: Ram
+  /** Where the unit can set no flags. */
+  readonly sealed: Ram
   /** Where root, context and PASID tables are. */
   readonly config: Ram
   readonly unit: VtdUnit
@@ -89,7 +83,7 @@ export class Driver {
   /** Descriptors queued, and commands given by registers. */
   commands = 0
   readonly #rng: Rng
-  readonly #tables = new WatchedBacking(Number(CONFIG_BASE - RAM_BASE))
+  readonly #tables = new WatchedBacking(Number(SEALED_BASE - RAM_BASE))
   readonly #remote = new WatchedBacking(Number(FAR_BYTES))
   readonly #settings = new WatchedBacking(Number(QUEUE_BASE - CONFIG_BASE))
   readonly #status: bigint
@@ -113,7 +107,8 @@ export class Driver {
     this.memory.place(Number(CONFIG_BASE), this.#settings)
     this.memory.place(Number(QUEUE_BASE), new SparseBacking(Number(RAM_END - QUEUE_BASE)))
     this.memory.place(Number(FAR_BASE), this.#remote)
-    this.ram = new Ram(this.memory, RAM_BASE, CONFIG_BASE)
+    this.ram = new Ram(this.memory, RAM_BASE, SEALED_BASE)
+    this.sealed = new SealedRam(this.memory, SEALED_BASE, CONFIG_BASE)
     this.far = new Ram(this.memory, FAR_BASE, FAR_BASE + FAR_BYTES)
     this.config = new Ram(this.memory, CONFIG_BASE, QUEUE_BASE)
     const queues = new Ram(this.memory, QUEUE_BASE, RAM_END)

@@ -13,7 +13,7 @@ import { Pages } from './guest-vtd-pages.js'
 import { Requester } from './guest-vtd-requester.js'
 import { Rules } from './guest-vtd-rules.js'
 import { upgrade } from './guest-vtd-upgrades.js'
-import { describe, endOf, judgeMemory, recordOf, tell } from './judge-vtd.js'
+import { describe, endsOf, judgeMemory, needsFlags, recordOf, tell } from './judge-vtd.js'
 import { Overlay } from './ram.js'
 import { translate } from './reference/vtd.js'
 import { featuresOf, type VtdFeatures, type VtdIds } from './reference/vtd-features.js'
@@ -60,7 +60,7 @@ class Machine {
     const driver = new Driver(rng, ids, features, caches, isScalable)
     this.#driver = driver
     const far = features.haw === 52 ? driver.far : undefined
-    const ground: Ground = { rng, features, ram: driver.ram, far, isScalable, ssirwe }
+    const ground: Ground = { rng, features, ram: driver.ram, far, sealed: driver.sealed, isScalable, ssirwe }
     this.#ground = ground
     const dids = new Identifiers(rng, features)
     const domains = buildDomains(ground, () => dids.fresh())
@@ -181,10 +181,10 @@ class Machine {
     if (driver.faults.isFull || this.#rng.chance(0.2)) driver.faults.clear(this.#rng)
     this.#accesses++
     const outcome = driver.send(access)
-    const end = endOf(result, outcome)
-    if (end === undefined) throw wrong(tell(result, outcome))
+    const ends = endsOf(result, outcome)
+    if (ends.length === 0) throw wrong(tell(result, outcome))
     const trouble =
-      driver.faults.expect(recordOf(end)) ??
+      driver.faults.expectOneOf(ends.map(recordOf)) ??
       judgeMemory({ before, updates: result.updates }, (at) => driver.ram.read(at), driver.writes - writes)
     if (trouble !== undefined) throw wrong(`${trouble}; ${tell(result, outcome)}`)
     this.#tally(access, result, outcome)
@@ -196,7 +196,8 @@ class Machine {
     const driver = this.#driver
     const { writes } = driver
     const outcome = driver.explain(access)
-    if (endOf(result, outcome) === undefined) throw wrong(`explained otherwise: ${tell(result, outcome)}`)
+    if (!needsFlags(result) && endsOf(result, outcome).length === 0)
+      throw wrong(`explained otherwise: ${tell(result, outcome)}`)
     const trouble = driver.faults.expect(undefined)
     if (trouble !== undefined) throw wrong(`explaining records: ${trouble}`)
     if (driver.writes !== writes) throw wrong('explaining writes to memory')

@@ -62,8 +62,14 @@ export type VtdEnd =
   | { readonly end: 'message' }
   /** Blocked; `record` is what goes into FRCD, if anything. */
   | { readonly end: 'fault'; readonly reason: number; readonly record: VtdRecord | undefined }
-  /** A translation request that succeeds. */
-  | { readonly end: 'granted'; readonly rights: Rights; readonly address: bigint; readonly spanLg2: number }
+  /** A translation request that succeeds; one kind of fault is recorded nevertheless. */
+  | {
+      readonly end: 'granted'
+      readonly rights: Rights
+      readonly address: bigint
+      readonly spanLg2: number
+      readonly record?: VtdRecord | undefined
+    }
   /** A translation request that ends as UR or CA. */
   | {
       readonly end: 'unsupported' | 'completerAbort'

@@ -64,10 +64,12 @@ function endOf(job: Job, reason: number): VtdEnd {
   if (!job.isRequest) return { end: 'fault', reason, record }
   if (request === 'UR') return { end: 'unsupported', reason, record }
   if (request === 'CA') return { end: 'completerAbort', reason, record }
-  return grant(job, { read: false, write: false }, 0n, 64)
+  const nothing = grant(job, { read: false, write: false }, 0n, 64)
+  // Memory that takes no flags is nobody's page fault. [VTD 7.1.3 SFS.10]
+  return reason === 0x91 ? { ...nothing, record } : nothing
 }
 
-function grant(job: Job, rights: Rights, address: bigint, spanLg2: number): VtdEnd {
+function grant(job: Job, rights: Rights, address: bigint, spanLg2: number): VtdEnd & { end: 'granted' } {
   job.met.add(rights.read || rights.write ? 'granted some right' : 'granted nothing')
   return { end: 'granted', rights, address, spanLg2 }
 }
