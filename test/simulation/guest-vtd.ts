@@ -13,7 +13,7 @@ import { Pages } from './guest-vtd-pages.js'
 import { Requester } from './guest-vtd-requester.js'
 import { Rules } from './guest-vtd-rules.js'
 import { upgrade } from './guest-vtd-upgrades.js'
-import { describe, endsOf, judgeMemory, needsFlags, recordOf, tell } from './judge-vtd.js'
+import { describe, endsOf, judgeMemory, recordOf, tell } from './judge-vtd.js'
 import { Overlay } from './ram.js'
 import { translate } from './reference/vtd.js'
 import { featuresOf, type VtdFeatures, type VtdIds } from './reference/vtd-features.js'
@@ -196,7 +196,7 @@ class Machine {
     const driver = this.#driver
     const { writes } = driver
     const outcome = driver.explain(access)
-    if (!needsFlags(result) && endsOf(result, outcome).length === 0)
+    if (!result.isClosed && endsOf(result, outcome).length === 0)
       throw wrong(`explained otherwise: ${tell(result, outcome)}`)
     const trouble = driver.faults.expect(undefined)
     if (trouble !== undefined) throw wrong(`explaining records: ${trouble}`)

@@ -18,14 +18,6 @@ export const describe = ({ kind, privileged, read, write, execute, bytes }: VtdA
 /** The ends that the unit's answer may be; none where the manual has no such end here. */
 export const endsOf = ({ ends }: VtdResult, outcome: Outcome): VtdEnd[] => ends.filter((end) => isEnd(end, outcome))
 
-/** What a unit records that finds memory closed to its flags, which a dry walk does not find out. */
-export const needsFlags = ({ ends }: VtdResult): boolean =>
-  ends.some(
-    (end) =>
-      ('reason' in end && (end.reason === 0x7d || end.reason === 0x91)) ||
-      (recordOf(end) !== undefined && end.end === 'granted'),
-  )
-
 /** What the unit has to record for an end. */
 export const recordOf = (end: VtdEnd): VtdRecord | undefined => ('record' in end ? end.record : undefined)
 

@@ -88,6 +88,7 @@ export function dirty(job: Job, stage: SecondStage, { at, word }: SecondLeaf): v
 export function perhapsDirty(job: Job, stage: SecondStage, { at, word }: SecondLeaf): void {
   if (!stage.flags || (word & D) !== 0n) return
   if (!stage.snooped) job.perhaps.add(0x7c)
+  else if (!job.canMark(at, word)) job.perhaps.add(0x7d)
   job.mayMark(at, word, D)
 }
 

@@ -89,6 +89,8 @@ export interface Update {
 export interface VtdResult {
   readonly ends: readonly VtdEnd[]
   readonly updates: ReadonlyMap<bigint, Update>
+  /** Memory did not take a flag, which a dry walk does not find out. */
+  readonly isClosed: boolean
   /** What the translation had to do with, by name: a measure of what a simulation covers. */
   readonly met: ReadonlySet<string>
 }
@@ -119,6 +121,8 @@ export class Job {
   otherwise: VtdEnd | undefined
   /** The FPD bits met so far. [VTD 7.1.1] */
   isSilent = false
+  /** Memory did not take a flag. */
+  isClosed = false
   /** In effect: of the request, or RID_PRIV. */
   isPrivileged = false
 
@@ -156,11 +160,18 @@ export class Job {
   mark(at: bigint, word: bigint, bits: bigint): boolean {
     const missing = bits & ~word
     if (missing === 0n) return true
-    if (!this.memory.write64(at, word | bits)) return false
+    if (!this.canMark(at, word | bits)) return false
     const update = this.#update(at)
     update.must |= missing
     update.may &= ~update.must
     return true
+  }
+
+  /** Whether memory takes an entry with other flags. */
+  canMark(at: bigint, word: bigint): boolean {
+    if (this.memory.write64(at, word)) return true
+    this.isClosed = true
+    return false
   }
 
   /** Leaves it to the implementation whether it sets them. */

@@ -32,7 +32,7 @@ export function translate(
   const ends = endsOf(job)
   // A request that ends otherwise, or may do so, sets what it passes or does not.
   if (ends.some(({ end }) => end !== ends[0].end) || !isDone(ends[0])) job.excuse()
-  return { ends, updates: job.updates, met: job.met }
+  return { ends, updates: job.updates, isClosed: job.isClosed, met: job.met }
 }
 
 const isDone = (end: VtdEnd): boolean =>
