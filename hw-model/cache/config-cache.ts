@@ -15,22 +15,28 @@ export class ConfigCache<T> {
   hits = 0
   misses = 0
   evictions = 0
-  readonly #entries: Map<number, T>
+  /** Of a view: the shown cache's, or a copy once something was dropped. */
+  #entries: Map<number, T>
+  #isShown: boolean
   readonly #capacity: number
   readonly #chance: Chance | null
 
   /**
    * @param capacity entries kept; 0 switches it off
    * @param chance chooses who makes room; without it the oldest does
-   * @param entries those of another cache, for `view`
+   * @param shown entries of another cache, for `view`
    */
-  constructor(capacity: number, chance: Chance | null = null, entries = new Map<number, T>()) {
+  constructor(capacity: number, chance: Chance | null = null, shown: Map<number, T> | null = null) {
     this.#capacity = capacity
     this.#chance = chance
-    this.#entries = entries
+    this.#entries = shown ?? new Map<number, T>()
+    this.#isShown = shown !== null
   }
 
-  /** The same entries, to look at only: nothing can be kept there, and look-ups are not counted here. */
+  /**
+   * The same entries, to look at: nothing can be kept there, what is dropped there is not dropped here, and look-ups are
+   * not counted here.
+   */
   view(): ConfigCache<T> {
     return new ConfigCache(0, null, this.#entries)
   }
@@ -64,17 +70,27 @@ export class ConfigCache<T> {
 
   /** Forgets one entry. */
   drop(key: number): void {
+    this.#own()
     this.#entries.delete(key)
   }
 
   /** Forgets every entry that matches. */
   dropWhere(matches: (key: number, entry: T) => boolean): void {
+    this.#own()
     for (const [key, entry] of this.#entries) if (matches(key, entry)) this.#entries.delete(key)
   }
 
   /** Forgets everything. */
   clear(): void {
+    this.#own()
     this.#entries.clear()
+  }
+
+  /** What a view drops it drops from a copy. */
+  #own(): void {
+    if (!this.#isShown) return
+    this.#isShown = false
+    this.#entries = new Map(this.#entries)
   }
 
   get size(): number {

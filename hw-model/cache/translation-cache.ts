@@ -41,6 +41,15 @@ export const ANY_FLAGS: FlagMatch = { mask: 0, want: 0, some: 0 }
 /** One tag or group, or several. */
 type Numbers = number | readonly number[]
 
+/** Entries that are to go: those whose owner, a tag or a group, is marked, of some flags, that touch some pages. */
+interface Doomed {
+  readonly owner: Int32Array
+  readonly marks: Uint8Array
+  readonly first: Page
+  readonly last: Page
+  readonly flags: FlagMatch
+}
+
 /** Answered by `find` when nothing matches. */
 export const MISS = -1
 
@@ -49,6 +58,12 @@ const SPAN_PAGES = Float64Array.from({ length: 65 }, (_, lg2) => 2 ** (lg2 - 12)
 
 /** Leaf sizes go from 2^12 up; one bit a size in `#sizes`. */
 const PAGE_LG2 = 12
+
+/** Where a group has this many tags, no look-up by its tags is worth while. */
+const MANY_TAGS = 8
+
+/** A look-up of one way costs about as much as two entries in a row. */
+const WAY_COST = 2
 
 /** A set-associative store of translations. */
 export class TranslationCache {
@@ -77,13 +92,21 @@ export class TranslationCache {
   /** log2 of the bytes that software names with one entry: its stage's leaf, of which another stage may cut pieces. */
   readonly #spanLg2: Uint8Array
   readonly #page: Float64Array
-  readonly #tag: Int32Array
+  /** Of a view: the shown cache's, or a copy once something was dropped. */
+  #tag: Int32Array
   readonly #tagStamp: Int32Array
   readonly #group: Int32Array
   readonly #groupStamp: Int32Array
   readonly #turn: Uint8Array
-  /** Leaf sizes ever filled since everything was dropped. */
+  /** Leaf sizes ever filled since everything was dropped, below 2^43; one bit each. */
   #sizes = 0
+  /** The same, and larger ones. */
+  readonly #sizesLg2: number[]
+  /** log2 of the largest span of which a piece was kept; 12 for none. */
+  #widestLg2 = PAGE_LG2
+  /** The tags that each group was filled under, up to MANY_TAGS of them. */
+  readonly #tagsOf: (number[] | undefined)[]
+  #isCopy = false
 
   /**
    * @param chance chooses who makes room; without it the ways of a set take turns
@@ -119,22 +142,27 @@ export class TranslationCache {
     this.#groupStamp = shown === null ? new Int32Array(entries) : shown.#groupStamp
     this.#turn = shown === null ? new Uint8Array(entries === 0 ? 0 : entries / ways) : shown.#turn
     this.#sizes = shown === null ? 0 : shown.#sizes
+    this.#sizesLg2 = shown === null ? [] : shown.#sizesLg2
+    this.#widestLg2 = shown === null ? PAGE_LG2 : shown.#widestLg2
+    this.#tagsOf = shown === null ? [] : shown.#tagsOf
   }
 
-  /** The entries of this moment, to look at only: nothing can be kept or dropped there, nothing is counted here. */
+  /**
+   * The entries of this moment, to look at: nothing can be kept there, what is dropped there is not dropped here, and
+   * nothing is counted here.
+   */
   view(): TranslationCache {
     return new TranslationCache(this.#geometry, this.#tags, this.#groups, null, this)
   }
 
-  /** The groups of all entries that cover `page` under `tag`; for explanations. */
-  groupsOf(tag: number, page: Page): readonly number[] {
-    const groups = new Set<number>()
-    for (let lg2 = 0; lg2 < 31; lg2++) {
-      if ((this.#sizes & (1 << lg2)) === 0) continue
-      const slot = this.#probe(tag, alignDown(page, lg2), lg2 + PAGE_LG2)
-      if (slot !== MISS) groups.add(this.#group[slot])
-    }
-    return [...groups]
+  /** What an entry is found by; for explanations. */
+  tagOf(slot: number): number {
+    return this.#tag[slot]
+  }
+
+  /** What an entry was made from; for explanations. */
+  groupOf(slot: number): number {
+    return this.#group[slot]
   }
 
   /** The entry that covers `page` under `tag`, or MISS. Largest leaves first. Does not count. */
@@ -156,7 +184,7 @@ export class TranslationCache {
 
   /** The entry of exactly this size that covers `page` under `tag`, or MISS. Does not count. */
   findSize(tag: number, page: Page, leafLg2: number): number {
-    return this.#setMask < 0 ? MISS : this.#probe(tag, alignDown(page, leafLg2 - PAGE_LG2), leafLg2)
+    return this.#setMask < 0 || tag < 0 ? MISS : this.#probe(tag, alignDown(page, leafLg2 - PAGE_LG2), leafLg2)
   }
 
   /**
@@ -190,7 +218,10 @@ export class TranslationCache {
     this.address[slot] = address
     this.flags[slot] = flags
     this.extra[slot] = extra
-    this.#sizes |= 1 << lg2
+    if (!this.#sizesLg2.includes(leafLg2)) this.#sizesLg2.push(leafLg2)
+    if (lg2 < 31) this.#sizes |= 1 << lg2
+    if (spanLg2 > leafLg2 && spanLg2 > this.#widestLg2) this.#widestLg2 = spanLg2
+    this.#noteTag(group, tag)
     return slot
   }
 
@@ -201,23 +232,32 @@ export class TranslationCache {
 
   /** Drops one entry. */
   dropSlot(slot: number): void {
+    this.#own()
     this.#tag[slot] = -1
   }
 
   /** Drops every entry of some tags, with the flags asked for, whose leaf shares a page with `[first, last]`. */
   dropTagPages(tags: Numbers, first: Page, last: Page, flags: FlagMatch = ANY_FLAGS): void {
-    this.#dropWhere(this.#tag, marksOf(tags, this.#tags.count), first, last, flags)
+    const list = typeof tags === 'number' ? [tags] : tags
+    this.#drop({ owner: this.#tag, marks: marksOf(list, this.#tags.count), first, last, flags }, list)
   }
 
   /** Drops every entry of some groups, with the flags asked for, whose leaf shares a page with `[first, last]`. */
   dropGroupPages(groups: Numbers, first: Page, last: Page, flags: FlagMatch = ANY_FLAGS): void {
-    this.#dropWhere(this.#group, marksOf(groups, this.#groups.count), first, last, flags)
+    const list = typeof groups === 'number' ? [groups] : groups
+    const marks = marksOf(list, this.#groups.count)
+    this.#drop({ owner: this.#group, marks, first, last, flags }, this.#tagsUnder(list))
   }
 
   /** Drops everything. */
   dropAll(): void {
+    this.#own()
     this.#tag.fill(-1)
+    if (this.#isView) return
     this.#sizes = 0
+    this.#sizesLg2.length = 0
+    this.#widestLg2 = PAGE_LG2
+    this.#tagsOf.length = 0
   }
 
   /** Live entries; for statistics and tests, not for the data path. */
@@ -233,16 +273,62 @@ export class TranslationCache {
     return { name, entries: this.#geometry.entries, live: this.countLive(), hits, misses, evictions }
   }
 
-  #dropWhere(owner: Int32Array, marks: Uint8Array, first: Page, last: Page, { mask, want, some }: FlagMatch): void {
-    for (let slot = 0; slot < owner.length; slot++) {
-      if (this.#tag[slot] < 0 || marks[owner[slot]] !== 1) continue
-      const flags = this.flags[slot]
-      if ((flags & mask) !== want || (some !== 0 && (flags & some) === 0)) continue
-      const pages = SPAN_PAGES[this.#spanLg2[slot]]
-      const page = this.#page[slot]
-      const start = Math.floor(page / pages) * pages
-      if (start <= last && first < start + pages) this.#tag[slot] = -1
+  /** @param tags those under which the entries can be; null where there are too many of them */
+  #drop(doomed: Doomed, tags: readonly number[] | null): void {
+    if (tags !== null && this.#dropFew(doomed, tags)) return
+    for (let slot = 0; slot < this.#tag.length; slot++) this.#dropIf(doomed, slot)
+  }
+
+  /** Looks only where pages of these tags can be. False, and nothing is done, where that takes longer than looking at all. */
+  #dropFew(doomed: Doomed, tags: readonly number[]): boolean {
+    if (tags.length === 0) return true
+    // Any address of a span drops each of its pieces.
+    const from = alignDown(doomed.first, this.#widestLg2 - PAGE_LG2)
+    const to = alignDown(doomed.last, this.#widestLg2 - PAGE_LG2) + SPAN_PAGES[this.#widestLg2] - 1
+    let leaves = 0
+    for (const lg2 of this.#sizesLg2)
+      leaves += Math.floor(to / SPAN_PAGES[lg2]) - Math.floor(from / SPAN_PAGES[lg2]) + 1
+    if (leaves * tags.length * this.#ways * WAY_COST > this.#tag.length) return false
+    for (const leafLg2 of this.#sizesLg2) {
+      const lg2 = leafLg2 - PAGE_LG2
+      for (let page = alignDown(from, lg2); page <= to; page += SPAN_PAGES[leafLg2]) {
+        for (const tag of tags) {
+          const set = tag < 0 ? -1 : this.#setOf(tag, page, lg2) * this.#ways
+          for (let way = 0; set >= 0 && way < this.#ways; way++) this.#dropIf(doomed, set + way)
+        }
+      }
     }
+    return true
+  }
+
+  #dropIf({ owner, marks, first, last, flags: { mask, want, some } }: Doomed, slot: number): void {
+    if (this.#tag[slot] < 0 || marks[owner[slot]] !== 1) return
+    const flags = this.flags[slot]
+    if ((flags & mask) !== want || (some !== 0 && (flags & some) === 0)) return
+    const pages = SPAN_PAGES[this.#spanLg2[slot]]
+    const page = this.#page[slot]
+    const start = Math.floor(page / pages) * pages
+    if (start <= last && first < start + pages) this.dropSlot(slot)
+  }
+
+  /** The tags under which entries of some groups can be, or null for too many. */
+  #tagsUnder(groups: readonly number[]): readonly number[] | null {
+    const tags: number[] = []
+    for (const group of groups) tags.push(...(this.#tagsOf[group] ?? []))
+    return tags.length >= MANY_TAGS ? null : tags
+  }
+
+  #noteTag(group: number, tag: number): void {
+    const known = this.#tagsOf[group]
+    if (known === undefined) this.#tagsOf[group] = [tag]
+    else if (known.length < MANY_TAGS && !known.includes(tag)) known.push(tag)
+  }
+
+  /** What a view drops it drops from a copy. */
+  #own(): void {
+    if (!this.#isView || this.#isCopy) return
+    this.#isCopy = true
+    this.#tag = this.#tag.slice()
   }
 
   #probe(tag: number, first: number, leafLg2: number): number {
@@ -292,8 +378,8 @@ const alignDown = (page: number, lg2: number): number => {
 }
 
 /** 1 at each number. */
-function marksOf(numbers: Numbers, count: number): Uint8Array {
+function marksOf(numbers: readonly number[], count: number): Uint8Array {
   const marks = new Uint8Array(count)
-  for (const number of typeof numbers === 'number' ? [numbers] : numbers) marks[number] = 1
+  for (const number of numbers) marks[number] = 1
   return marks
 }

@@ -7,11 +7,11 @@
  */
 
 import { anySet } from '../bits/layout.js'
-import { ConfigCache } from '../cache/config-cache.js'
 import type { Memory } from '../memory/memory.js'
 import type { WalkTrace } from '../port.js'
+import type { Caches } from './caches.js'
 import type { Capabilities } from './capabilities.js'
-import { type ContextConfig, contextConfig, type DmaConfig, dmaConfig } from './dma-config.js'
+import { type ContextConfig, contextConfig, type DmaConfig, dmaConfig, faultyDma } from './dma-config.js'
 import { EntryReader } from './entry-reader.js'
 import { REASON } from './faults.js'
 import {
@@ -36,6 +36,15 @@ const AW_IS_RESERVED_WITHOUT_SSTS = false
 /** Bits of an address in the smallest host permission table, whose root has 4 KiB. [VTD 9.6 HPTSZ] */
 const HPT_BITS = 49
 
+/** Keys of the PASID cache: PASID * 2^16 + source-id. Those of small PASIDs are small integers to the engine too. */
+const PASID_KEY = 2 ** 16
+
+/** Sees what is found in a cache. */
+export interface ConfigTrace {
+  foundContext(context: ContextConfig): void
+  foundPasid(config: DmaConfig): void
+}
+
 /** Reads configuration; `reason` and `fpd` say why it could not. */
 export class ConfigReader {
   /** Why the last read failed; one of REASON. */
@@ -45,30 +54,31 @@ export class ConfigReader {
   /** Root table address and mode, latched by SRTP. */
   rootTable = 0
   isScalable = false
-  readonly contexts: ConfigCache<ContextConfig>
-  /** Keyed by the IOTLB's number for (source-id, PASID), which the caller passes. */
-  readonly pasids: ConfigCache<DmaConfig>
+  /** Shows every entry that is found in a cache. */
+  found: ConfigTrace | null = null
+  /** Entries that had to be read from memory. */
+  reads = 0
 
+  readonly #caches: Caches
   readonly #memory: Memory
   readonly #caps: Capabilities
   readonly #masks: ReservedMasks
   readonly #entry: EntryReader
 
-  /** @param contextEntries,pasidEntries entries cached; 0 reads memory every time */
+  /** What is wrong with the context entry in hand is not met by requests that PASIDE blocks. */
+  #isBehindPaside = false
+
   constructor(
     memory: Memory,
     caps: Capabilities,
-    contextEntries: number,
-    pasidEntries: number,
-    contexts = new ConfigCache<ContextConfig>(contextEntries),
-    pasids = new ConfigCache<DmaConfig>(pasidEntries),
+    caches: Caches,
+    masks = new ReservedMasks(caps, AW_IS_RESERVED_WITHOUT_SSTS),
   ) {
     this.#memory = memory
     this.#entry = new EntryReader(memory)
     this.#caps = caps
-    this.#masks = new ReservedMasks(caps, AW_IS_RESERVED_WITHOUT_SSTS)
-    this.contexts = contexts
-    this.pasids = pasids
+    this.#masks = masks
+    this.#caches = caches
   }
 
   /** Shows every entry that is read. */
@@ -76,20 +86,12 @@ export class ConfigReader {
     this.#entry.trace = trace
   }
 
-  /** The same root table, and what is cached at this moment, or parts of it, to look at only. */
-  view(keepsContexts: boolean, keepsPasids: boolean): ConfigReader {
-    const contexts = keepsContexts ? this.contexts.view() : undefined
-    const view = new ConfigReader(
-      this.#memory,
-      this.#caps,
-      0,
-      0,
-      contexts,
-      keepsPasids ? this.pasids.view() : undefined,
-    )
-    view.rootTable = this.rootTable
-    view.isScalable = this.isScalable
-    return view
+  /** The same root table, over other caches. */
+  over(caches: Caches): ConfigReader {
+    const other = new ConfigReader(this.#memory, this.#caps, caches, this.#masks)
+    other.rootTable = this.rootTable
+    other.isScalable = this.isScalable
+    return other
   }
 
   /**
@@ -98,16 +100,52 @@ export class ConfigReader {
    * @param meetsPaside whether PASIDE=0 blocks the request: it has a PASID, and its address is not translated already
    */
   context(sid: number, meetsPaside: boolean): ContextConfig | null {
-    const cached = this.contexts.get(sid)
-    if (cached !== undefined) return cached
+    const { contexts, keepsFaults } = this.#caches
+    const cached = contexts.get(sid)
+    if (cached !== undefined) {
+      if (this.found !== null) this.found.foundContext(cached)
+      if (cached.fault === REASON.NONE) return cached
+      return this.#keptFault(meetsPaside ? cached.pasidFault : cached.fault, cached.fpd)
+    }
+    this.reads++
     this.fpd = 0
+    this.#isBehindPaside = false
     const context = this.isScalable ? this.#scalableContext(sid, meetsPaside) : this.#legacyContext(sid)
-    if (context !== null) this.contexts.set(sid, context)
+    if (context !== null) contexts.set(sid, context)
+    else if (keepsFaults) contexts.set(sid, this.#faultyContext(sid))
     return context
+  }
+
+  /** Domain-id 0 is reserved for what faulted. [VTD 6.2.2 Context-Cache] */
+  #faultyContext(sid: number): ContextConfig {
+    const fault = this.#isBehindPaside ? REASON.SCT_4 : this.reason
+    const pasidFault = this.#isBehindPaside ? REASON.SCT_6 : this.reason
+    return contextConfig(sid, this.fpd, { fault, pasidFault })
   }
 
   /** The PASID table entry, or null with `reason` and `fpd`. `pasid` is below the context's limit. */
   pasidEntry(context: ContextConfig, pasid: number): DmaConfig | null {
+    const { pasids, keepsFaults } = this.#caches
+    const key = pasid * PASID_KEY + context.sid
+    const cached = pasids.get(key)
+    if (cached !== undefined) {
+      if (this.found !== null) this.found.foundPasid(cached)
+      return cached.fault === REASON.NONE ? cached : this.#keptFault(cached.fault, cached.fpd)
+    }
+    this.reads++
+    const config = this.#readPasidEntry(context, pasid)
+    if (config !== null) pasids.set(key, config)
+    else if (keepsFaults) pasids.set(key, faultyDma(pasid, this.fpd, this.reason))
+    return config
+  }
+
+  #keptFault(reason: number, fpd: number): null {
+    this.reason = reason
+    this.fpd = fpd
+    return null
+  }
+
+  #readPasidEntry(context: ContextConfig, pasid: number): DmaConfig | null {
     const words = this.#entry.words
     this.fpd = context.fpd
     // The directory. [VTD 9.5]
@@ -187,7 +225,8 @@ export class ConfigReader {
     if (pageRequestEnabled && !deviceTlbEnabled) return this.#fail(REASON.SCT_4)
     if (ridPasid >= pasidLimit) return this.#fail(REASON.SCT_4)
     // Whom PASIDE itself blocks does not meet the third. [VTD 7.1.3 SCT.6]
-    if (translatedPasidEnabled && !pasidEnabled) return this.#fail(meetsPaside ? REASON.SCT_6 : REASON.SCT_4)
+    this.#isBehindPaside = translatedPasidEnabled && !pasidEnabled
+    if (this.#isBehindPaside) return this.#fail(meetsPaside ? REASON.SCT_6 : REASON.SCT_4)
     const directory = PASIDDIRPTR.get(words, 0)
     this.#entry.show('PASID directory', directory)
     return contextConfig(sid, this.fpd, {

@@ -31,6 +31,13 @@ export interface DmaConfig {
   /** The IOTLB's number for (DID, PGTT, PASID), and the epoch it is good for; kept by `iotlb.ts`. */
   group: number
   groupEpoch: number
+  /** The paging-structure caches' numbers, and the epoch they are good for; kept by `table-caches.ts`. */
+  firstTag: number
+  firstGroup: number
+  secondTag: number
+  tableEpoch: number
+  /** Why there is no such configuration, where caching mode keeps that: one of REASON, or NONE. The rest is void. */
+  readonly fault: number
 }
 
 /** A context entry, decoded. In legacy mode it is the whole configuration, in scalable mode a way to the PASIDs. */
@@ -57,6 +64,10 @@ export interface ContextConfig {
   readonly ridPasid: number
   /** RID_PRIV: requests without PASID are privileged. */
   readonly ridPrivileged: boolean
+  /** Why there is no such entry, where caching mode keeps that: one of REASON, or NONE. The rest is void. */
+  readonly fault: number
+  /** The same, to requests that PASIDE blocks. */
+  readonly pasidFault: number
 }
 
 /** The PASID whose entry governs a request. [VTD 3.4.3] */
@@ -87,6 +98,8 @@ export function contextConfig(sid: number, fpd: number, rest: Partial<ContextCon
     pasidLimit: rest.pasidLimit ?? 0,
     ridPasid: rest.ridPasid ?? 0,
     ridPrivileged: rest.ridPrivileged ?? false,
+    fault: rest.fault ?? 0,
+    pasidFault: rest.pasidFault ?? 0,
   }
 }
 
@@ -116,5 +129,14 @@ export function dmaConfig(pgtt: number, did: number, pasid: number, fpd: number,
     hostDid: rest.hostDid ?? 0,
     group: -1,
     groupEpoch: -1,
+    firstTag: -1,
+    firstGroup: -1,
+    secondTag: -1,
+    tableEpoch: -1,
+    fault: rest.fault ?? 0,
   }
 }
+
+/** What caching mode keeps of a PASID table entry that faulted: domain-id 0 is reserved for it. [VTD 6.2.3 PASID-Cache] */
+export const faultyDma = (pasid: number, fpd: number, fault: number): DmaConfig =>
+  dmaConfig(0, 0, pasid, fpd, { secondTable: 0, secondLevels: 0, secondBits: 0, sre: false, fault })

@@ -25,7 +25,8 @@ export const RIGHT = {
   ACCESSED_DIRTY: 64,
 } as const
 
-const PASSED = RIGHT.SUPERVISOR | RIGHT.NO_WRITE_PROTECT | RIGHT.EXTENDED_ACCESSED | RIGHT.ACCESSED_DIRTY
+/** What belongs to the request, and not to the tables that it goes through. */
+export const CARRIED_RIGHTS = RIGHT.SUPERVISOR | RIGHT.NO_WRITE_PROTECT | RIGHT.EXTENDED_ACCESSED | RIGHT.ACCESSED_DIRTY
 
 /** A one-bit field, as it stands in its 32-bit half. */
 const flag = (field: Field): number => 1 << (field.low & 31)
@@ -86,7 +87,7 @@ export class FirstStageFormat implements Format {
   }
 
   narrow(rights: number, lo: number, _hi: number, _level: number): number {
-    return rights & (PASSED | RIGHT.READ | (lo & FS_RW ? RIGHT.WRITE : 0) | (lo & FS_US ? RIGHT.USER : 0))
+    return rights & (CARRIED_RIGHTS | RIGHT.READ | (lo & FS_RW ? RIGHT.WRITE : 0) | (lo & FS_US ? RIGHT.USER : 0))
   }
 
   flagged(lo: number, _hi: number, level: number, access: number, rights: number): number {
@@ -141,7 +142,7 @@ export class SecondStageFormat implements Format {
   }
 
   narrow(rights: number, lo: number, hi: number, _level: number): number {
-    return rights & (PASSED | this.#rightsIn(lo, hi))
+    return rights & (CARRIED_RIGHTS | this.#rightsIn(lo, hi))
   }
 
   flagged(lo: number, _hi: number, level: number, access: number, rights: number): number {

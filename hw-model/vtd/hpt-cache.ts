@@ -36,25 +36,34 @@ export class HptCache {
   readonly #isOn: boolean
 
   /** @param shown whose numbers are used, and whose entries are shown, for `view` */
-  constructor(geometry: CacheGeometry, shown: HptCache | null = null, keepsEntries = false) {
+  constructor(geometry: CacheGeometry, shown: HptCache | null = null) {
     const restart = (): void => this.cache.dropAll()
     this.#isOn = geometry.entries !== 0
     this.#tags = shown === null ? new TagTable(TAG_LIMIT, restart) : shown.#tags
     this.#groups = shown === null ? new TagTable(GROUP_LIMIT, restart) : shown.#groups
-    const entries = keepsEntries ? shown?.cache.view() : undefined
-    this.cache = entries ?? new TranslationCache(geometry, this.#tags, this.#groups)
+    this.cache = shown?.cache.view() ?? new TranslationCache(geometry, this.#tags, this.#groups)
   }
 
-  /** This moment's entries or none, to look at only. */
-  view(keepsEntries: boolean): HptCache {
-    return new HptCache(NO_CACHE, this, keepsEntries)
+  /** This moment's entries: nothing can be kept there, and what is dropped there stays here. */
+  view(): HptCache {
+    return new HptCache(NO_CACHE, this)
   }
 
-  /** What a cached page permits, bits of ACCESS; 0 where nothing is kept. */
+  /** The entry of a page, or MISS. */
   find({ rid, pasid, lo, hi }: Transaction): number {
     const tag = this.#tags.lookup(nameOf(rid, pasid))
-    const slot = tag < 0 ? MISS : this.cache.find(tag, pageOf(lo, hi))
-    return slot === MISS ? 0 : this.cache.flags[slot] & ACCESS_BITS
+    return tag < 0 ? MISS : this.cache.find(tag, pageOf(lo, hi))
+  }
+
+  /** What an entry permits, bits of ACCESS. */
+  rightsOf(slot: number): number {
+    return this.cache.flags[slot] & ACCESS_BITS
+  }
+
+  /** The domain-id of an entry, and the level that it was made from. */
+  sourceOf(slot: number): { readonly did: number; readonly level: number } {
+    const level = LEVEL.findIndex((bit) => (this.cache.flags[slot] & bit) !== 0)
+    return { did: this.#groups.nameOf(this.cache.groupOf(slot)), level }
   }
 
   /** Keeps what a page permits. `level` counts from 0, for 4 KiB. */
@@ -62,12 +71,6 @@ export class HptCache {
     if (!this.#isOn) return
     const tag = this.#tags.intern(nameOf(rid, pasid))
     this.cache.fill(tag, this.#groups.intern(did), pageOf(lo, hi), leafLg2, 0, rights | LEVEL[level], 0)
-  }
-
-  /** Domain-ids of what is kept for a page. */
-  sourcesOf({ rid, pasid, lo, hi }: Transaction): readonly number[] {
-    const tag = this.#tags.lookup(nameOf(rid, pasid))
-    return tag < 0 ? [] : this.cache.groupsOf(tag, pageOf(lo, hi)).map((group) => this.#groups.nameOf(group))
   }
 
   /** Drops everything. */
@@ -95,11 +98,16 @@ export class HptCache {
       return true
     }
     if (granularity !== GRANULARITY.SELECTIVE) return false
-    const pages = 2 ** AM.get(words, 0)
     const page = pageOf(ADDR.lo(words, 0), ADDR.hi(words, 0)) % 2 ** (hawBits - 12)
-    const first = page - (page % pages)
-    if (group >= 0) this.cache.dropGroupPages(group, first as Page, (first + pages - 1) as Page, match)
+    this.dropPages(HPTDID.get(words, 0) & didMask, page, 2 ** AM.get(words, 0), IH.get(words, 0))
     return true
+  }
+
+  /** Drops what was made from entries of a level or below it, for an aligned range of pages. */
+  dropPages(did: number, page: number, pages: number, level: number): void {
+    const group = this.#groups.lookup(did)
+    const first = page - (page % pages)
+    if (group >= 0) this.cache.dropGroupPages(group, first as Page, (first + pages - 1) as Page, MATCHES[level])
   }
 }
 

@@ -3,7 +3,9 @@
  * [VTD 4.2.4 Host Permission Table]
  */
 
+import { type Page, pageOf } from '../bits/address.js'
 import { anySet, type Field, type FieldSpec, type Layout, maskOutside } from '../bits/layout.js'
+import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, type Transaction, type WalkTrace } from '../port.js'
 import { indexAt } from '../walk/walker.js'
@@ -35,6 +37,11 @@ interface Level {
 /** Index of the level whose entries lead nowhere. */
 const LAST = 3
 
+/** Sees what is found in the cache. */
+export interface PermissionTrace {
+  foundPermission(slot: number, page: Page): void
+}
+
 /** The table of one unit, walked. Its fields hold the last walk's result. */
 export class HostPermissions {
   /** Bits of ACCESS; 0 where the walk ended without permission. */
@@ -42,6 +49,8 @@ export class HostPermissions {
   leafLg2 = 12
   /** Level of the permission: 0 for 4 KiB. */
   level = 0
+  /** Shows every entry that is found. */
+  found: PermissionTrace | null = null
   readonly cache: HptCache
 
   readonly #memory: Memory
@@ -64,15 +73,17 @@ export class HostPermissions {
     this.#entry.trace = trace
   }
 
-  /** The same, with this moment's permissions or none, to look at only. */
-  view(keepsEntries: boolean): HostPermissions {
-    return new HostPermissions(this.#memory, this.#caps, this.cache.view(keepsEntries))
+  /** The same, over another cache. */
+  over(cache: HptCache): HostPermissions {
+    return new HostPermissions(this.#memory, this.#caps, cache)
   }
 
   /** Whether the cache permits a translated request. What is not permitted there is walked for. */
   isKnown(tx: Transaction): boolean {
-    const rights = this.cache.find(tx)
-    return rights !== 0 && this.#permission(rights, tx.access) === REASON.NONE
+    const slot = this.cache.find(tx)
+    if (slot === MISS || this.#permission(this.cache.rightsOf(slot), tx.access) !== REASON.NONE) return false
+    if (this.found !== null) this.found.foundPermission(slot, pageOf(tx.lo, tx.hi))
+    return true
   }
 
   /** Walks for a translated request, whose address fits the host width. Answers REASON.NONE, or why it is blocked. */

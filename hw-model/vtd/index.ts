@@ -1,4 +1,5 @@
 /** Intel VT-d: the emulated remapping unit, its records and its presets. */
+export { type CacheOptions, type CachePolicy, cachesOfSize } from './cache-options.js'
 export { type Capabilities, decodeCapabilities, type IdRegisters } from './capabilities.js'
 export * from './descriptors.js'
 export { faultName, REASON } from './faults.js'

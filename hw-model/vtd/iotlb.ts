@@ -4,14 +4,15 @@
  * came through, and only a flush that names its old domain-id removes it. [VTD 6.2.1 T17 Cache Tagging]
  */
 
-import type { Page } from '../bits/address.js'
+import { PAGE_LG2, type Page } from '../bits/address.js'
 import { TagTable } from '../cache/tag-table.js'
-import { type CacheGeometry, MISS, TranslationCache } from '../cache/translation-cache.js'
+import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import { ACCESS, NO_PASID } from '../port.js'
+import type { CachePlan } from './cache-options.js'
 import type { DmaConfig } from './dma-config.js'
 import { PGTT } from './records.js'
 
-/** What a hit may do, in `cache.flags`. */
+/** What a hit may do, and what else is kept with it, in `cache.flags`. */
 export const GRANT = {
   USER_READ: 1,
   USER_WRITE: 2,
@@ -24,7 +25,28 @@ export const GRANT = {
   DIRTY: 64,
   /** The context entry lets translation requests in, and the entry answers them. */
   TRANSLATION: 128,
+  /** No grant: FPD of the entries that led here, for what the hit itself refuses. */
+  FPD: 256,
+  /** No grant: U/S is clear, which is why users have none. */
+  SUPERVISOR_ONLY: 512,
+  /** No grant: the first stage alone lets it be written. */
+  FIRST_WRITE: 1024,
 } as const
+
+/** What a request may need, without its dirty flag. */
+const NEEDS = 63
+
+/** Of an entry that faulted: what the request needed, and one of REASON, which is 0 for all others. */
+const NEED_SHIFT = 11
+const REASON_SHIFT = 17
+
+/** Why a kept fault blocks a request with these needs too; 0 for a translation, and for another kind of request. */
+export function keptFault(flags: number, needed: number): number {
+  return ((flags >>> NEED_SHIFT) & NEEDS) === (needed & NEEDS) ? flags >>> REASON_SHIFT : 0
+}
+
+/** Whether an entry holds a fault. */
+export const isKeptFault = (flags: number): boolean => flags >>> REASON_SHIFT !== 0
 
 /** How far the privileged grants stand above the user's. */
 export const PRIVILEGED_SHIFT = { READ_WRITE: 2, PROBE: 1 } as const
@@ -39,61 +61,60 @@ const TAG_LIMIT = 8192
 /** (DID, PGTT, PASID) remembered at once. */
 const GROUP_LIMIT = 8192
 
-/** A cache without entries. */
-const NOTHING: CacheGeometry = { entries: 0, ways: 1 }
-
 /** Requesters whose number is found without a look at the table. */
 const MEMO_ENTRIES = 1024
 
+const PAGE_BYTES = 2 ** PAGE_LG2
+const LAST_PAGE = (2 ** 52 - 1) as Page
 const PASID_SPAN = 2 ** 21
 const PGTT_SPAN = 8
+
+/** What an entry was made from. */
+export interface Source {
+  readonly did: number
+  readonly pgtt: number
+  readonly pasid: number
+}
 
 /** The translation cache with VT-d's tags. */
 export class Iotlb {
   readonly cache: TranslationCache
-  /** Raised when all groups were forgotten: numbers kept in a DmaConfig are stale. */
-  groupEpoch = 0
 
+  /** Raised when all groups were forgotten: numbers kept in a DmaConfig are stale. */
+  #groupEpoch = 0
   readonly #tags: TagTable
   readonly #groups: TagTable
-  readonly #onForget: () => void
   /** Groups of each domain-id. */
-  readonly #groupsOf = new Map<number, number[]>()
-  readonly #memoSid = new Int32Array(MEMO_ENTRIES).fill(-1)
-  readonly #memoPasid = new Int32Array(MEMO_ENTRIES)
-  readonly #memoTag = new Int32Array(MEMO_ENTRIES)
-
+  readonly #groupsOf: Map<number, number[]>
+  readonly #memoSid: Int32Array
+  readonly #memoPasid: Int32Array
+  readonly #memoTag: Int32Array
   readonly #isView: boolean
+  readonly #fractions: boolean
 
-  /**
-   * @param onForget called when requesters' numbers start again, so that what is keyed by them goes too
-   * @param shown whose numbers are shown, for `view`
-   */
-  constructor(geometry: CacheGeometry, onForget: () => void, shown: Iotlb | null = null, keepsEntries = false) {
-    this.#onForget = onForget
+  /** @param shown whose entries are shown, for `view` */
+  constructor(plan: CachePlan, shown: Iotlb | null = null) {
     this.#isView = shown !== null
+    this.#fractions = plan.fractions
     this.#tags = shown === null ? new TagTable(TAG_LIMIT, () => this.#forgetTags()) : shown.#tags
     this.#groups = shown === null ? new TagTable(GROUP_LIMIT, () => this.#forgetGroups()) : shown.#groups
-    const entries = keepsEntries ? shown?.cache.view() : undefined
-    this.cache = entries ?? new TranslationCache(geometry, this.#tags, this.#groups)
+    this.#groupsOf = shown === null ? new Map() : shown.#groupsOf
+    const memos = this.#isView ? 0 : MEMO_ENTRIES
+    this.#memoSid = new Int32Array(memos).fill(-1)
+    this.#memoPasid = new Int32Array(memos)
+    this.#memoTag = new Int32Array(memos)
+    this.cache = shown?.cache.view() ?? new TranslationCache(plan.iotlb, this.#tags, this.#groups, plan.chance)
   }
 
-  /** Requesters' numbers, with this moment's entries or none, to look at only. */
-  view(keepsEntries: boolean): Iotlb {
-    return new Iotlb(NOTHING, () => undefined, this, keepsEntries)
+  /** This moment's entries; what is dropped there stays here. */
+  view(plan: CachePlan): Iotlb {
+    return new Iotlb(plan, this)
   }
 
-  /** What the entries for a page were made from, each (DID, PGTT, PASID) once; for explanations. */
-  sourcesOf(
-    tag: number,
-    page: Page,
-  ): readonly { readonly did: number; readonly pgtt: number; readonly pasid: number }[] {
-    const names = tag < 0 ? [] : this.cache.groupsOf(tag, page).map((group) => this.#groups.nameOf(group))
-    return names.map((name) => ({
-      did: Math.floor(name / (PASID_SPAN * PGTT_SPAN)),
-      pgtt: pgttOf(name),
-      pasid: name % PASID_SPAN,
-    }))
+  /** What an entry was made from. */
+  sourceOf(slot: number): Source {
+    const name = this.#groups.nameOf(this.cache.groupOf(slot))
+    return { did: Math.floor(name / (PASID_SPAN * PGTT_SPAN)), pgtt: pgttOf(name), pasid: name % PASID_SPAN }
   }
 
   /** The number of a requester, or -1 where nothing was ever kept for it. */
@@ -120,15 +141,44 @@ export class Iotlb {
     return tag < 0 ? MISS : this.cache.find(tag, page)
   }
 
-  /** Keeps a translation. */
-  fill(tag: number, config: DmaConfig, page: Page, leafLg2: number, address: number, grants: number): void {
-    // The configuration may be the unit's own, and its numbers are not a view's to write.
-    if (this.#isView) return
-    if (config.groupEpoch !== this.groupEpoch) {
+  /**
+   * Keeps the translation that a walk ended with, of a page that is part of its leaf.
+   *
+   * @param guest the guest-physical page between two stages; -1 for none
+   */
+  fill(
+    tag: number,
+    config: DmaConfig,
+    page: Page,
+    leafLg2: number,
+    address: number,
+    guest: number,
+    flags: number,
+  ): void {
+    if (!this.#tagConfig(config)) return
+    const kept = config.fpd === 0 ? flags : flags | GRANT.FPD
+    if (this.#fractions && leafLg2 > PAGE_LG2) {
+      const offset = (page % 2 ** (leafLg2 - PAGE_LG2)) * PAGE_BYTES
+      this.cache.fill(tag, config.group, page, PAGE_LG2, address + offset, kept, guest)
+    } else
+      this.cache.fill(tag, config.group, page, leafLg2, address, kept, guest < 0 ? -1 : guest - (guest % 2 ** leafLg2))
+  }
+
+  /** Keeps a fault, as it would keep the translation, for requests with the same needs. [VTD 6.2.4.1] */
+  fillFault(tag: number, config: DmaConfig, page: Page, reason: number, needed: number): void {
+    if (!this.#tagConfig(config)) return
+    const fault = (reason << REASON_SHIFT) | ((needed & NEEDS) << NEED_SHIFT)
+    this.cache.fill(tag, config.group, page, PAGE_LG2, 0, config.fpd === 0 ? fault : fault | GRANT.FPD, -1)
+  }
+
+  /** Gives a configuration its number. False in a view: the configuration may be the unit's own. */
+  #tagConfig(config: DmaConfig): boolean {
+    if (this.#isView) return false
+    if (config.groupEpoch !== this.#groupEpoch) {
       config.group = this.#internGroup(config.did, config.pgtt, config.pasid)
-      config.groupEpoch = this.groupEpoch
+      config.groupEpoch = this.#groupEpoch
     }
-    this.cache.fill(tag, config.group, page, leafLg2, address, grants, 0)
+    return true
   }
 
   /** Drops everything. */
@@ -139,7 +189,7 @@ export class Iotlb {
   /** Drops every entry of a domain-id, whatever its PASID and type. */
   dropDomain(did: number): void {
     const groups = this.#groupsOf.get(did)
-    if (groups !== undefined) for (const group of groups) this.#groups.drop(group)
+    if (groups !== undefined) for (const group of groups) this.#dropGroup(group)
   }
 
   /** Second-stage and pass-through entries in range; first-stage and nested ones all. [VTD 6.5.2.3 T23] */
@@ -147,7 +197,7 @@ export class Iotlb {
     const groups = this.#groupsOf.get(did)
     if (groups === undefined) return
     for (const group of groups) {
-      if (isFirst(pgttOf(this.#groups.nameOf(group)))) this.#groups.drop(group)
+      if (isFirst(pgttOf(this.#groups.nameOf(group)))) this.#dropGroup(group)
       else this.cache.dropGroupPages(group, first, last)
     }
   }
@@ -156,7 +206,7 @@ export class Iotlb {
   dropPasid(did: number, pasid: number): void {
     for (const pgtt of ALL_TYPES) {
       const group = this.#groups.lookup(groupName(did, pgtt, pasid))
-      if (group >= 0) this.#groups.drop(group)
+      if (group >= 0) this.#dropGroup(group)
     }
   }
 
@@ -166,6 +216,11 @@ export class Iotlb {
       const group = this.#groups.lookup(groupName(did, pgtt, pasid))
       if (group >= 0) this.cache.dropGroupPages(group, first, last)
     }
+  }
+
+  #dropGroup(group: number): void {
+    if (this.#isView) this.cache.dropGroupPages(group, 0 as Page, LAST_PAGE)
+    else this.#groups.drop(group)
   }
 
   #internGroup(did: number, pgtt: number, pasid: number): number {
@@ -182,13 +237,12 @@ export class Iotlb {
   #forgetTags(): void {
     this.cache.dropAll()
     this.#memoSid.fill(-1)
-    this.#onForget()
   }
 
   #forgetGroups(): void {
     this.cache.dropAll()
     this.#groupsOf.clear()
-    this.groupEpoch++
+    this.#groupEpoch++
   }
 }
 

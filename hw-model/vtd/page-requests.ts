@@ -7,7 +7,7 @@
 import { MEMORY, type Memory } from '../memory/memory.js'
 import { ACCESS, type DevicePort, NO_PASID, PAGE_RESPONSE, type PageRequest, QUEUE_RUN, Transaction } from '../port.js'
 import type { Capabilities } from './capabilities.js'
-import type { ContextConfig, DmaConfig } from './dma-config.js'
+import { type ContextConfig, type DmaConfig, pasidFor } from './dma-config.js'
 import type { EventBlock } from './events.js'
 import { type FaultRecorder, REASON } from './faults.js'
 import type { Invalidator } from './invalidate.js'
@@ -90,8 +90,8 @@ export class PageRequestQueue {
     this.#describe(request)
     const config = this.#translator.ttm === TTM.SCALABLE ? this.#traverse() : null
     if (config === null) this.#refuse(this.#reason, request)
-    else if (PRS.PRO.get(this.#words, PRS_WORD) !== 0) this.#discard(request, false)
-    else if (this.#isFull()) this.#discard(request, true)
+    else if (PRS.PRO.get(this.#words, PRS_WORD) !== 0) this.#discard(request)
+    else if (this.#isFull()) this.#overflow(request)
     else this.#enqueue(config, request)
   }
 
@@ -153,7 +153,7 @@ export class PageRequestQueue {
     }
     this.#found = gate(context, tx.pasid)
     if (this.#found !== REASON.NONE) return null
-    const entry = translator.pasidEntryFor(context, tx)
+    const entry = config.pasidEntry(context, pasidFor(context, tx.pasid))
     this.#fpd = entry === null ? config.fpd : entry.fpd
     this.#found = config.reason
     return entry
@@ -163,18 +163,19 @@ export class PageRequestQueue {
   #refuse(reason: number, request: PageRequest): void {
     this.discarded++
     if (this.#isDroppedSilently(request)) return
-    const answer = answerTo(request, PAGE_RESPONSE.INVALID)
     this.#faults.recordPageRequest(reason, this.#fpd, this.#tx)
-    this.#give(answer)
+    if (request.isLast) this.#answer(request, PAGE_RESPONSE.INVALID)
   }
 
-  /** Nothing is taken from the overflow on until software clears PRO. The device is to try again. [VTD 7.4.1 T31] */
-  #discard(request: PageRequest, overflows: boolean): void {
+  /** Nothing is taken until software clears PRO. The device is to try again. [VTD 7.4.1 T31] */
+  #discard(request: PageRequest): void {
     this.discarded++
-    if (this.#isDroppedSilently(request)) return
-    const answer = answerTo(request, PAGE_RESPONSE.SUCCESS)
-    if (overflows) this.#raise(PRS.PRO)
-    this.#give(answer)
+    if (request.isLast && !this.#isDroppedSilently(request)) this.#answer(request, PAGE_RESPONSE.SUCCESS)
+  }
+
+  #overflow(request: PageRequest): void {
+    if (!this.#isDroppedSilently(request)) this.#raise(PRS.PRO)
+    this.#discard(request)
   }
 
   /** A stop marker that a unit knows is not missed. One that it does not know is a request like others. [choice] */
@@ -197,7 +198,7 @@ export class PageRequestQueue {
     this.#compose(request)
     // A queue that is not in memory can take nothing. [choice]
     if (this.#memory.storeRecord(base + tail, this.#descriptor, 0, WORDS) !== MEMORY.OK) {
-      this.#discard(request, true)
+      this.#overflow(request)
       return
     }
     this.written++
@@ -213,9 +214,8 @@ export class PageRequestQueue {
     if (before === 0) this.#event.trigger()
   }
 
-  #give(answer: Answer | null): void {
-    if (answer === null) return
-    this.#answers.push(answer)
+  #answer({ rid, pasid, group }: PageRequest, code: number): void {
+    this.#answers.push({ rid, pasid, group, code })
     this.run()
   }
 
@@ -265,13 +265,6 @@ export class PageRequestQueue {
 
 /** PPR and PRO. */
 const CAUSES = 3
-
-/**
- * What the unit answers, which is the last of a group alone. It is made before any event, whose handler may let the
- * device use its request for another one.
- */
-const answerTo = ({ rid, pasid, group, isLast }: PageRequest, code: number): Answer | null =>
-  isLast ? { rid, pasid, group, code } : null
 
 /** What a page request meets in a context entry; the width of PASIDs is nobody's business here. [VTD 7.1.3 SCT.6 to SCT.9] */
 function gate(context: ContextConfig, pasid: number): number {

@@ -12,7 +12,7 @@ import { highWord, lowWord } from '../bits/address.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, type Transaction } from '../port.js'
 import { type TableStage, WALK } from '../walk/format.js'
-import { indexAt, Walker } from '../walk/walker.js'
+import { Walker } from '../walk/walker.js'
 import { coversInterrupts } from './ats.js'
 import type { Capabilities } from './capabilities.js'
 import type { DmaConfig } from './dma-config.js'
@@ -21,6 +21,7 @@ import { FirstStageFormat, RIGHT, SecondStageFormat } from './formats.js'
 import { GRANT, rightsOf } from './iotlb.js'
 import { PGTT } from './records.js'
 import {
+  bothGrants,
   firstGrants,
   firstPermission,
   firstRights,
@@ -29,10 +30,11 @@ import {
   secondPermission,
   secondRights,
 } from './rights.js'
+import type { TableCaches } from './table-caches.js'
+import { WalkCache } from './walk-cache.js'
 
 const RW = ACCESS.READ | ACCESS.WRITE
 const TABLE_LG2 = 12
-const STRIDE = 9
 
 /** Address bits above the interrupt range. [VTD 3.15] */
 const INTERRUPT_RANGE = 0xfee
@@ -49,6 +51,12 @@ export class PageWalk implements TableStage {
   leafLg2 = 0
   /** Bits of GRANT. */
   grants = 0
+  /** Nested: the guest-physical page of 4 KiB that the first stage has led to; -1 where it has not come so far. */
+  guest = -1
+  /** Walks that had to read memory. */
+  reads = 0
+  /** The last fault was found in the first stage, whose results no cache keeps. [VTD 6.2.4.1 Details of IOTLB Use] */
+  isFirstFault = false
   /** [TableStage] Where the last table address really is. */
   tableAddress = 0
   /** Input of the last second-stage walk. */
@@ -56,7 +64,13 @@ export class PageWalk implements TableStage {
   secondHi = 0
   readonly first: Walker
   readonly second: Walker
+  /** Where the walks start. */
+  readonly firstCache: WalkCache
+  readonly secondCache: WalkCache
 
+  readonly #tables: TableCaches
+  /** Caching mode keeps what faulted in the second stage. */
+  readonly #keepsFaults: boolean
   readonly #firstFormat: FirstStageFormat
   readonly #secondFormat: SecondStageFormat
   readonly #hasProbes: boolean
@@ -69,9 +83,15 @@ export class PageWalk implements TableStage {
   #tableFault = 0
   #tableWrite = false
 
-  constructor(memory: Memory, caps: Capabilities) {
+  constructor(memory: Memory, caps: Capabilities, tables: TableCaches, keepsFaults: boolean) {
     this.first = new Walker(memory)
     this.second = new Walker(memory)
+    this.firstCache = new WalkCache(tables.first)
+    this.secondCache = new WalkCache(tables.second)
+    this.first.keeper = tables.first.isOn ? this.firstCache : null
+    this.second.keeper = tables.second.isOn ? this.secondCache : null
+    this.#tables = tables
+    this.#keepsFaults = keepsFaults
     this.#firstFormat = new FirstStageFormat(caps)
     this.#secondFormat = new SecondStageFormat(caps)
     this.#hasProbes = caps.cap.ZLR !== 0
@@ -111,6 +131,9 @@ export class PageWalk implements TableStage {
     this.#config = config
     this.#isPrivileged = isPrivileged
     this.#required = required
+    this.isFirstFault = false
+    this.guest = -1
+    this.#tables.select(config)
     this.first.flagsForbidden = !config.isSnooped
     this.second.flagsForbidden = !config.isSnooped
   }
@@ -127,6 +150,7 @@ export class PageWalk implements TableStage {
   translateTable(address: number, write: boolean): boolean {
     const config = this.#config as DmaConfig
     const needsWrite = write || (config.ssade && DIRTY_TABLES_ON_READ)
+    if (this.#isWhereItWas(address, needsWrite)) return true
     const access = needsWrite ? RW : ACCESS.READ
     this.#tableFault = this.#walkSecond(config, lowWord(address), highWord(address), access)
     this.#tableWrite = false
@@ -137,6 +161,24 @@ export class PageWalk implements TableStage {
     this.#tableWrite = needsWrite
     if (needsWrite && (rights & RIGHT.WRITE) === 0) return this.#refuseTable(REASON.NONE)
     this.tableAddress = this.second.address + (lowWord(address) & ((1 << this.second.leafLg2) - 1))
+    const isWritable = (rights & RIGHT.WRITE) !== 0 && this.#secondDirty(config) !== 0
+    this.firstCache.settle(this.tableAddress, isWritable)
+    return true
+  }
+
+  /** Where a guest's table stands, by the configuration that was walked last; -1 where that leads nowhere. */
+  whereIs(guest: number): number {
+    const isNested = this.#config !== null && this.#config.pgtt === PGTT.NESTED
+    return isNested && this.translateTable(guest, false) ? this.tableAddress : -1
+  }
+
+  /** The table that the walk started with, whose address was translated when it was kept. */
+  #isWhereItWas(address: number, needsWrite: boolean): boolean {
+    const { guest, host, isWritable } = this.firstCache
+    const offset = address - guest
+    if (guest < 0 || offset < 0 || offset >= 2 ** TABLE_LG2 || (needsWrite && !isWritable)) return false
+    this.tableAddress = host + offset
+    this.firstCache.settle(this.tableAddress, isWritable)
     return true
   }
 
@@ -152,7 +194,8 @@ export class PageWalk implements TableStage {
     const fault = this.#walkFirst(config, tx.lo, tx.hi, flags)
     if (fault !== REASON.NONE) return fault
     const refused = firstPermission(this.first.rights, this.#required)
-    if (refused !== REASON.NONE) return refused
+    this.isFirstFault = refused !== REASON.NONE
+    if (this.isFirstFault) return refused
     const isDirty = this.#firstFormat.isDirty(this.first.lo)
     if (config.pgtt === PGTT.NESTED) return this.#runNested(config, tx, flags, isDirty)
     this.address = this.first.address
@@ -180,6 +223,7 @@ export class PageWalk implements TableStage {
   #runNested(config: DmaConfig, tx: Transaction, flags: number, isFirstDirty: boolean): number {
     const { rights: firstRights, leafLg2: firstLg2, address: leaf } = this.first
     const guest = leaf + (tx.lo & ((1 << firstLg2) - 1))
+    this.guest = guest - (guest % 2 ** TABLE_LG2)
     const fault = this.#walkSecond(config, lowWord(guest), highWord(guest), flags)
     if (fault !== REASON.NONE) return fault
     const { rights } = this.second
@@ -189,7 +233,7 @@ export class PageWalk implements TableStage {
     // The smaller leaf's place inside the second stage's.
     const offset = lowWord(guest) & ((1 << this.second.leafLg2) - 1) & ~((1 << this.leafLg2) - 1)
     this.address = this.second.address + offset
-    this.grants = firstGrants(config, firstRights) & secondGrants(config, rights, this.#hasProbes)
+    this.grants = bothGrants(firstGrants(config, firstRights), secondGrants(config, rights, this.#hasProbes))
     if (isFirstDirty) this.grants |= this.#secondDirty(config)
     return this.#outputFault(tx, REASON.SGN_8)
   }
@@ -199,26 +243,30 @@ export class PageWalk implements TableStage {
     const top = config.firstLevels - 1
     // Canonical: the bits above the input all equal its highest. [VTD 7.1.3 SGN.1]
     const sign = hi >> (top === 4 ? 24 : 15)
+    this.isFirstFault = true
     if (sign !== 0 && sign !== -1) return REASON.SGN_1
     const isNested = config.pgtt === PGTT.NESTED
     this.#firstFormat.addressBits = isNested ? config.secondBits : 64
-    const index = indexAt(lo, hi, TABLE_LG2 + STRIDE * top, STRIDE)
-    const stage = isNested ? this : null
-    const rights = firstRights(config, this.#isPrivileged)
+    const { firstTag, firstGroup } = this.#tables
+    const from = this.firstCache
+    from.begin(firstTag, firstGroup, config.firstTable, top, lo, hi, firstRights(config, this.#isPrivileged))
+    if (isNested) from.nest()
+    this.reads++
     const end = this.first.walk(
       this.#firstFormat,
-      stage,
-      config.firstTable,
-      top,
+      isNested ? this : null,
+      from.table,
+      from.top,
       TABLE_LG2,
-      index,
+      from.index,
       lo,
       hi,
       flags,
-      rights,
+      from.rights,
     )
     switch (end) {
       case WALK.OK:
+        this.isFirstFault = false
         return REASON.NONE
       case WALK.INVALID:
         return REASON.SFS_2
@@ -237,7 +285,8 @@ export class PageWalk implements TableStage {
 
   /** Why the second stage refused a first-stage table. [VTD 7.1.3 SFS.6, SFS.7, SFS.8] */
   #tableReason(isRoot: boolean): number {
-    if (this.#tableFault !== REASON.NONE) return this.#tableFault
+    this.isFirstFault = this.#tableFault === REASON.NONE
+    if (!this.isFirstFault) return this.#tableFault
     if (this.#tableWrite) return REASON.SFS_8
     return isRoot ? REASON.SFS_6 : REASON.SFS_7
   }
@@ -247,21 +296,9 @@ export class PageWalk implements TableStage {
     this.secondLo = lo
     this.secondHi = hi
     const top = config.secondLevels - 1
-    const index = indexAt(lo, hi, TABLE_LG2 + STRIDE * top, STRIDE)
-    const rights = secondRights(config)
-    const end = this.second.walk(
-      this.#secondFormat,
-      null,
-      config.secondTable,
-      top,
-      TABLE_LG2,
-      index,
-      lo,
-      hi,
-      flags,
-      rights,
-    )
-    switch (end) {
+    const from = this.secondCache
+    from.begin(this.#tables.secondTag, 0, config.secondTable, top, lo, hi, secondRights(config))
+    switch (from.end === WALK.OK ? this.#enterSecond(lo, hi, flags) : from.end) {
       case WALK.OK:
         return REASON.NONE
       case WALK.INVALID:
@@ -273,6 +310,15 @@ export class PageWalk implements TableStage {
       default:
         return this.second.flagsForbidden ? REASON.SSS_5 : REASON.SSS_6
     }
+  }
+
+  /** From where the cache says. With caching mode an entry that leads nowhere is kept too. [VTD 6.2.5.5] */
+  #enterSecond(lo: number, hi: number, flags: number): number {
+    const { table, top, index, rights } = this.secondCache
+    this.reads++
+    const end = this.second.walk(this.#secondFormat, null, table, top, TABLE_LG2, index, lo, hi, flags, rights)
+    if (this.#keepsFaults && (end === WALK.INVALID || end === WALK.RESERVED)) this.secondCache.keepEnd(this.second, end)
+    return end
   }
 
   #secondDirty(config: DmaConfig): number {

@@ -3,7 +3,7 @@
  * be replaced; what follows from it follows. See `capabilities.ts` for what is refused and what is masked.
  */
 
-import { type CacheGeometry, DEFAULT_GEOMETRY } from '../cache/translation-cache.js'
+import type { CacheOptions } from './cache-options.js'
 import type { IdRegisters } from './capabilities.js'
 import {
   ARROW_LAKE_U,
@@ -21,11 +21,7 @@ import { CAP, ECAP } from './registers.js'
 /** Everything that makes one unit different from another. */
 export interface UnitOptions {
   readonly ids: IdRegisters
-  readonly iotlb: CacheGeometry
-  /** Context entries kept; 0 switches the cache off. */
-  readonly contextEntries: number
-  /** PASID table entries kept; 0 switches the cache off. */
-  readonly pasidEntries: number
+  readonly caches?: CacheOptions
 }
 
 /** What the platform's units have in common: 8 fault records, large pages, every kind of draining. */
@@ -144,18 +140,7 @@ export const DEFAULT_PRESET: PresetName = 'vtd-scalable'
 export function presetOptions(
   name: PresetName = DEFAULT_PRESET,
   ids: Partial<IdRegisters> = {},
-  caches: Partial<Omit<UnitOptions, 'ids'>> = {},
+  caches: CacheOptions = {},
 ): UnitOptions {
-  return {
-    ids: { ...PRESETS[name], ...ids },
-    iotlb: caches.iotlb ?? DEFAULT_GEOMETRY,
-    contextEntries: caches.contextEntries ?? DEFAULT_CONTEXT_ENTRIES,
-    pasidEntries: caches.pasidEntries ?? DEFAULT_PASID_ENTRIES,
-  }
+  return { ids: { ...PRESETS[name], ...ids }, caches }
 }
-
-/** Enough for every function of a large machine's unit. */
-const DEFAULT_CONTEXT_ENTRIES = 256
-
-/** Enough for a PASID for each process of a busy one. */
-const DEFAULT_PASID_ENTRIES = 1024

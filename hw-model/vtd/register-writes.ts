@@ -209,6 +209,7 @@ export class RegisterWrites {
         IVA.AM.get(words, iva),
         IVA.ADDR.lo(words, iva),
         IVA.ADDR.hi(words, iva),
+        IVA.IH.get(words, iva) !== 0,
       )
     IOTLB.IAIG.set(words, at, done ? granularity : 0)
     IOTLB.IVT.set(words, at, 0)

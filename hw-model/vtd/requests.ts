@@ -17,7 +17,8 @@ export const INTERRUPT_LG2 = 20
 const MESSAGE_BYTES = 4
 
 /** Privileged and execute mean something only beside a PASID. [VTD 3.4.3] */
-const asksPrivilege = (tx: Transaction): boolean => tx.pasid !== NO_PASID && (tx.access & ACCESS.PRIVILEGED) !== 0
+export const asksPrivilege = (tx: Transaction): boolean =>
+  tx.pasid !== NO_PASID && (tx.access & ACCESS.PRIVILEGED) !== 0
 /** Nothing is ever granted to it. */
 export const isExecute = (tx: Transaction): boolean => tx.pasid !== NO_PASID && (tx.access & ACCESS.EXECUTE) !== 0
 

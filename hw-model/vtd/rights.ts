@@ -11,6 +11,9 @@ import { GRANT, PRIVILEGED_SHIFT } from './iotlb.js'
 
 const RW = ACCESS.READ | ACCESS.WRITE
 
+/** What is kept of a first stage whatever the second grants. */
+const FIRST_FACTS = GRANT.SUPERVISOR_ONLY | GRANT.FIRST_WRITE
+
 /** What a first-stage walk starts with. */
 export function firstRights(config: DmaConfig, isPrivileged: boolean): number {
   let rights = RIGHT.READ | RIGHT.WRITE | RIGHT.USER
@@ -45,11 +48,15 @@ export function secondPermission(rights: number, access: number, hasProbes: bool
 /** What a first-stage leaf grants to user and to privileged requests, whoever asked. */
 export function firstGrants(config: DmaConfig, rights: number): number {
   const write = (rights & RIGHT.WRITE) !== 0
-  const user = rights & RIGHT.USER ? GRANT.USER_READ | GRANT.USER_PROBE | (write ? GRANT.USER_WRITE : 0) : 0
-  if (!config.sre) return user
-  const all = GRANT.USER_READ | GRANT.USER_PROBE | (write || !config.wpe ? GRANT.USER_WRITE : 0)
-  return user | asPrivileged(all)
+  const read = GRANT.USER_READ | GRANT.USER_PROBE
+  const all = read | (write || !config.wpe ? GRANT.USER_WRITE : 0)
+  const user = rights & RIGHT.USER ? read | (write ? GRANT.USER_WRITE : 0) : GRANT.SUPERVISOR_ONLY
+  const grants = write ? user | GRANT.FIRST_WRITE : user
+  return config.sre ? grants | asPrivileged(all) : grants
 }
+
+/** What both stages of a nested walk grant together. */
+export const bothGrants = (first: number, second: number): number => first & (second | FIRST_FACTS)
 
 /** What a second-stage leaf grants; it knows nothing of privilege. */
 export function secondGrants(config: DmaConfig, rights: number, hasProbes: boolean): number {
@@ -57,6 +64,19 @@ export function secondGrants(config: DmaConfig, rights: number, hasProbes: boole
   const user = readWrite | (hasProbes || rights & RIGHT.READ ? GRANT.USER_PROBE : 0)
   return config.sre ? user | asPrivileged(user) : user
 }
+
+/** Which right an entry has not; NONE where it lacks but a dirty flag. */
+export function lackingRight(flags: number, needed: number, privileged: boolean, isLegacy: boolean): number {
+  const lacking = needed & ~flags
+  // Only where SRE is clear has a privileged request no right at all.
+  if (privileged && (flags & PRIVILEGED) === 0) return REASON.SPT_6
+  if (!privileged && (flags & GRANT.SUPERVISOR_ONLY) !== 0) return REASON.SGN_2
+  if ((lacking & (GRANT.USER_WRITE | GRANT.PRIVILEGED_WRITE)) !== 0) return isLegacy ? REASON.LGN_2 : REASON.SGN_6
+  const mustRead = (lacking & ~GRANT.DIRTY) !== 0
+  return mustRead ? (isLegacy ? REASON.LGN_3 : REASON.SGN_7) : REASON.NONE
+}
+
+const PRIVILEGED = GRANT.PRIVILEGED_READ | GRANT.PRIVILEGED_WRITE | GRANT.PRIVILEGED_PROBE
 
 /** User grants as the same grants to privileged requests. */
 const asPrivileged = (grants: number): number =>
@@ -66,7 +86,7 @@ const asPrivileged = (grants: number): number =>
 export const asUser = (grants: number): number =>
   ((grants >>> PRIVILEGED_SHIFT.READ_WRITE) & RW) |
   ((grants & GRANT.PRIVILEGED_PROBE) >>> PRIVILEGED_SHIFT.PROBE) |
-  (grants & GRANT.DIRTY)
+  (grants & (GRANT.DIRTY | GRANT.FIRST_WRITE))
 
 /** Scalable-mode reasons of a second-stage walk as legacy mode names them. [VTD 7.1.3 T30] */
 export function legacyReason(reason: number, access: number): number {

@@ -6,7 +6,7 @@
  * forgotten flush shows. [VTD 6.2.4.1, 6.2.7]
  */
 
-import { joinWord, PAGE_LG2, pageOf } from '../bits/address.js'
+import { joinWord, PAGE_LG2, type Page, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
@@ -20,17 +20,19 @@ import {
   translatedAddressFault,
   wanted,
 } from './ats.js'
+import type { Caches } from './caches.js'
 import type { Capabilities } from './capabilities.js'
 import type { ConfigReader } from './config.js'
 import { type ContextConfig, type DmaConfig, pasidFor, privilegeFor } from './dma-config.js'
 import { type FaultRecorder, REASON } from './faults.js'
 import type { HostPermissions } from './hpt.js'
-import { GRANT, type Iotlb } from './iotlb.js'
+import { GRANT, type Iotlb, isKeptFault, keptFault } from './iotlb.js'
 import { PageWalk } from './page-walk.js'
 import { PROTECTED_LG2, type ProtectedMemory } from './protected-memory.js'
 import { PGTT } from './records.js'
 import { TTM } from './registers.js'
 import {
+  asksPrivilege,
   complete,
   INTERRUPT_LG2,
   INTERRUPT_RANGE,
@@ -45,7 +47,7 @@ import {
   requestFault,
   rightsFor,
 } from './requests.js'
-import { asUser } from './rights.js'
+import { asUser, lackingRight } from './rights.js'
 
 /** Counted per translation. */
 export class Counts {
@@ -65,7 +67,13 @@ const LAST_PASID = 0xfffff
 export const fitsTlp = (rid: number, pasid: number): boolean =>
   rid >>> 0 <= LAST_SID && pasid >= NO_PASID && pasid <= LAST_PASID
 
-/** The pipeline. A second one without caches and recorder explains. */
+/** Sees what is found in the IOTLB. */
+export interface TranslationTrace {
+  /** An entry has answered the request. */
+  foundTranslation(slot: number, page: Page): void
+}
+
+/** The pipeline. A second one, dry and without recorder, explains. */
 export class Translator {
   /** GSTS.TES. */
   isEnabled = false
@@ -80,9 +88,15 @@ export class Translator {
   protectedMemory: ProtectedMemory | null = null
   /** The last request was blocked for it. */
   wasProtected = false
+  /** Shows the entry that answers. */
+  found: TranslationTrace | null = null
 
   readonly #caps: Capabilities
-  readonly #iotlb: Iotlb | null
+  readonly #iotlb: Iotlb
+  readonly #isOn: boolean
+  /** A hit that lacks a right faults. */
+  readonly #isStrict: boolean
+  readonly #keepsFaults: boolean
   readonly #faults: FaultRecorder | null
   /** The IOTLB's number of the requester in hand, or MISS. */
   #tag = MISS
@@ -92,23 +106,17 @@ export class Translator {
   #translationGrant = 0
   readonly #largestLg2: number
 
-  /**
-   * @param iotlb null to walk every time and keep nothing
-   * @param faults null to record nothing
-   */
-  constructor(
-    memory: Memory,
-    caps: Capabilities,
-    config: ConfigReader,
-    iotlb: Iotlb | null,
-    faults: FaultRecorder | null,
-  ) {
+  /** @param faults null to record nothing */
+  constructor(memory: Memory, caps: Capabilities, config: ConfigReader, caches: Caches, faults: FaultRecorder | null) {
     this.#caps = caps
     this.config = config
-    this.#iotlb = iotlb
+    this.#iotlb = caches.iotlb
+    this.#isOn = caches.iotlb.cache.isOn
+    this.#isStrict = caches.plan.isStrict
+    this.#keepsFaults = caches.keepsFaults
     this.#faults = faults
     this.#largestLg2 = largestPageLg2(caps)
-    this.walk = new PageWalk(memory, caps)
+    this.walk = new PageWalk(memory, caps, caches.tables, caches.keepsFaults)
   }
 
   /** RTADDR.SSIRWE as SRTP latched it. */
@@ -153,13 +161,14 @@ export class Translator {
     if (isInterruptAddress(tx) && isInterruptRequest(tx)) return interruptRequest(tx, out)
     const mode = this.#modeFault(tx)
     if (mode !== REASON.NONE) return mode
-    if (this.#lookUp(tx, out)) return REASON.NONE
+    const found = this.#lookUp(tx, out)
+    if (found !== MISS) return found
     this.counts.misses++
     const context = this.#context(tx)
     if (context === null) return this.config.reason
     const gate = this.#gate(context, tx)
     if (gate !== REASON.NONE) return gate
-    const config = context.dma ?? this.#pasidEntry(context, tx)
+    const config = context.dma ?? this.config.pasidEntry(context, pasidFor(context, tx.pasid))
     this.#fpd = config === null ? this.config.fpd : config.fpd
     if (config === null) return this.config.reason
     const isPrivileged = privilegeFor(context, tx)
@@ -197,8 +206,7 @@ export class Translator {
       return REASON.NONE
     }
     this.counts.misses++
-    if (this.#iotlb !== null) this.#tag = this.#iotlb.tagOf(tx.rid, tx.pasid)
-    const config = this.#pasidEntry(context, tx)
+    const config = this.config.pasidEntry(context, pasidFor(context, tx.pasid))
     this.#fpd = config === null ? this.config.fpd : config.fpd
     return config === null ? this.config.reason : permissions.check(config, tx)
   }
@@ -222,29 +230,51 @@ export class Translator {
     return verMajor >= 8 && (access & ACCESS.EXECUTE) !== 0 ? REASON.RTA_5 : REASON.NONE
   }
 
-  /** The IOTLB, by source-id, with or without PASID, PASID and address. True when it answered. */
-  #lookUp(tx: Transaction, out: Outcome): boolean {
+  /** The IOTLB, by source-id, with or without PASID, PASID and address. Answers as the pipeline does, or MISS. */
+  #lookUp(tx: Transaction, out: Outcome): number {
     const iotlb = this.#iotlb
-    if (iotlb === null) return false
+    this.#tag = MISS
+    if (!this.#isOn) return MISS
     this.#tag = iotlb.tagOf(tx.rid, tx.pasid)
     // Execute requests are never granted, so no entry answers one.
-    if (isExecute(tx) || isInterruptQuery(tx)) return false
+    if (isExecute(tx) || isInterruptQuery(tx)) return MISS
     const slot = iotlb.find(this.#tag, pageOf(tx.lo, tx.hi))
-    if (slot === MISS) return false
+    if (slot === MISS) return MISS
     const grants = iotlb.cache.flags[slot]
     const asked = tx.type === REQUEST.TRANSLATION ? wanted(tx, this.#caps) : tx.access
     const needed = neededGrants(tx, asked)
-    // Too little permission, or a dirty flag still to be set: hardware walks again. [VTD 3.6.1, 6.2.4]
-    if ((grants & needed) !== needed) return false
+    if ((grants & needed) !== needed) return this.#lack(slot, needed, tx, out)
     const leafLg2 = iotlb.cache.leafLg2[slot]
     const base = iotlb.cache.address[slot]
     complete(tx, out, base, leafLg2, rightsFor(tx, grants, asked))
     // A large leaf may reach into the interrupt range; the walk names the fault of a request that ends there.
     const isWhole = tx.type === REQUEST.TRANSLATION
-    if (isWhole ? coversInterrupts(base, leafLg2) : coversInterrupts(out.address, 0)) return false
+    if (isWhole ? coversInterrupts(base, leafLg2) : coversInterrupts(out.address, 0)) return MISS
+    return this.#hit(slot, tx, out, REASON.NONE)
+  }
+
+  /**
+   * An entry that is there and grants too little: a kept fault, or a right that hardware may believe to be missing.
+   * Otherwise it walks again, as for a dirty flag that is still to be set. A translation request is told what there is,
+   * and always from the tables. [VTD 3.6.1 Access Rights, 6.2.4 IOTLB, 6.5.3.6 Delayed Invalidation]
+   */
+  #lack(slot: number, needed: number, tx: Transaction, out: Outcome): number {
+    if (tx.type !== REQUEST.UNTRANSLATED) return MISS
+    const flags = this.#iotlb.cache.flags[slot]
+    let reason = keptFault(flags, needed)
+    if (this.#isStrict && !isKeptFault(flags)) {
+      reason = lackingRight(flags, needed, asksPrivilege(tx), this.ttm === TTM.LEGACY)
+    }
+    if (reason === REASON.NONE) return MISS
+    this.#fpd = flags & GRANT.FPD ? 1 : 0
+    return this.#hit(slot, tx, out, reason)
+  }
+
+  #hit(slot: number, tx: Transaction, out: Outcome, reason: number): number {
     out.hit = 1
     this.counts.hits++
-    return true
+    if (this.found !== null) this.found.foundTranslation(slot, pageOf(tx.lo, tx.hi))
+    return reason
   }
 
   /** Page tables, then the IOTLB. */
@@ -253,12 +283,16 @@ export class Translator {
     const asked = isOffer ? wanted(tx, this.#caps) : tx.access
     const { walk } = this
     const fault = isOffer ? walk.offer(config, tx, isPrivileged, asked) : walk.run(config, tx, isPrivileged)
-    if (fault !== REASON.NONE) return fault
+    if (fault !== REASON.NONE) {
+      // No result of a first stage that faulted is kept, whatever the mode. [VTD 6.2.4.1 Details of IOTLB Use]
+      if (this.#keepsFaults && config.pgtt !== PGTT.FIRST && !walk.isFirstFault) this.#keepFault(config, tx, fault)
+      return fault
+    }
     const { address, leafLg2 } = walk
     // Requests without PASID are all alike, so their entries hold the rights that RID_PRIV gives them as a user's.
     const isByRid = isPrivileged && tx.pasid === NO_PASID
     const grants = isByRid ? asUser(walk.grants) : walk.grants
-    this.#keep(config, tx, address, leafLg2, grants | this.#translationGrant)
+    this.#keep(config, tx, address, leafLg2, walk.guest, grants | this.#translationGrant)
     const rights = rightsFor(tx, grants, asked)
     if (rights === 0 && isOffer) grantNothing(out)
     else complete(tx, out, address, leafLg2, rights)
@@ -278,51 +312,50 @@ export class Translator {
     return pasid === context.ridPasid ? REASON.SCT_9 : REASON.NONE
   }
 
-  /** The PASID table entry that governs a page request; null with `config.reason` and `config.fpd`. */
-  pasidEntryFor(context: ContextConfig, tx: Transaction): DmaConfig | null {
-    this.#tag = this.#iotlb === null ? MISS : this.#iotlb.tagOf(tx.rid, tx.pasid)
-    return this.#pasidEntry(context, tx)
-  }
-
-  /** From the PASID cache, or from memory into it. */
-  #pasidEntry(context: ContextConfig, tx: Transaction): DmaConfig | null {
-    const pasid = pasidFor(context, tx.pasid)
-    const cached = this.#tag < 0 ? undefined : this.config.pasids.get(this.#tag)
-    // The cache is tagged with the PASID itself, and RID_PASID may have become another one.
-    if (cached !== undefined && cached.pasid === pasid) return cached
-    const config = this.config.pasidEntry(context, pasid)
-    if (config !== null && this.#iotlb !== null) {
-      if (this.#tag < 0) this.#tag = this.#iotlb.internTag(tx.rid, tx.pasid)
-      this.config.pasids.set(this.#tag, config)
-    }
-    return config
-  }
-
   /** Output is input. [VTD 3.9 Pass-through Translation] */
   #passThrough(config: DmaConfig, tx: Transaction, out: Outcome): number {
-    if (tx.hi >>> 0 >= 2 ** (this.#caps.hawBits - 32)) return config.isLegacy ? REASON.LGN_1 : REASON.SGN_4
-    // The whole of a translation is not looked at here. [VTD 7.1.3 SGN.8.2]
-    const isOffer = tx.type === REQUEST.TRANSLATION
-    if (!isOffer && isInterruptAddress(tx) && tx.pasid !== NO_PASID) return REASON.SGN_8
+    const fault = this.#passFault(config, tx)
+    if (fault !== REASON.NONE) {
+      if (this.#keepsFaults) this.#keepFault(config, tx, fault)
+      return fault
+    }
     // Kept in 2 MiB, except where that would cover the interrupt range.
     const isNearInterrupts = tx.hi === 0 && tx.lo >>> TWO_MIB_LG2 === INTERRUPT_RANGE >>> (TWO_MIB_LG2 - INTERRUPT_LG2)
     const leafLg2 = isNearInterrupts ? PAGE_LG2 : TWO_MIB_LG2
     const address = joinWord(tx.lo, tx.hi)
     const base = address - (address % 2 ** leafLg2)
-    this.#keep(config, tx, base, leafLg2, config.sre ? EVERY_GRANT : USER_GRANTS)
+    this.#keep(config, tx, base, leafLg2, -1, config.sre ? EVERY_GRANT : USER_GRANTS)
     complete(tx, out, base, leafLg2, RW)
-    if (!isOffer) return REASON.NONE
+    if (tx.type !== REQUEST.TRANSLATION) return REASON.NONE
     // What is kept answers no translation request: it is smaller than what that is told of. [VTD 4.2.3 ADDR]
     out.leafLg2 = this.#largestLg2
     out.rights = wanted(tx, this.#caps) & RW
     return REASON.NONE
   }
 
-  #keep(config: DmaConfig, tx: Transaction, address: number, leafLg2: number, grants: number): void {
-    const iotlb = this.#iotlb
-    if (iotlb === null) return
-    if (this.#tag < 0) this.#tag = iotlb.internTag(tx.rid, tx.pasid)
-    iotlb.fill(this.#tag, config, pageOf(tx.lo, tx.hi), leafLg2, address, grants)
+  #passFault(config: DmaConfig, tx: Transaction): number {
+    if (tx.hi >>> 0 >= 2 ** (this.#caps.hawBits - 32)) return config.isLegacy ? REASON.LGN_1 : REASON.SGN_4
+    // The whole of a translation is not looked at here. [VTD 7.1.3 SGN.8.2]
+    const isOffer = tx.type === REQUEST.TRANSLATION
+    return !isOffer && isInterruptAddress(tx) && tx.pasid !== NO_PASID ? REASON.SGN_8 : REASON.NONE
+  }
+
+  #keep(config: DmaConfig, tx: Transaction, address: number, leafLg2: number, guest: number, grants: number): void {
+    if (this.#hasTag(tx)) this.#iotlb.fill(this.#tag, config, pageOf(tx.lo, tx.hi), leafLg2, address, guest, grants)
+  }
+
+  /** Beyond MGAW no address of a descriptor reaches, so nothing is kept there. [VTD 6.5.2.3 IOTLB Invalidate Descriptor] */
+  #keepFault(config: DmaConfig, tx: Transaction, reason: number): void {
+    if (tx.hi >>> 0 >= 2 ** (this.#caps.mgawBits - 32)) return
+    if (tx.type !== REQUEST.UNTRANSLATED || isExecute(tx) || !this.#hasTag(tx)) return
+    this.#iotlb.fillFault(this.#tag, config, pageOf(tx.lo, tx.hi), reason, neededGrants(tx, tx.access))
+  }
+
+  /** Makes the requester known. False where nothing can be kept for it. */
+  #hasTag(tx: Transaction): boolean {
+    if (!this.#isOn) return false
+    if (this.#tag < 0) this.#tag = this.#iotlb.internTag(tx.rid, tx.pasid)
+    return this.#tag >= 0
   }
 
   /** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */

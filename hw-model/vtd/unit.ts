@@ -6,6 +6,7 @@
 import type { Memory } from '../memory/memory.js'
 import {
   type AtsPort,
+  type CacheStatistics,
   type DevicePort,
   type Invalidation,
   NO_DEVICES,
@@ -16,16 +17,17 @@ import {
   type UnitOwner,
   type WalkTrace,
 } from '../port.js'
+import { planCaches } from './cache-options.js'
+import { Caches } from './caches.js'
 import { type Capabilities, decodeCapabilities } from './capabilities.js'
 import { ConfigReader } from './config.js'
 import { DeviceTlbs } from './device-tlb.js'
 import { EventBlock } from './events.js'
-import { explain, missing, type Parts, peek } from './explain.js'
+import { explain, type Parts, peek } from './explain.js'
 import { FaultRecorder, faultName } from './faults.js'
 import { HostPermissions } from './hpt.js'
-import { HptCache } from './hpt-cache.js'
 import { Invalidator } from './invalidate.js'
-import { Iotlb } from './iotlb.js'
+import { missing } from './missing.js'
 import { PageRequestQueue } from './page-requests.js'
 import type { UnitOptions } from './presets.js'
 import { ProtectedMemory } from './protected-memory.js'
@@ -45,7 +47,7 @@ export class VtdUnit implements RemappingUnit {
 
   readonly #words: Int32Array
   readonly #config: ConfigReader
-  readonly #iotlb: Iotlb
+  readonly #caches: Caches
   readonly #faultEvent: EventBlock
   readonly #completionEvent: EventBlock
   readonly #pageEvent: EventBlock
@@ -69,13 +71,13 @@ export class VtdUnit implements RemappingUnit {
     this.registerBytes = caps.registerBytes
     this.#version = options.ids.VER
     this.#words = new Int32Array(caps.registerBytes / 4)
-    this.#config = new ConfigReader(memory, caps, options.contextEntries, options.pasidEntries)
-    this.#iotlb = new Iotlb(options.iotlb, () => this.#config.pasids.clear())
+    this.#caches = new Caches(planCaches(options.caches), caps)
+    this.#config = new ConfigReader(memory, caps, this.#caches)
     this.#faultEvent = new EventBlock(this.#words, REGISTER.FECTL, memory, owner, 'fault')
     this.#completionEvent = new EventBlock(this.#words, REGISTER.IECTL, memory, owner, 'iq')
     this.#pageEvent = new EventBlock(this.#words, REGISTER.PECTL, memory, owner, 'prq')
     this.#faults = new FaultRecorder(this.#words, caps, this.#faultEvent)
-    this.#invalidator = new Invalidator(caps, this.#config, this.#iotlb)
+    this.#invalidator = new Invalidator(caps, this.#config, this.#caches)
     this.#deviceTlbs = new DeviceTlbs(this.#words, this.#faults, devices)
     this.#queue = new InvalidationQueue(
       this.#words,
@@ -87,12 +89,9 @@ export class VtdUnit implements RemappingUnit {
       devices,
       this.#deviceTlbs,
     )
-    this.#translator = new Translator(memory, caps, this.#config, this.#iotlb, this.#faults)
-    if (caps.ecap.HPTS !== 0) {
-      const cache = new HptCache(options.iotlb)
-      this.#invalidator.permissions = cache
-      this.#translator.permissions = new HostPermissions(memory, caps, cache)
-    }
+    this.#translator = new Translator(memory, caps, this.#config, this.#caches, this.#faults)
+    const { permissions } = this.#caches
+    if (permissions !== null) this.#translator.permissions = new HostPermissions(memory, caps, permissions)
     this.#protectedMemory = new ProtectedMemory(this.#words, caps)
     if (caps.cap.PLMR !== 0 || caps.cap.PHMR !== 0) this.#translator.protectedMemory = this.#protectedMemory
     this.pageRequests = new PageRequestQueue(
@@ -120,18 +119,23 @@ export class VtdUnit implements RemappingUnit {
       translator: this.#translator,
     })
     this.ats = caps.ecap.DT === 0 ? null : this.#atsPort()
-    this.#parts = { memory, caps, live: this.#translator, config: this.#config, iotlb: this.#iotlb }
+    this.#parts = { memory, caps, live: this.#translator, config: this.#config, caches: this.#caches }
     this.reset()
   }
 
   get counters(): UnitCounters {
     const { translations, hits, misses, faults } = this.#translator.counts
-    return { translations, hits, misses, faults, evictions: this.#iotlb.cache.evictions }
+    return { translations, hits, misses, faults, evictions: this.#caches.evictions }
   }
 
   /** Live IOTLB entries, for statistics and tests. */
   get iotlbEntries(): number {
-    return this.#iotlb.cache.countLive()
+    return this.#caches.iotlb.cache.countLive()
+  }
+
+  /** What each cache has done so far. */
+  get cacheStatistics(): readonly CacheStatistics[] {
+    return this.#caches.statistics(this.#translator.counts)
   }
 
   get hasWork(): boolean {

@@ -2365,7 +2365,7 @@ export const CachePolicy = {
   MINIMAL: 2,
   /** Sizes and replacement as real parts have. */
   HARDWARE: 3,
-  /** Everything the manual allows to keep, for as long as it allows. SMMUv3 alone. */
+  /** Everything the manual allows to keep, for as long as it allows. */
   GREEDY: 4,
 } as const
 

@@ -57,7 +57,6 @@ export const PARTLY_OFFERED = {
   CompleteInvalidations: NO_DEVICE_TLBS,
   AwaitDma: 'no device of the platform leaves anything pending: STALL_MODEL denies stalls, IDR0.PRI and ECAP.PRS pages',
   CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
-  CreateUnit: 'no cache policy GREEDY of VT-d units: what they may keep longer, they never keep',
   CreateUserDomain: 'no windows, and no fault queues, which IDR0.PRI, STALL_MODEL and ECAP.PRS leave empty',
   CreatePagingDomain: 'no fault queues: IDR0.PRI, STALL_MODEL and ECAP.PRS deny what would fill one',
   IoasMapFile: 'no descriptors, for which there is no side channel; name a region',

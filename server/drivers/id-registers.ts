@@ -1,14 +1,13 @@
 /** ID registers by the manuals' names, for both architectures: what a preset has, and what replaces it. */
 
-import type { CacheGeometry } from '../../hw-model/cache/translation-cache.js'
 import type { Memory } from '../../hw-model/memory/index.js'
 import type { DevicePort, RemappingUnit, UnitOwner } from '../../hw-model/port.js'
 import { IDR0, idRegisters, PRESETS as SMMU_PRESETS, SmmuV3, STALL_MODEL } from '../../hw-model/smmuv3/index.js'
 import {
+  type CacheOptions,
   DEFAULT_PRESET,
   ECAP,
   presetOptions,
-  type UnitOptions,
   PRESETS as VTD_PRESETS,
   VtdUnit,
 } from '../../hw-model/vtd/index.js'
@@ -41,7 +40,7 @@ export function smmuIds(preset: string, overrides: NamedRegisters) {
 }
 
 /** Options of a VT-d unit as its driver takes them. @throws Refusal ENOENT (preset), EINVAL (register or bit) */
-export function vtdOptions(preset: string, overrides: NamedRegisters, caches: VtdCaches = {}) {
+export function vtdOptions(preset: string, overrides: NamedRegisters, caches: CacheOptions = {}) {
   const name = knownPreset('vtd', preset) as keyof typeof VTD_PRESETS
   for (const register of overrides.keys()) {
     if (!['VER', 'CAP', 'ECAP'].includes(register)) throw unknownRegister(register, ['VER', 'CAP', 'ECAP'])
@@ -64,7 +63,7 @@ export function vtdOptions(preset: string, overrides: NamedRegisters, caches: Vt
 /**
  * A unit of its own.
  *
- * @throws Refusal ENOENT (preset), EINVAL (an override names no register or offers too much), EOPNOTSUPP (caches)
+ * @throws Refusal ENOENT (preset), EINVAL (an override names no register or offers too much)
  */
 export function makeUnit(
   { type, preset, overrides, caches }: UnitDescription,
@@ -76,20 +75,8 @@ export function makeUnit(
     const id = smmuIds(preset, overrides)
     return new SmmuV3({ memory, owner, devices, id, caches: { policy: caches } })
   }
-  const { iotlb, entries } = cachesOf(caches)
-  const options = vtdOptions(preset, overrides, { iotlb, contextEntries: entries, pasidEntries: entries })
+  const options = vtdOptions(preset, overrides, { policy: caches })
   return honoured(() => new VtdUnit(memory, owner, options, devices))
-}
-
-/** What of a VT-d unit's caches differs from a real part's. */
-type VtdCaches = Partial<Pick<UnitOptions, 'iotlb' | 'contextEntries' | 'pasidEntries'>>
-
-/** Sizes of a VT-d unit's IOTLB and of each cache of configuration; undefined as real parts have them. */
-function cachesOf(mode: CacheMode): { iotlb?: CacheGeometry; entries?: number } {
-  if (mode === 'hardware') return {}
-  if (mode === 'off') return { iotlb: { entries: 0, ways: 1 }, entries: 0 }
-  if (mode === 'minimal') return { iotlb: { entries: 1, ways: 1 }, entries: 1 }
-  throw new Refusal('EOPNOTSUPP', 'no vtd unit keeps more than real parts do: take HARDWARE', { caches: mode })
 }
 
 /** What a unit's ID registers offer to the streams in front of it. */

@@ -1,6 +1,7 @@
 /** Makes a platform's unit and starts the host driver that programs it. */
 
 import { cachesOfSize } from '../../hw-model/smmuv3/index.js'
+import { cachesOfSize as vtdCachesOfSize } from '../../hw-model/vtd/index.js'
 import { Refusal } from '../core/driver.js'
 import type { PlatformUnitInfo } from '../core/machine.js'
 import { readIds, smmuIds, vtdOptions } from './id-registers.js'
@@ -41,9 +42,10 @@ export function createUnitDriver(
       })
       return { driver, idRegisters: readIds(driver.unit) }
     }
-    const { ids, iotlb } = vtdOptions('', overrides, { iotlb: spec.cache })
+    const { ids } = vtdOptions('', overrides)
+    const caches = spec.cache === undefined ? {} : vtdCachesOfSize(spec.cache)
     const onFault = ({ reason, rid }: VtdFault): void => onRecord({ code: reason, rid })
-    const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, iotlb, onFault })
+    const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, caches, onFault })
     return { driver, idRegisters: readIds(driver.unit) }
   } catch (error) {
     if (error instanceof Refusal) throw new Refusal(error.name, `unit ${name}: ${error.message}`, error.context)

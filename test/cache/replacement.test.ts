@@ -142,15 +142,3 @@ describe('statistics', () => {
     expect(configs.statistics('cd')).toEqual({ name: 'cd', entries: 3, live: 1, hits: 1, misses: 1, evictions: 0 })
   })
 })
-
-describe('the groups of a page', () => {
-  it('are those of every entry that covers it, each once', () => {
-    const cache = make(64, 4)
-    cache.fill(1, 2, page(0x200), 21, 0, 0, 0)
-    cache.fill(1, 3, page(0x201), 12, 0, 0, 0)
-    cache.fill(1, 2, page(0x200), 14, 0, 0, 0)
-    cache.fill(4, 5, page(0x201), 12, 0, 0, 0)
-    expect([...cache.groupsOf(1, page(0x201))].sort()).toEqual([2, 3])
-    expect(cache.groupsOf(1, page(0x400))).toEqual([])
-  })
-})

@@ -47,18 +47,15 @@ describe('an entry', () => {
     expect(look(cache, 0, 0x4_0000)?.[0]).toBe(2 ** 41)
   })
 
-  it('names the groups of all that cover a page under its tag, each once', () => {
-    const { cache, groups } = make({ entries: 64, ways: 4 })
+  it('tells what an entry is found by and what it was made from', () => {
+    const { cache } = make({ entries: 64, ways: 4 })
     cache.fill(1, 2, page(0x200), 12, 0x1000, 3, 0)
-    cache.fill(1, 5, page(0x200), 21, 0x20_0000, 3, 0)
-    cache.fill(1, 2, page(0), 30, 0x4000_0000, 3, 0)
     cache.fill(4, 6, page(0x200), 12, 0x3000, 3, 0)
-    expect(cache.groupsOf(1, page(0x200))).toEqual([2, 5])
-    expect(cache.groupsOf(1, page(0x201))).toEqual([5, 2])
-    expect(cache.groupsOf(1, page(0x400))).toEqual([2])
-    expect(cache.groupsOf(3, page(0x200))).toEqual([])
-    groups.drop(5)
-    expect(cache.groupsOf(1, page(0x200))).toEqual([2])
+    const slots = [1, 4].map((tag) => cache.find(tag, page(0x200)))
+    expect(slots.map((slot) => [cache.tagOf(slot), cache.groupOf(slot)])).toEqual([
+      [1, 2],
+      [4, 6],
+    ])
   })
 
   it('replaces an older one of the same tag, page and size', () => {

@@ -1,17 +1,29 @@
 /** Caches of a VT-d unit, of any kind and size: for a guest that invalidates properly, none of them may be seen. */
 
-import type { UnitOptions } from '../../hw-model/vtd/index.js'
+import type { CacheOptions, UnitOptions } from '../../hw-model/vtd/index.js'
 import type { Rng } from './rng.js'
 
 type Caches = Omit<UnitOptions, 'ids'>
 
 /** Nothing is kept. */
-export const VTD_CACHES_OFF: Caches = { iotlb: { entries: 0, ways: 1 }, contextEntries: 0, pasidEntries: 0 }
+export const VTD_CACHES_OFF: Caches = { caches: { policy: 'off' } }
 
 /** What a unit keeps. */
 export function randomVtdCaches(rng: Rng): Caches {
-  const entries = rng.pick([0, 1, 4, 16, 64, 1024, 1024])
+  const geometry = (sizes: readonly number[]): { entries: number; ways: number } => {
+    const entries = rng.pick(sizes)
+    return { entries, ways: Math.max(1, Math.min(entries, rng.pick([1, 4]))) }
+  }
   const kept = (): number => rng.pick([0, 1, 2, 256])
-  const ways = Math.max(1, Math.min(entries, rng.pick([1, 4])))
-  return { iotlb: { entries, ways }, contextEntries: kept(), pasidEntries: kept() }
+  const caches: CacheOptions = {
+    iotlb: geometry([0, 1, 4, 16, 64, 1024, 1024]),
+    walk1: geometry([0, 1, 4, 64, 1024, 1024]),
+    walk2: geometry([0, 1, 4, 64, 1024, 1024]),
+    contextEntries: kept(),
+    pasidEntries: kept(),
+    replacement: rng.pick(['round-robin', 'random']),
+    seed: rng.int(1000),
+    invalidation: rng.pick(['exact', 'exact', 'wide']),
+  }
+  return { caches }
 }

@@ -58,7 +58,7 @@ describe('explaining a translation request', () => {
 })
 
 describe('the caches, asked about a translation request', () => {
-  it('answer what an entry holds for it, and nothing where its device could not ask', () => {
+  it('answer what an entry holds for it, and that its device may not ask', () => {
     const guest = started().mapFirst(VA, PA | FS.PAGE)
     const out = new Outcome()
     expect(guest.unit.peek(request(VA), out)).toBe(false)
@@ -67,7 +67,8 @@ describe('the caches, asked about a translation request', () => {
     expect([out.status, out.address, out.rights]).toEqual([STATUS.OK, 0x800000, 3])
     const other = started(0x9n).mapFirst(VA, PA | FS.PAGE)
     other.dma(VA, 'rw')
-    expect([other.unit.peek(request(VA), out), other.unit.peek(request(VA, 'rw', 0), out)]).toEqual([false, true])
+    expect([other.unit.peek(request(VA), out), out.status]).toEqual([true, STATUS.UNSUPPORTED])
+    expect([other.unit.peek(request(VA, 'rw', 0), out), out.status]).toEqual([true, STATUS.OK])
   })
 
   it('lack the IOTLB invalidation that a changed page needs, and the context one of a device that lost its right', () => {
@@ -75,13 +76,13 @@ describe('the caches, asked about a translation request', () => {
     guest.ask(VA)
     guest.path(FIRST, VA, 0n, FS.TABLE)
     const page = halves(VA)
-    expect(guest.unit.missing(request(VA))).toEqual([{ name: 'P_IOTLB', operands: { DID: 2, PASID: 0 }, page }])
+    expect(guest.unit.missing(request(VA))).toEqual([{ name: 'P_IOTLB', operands: { DID: 2, PASID: 0, IH: 1 }, page }])
     guest.path(FIRST, VA, PA | FS.PAGE, FS.TABLE)
     expect(guest.unit.missing(request(VA))).toEqual([])
     guest.store(guest.context, 0x4009n)
     expect(guest.unit.missing(request(VA))).toEqual([
       { name: 'context cache', operands: { SID } },
-      { name: 'P_IOTLB', operands: { DID: 2, PASID: 0 }, page },
+      { name: 'P_IOTLB', operands: { DID: 2, PASID: 0, IH: 1 }, page },
     ])
     expect(guest.unit.missing(request(PA, 'r', REQUEST.TRANSLATED))).toEqual([
       { name: 'context cache', operands: { SID } },

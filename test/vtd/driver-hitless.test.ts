@@ -156,7 +156,7 @@ describe('replacing a nested domain by another of its parent (M12)', () => {
 const UNITS = [
   ['the platform’s unit', {}],
   ['caching mode', { overrides: CACHING }],
-  ['a unit without caches', { iotlb: { entries: 0, ways: 1 } }],
+  ['a unit without caches', { caches: { policy: 'off' } }],
 ] as const
 
 describe.each(UNITS)('on %s, attachments made by chance', (_, options) => {

@@ -3,10 +3,15 @@
  * Source-id 0x0008 has a scalable context entry; its PASID directory and table serve PASIDs 0 to 63.
  */
 
-import type { CacheGeometry } from '../../hw-model/cache/translation-cache.js'
 import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
 import { ACCESS, type DevicePort, NO_PASID, Outcome, STATUS, Transaction, type WalkStep } from '../../hw-model/port.js'
-import { type IdRegisters, type PresetName, presetOptions, VtdUnit } from '../../hw-model/vtd/index.js'
+import {
+  type CacheOptions,
+  type IdRegisters,
+  type PresetName,
+  presetOptions,
+  VtdUnit,
+} from '../../hw-model/vtd/index.js'
 
 export const SID = 8
 const ROOT = 0x1000
@@ -50,7 +55,7 @@ export const MODE = { LEGACY: 0n, SCALABLE: 1n, ABORT: 3n } as const
 export interface GuestOptions {
   readonly preset?: PresetName
   readonly ids?: Partial<IdRegisters>
-  readonly iotlb?: CacheGeometry
+  readonly caches?: CacheOptions
   readonly devices?: DevicePort
 }
 
@@ -75,8 +80,12 @@ export class Guest {
       },
       interrupt: () => {},
     }
-    const caches = options.iotlb === undefined ? {} : { iotlb: options.iotlb }
-    this.unit = new VtdUnit(this.memory, owner, presetOptions(options.preset, options.ids, caches), options.devices)
+    this.unit = new VtdUnit(
+      this.memory,
+      owner,
+      presetOptions(options.preset, options.ids, options.caches),
+      options.devices,
+    )
   }
 
   /** Stores 64-bit words, one after the other. */
@@ -252,15 +261,18 @@ export const IQ = {
   pasid: (did: number, pasid: number): readonly [bigint] => [0x17n | (BigInt(did) << 16n) | (BigInt(pasid) << 32n)],
   iotlbAll: [0xd2n] as const,
   iotlbDomain: (did: number): readonly [bigint] => [0xe2n | (BigInt(did) << 16n)],
-  iotlbPage: (did: number, address: bigint, am = 0n): readonly [bigint, bigint] => [
+  /** `flags` of AM and IH. */
+  iotlbPage: (did: number, address: bigint, flags = 0n): readonly [bigint, bigint] => [
     0xf2n | (BigInt(did) << 16n),
-    address | am,
+    address | flags,
   ],
   piotlb: (did: number, pasid: number): readonly [bigint] => [0x26n | (BigInt(did) << 16n) | (BigInt(pasid) << 32n)],
-  piotlbPage: (did: number, pasid: number, address: bigint, am = 0n): readonly [bigint, bigint] => [
+  piotlbPage: (did: number, pasid: number, address: bigint, flags = 0n): readonly [bigint, bigint] => [
     0x36n | (BigInt(did) << 16n) | (BigInt(pasid) << 32n),
-    address | am,
+    address | flags,
   ],
+  /** Only leaves have changed. */
+  IH: 0x40n,
   wait: (data: bigint, address: bigint): readonly [bigint, bigint] => [0x25n | (data << 32n), address],
   waitWithInterrupt: (data: bigint, address: bigint): readonly [bigint, bigint] => [0x35n | (data << 32n), address],
   fence: [0x45n] as const,

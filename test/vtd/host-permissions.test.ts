@@ -314,7 +314,7 @@ describe('[VTD 6.5.2.7 HPT Cache Invalidate Descriptor]', () => {
     guest.stop()
     guest.startScalable(HPTE.PLAIN)
     expect(use()).toBe('fault 0xa5')
-    guest = start({ iotlb: { entries: 0, ways: 1 } })
+    guest = start({ caches: { policy: 'off' } })
     page(guest, 3n)
     expect([use(), use(), guest.out.hit]).toEqual([hex(TARGET), hex(TARGET), 0])
     page(guest, 0n)

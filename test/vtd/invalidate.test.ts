@@ -120,7 +120,7 @@ describe('an invalidation drops exactly', () => {
 
 describe('a context entry and a PASID entry', () => {
   function running(): Guest {
-    const guest = new Guest({ iotlb: { entries: 0, ways: 1 } })
+    const guest = new Guest({ caches: { iotlb: { entries: 0, ways: 1 } } })
     guest.startScalable()
     guest.startQueue()
     guest.path(FIRST, PAGE, 0x200000n | FS.PAGE, FS.TABLE)

@@ -1,5 +1,5 @@
 /**
- * Random guests that forget invalidations: what the IOTLB is said to answer it does answer, and the descriptors that are
+ * Random guests that forget invalidations: what the caches are said to answer they do answer, and the descriptors that are
  * said to be missing help. Descriptors are spelled from the manual by hand.
  */
 
@@ -17,7 +17,7 @@ const NOTHING = { step: () => undefined }
 
 /** A guest with two trees of either stage, two domain-ids, two directories, and requests with and without PASID. */
 class Forgetful {
-  readonly guest = new Guest({ iotlb: { entries: 64, ways: 4 } })
+  readonly guest = new Guest({ caches: { iotlb: { entries: 64, ways: 4 } } })
   readonly #rng: Rng
   readonly #transaction = new Transaction()
 
@@ -107,8 +107,9 @@ function wordsOf({ name, operands, page = [0, 0] }: Invalidation): readonly [big
   const address = (BigInt(page[1]) << 32n) | BigInt(page[0])
   if (name === 'context cache') return IQ.contextDevice(value('SID'))
   if (name === 'PASID cache') return IQ.pasid(value('DID'), value('PASID'))
-  if (name === 'P_IOTLB') return IQ.piotlbPage(value('DID'), value('PASID'), address)
-  if (name === 'IOTLB') return IQ.iotlbPage(value('DID'), address)
+  const hint = value('IH') === 1 ? IQ.IH : 0n
+  if (name === 'P_IOTLB') return IQ.piotlbPage(value('DID'), value('PASID'), address, hint)
+  if (name === 'IOTLB') return IQ.iotlbPage(value('DID'), address, hint)
   throw new Error(`no descriptor is called ${name}`)
 }
 
@@ -119,7 +120,7 @@ const tell = ({ status, address, rights, fault }: Outcome): string =>
 const SEEDS = Array.from({ length: 12 }, (_, i) => i + 1)
 
 describe('a guest that forgets invalidations', () => {
-  it.each(SEEDS)('of seed %i is told what its IOTLB answers', (seed) => {
+  it.each(SEEDS)('of seed %i is told what its caches answer', (seed) => {
     const forgetful = new Forgetful(seed)
     const { unit } = forgetful.guest
     let cached = 0
@@ -133,7 +134,8 @@ describe('a guest that forgets invalidations', () => {
       unit.explain(request, new Outcome(), NOTHING)
       expect(unit.counters).toEqual(before)
       unit.translate(request, outcome)
-      expect(unit.counters.hits - before.hits).toBe(isCached ? 1 : 0)
+      // Entries of the tables may be all that an answer needs.
+      if (unit.counters.hits !== before.hits) expect(isCached).toBe(true)
       if (!isCached) continue
       cached++
       expect(tell(peeked)).toBe(tell(outcome))

@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { NO_PASID } from '../../hw-model/port.js'
 import { PRESETS } from '../../hw-model/vtd/index.js'
-import { IQ, PASIDS, REG, SID, STATUS_SLOT } from './guest.js'
+import { IQ, REG, SID, STATUS_SLOT } from './guest.js'
 import { PAGES, PageGuest, PPR, PRO, PRQ, without } from './page-request-guest.js'
 
 const FULL = PRESETS['vtd-full']
@@ -239,26 +239,5 @@ describe('[VTD 6.5.2.9] PD in a wait descriptor', () => {
     guest.startQueue()
     guest.queue([0x2000000a5n, BigInt(STATUS_SLOT)])
     expect([guest.load(STATUS_SLOT), guest.read(REG.IQERCD)]).toEqual([0n, 4n])
-  })
-})
-
-describe('a handler of an event', () => {
-  it('may have the device ask again with the same struct: each request is answered by its own name', () => {
-    guest.write(PRQ.PQH, 32n, 8)
-    guest.onMessage = () => guest.page(0x3000n, 'r', 5, 8)
-    guest.page(0x2000n, 'r', 5, 7)
-    expect(guest.answers.toSorted()).toEqual([
-      [5, 7, 0],
-      [5, 8, 0],
-    ])
-    guest = new PageGuest().ready()
-    guest.store(PASIDS + 5 * 64, 0n)
-    guest.write(REG.FECTL, 0n)
-    guest.onMessage = () => guest.page(0x3000n, 'r', 5, 8)
-    guest.page(0x2000n, 'r', 5, 7)
-    expect(guest.answers.toSorted()).toEqual([
-      [5, 7, 1],
-      [5, 8, 1],
-    ])
   })
 })

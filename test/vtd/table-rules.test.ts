@@ -24,8 +24,8 @@ function trees(guest: Guest): { readonly one: Tables; readonly two: Tables } {
 
 describe('one domain-id over different tables', () => {
   /** Two functions with PASID tables of their own, domain 7 in both. */
-  function scalable(): { readonly guest: Guest; readonly one: Tables; readonly two: Tables } {
-    const guest = new Guest()
+  function scalable(entries = 1024): { readonly guest: Guest; readonly one: Tables; readonly two: Tables } {
+    const guest = new Guest({ caches: { walk2: { entries, ways: 1 } } })
     guest.startScalable()
     guest.startQueue()
     guest.store(0x2000 + OTHER * 32, 0x8009n, 0n, 0n, 0n)
@@ -35,8 +35,14 @@ describe('one domain-id over different tables', () => {
     return { guest, ...trees(guest) }
   }
 
-  it('lets each function use its own, and one flush reaches both', () => {
-    const { guest, one, two } = scalable()
+  it('lets a function walk through the other one of the domain, whose paging-structure entries it finds', () => {
+    const { guest } = scalable()
+    expect([guest.dma(0n), guest.dma(TERABYTE, 'r', -1, OTHER)]).toEqual(['0x300000', '0x400000'])
+    expect([guest.dma(TERABYTE), guest.dma(0n, 'r', -1, OTHER)]).toEqual(['0x400000', '0x300000'])
+  })
+
+  it('lets each function use its own without such entries, and one flush reaches both', () => {
+    const { guest, one, two } = scalable(0)
     const ends = (): string[] => [guest.dma(0n), guest.dma(TERABYTE, 'r', -1, OTHER)]
     expect(ends()).toEqual(['0x300000', '0x400000'])
     expect([guest.dma(TERABYTE), guest.dma(0n, 'r', -1, OTHER)]).toEqual(['fault 0x79', 'fault 0x79'])

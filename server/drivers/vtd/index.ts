@@ -1,9 +1,8 @@
 /** The host driver of Intel VT-d. */
 
-import type { CacheGeometry } from '../../../hw-model/cache/translation-cache.js'
 import type { Memory } from '../../../hw-model/memory/index.js'
 import type { DevicePort } from '../../../hw-model/port.js'
-import { type IdRegisters, type PresetName, presetOptions } from '../../../hw-model/vtd/index.js'
+import { type CacheOptions, type IdRegisters, type PresetName, presetOptions } from '../../../hw-model/vtd/index.js'
 import { Refusal } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
 import { VtdDriver } from './driver.js'
@@ -19,15 +18,15 @@ export interface VtdUnitDescription {
   readonly ram: HostRam
   readonly preset?: PresetName
   readonly overrides?: Partial<IdRegisters>
-  readonly iotlb?: CacheGeometry
+  readonly caches?: CacheOptions
   readonly devices?: DevicePort
   readonly onFault?: (fault: VtdFault) => void
 }
 
 /** Makes a unit and boots it. @throws Refusal EINVAL for registers that offer what the model does not have */
 export function createVtdDriver(description: VtdUnitDescription): VtdDriver {
-  const { name, memory, ram, preset, overrides, iotlb, devices, onFault = () => {} } = description
-  const unit = presetOptions(preset, overrides, iotlb === undefined ? {} : { iotlb })
+  const { name, memory, ram, preset, overrides, caches, devices, onFault = () => {} } = description
+  const unit = presetOptions(preset, overrides, caches)
   try {
     return new VtdDriver({ name, memory, ram, unit, devices, onFault })
   } catch (error) {

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { did } from './garden.js'
-import { digits, ECAP_48, hex, REG, TE } from './guest.js'
+import { digits, ECAP_48, hex, REG } from './guest.js'
 import { type Kind, PA, PASID, ROOT, VA, World, type WorldOptions } from './world.js'
 
 const DT = 1n << 2n
@@ -102,20 +102,6 @@ describe('[VTD 7.4.1] the page request queue', () => {
     w.set32(REG.PRS, 2n)
     w.requestPage(VA)
     expect([w.get64(REG.PQT), w.get32(REG.PRS)]).toEqual([0n, 1n])
-  })
-
-  it('is full while nobody has said where it is', () => {
-    const w = world()
-    w.set64(REG.PQA, 0n)
-    w.requestPage(VA, 'r', { group: 6 })
-    expect([w.told, w.get64(REG.PQT), w.get32(REG.PRS), w.load(0n)]).toEqual([['pages 538 -1 6 0'], 0n, 2n, 0n])
-  })
-
-  it('takes nothing while translation is off', () => {
-    const w = world()
-    w.disable(TE)
-    w.requestPage(VA)
-    expect([w.told, w.faults(), w.get64(REG.PQT), w.get32(REG.PRS)]).toEqual([[], [], 0n, 0n])
   })
 
   it('drops a stop marker silently with SMS when that cannot be queued', () => {
