@@ -3,7 +3,6 @@
  * fault records back as registers show them. It knows the unit by its registers alone and shares no layout with it.
  */
 
-import type { CacheGeometry } from '../../../hw-model/cache/translation-cache.js'
 import { FlatBacking, Memory, SparseBacking } from '../../../hw-model/memory/index.js'
 import {
   ACCESS,
@@ -16,7 +15,7 @@ import {
   STATUS,
   Transaction,
 } from '../../../hw-model/port.js'
-import { presetOptions, VtdUnit } from '../../../hw-model/vtd/index.js'
+import { type CacheOptions, presetOptions, VtdUnit } from '../../../hw-model/vtd/index.js'
 
 /** Bytes of RAM from address 0; nothing is behind them but 64 KiB that may only be read. */
 export const RAM = 0x1_0000_0000n
@@ -74,15 +73,12 @@ export const CAP_48 = 0x81d2_078c_226f_0606n
 /** Both stages, nesting, 20-bit PASIDs, SRS, EAFS, SSADS, SMPWCS, RPS, abort mode; no ATS. */
 export const ECAP_48 = 0x0013_e99c_8400_0fc3n
 
-export interface GuestOptions {
+export interface GuestOptions extends CacheOptions {
   readonly cap?: bigint
   readonly ecap?: bigint
   readonly ver?: number
   /** Host address width. */
   readonly haw?: number
-  readonly iotlb?: CacheGeometry
-  readonly contextEntries?: number
-  readonly pasidEntries?: number
 }
 
 /** How one request is told: of SID, untranslated, without a PASID, moving no data, unless said otherwise. */
