@@ -9,13 +9,10 @@ import { ACCESS, type Outcome, STATUS, type Transaction } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import type { ContextConfig } from './dma-config.js'
 import { REASON } from './faults.js'
+import { isInterruptAddress } from './interrupt-range.js'
 import { TT } from './records.js'
 
 const { READ, WRITE, EXECUTE, PRIVILEGED } = ACCESS
-
-/** First and last byte of the interrupt address range. [VTD 3.15 Handling Requests to Interrupt Address Range] */
-const INTERRUPTS_START = 0xfee00000
-const INTERRUPTS_LAST = 0xfeefffff
 
 /** How a reason answers a translation request. Reasons that are in neither list below are Completer Aborts. */
 const ANSWER = { COMPLETER_ABORT: 0, UNSUPPORTED: 1, NOTHING: 2 } as const
@@ -110,10 +107,6 @@ export function answerInterruptRange(mayWrite: boolean, { lo }: Transaction, out
   out.untranslatedOnly = 1
 }
 
-/** Whether a range of 2^lg2 bytes, whose start is a multiple of that, reaches into the interrupt address range. */
-export const coversInterrupts = (start: number, lg2: number): boolean =>
-  start <= INTERRUPTS_LAST && start + 2 ** lg2 > INTERRUPTS_START
-
 /** log2 of the largest page that the unit maps: what a pass-through translation is answered in. [VTD 4.2.3 ADDR] */
 export function largestPageLg2({ cap, ecap }: Capabilities): number {
   if (cap.FS1GP !== 0 || (cap.SSLPS & 2) !== 0) return 30
@@ -125,8 +118,8 @@ export const allowsAts = (context: ContextConfig): boolean =>
   context.dma === null ? context.deviceTlbEnabled : context.tt === TT.ALL
 
 /** What an address that a device says is physical may not be. [VTD 7.1.3 LGN.1.2, LGN.4, SGN.4.1, SGN.8.3] */
-export function translatedAddressFault({ lo, hi }: Transaction, isLegacy: boolean, { hawBits }: Capabilities): number {
-  if (hi >>> 0 >= 2 ** (hawBits - 32)) return isLegacy ? REASON.LGN_1 : REASON.SGN_4
-  if (hi === 0 && coversInterrupts(lo >>> 0, 0)) return isLegacy ? REASON.LGN_4 : REASON.SGN_8
+export function translatedAddressFault(tx: Transaction, isLegacy: boolean, { hawBits }: Capabilities): number {
+  if (tx.hi >>> 0 >= 2 ** (hawBits - 32)) return isLegacy ? REASON.LGN_1 : REASON.SGN_4
+  if (isInterruptAddress(tx)) return isLegacy ? REASON.LGN_4 : REASON.SGN_8
   return REASON.NONE
 }

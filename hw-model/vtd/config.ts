@@ -11,7 +11,7 @@ import type { Memory } from '../memory/memory.js'
 import type { WalkTrace } from '../port.js'
 import type { Caches } from './caches.js'
 import type { Capabilities } from './capabilities.js'
-import { type ContextConfig, contextConfig, type DmaConfig, dmaConfig, faultyDma } from './dma-config.js'
+import { type ContextConfig, contextConfig, type DmaConfig, dmaConfig, faultyDma, pasidFor } from './dma-config.js'
 import { EntryReader } from './entry-reader.js'
 import { REASON } from './faults.js'
 import {
@@ -49,7 +49,7 @@ export interface ConfigTrace {
 export class ConfigReader {
   /** Why the last read failed; one of REASON. */
   reason = 0
-  /** FPD of the entries that were read on the way to the failure. */
+  /** FPD of the entries that the request in hand has met. */
   fpd = 0
   /** Root table address and mode, latched by SRTP. */
   rootTable = 0
@@ -104,8 +104,9 @@ export class ConfigReader {
     const cached = contexts.get(sid)
     if (cached !== undefined) {
       if (this.found !== null) this.found.foundContext(cached)
-      if (cached.fault === REASON.NONE) return cached
-      return this.#keptFault(meetsPaside ? cached.pasidFault : cached.fault, cached.fpd)
+      this.fpd = cached.fpd
+      this.reason = meetsPaside ? cached.pasidFault : cached.fault
+      return this.reason === REASON.NONE ? cached : null
     }
     this.reads++
     this.fpd = 0
@@ -123,26 +124,27 @@ export class ConfigReader {
     return contextConfig(sid, this.fpd, { fault, pasidFault })
   }
 
-  /** The PASID table entry, or null with `reason` and `fpd`. `pasid` is below the context's limit. */
-  pasidEntry(context: ContextConfig, pasid: number): DmaConfig | null {
+  /**
+   * The PASID table entry that governs a request, or null with `reason` and `fpd`.
+   *
+   * @param requested the request's PASID, below the context's limit, or NO_PASID
+   */
+  pasidEntry(context: ContextConfig, requested: number): DmaConfig | null {
     const { pasids, keepsFaults } = this.#caches
+    const pasid = pasidFor(context, requested)
     const key = pasid * PASID_KEY + context.sid
     const cached = pasids.get(key)
     if (cached !== undefined) {
       if (this.found !== null) this.found.foundPasid(cached)
-      return cached.fault === REASON.NONE ? cached : this.#keptFault(cached.fault, cached.fpd)
+      this.fpd = cached.fpd
+      this.reason = cached.fault
+      return this.reason === REASON.NONE ? cached : null
     }
     this.reads++
     const config = this.#readPasidEntry(context, pasid)
     if (config !== null) pasids.set(key, config)
     else if (keepsFaults) pasids.set(key, faultyDma(pasid, this.fpd, this.reason))
     return config
-  }
-
-  #keptFault(reason: number, fpd: number): null {
-    this.reason = reason
-    this.fpd = fpd
-    return null
   }
 
   #readPasidEntry(context: ContextConfig, pasid: number): DmaConfig | null {

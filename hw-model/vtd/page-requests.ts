@@ -7,13 +7,15 @@
 import { MEMORY, type Memory } from '../memory/memory.js'
 import { ACCESS, type DevicePort, NO_PASID, PAGE_RESPONSE, type PageRequest, QUEUE_RUN, Transaction } from '../port.js'
 import type { Capabilities } from './capabilities.js'
-import { type ContextConfig, type DmaConfig, pasidFor } from './dma-config.js'
+import type { DmaConfig } from './dma-config.js'
 import type { EventBlock } from './events.js'
 import { type FaultRecorder, REASON } from './faults.js'
+import { pageRequestContextFault, pageRequestModeFault } from './gates.js'
 import type { Invalidator } from './invalidate.js'
 import { PAGE_REQUEST, PAGE_REQUEST_TYPE } from './records.js'
-import { PQA, PQH, PQT, PRS, REGISTER, TTM } from './registers.js'
-import { fitsTlp, type Translator } from './translate.js'
+import { PQA, PQH, PQT, PRS, REGISTER } from './registers.js'
+import { fitsTlp } from './requests.js'
+import type { Translator } from './translate.js'
 
 const WORDS = PAGE_REQUEST.$.words
 const BYTES = PAGE_REQUEST.$.bytes
@@ -54,8 +56,8 @@ export class PageRequestQueue {
   readonly #descriptor = new Int32Array(WORDS)
   /** The request in hand, as what it has in common with a DMA. */
   readonly #tx = new Transaction()
-  /** FPD of the entries that the request in hand has met. */
-  #fpd = 0
+  /** Why no entry governs the request in hand; one of REASON. */
+  #barred: number = REASON.NONE
   #answers: Answer[] = []
   #isAnswering = false
 
@@ -88,8 +90,8 @@ export class PageRequestQueue {
       return
     }
     this.#describe(request)
-    const config = this.#translator.ttm === TTM.SCALABLE ? this.#traverse() : null
-    if (config === null) this.#refuse(this.#reason, request)
+    const config = this.#traverse()
+    if (config === null) this.#refuse(request)
     else if (PRS.PRO.get(this.#words, PRS_WORD) !== 0) this.#discard(request)
     else if (this.#isFull()) this.#overflow(request)
     else this.#enqueue(config, request)
@@ -130,40 +132,26 @@ export class PageRequestQueue {
     this.#answers = []
   }
 
-  /** Why `#traverse` found nothing, or what the mode alone decides. */
-  get #reason(): number {
-    const { ttm } = this.#translator
-    if (ttm === TTM.SCALABLE) return this.#found
-    if (ttm === TTM.LEGACY) return REASON.RTA_3
-    return ttm === TTM.ABORT && this.#caps.ecap.ADMS !== 0 ? REASON.RTA_4 : REASON.RTA_1
-  }
-
-  #found: number = REASON.NONE
-
-  /** The PASID table entry that governs the request; null, and `#found` says why, where there is none. */
+  /** The PASID table entry that governs the request; null, and `#barred` says why, where there is none. */
   #traverse(): DmaConfig | null {
-    const translator = this.#translator
-    const { config } = translator
-    const tx = this.#tx
-    const context = config.context(tx.rid, false)
-    this.#fpd = context === null ? config.fpd : context.fpd
-    if (context === null) {
-      this.#found = config.reason
-      return null
-    }
-    this.#found = gate(context, tx.pasid)
-    if (this.#found !== REASON.NONE) return null
-    const entry = config.pasidEntry(context, pasidFor(context, tx.pasid))
-    this.#fpd = entry === null ? config.fpd : entry.fpd
-    this.#found = config.reason
+    const { ttm, config } = this.#translator
+    const { rid, pasid } = this.#tx
+    config.fpd = 0
+    this.#barred = pageRequestModeFault(ttm, this.#caps)
+    if (this.#barred !== REASON.NONE) return null
+    const context = config.context(rid, false)
+    this.#barred = context === null ? config.reason : pageRequestContextFault(context, pasid)
+    if (context === null || this.#barred !== REASON.NONE) return null
+    const entry = config.pasidEntry(context, pasid)
+    this.#barred = config.reason
     return entry
   }
 
   /** A table error: recorded, and answered with Invalid Request. [VTD 7.4.1 T31] */
-  #refuse(reason: number, request: PageRequest): void {
+  #refuse(request: PageRequest): void {
     this.discarded++
     if (this.#isDroppedSilently(request)) return
-    this.#faults.recordPageRequest(reason, this.#fpd, this.#tx)
+    this.#faults.recordPageRequest(this.#barred, this.#translator.config.fpd, this.#tx)
     if (request.isLast) this.#answer(request, PAGE_RESPONSE.INVALID)
   }
 
@@ -239,7 +227,6 @@ export class PageRequestQueue {
     tx.lo = lo
     tx.hi = hi
     tx.access = access
-    this.#fpd = 0
   }
 
   /** [VTD 7.4.1.1 Page Request Descriptor] */
@@ -265,11 +252,3 @@ export class PageRequestQueue {
 
 /** PPR and PRO. */
 const CAUSES = 3
-
-/** What a page request meets in a context entry; the width of PASIDs is nobody's business here. [VTD 7.1.3 SCT.6 to SCT.9] */
-function gate(context: ContextConfig, pasid: number): number {
-  if (pasid !== NO_PASID && !context.pasidEnabled) return REASON.SCT_6
-  if (pasid !== NO_PASID && pasid >= context.pasidLimit) return REASON.SCT_7
-  if (!context.pageRequestEnabled) return REASON.SCT_8
-  return pasid === context.ridPasid ? REASON.SCT_9 : REASON.NONE
-}

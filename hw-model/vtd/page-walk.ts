@@ -13,11 +13,11 @@ import type { Memory } from '../memory/memory.js'
 import { ACCESS, type Transaction } from '../port.js'
 import { type TableStage, WALK } from '../walk/format.js'
 import { Walker } from '../walk/walker.js'
-import { coversInterrupts } from './ats.js'
 import type { Capabilities } from './capabilities.js'
 import type { DmaConfig } from './dma-config.js'
 import { REASON } from './faults.js'
 import { FirstStageFormat, RIGHT, SecondStageFormat } from './formats.js'
+import { coversInterrupts } from './interrupt-range.js'
 import { GRANT, rightsOf } from './iotlb.js'
 import { PGTT } from './records.js'
 import {
@@ -35,10 +35,6 @@ import { WalkCache } from './walk-cache.js'
 
 const RW = ACCESS.READ | ACCESS.WRITE
 const TABLE_LG2 = 12
-
-/** Address bits above the interrupt range. [VTD 3.15] */
-const INTERRUPT_RANGE = 0xfee
-const MIB = 2 ** 20
 
 /** A nested read of a first-stage entry with SSADE needs, and dirties, a writable page. [VTD 3.8.1; choice] */
 const DIRTY_TABLES_ON_READ = true
@@ -327,8 +323,10 @@ export class PageWalk implements TableStage {
 
   /** Nothing a device sends may come out in the interrupt range, nor may what it is told of. [VTD 3.15, 7.1.3 LGN.4, SGN.8] */
   #outputFault(tx: Transaction, reason: number): number {
-    if (this.#isOffer) return coversInterrupts(this.address, this.leafLg2) ? reason : REASON.NONE
-    const output = this.address + (tx.lo & ((1 << this.leafLg2) - 1))
-    return Math.floor(output / MIB) === INTERRUPT_RANGE ? reason : REASON.NONE
+    const { address, leafLg2 } = this
+    const isBarred = this.#isOffer
+      ? coversInterrupts(address, leafLg2)
+      : coversInterrupts(address + (tx.lo & ((1 << leafLg2) - 1)), 0)
+    return isBarred ? reason : REASON.NONE
   }
 }

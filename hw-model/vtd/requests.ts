@@ -1,20 +1,27 @@
-/** What a request asks for by itself, before any table is read, and how its outcome is filled in. [VTD 3.15, 4.2.1] */
+/** What a request asks for by itself, before any table is read, and how its outcome is filled in. [VTD 3.4.3, 4.2.1] */
 
 import { joinWord, PAGE_LG2 } from '../bits/address.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
+import type { Capabilities } from './capabilities.js'
 import type { DmaConfig } from './dma-config.js'
 import { REASON } from './faults.js'
 import { GRANT, rightsOf } from './iotlb.js'
 
 const RW = ACCESS.READ | ACCESS.WRITE
 
-/** The interrupt address range, 0xfee00000 to 0xfeefffff, as the address bits above it. [VTD 3.15] */
-export const INTERRUPT_RANGE = 0xfee
-/** log2 of its bytes. */
-export const INTERRUPT_LG2 = 20
+/** What fits a requester-id, and a PASID TLP prefix. */
+const LAST_SID = 0xffff
+const LAST_PASID = 0xfffff
 
-/** Bytes of an interrupt message. [VTD 3.15] */
-const MESSAGE_BYTES = 4
+/** Whether a TLP can carry these. */
+export const fitsTlp = (rid: number, pasid: number): boolean =>
+  rid >>> 0 <= LAST_SID && pasid >= NO_PASID && pasid <= LAST_PASID
+
+/** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */
+export function isMalformed({ rid, type, pasid }: Transaction, { ecap }: Capabilities): boolean {
+  if (!fitsTlp(rid, pasid) || type > REQUEST.TRANSLATED) return true
+  return type === REQUEST.TRANSLATED && pasid !== NO_PASID && ecap.PTRS === 0
+}
 
 /** Privileged and execute mean something only beside a PASID. [VTD 3.4.3] */
 export const asksPrivilege = (tx: Transaction): boolean =>
@@ -22,31 +29,10 @@ export const asksPrivilege = (tx: Transaction): boolean =>
 /** Nothing is ever granted to it. */
 export const isExecute = (tx: Transaction): boolean => tx.pasid !== NO_PASID && (tx.access & ACCESS.EXECUTE) !== 0
 
-/** A plain request, not a mere question about the tables. */
-export const isInterruptRequest = (tx: Transaction): boolean =>
-  tx.pasid === NO_PASID && tx.type === REQUEST.UNTRANSLATED && (tx.bytes !== 0 || (tx.access & RW) === 0)
-
-/** Whether the address is one of the range. */
-export const isInterruptAddress = (tx: Transaction): boolean =>
-  tx.hi === 0 && tx.lo >>> INTERRUPT_LG2 === INTERRUPT_RANGE
-
-/** A translation request without PASID for the interrupt range, which no table translates. [VTD 7.1.3 S.1, S.2] */
-export const isInterruptQuery = (tx: Transaction): boolean =>
-  tx.type === REQUEST.TRANSLATION && tx.pasid === NO_PASID && isInterruptAddress(tx)
-
 /** Unsupported Request without any record. */
 export function reject({ type }: Transaction, out: Outcome): void {
   out.status = type === REQUEST.TRANSLATION ? STATUS.UNSUPPORTED : STATUS.ABORTED
   out.fault = REASON.NONE
-}
-
-/** A request of known length to the interrupt range is a message, a probe or an error. [VTD 3.15, 5.1.4.1] */
-export function interruptRequest(tx: Transaction, out: Outcome): number {
-  const isDoubleword = tx.bytes === MESSAGE_BYTES && (tx.lo & (MESSAGE_BYTES - 1)) === 0
-  const isMessage = isDoubleword && (tx.access & RW) === ACCESS.WRITE
-  if (!isMessage && (tx.access & RW) !== 0) return REASON.INTERRUPT_REQUEST
-  identity(tx, out)
-  return REASON.NONE
 }
 
 /** What the kind of request meets in a PASID table entry. [VTD 7.1.3 SPT.5, SPT.6] */

@@ -14,7 +14,6 @@ import {
   allowsAts,
   answerInterruptRange,
   answerWith,
-  coversInterrupts,
   grantNothing,
   largestPageLg2,
   translatedAddressFault,
@@ -23,9 +22,17 @@ import {
 import type { Caches } from './caches.js'
 import type { Capabilities } from './capabilities.js'
 import type { ConfigReader } from './config.js'
-import { type ContextConfig, type DmaConfig, pasidFor, privilegeFor } from './dma-config.js'
+import { type ContextConfig, type DmaConfig, privilegeFor } from './dma-config.js'
 import { type FaultRecorder, REASON } from './faults.js'
+import { contextFault, modeFault } from './gates.js'
 import type { HostPermissions } from './hpt.js'
+import {
+  coversInterrupts,
+  interruptRequest,
+  isInterruptAddress,
+  isInterruptQuery,
+  isInterruptRequest,
+} from './interrupt-range.js'
 import { GRANT, type Iotlb, isKeptFault, keptFault } from './iotlb.js'
 import { PageWalk } from './page-walk.js'
 import { PROTECTED_LG2, type ProtectedMemory } from './protected-memory.js'
@@ -34,14 +41,9 @@ import { TTM } from './registers.js'
 import {
   asksPrivilege,
   complete,
-  INTERRUPT_LG2,
-  INTERRUPT_RANGE,
   identity,
-  interruptRequest,
   isExecute,
-  isInterruptAddress,
-  isInterruptQuery,
-  isInterruptRequest,
+  isMalformed,
   neededGrants,
   reject,
   requestFault,
@@ -58,14 +60,6 @@ export class Counts {
 }
 
 const TWO_MIB_LG2 = 21
-
-/** What fits a requester-id, and a PASID TLP prefix. */
-const LAST_SID = 0xffff
-const LAST_PASID = 0xfffff
-
-/** Whether a TLP can carry these. */
-export const fitsTlp = (rid: number, pasid: number): boolean =>
-  rid >>> 0 <= LAST_SID && pasid >= NO_PASID && pasid <= LAST_PASID
 
 /** Sees what is found in the IOTLB. */
 export interface TranslationTrace {
@@ -100,8 +94,6 @@ export class Translator {
   readonly #faults: FaultRecorder | null
   /** The IOTLB's number of the requester in hand, or MISS. */
   #tag = MISS
-  /** FPD of the entries that the request in hand has met. */
-  #fpd = 0
   /** GRANT.TRANSLATION where its context entry lets translation requests in. */
   #translationGrant = 0
   readonly #largestLg2: number
@@ -137,9 +129,9 @@ export class Translator {
     // address width.
     if (!this.isEnabled && tx.type === REQUEST.UNTRANSLATED && tx.hi >>> 0 < 2 ** (this.#caps.hawBits - 32)) {
       identity(tx, out)
-    } else if (!this.isEnabled || this.#isMalformed(tx)) reject(tx, out)
+    } else if (!this.isEnabled || isMalformed(tx, this.#caps)) reject(tx, out)
     else {
-      this.#fpd = 0
+      this.config.fpd = 0
       const reason = tx.type === REQUEST.TRANSLATED ? this.#admit(tx, out) : this.#process(tx, out)
       if (reason !== REASON.NONE) this.#block(reason, tx, out)
     }
@@ -158,18 +150,17 @@ export class Translator {
 
   /** The pipeline proper. Answers REASON.NONE, and then `out` is complete, or why the request is blocked. */
   #process(tx: Transaction, out: Outcome): number {
-    if (isInterruptAddress(tx) && isInterruptRequest(tx)) return interruptRequest(tx, out)
-    const mode = this.#modeFault(tx)
+    if (isInterruptRequest(tx)) return interruptRequest(tx, out)
+    const mode = modeFault(this.ttm, this.ssirwe, tx, this.#caps)
     if (mode !== REASON.NONE) return mode
     const found = this.#lookUp(tx, out)
     if (found !== MISS) return found
     this.counts.misses++
     const context = this.#context(tx)
     if (context === null) return this.config.reason
-    const gate = this.#gate(context, tx)
-    if (gate !== REASON.NONE) return gate
-    const config = context.dma ?? this.config.pasidEntry(context, pasidFor(context, tx.pasid))
-    this.#fpd = config === null ? this.config.fpd : config.fpd
+    const barred = contextFault(context, tx, this.#caps)
+    if (barred !== REASON.NONE) return barred
+    const config = context.dma ?? this.config.pasidEntry(context, tx.pasid)
     if (config === null) return this.config.reason
     const isPrivileged = privilegeFor(context, tx)
     const refused = requestFault(config, tx, isPrivileged)
@@ -185,12 +176,12 @@ export class Translator {
 
   /** A translated request ends at its context entry: its address is physical already. [VTD 4.2.5] */
   #admit(tx: Transaction, out: Outcome): number {
-    const mode = this.#modeFault(tx)
+    const mode = modeFault(this.ttm, this.ssirwe, tx, this.#caps)
     if (mode !== REASON.NONE) return mode
     const context = this.#context(tx)
     if (context === null) return this.config.reason
-    const gate = this.#gate(context, tx)
-    if (gate !== REASON.NONE) return gate
+    const barred = contextFault(context, tx, this.#caps)
+    if (barred !== REASON.NONE) return barred
     const refused = translatedAddressFault(tx, context.dma !== null, this.#caps)
     const denied = refused === REASON.NONE && context.hostPermissionEnabled ? this.#permit(context, tx, out) : refused
     if (denied === REASON.NONE) identity(tx, out)
@@ -206,28 +197,13 @@ export class Translator {
       return REASON.NONE
     }
     this.counts.misses++
-    const config = this.config.pasidEntry(context, pasidFor(context, tx.pasid))
-    this.#fpd = config === null ? this.config.fpd : config.fpd
+    const config = this.config.pasidEntry(context, tx.pasid)
     return config === null ? this.config.reason : permissions.check(config, tx)
   }
 
   /** The context entry of a request, or null with the reason in `config`. */
-  #context(tx: Transaction): ContextConfig | null {
-    const context = this.config.context(tx.rid, tx.pasid !== NO_PASID && tx.type !== REQUEST.TRANSLATED)
-    this.#fpd = context === null ? this.config.fpd : context.fpd
-    return context
-  }
-
-  /** What the table mode alone decides. [VTD 7.1.3 RTA.1 to RTA.5] */
-  #modeFault({ pasid, access }: Transaction): number {
-    const { ecap, verMajor } = this.#caps
-    if (this.ttm === TTM.RESERVED) return REASON.RTA_1
-    if (this.ttm === TTM.ABORT) return ecap.ADMS ? REASON.RTA_4 : REASON.RTA_1
-    if (this.ttm === TTM.SCALABLE && !ecap.SMTS) return REASON.RTA_1
-    // Legacy mode has no I/O rights. [VTD 7.1.3 RTA.1.4]
-    if (pasid === NO_PASID) return this.ssirwe && this.ttm === TTM.LEGACY ? REASON.RTA_1 : REASON.NONE
-    if (this.ttm === TTM.LEGACY) return REASON.RTA_2
-    return verMajor >= 8 && (access & ACCESS.EXECUTE) !== 0 ? REASON.RTA_5 : REASON.NONE
+  #context({ rid, pasid, type }: Transaction): ContextConfig | null {
+    return this.config.context(rid, pasid !== NO_PASID && type !== REQUEST.TRANSLATED)
   }
 
   /** The IOTLB, by source-id, with or without PASID, PASID and address. Answers as the pipeline does, or MISS. */
@@ -266,7 +242,7 @@ export class Translator {
       reason = lackingRight(flags, needed, asksPrivilege(tx), this.ttm === TTM.LEGACY)
     }
     if (reason === REASON.NONE) return MISS
-    this.#fpd = flags & GRANT.FPD ? 1 : 0
+    this.config.fpd = flags & GRANT.FPD ? 1 : 0
     return this.#hit(slot, tx, out, reason)
   }
 
@@ -299,19 +275,6 @@ export class Translator {
     return REASON.NONE
   }
 
-  /** Which requests a context entry lets through. [VTD 7.1.3 LCT.5, SCT.5 to SCT.10, SGN.10] */
-  #gate(context: ContextConfig, { type, pasid }: Transaction): number {
-    const isAts = type !== REQUEST.UNTRANSLATED
-    if (isAts && !allowsAts(context)) return context.dma === null ? REASON.SCT_5 : REASON.LCT_5
-    if (pasid === NO_PASID) return REASON.NONE
-    const isTranslated = type === REQUEST.TRANSLATED
-    if (isTranslated && !context.translatedPasidEnabled) return REASON.SCT_10
-    if (!isTranslated && !context.pasidEnabled) return REASON.SCT_6
-    if (pasid >= 2 ** this.#caps.pasidBits) return REASON.SGN_10
-    if (pasid >= context.pasidLimit) return REASON.SCT_7
-    return pasid === context.ridPasid ? REASON.SCT_9 : REASON.NONE
-  }
-
   /** Output is input. [VTD 3.9 Pass-through Translation] */
   #passThrough(config: DmaConfig, tx: Transaction, out: Outcome): number {
     const fault = this.#passFault(config, tx)
@@ -320,10 +283,9 @@ export class Translator {
       return fault
     }
     // Kept in 2 MiB, except where that would cover the interrupt range.
-    const isNearInterrupts = tx.hi === 0 && tx.lo >>> TWO_MIB_LG2 === INTERRUPT_RANGE >>> (TWO_MIB_LG2 - INTERRUPT_LG2)
-    const leafLg2 = isNearInterrupts ? PAGE_LG2 : TWO_MIB_LG2
     const address = joinWord(tx.lo, tx.hi)
-    const base = address - (address % 2 ** leafLg2)
+    const leafLg2 = coversInterrupts(startOf(address, TWO_MIB_LG2), TWO_MIB_LG2) ? PAGE_LG2 : TWO_MIB_LG2
+    const base = startOf(address, leafLg2)
     this.#keep(config, tx, base, leafLg2, -1, config.sre ? EVERY_GRANT : USER_GRANTS)
     complete(tx, out, base, leafLg2, RW)
     if (tx.type !== REQUEST.TRANSLATION) return REASON.NONE
@@ -358,22 +320,19 @@ export class Translator {
     return this.#tag >= 0
   }
 
-  /** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */
-  #isMalformed({ rid, type, pasid }: Transaction): boolean {
-    if (!fitsTlp(rid, pasid) || type > REQUEST.TRANSLATED) return true
-    return type === REQUEST.TRANSLATED && pasid !== NO_PASID && this.#caps.ecap.PTRS === 0
-  }
-
   #block(reason: number, tx: Transaction, out: Outcome): void {
     if (tx.type !== REQUEST.TRANSLATION) {
       out.status = STATUS.FAULT
       out.fault = reason
     } else if (!answerWith(reason, out)) return
     this.counts.faults++
-    if (this.#faults !== null) this.#faults.record(reason, this.#fpd, tx)
+    if (this.#faults !== null) this.#faults.record(reason, this.config.fpd, tx)
   }
 }
 
 const RW = ACCESS.READ | ACCESS.WRITE
 const USER_GRANTS = GRANT.USER_READ | GRANT.USER_WRITE | GRANT.USER_PROBE | GRANT.DIRTY
 const EVERY_GRANT = USER_GRANTS | GRANT.PRIVILEGED_READ | GRANT.PRIVILEGED_WRITE | GRANT.PRIVILEGED_PROBE
+
+/** First byte of the 2^lg2 around an address. */
+const startOf = (address: number, lg2: number): number => address - (address % 2 ** lg2)
