@@ -63,6 +63,23 @@ for (const kind of ['legacy', 'legacy pass-through', 'first', 'second', 'pass-th
   })
 }
 
+describe('the same low half above 4 GiB', () => {
+  const ABOVE = 0x1_fee0_1000n
+
+  it('is an address like others, as an input and as an output', () => {
+    const w = new World('first')
+    w.first.map(ABOVE, 0x5_fee0_0067n)
+    w.go()
+    expect([w.dma(ABOVE, 'w', { bytes: 4 }), w.dma(ABOVE, 'r', { bytes: 64 })]).toEqual(['0x5fee00000', '0x5fee00000'])
+    const through = new World('pass-through').go()
+    expect([through.dma(ABOVE, 'w', { pasid: PASID }), through.dma(ABOVE, 'r', { bytes: 8 })]).toEqual([
+      hex(ABOVE),
+      hex(ABOVE),
+    ])
+    expect([w.faults(), through.faults()]).toEqual([[], []])
+  })
+})
+
 describe('with PASID, to the interrupt range', () => {
   it('every request is translated as others are', () => {
     for (const kind of ['first', 'second'] as const) {
