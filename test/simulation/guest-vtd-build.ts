@@ -81,8 +81,8 @@ export function writeLegacy({ rng, features }: Ground, config: Ram, { at, domain
   const type = second === undefined ? 8n : features.dt && rng.chance(0.7) ? 4n : 0n
   // Pass-through has the largest width. [VTD 9.3 AW]
   const aw = second?.aw ?? Math.floor(Math.log2(features.sagaw))
-  config.write(at + 8n, BigInt(aw) | (BigInt(did) << 8n) | (rng.bits(4) << 3n))
-  config.write(at, (second?.tables.root ?? 0n) | 1n | (rng.bit(0.15) << 1n) | type)
+  config.write(at + 8n, (BigInt(aw) | (BigInt(did) << 8n) | (rng.bits(4) << 3n)) ^ domain.twist[1])
+  config.write(at, ((second?.tables.root ?? 0n) | 1n | (rng.bit(0.15) << 1n) | type) ^ domain.twist[0])
 }
 
 function buildScalable(ground: Ground, config: Ram, guest: Guest, device: Device): void {
@@ -138,5 +138,5 @@ export function writePasid({ rng, features }: Ground, config: Ram, { at, domain 
       (rng.bits(2) << 5n) |
       (BigInt(first?.eafe ?? false) << 7n),
   ]
-  for (const i of [2, 1, 0]) config.write(at + BigInt(i) * 8n, words[i])
+  for (const i of [2, 1, 0]) config.write(at + BigInt(i) * 8n, words[i] ^ domain.twist[i])
 }

@@ -27,6 +27,8 @@ export interface Domain {
   readonly type: number
   readonly first: FirstTree | undefined
   readonly second: SecondTree | undefined
+  /** Bits that are wrong in every entry that names it, by word: all of them agree. [VTD 6.2.3.1] */
+  readonly twist: bigint[]
   /** One DID for several first stages, told apart by their PASIDs. */
   readonly isShared: boolean
 }
@@ -71,7 +73,7 @@ export function buildDomains(ground: Ground, fresh: () => number): Domain[] {
   const trees = features.ssts || !isScalable ? [buildSecond(ground), buildSecond(ground)] : []
   const domains: Domain[] = []
   const add = (type: number, first: FirstTree | undefined, second: SecondTree | undefined, did = fresh()): void => {
-    domains.push({ did, type, first, second, isShared: false })
+    domains.push({ did, type, first, second, twist: [0n, 0n, 0n], isShared: false })
   }
   if (features.pt || trees.length === 0) add(4, undefined, undefined)
   for (const tree of trees) if (rng.chance(0.8) || domains.length === 0) add(2, undefined, tree)
@@ -93,7 +95,14 @@ function addFirst(ground: Ground, domains: Domain[], fresh: () => number): void 
   const shared = isShared ? fresh() : 0
   for (let i = rng.between(1, 2); i > 0; i--) {
     const did = isShared ? shared : fresh()
-    domains.push({ did, type: 1, first: buildFirst(ground, undefined), second: undefined, isShared })
+    domains.push({
+      did,
+      type: 1,
+      first: buildFirst(ground, undefined),
+      second: undefined,
+      twist: [0n, 0n, 0n],
+      isShared,
+    })
   }
 }
 

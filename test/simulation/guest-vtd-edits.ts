@@ -72,9 +72,6 @@ export class Editor {
   /** One bit of each record that is wrong: where, and which; and the edit that puts it right. */
   readonly #wrong = new Map<bigint, { readonly flip: readonly [at: bigint, bit: number]; readonly edit: () => void }>()
 
-  /** What was changed in all entries of a domain: those that are made later have it too. */
-  readonly #shapes = new Map<Domain, readonly (readonly [offset: bigint, mask: bigint])[]>()
-
   constructor(
     parts: { readonly ground: Ground; readonly guest: Guest; readonly driver: Driver; readonly rules: Rules },
     isStrict: boolean,
@@ -184,10 +181,16 @@ export class Editor {
     const isBending = !this.#isStrict && rng.chance(0.3)
     if (isBending && isScalable) this.#rules.isBent = true
     const [word, bits] = rng.pick(!isScalable ? LEGACY_SHAPES : isBending ? BENDING_SHAPES : SHAPES)
-    const bit = rng.pick(bits)
-    const flip = [BigInt(word) * 8n, 1n << BigInt(bit)] as const
-    this.#shapes.set(domain, [...(this.#shapes.get(domain) ?? []), flip])
-    this.#rewrite(domain, ({ at }) => config.write(at + flip[0], config.read(at + flip[0]) ^ flip[1]))
+    // What is wrong is put right half of the time.
+    const known = domain.twist.findIndex((twist) => twist !== 0n)
+    const isUndone = known >= 0 && rng.chance(0.5)
+    const where = isUndone ? known : word
+    const change = isUndone ? domain.twist[known] : 1n << BigInt(rng.pick(bits))
+    domain.twist[where] ^= change
+    this.#rewrite(domain, ({ at }) => {
+      const place = at + BigInt(where) * 8n
+      config.write(place, config.read(place) ^ change)
+    })
     this.#count('edit: shape of a domain')
   }
 
@@ -260,25 +263,16 @@ export class Editor {
       for (let i = 3n; i < 8n; i++) config.write(attachment.at + i * 8n, 0n)
       attachment.domain = choose(this.#ground, this.#guest, old.pasid)
       writePasid(this.#ground, config, attachment)
-      this.#shape(attachment)
       if (!isAtOnce || !wasPresent) this.#rules.pasidAppeared(userOf(attachment))
       else if (rng.chance(0.5)) this.#rules.pasidChanged(old)
       else this.#rules.pasidVanished(old, type)
     } else {
       attachment.domain = rng.pick(this.#guest.domains)
       writeLegacy(this.#ground, config, attachment)
-      this.#shape(attachment)
       this.#rules.legacyContext(attachment.device.sid, old.did, wasPresent)
       if (!wasPresent) this.#rules.legacyContext(attachment.device.sid, attachment.domain.did, false)
     }
     this.#count('edit: attached to another domain')
-  }
-
-  #shape({ at, domain }: Attachment): void {
-    const { config } = this.#driver
-    for (const [offset, mask] of this.#shapes.get(domain) ?? []) {
-      config.write(at + offset, config.read(at + offset) ^ mask)
-    }
   }
 
   #flip(space: Space, base: bigint, flips: Flips, edit: () => void): void {

@@ -75,6 +75,8 @@ export function scalableContext(job: Job): ScalableContext {
   const isEptrAlone = !isForPaside && field(context[0], 6) === 1 && field(context[0], 3) === 0
   if ((!dte && field(context[0], 4) === 1) || ridPasid >= pasids || isEptrAlone) return job.stop(0x43)
   const refused = gates(job, context[0], pasids, ridPasid)
+  // A page request may meet either.
+  if (access.kind === 'page' && field(context[0], 6) === 1 && field(context[0], 3) === 0) refused.push(0x43)
   if (refused.length > 0) return job.stop(...refused)
   const ridPrivileged = features.rprivs && field(context[1], 20) === 1
   return { directory: inPlace(context[0], 63, 12), pasid: access.pasid ?? ridPasid, ridPrivileged }
