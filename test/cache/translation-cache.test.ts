@@ -182,4 +182,36 @@ describe('the geometry', () => {
       expect(() => make(geometry)).toThrow(RangeError)
     }
   })
+
+  it('drops nothing of a group that was never filled, whatever the range', () => {
+    const { cache } = make({ entries: 64, ways: 4 })
+    cache.fill(0, 0, page(0x200), 12, 0x1000, 1, 0)
+    cache.dropGroupPages(3, page(0), page(2 ** 52 - 1))
+    expect(look(cache, 0, 0x200)?.[0]).toBe(0x1000)
+  })
+
+  it('drops a group that is found under more tags than are remembered', () => {
+    const { cache } = make({ entries: 1024, ways: 4 })
+    const tags = Array.from({ length: 8 }, (_, tag) => tag)
+    for (const tag of tags) cache.fill(tag, 1, page(0x200), 12, 0x1000, 1, 0)
+    cache.fill(0, 2, page(0x201), 12, 0x2000, 1, 0)
+    cache.dropGroupPages(1, page(0x200), page(0x201))
+    expect(tags.map((tag) => look(cache, tag, 0x200))).toEqual(tags.map(() => undefined))
+    expect(look(cache, 0, 0x201)?.[0]).toBe(0x2000)
+  })
+
+  it('shows a view, of which may be dropped what stays here', () => {
+    const { cache } = make({ entries: 64, ways: 4 })
+    for (const tag of [0, 1]) cache.fill(tag, tag, page(0x200), 12, 0x1000 * (tag + 1), 1, 0)
+    const view = cache.view()
+    view.dropTagPages(0, page(0x200), page(0x200))
+    expect([look(view, 0, 0x200), look(view, 1, 0x200)?.[0]]).toEqual([undefined, 0x2000])
+    expect(view.fill(0, 0, page(0x200), 12, 0x5000, 1, 0)).toBe(MISS)
+    view.dropAll()
+    expect([look(view, 1, 0x200), look(cache, 0, 0x200)?.[0], look(cache, 1, 0x200)?.[0]]).toEqual([
+      undefined,
+      0x1000,
+      0x2000,
+    ])
+  })
 })
