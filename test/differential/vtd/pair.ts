@@ -4,7 +4,7 @@
  */
 
 import { ACCESS, Outcome, STATUS, Transaction } from '../../../hw-model/port.js'
-import { type IdRegisters, presetOptions, REGISTER, VtdUnit } from '../../../hw-model/vtd/index.js'
+import { type CacheOptions, type IdRegisters, presetOptions, REGISTER, VtdUnit } from '../../../hw-model/vtd/index.js'
 import type { Image, Ram } from '../ram.js'
 import { REGISTERS, REQUESTERS } from './machine.js'
 import type { VtdQuirk } from './quirks.js'
@@ -118,8 +118,8 @@ export class Pair {
     this.#bars = bars
     this.#tells = tells
     const owner = { message: () => undefined, interrupt: () => undefined }
-    // Large enough that nothing is ever evicted; the reference keeps no PASID table entries.
-    const caches = { iotlb: { entries: 4096, ways: 16 }, contextEntries: 256, pasidEntries: 0 }
+    // Large enough that nothing is ever evicted; the reference keeps no PASID table entries, no tables, nothing that faulted.
+    const caches: CacheOptions = { policy: 'off', iotlb: { entries: 4096, ways: 16 }, contextEntries: 256 }
     this.unit = new VtdUnit(ram.memory, owner, presetOptions('qemu-legacy', id, caches))
     this.state = { enabled: false, ttm: 0, root: 0, caps: this.unit.capabilities }
     this.survey = new Survey(ram)
