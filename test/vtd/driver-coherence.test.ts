@@ -163,6 +163,9 @@ const UNITS = [
   ['the platform’s unit', {}],
   ['a unit in caching mode', { overrides: { CAP: [0x226f0686, 0x81d2078c] } }],
   ['a unit without page-selective invalidation', { overrides: { CAP: [0x226f0606, 0x81d2070c] } }],
+  ['a unit that keeps all it may', { caches: { policy: 'greedy' } }],
+  ['one in caching mode', { overrides: { CAP: [0x226f0686, 0x81d2078c] }, caches: { policy: 'greedy' } }],
+  ['a unit that keeps one of each', { caches: { policy: 'minimal' } }],
 ] as const
 
 it.each(UNITS.flatMap(([name, options]) => [1, 2].map((seed) => [name, seed, options] as const)))(

@@ -156,6 +156,9 @@ describe('replacing a nested domain by another of its parent (M12)', () => {
 const UNITS = [
   ['the platform’s unit', {}],
   ['caching mode', { overrides: CACHING }],
+  ['a unit that keeps all it may', { caches: { policy: 'greedy' } }],
+  ['one in caching mode', { overrides: CACHING, caches: { policy: 'greedy' } }],
+  ['a unit that keeps one of each', { caches: { policy: 'minimal' } }],
   ['a unit without caches', { caches: { policy: 'off' } }],
 ] as const
 
