@@ -2,7 +2,7 @@
 
 import { attach, pageTableOf, replace } from './attach.js'
 import type { Call } from './call.js'
-import { Device, type Domain, GRANT, type Grant } from './device.js'
+import { Device, type Domain, GRANT, type Grant, refuseChilds } from './device.js'
 import { RID_SLOT } from './driver.js'
 import type { Ioas } from './ioas.js'
 import type { PlatformDevice } from './machine.js'
@@ -246,9 +246,6 @@ function pasidSlot(call: Call, device: Device, pasid: number): number {
     const reason = `${name} has one slot, PASID ${mediated.pasid} of ${mediated.parent}`
     throw new Refusal('EINVAL', reason, { pasid, its_pasid: mediated.pasid })
   }
-  for (const other of call.core.bound.keys()) {
-    if (other.mediated?.parent !== name || other.mediated.pasid !== pasid) continue
-    throw new Refusal('EBUSY', `PASID ${pasid} is the mediated device ${other.name}'s, which is bound`, { pasid })
-  }
+  refuseChilds(call.core, device.platform, pasid)
   return pasid
 }

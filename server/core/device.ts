@@ -6,6 +6,7 @@ import { type Completion, RID_SLOT } from './driver.js'
 import type { PlatformDevice } from './machine.js'
 import { type Holder, IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
+import { Refusal } from './refusal.js'
 import type { UserDomain } from './user-domain.js'
 import type { Vdevice } from './viommu.js'
 import { finish, type Work } from './work.js'
@@ -91,5 +92,13 @@ export class Device extends IommuObject {
   destroy(): Completion {
     this.context.core.bound.delete(this.platform)
     return undefined
+  }
+}
+
+/** A PASID is its mediated device's alone while that is bound. @throws Refusal EBUSY */
+export function refuseChilds({ bound }: Context['core'], { name }: PlatformDevice, pasid: number): void {
+  for (const { name: child, mediated } of bound.keys()) {
+    if (mediated?.parent !== name || mediated.pasid !== pasid) continue
+    throw new Refusal('EBUSY', `PASID ${pasid} is the mediated device ${child}'s, which is bound`, { pasid })
   }
 }

@@ -1,12 +1,13 @@
 /**
  * DMA by bound devices. What is not attached is blocked by the tables themselves, and what a device reaches is a region
- * of its context, as nothing else is ever mapped; so there is nothing to check here but the request.
+ * of its context, as nothing else is ever mapped: but through a PASID that is a mediated device's, which may be another
+ * context's. So there is nothing to check here but the request, and whose its PASID is.
  */
 
 import type { Call } from './call.js'
 import { checkBytes, checkCount } from './checks.js'
 import { detailOf, type Progress, type RefusalDetail, refusalIn } from './detail.js'
-import { Device } from './device.js'
+import { Device, refuseChilds } from './device.js'
 import { type BatchColumns, checkAccess, newOutcome, type Requester, translateBatch } from './dma-batch.js'
 import { type Move, type Moved, moveOne } from './dma-move.js'
 import { DMA_ACCESS, type DmaOutcome } from './driver.js'
@@ -174,6 +175,7 @@ function requesterOf(call: Call, request: Omit<DmaRequest, 'access'>): Requester
     )
   }
   const pasid = pasidOf(platform, request.pasid)
+  refuseChilds(call.core, platform, pasid)
   const { port } = platform.device
   return {
     translate: (_index, lo, hi, access, out) => port.translate(pasid, lo, hi, access, out),
@@ -197,11 +199,11 @@ function pasidOf({ mediated, device, name }: Device['platform'], asked: number |
   throw new Refusal('EINVAL', reason, { pasid: asked, max_pasids: device.maxPasids })
 }
 
-/** What looks after a pause whether the device is still the one that it was. @throws Refusal ENOENT */
-function stays(call: Call, { deviceId }: { readonly deviceId: number }): () => void {
+/** What looks after a pause whether device and PASID are still whose they were. @throws Refusal ENOENT, EBUSY */
+function stays(call: Call, { deviceId, pasid = NO_PASID }: Pick<DmaRequest, 'deviceId' | 'pasid'>): () => void {
   const device = call.look(Device, deviceId, 'device_id')
   return () => {
-    if (call.look(Device, deviceId, 'device_id') === device) return
+    if (call.look(Device, deviceId, 'device_id') === device) return refuseChilds(call.core, device.platform, pasid)
     throw new Refusal('ENOENT', `device ${deviceId} was unbound meanwhile, and its id is another's`, { id: deviceId })
   }
 }

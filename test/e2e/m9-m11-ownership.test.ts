@@ -117,6 +117,29 @@ describe.each(ARCHS)('M11 on %s: a mediated device', (arch) => {
     await two.close()
   })
 
+  it('makes the DMA of its PASID alone: to who has the rest of the parent it is EBUSY', async () => {
+    const [one, two] = [await world.vmm(), await world.vmm()]
+    const child = await one.bind(DEVICES[arch].mediated)
+    const domain = await one.paging(child, HwptFlag.PASID)
+    await one.client.attachPasid({ deviceId: child, pasid: MDEV_PASID, ptId: domain })
+    const deviceId = await two.bind(DEVICES[arch].second, DeviceGrant.PASID_ONLY)
+    const asked = { deviceId, pasid: MDEV_PASID }
+    const calls = [
+      two.client.translate({ ...asked, iovas: BigUint64Array.of(MAPPED) }),
+      two.client.dmaRead({ ...asked, operations: [{ address: MAPPED, length: 8 }] }),
+      two.client.dmaWrite({ ...asked, operations: [{ address: MAPPED, data: new Uint8Array(8) }] }),
+      two.client.explain({ ...asked, iova: MAPPED, access: 1 }),
+    ]
+    const noes = await Promise.all(calls.map((call) => refusal(call)))
+    expect(noes.map(({ errnoName }) => errnoName)).toEqual(['EBUSY', 'EBUSY', 'EBUSY', 'EBUSY'])
+    expect(noes[0].reason).toMatch(/mediated device .*mdev/)
+    expect((await two.dma(deviceId, MAPPED, 1, MDEV_PASID + 1)).outcome).not.toBe(DmaOutcome.OK)
+    await one.client.unbindDevice({ deviceId: child })
+    expect((await two.dma(deviceId, MAPPED, 1, MDEV_PASID)).outcome).not.toBe(DmaOutcome.OK)
+    await one.close()
+    await two.close()
+  })
+
   it('cannot be taken as a whole device: EPERM', async () => {
     const vmm = await world.vmm()
     const no = await refusal(vmm.bind(DEVICES[arch].mediated, DeviceGrant.WHOLE_DEVICE))
