@@ -245,6 +245,7 @@ export class TranslationCache {
   /** Drops every entry of some groups, with the flags asked for, whose leaf shares a page with `[first, last]`. */
   dropGroupPages(groups: Numbers, first: Page, last: Page, flags: FlagMatch = ANY_FLAGS): void {
     const list = typeof groups === 'number' ? [groups] : groups
+    if (list.length === 0) return
     const marks = marksOf(list, this.#groups.count)
     this.#drop({ owner: this.#group, marks, first, last, flags }, this.#tagsUnder(list))
   }
@@ -314,8 +315,11 @@ export class TranslationCache {
   /** The tags under which entries of some groups can be, or null for too many. */
   #tagsUnder(groups: readonly number[]): readonly number[] | null {
     const tags: number[] = []
-    for (const group of groups) tags.push(...(this.#tagsOf[group] ?? []))
-    return tags.length >= MANY_TAGS ? null : tags
+    for (const group of groups) {
+      tags.push(...(this.#tagsOf[group] ?? []))
+      if (tags.length >= MANY_TAGS) return null
+    }
+    return tags
   }
 
   #noteTag(group: number, tag: number): void {

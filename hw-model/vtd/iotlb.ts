@@ -188,39 +188,39 @@ export class Iotlb {
 
   /** Drops every entry of a domain-id, whatever its PASID and type. */
   dropDomain(did: number): void {
-    const groups = this.#groupsOf.get(did)
-    if (groups !== undefined) for (const group of groups) this.#dropGroup(group)
+    this.#dropGroups(this.#groupsOf.get(did) ?? [])
   }
 
   /** Second-stage and pass-through entries in range; first-stage and nested ones all. [VTD 6.5.2.3 T23] */
   dropDomainPages(did: number, first: Page, last: Page): void {
-    const groups = this.#groupsOf.get(did)
-    if (groups === undefined) return
-    for (const group of groups) {
-      if (isFirst(pgttOf(this.#groups.nameOf(group)))) this.#dropGroup(group)
-      else this.cache.dropGroupPages(group, first, last)
-    }
+    const groups = this.#groupsOf.get(did) ?? []
+    const ofFirst = (group: number): boolean => isFirst(pgttOf(this.#groups.nameOf(group)))
+    this.#dropGroups(groups.filter(ofFirst))
+    // All at once: a domain may have thousands of PASIDs, and each look through the cache takes its time.
+    this.cache.dropGroupPages(
+      groups.filter((group) => !ofFirst(group)),
+      first,
+      last,
+    )
   }
 
   /** Every entry of (DID, PASID), whatever its type. [VTD 6.5.2.4 T24] */
   dropPasid(did: number, pasid: number): void {
-    for (const pgtt of ALL_TYPES) {
-      const group = this.#groups.lookup(groupName(did, pgtt, pasid))
-      if (group >= 0) this.#dropGroup(group)
-    }
+    this.#dropGroups(this.#groupsNamed(did, ALL_TYPES, pasid))
   }
 
   /** First-stage and nested entries of (DID, PASID) in range. [VTD 6.5.2.4 T24] */
   dropPasidPages(did: number, pasid: number, first: Page, last: Page): void {
-    for (const pgtt of FIRST_TYPES) {
-      const group = this.#groups.lookup(groupName(did, pgtt, pasid))
-      if (group >= 0) this.cache.dropGroupPages(group, first, last)
-    }
+    this.cache.dropGroupPages(this.#groupsNamed(did, FIRST_TYPES, pasid), first, last)
   }
 
-  #dropGroup(group: number): void {
-    if (this.#isView) this.cache.dropGroupPages(group, 0 as Page, LAST_PAGE)
-    else this.#groups.drop(group)
+  #groupsNamed(did: number, types: readonly number[], pasid: number): readonly number[] {
+    return types.map((pgtt) => this.#groups.lookup(groupName(did, pgtt, pasid))).filter((group) => group >= 0)
+  }
+
+  #dropGroups(groups: readonly number[]): void {
+    if (this.#isView) this.cache.dropGroupPages(groups, 0 as Page, LAST_PAGE)
+    else for (const group of groups) this.#groups.drop(group)
   }
 
   #internGroup(did: number, pgtt: number, pasid: number): number {
