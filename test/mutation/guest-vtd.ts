@@ -145,7 +145,7 @@ export class VtdVictim implements Victim {
   #descriptor(): number[] {
     const random = this.#random
     if (random.oneIn(30)) return this.#junk()
-    const type = random.pick([1, 2, 2, 3, 5, 5, 6, 6, 7, 8, 9, random.below(16)])
+    const type = random.pick([1, 2, 2, 3, 5, 5, 6, 6, 7, 8, 9, 10, random.below(16)])
     const did = random.below(8)
     const g = type === 5 ? 2 : random.below(4)
     const low = type | (g << 4) | (did << 16)
@@ -178,6 +178,7 @@ export class VtdVictim implements Victim {
       DTE: 1,
       PASIDE: 1,
       PRE: random.below(2),
+      HPTE: random.below(2),
       EPTR: random.below(2),
       PASIDDIRPTR: this.#at(AT.DIRECTORY),
       RID_PASID: random.pick([0, 9, 40]),
@@ -202,6 +203,10 @@ export class VtdVictim implements Victim {
       WPE: random.below(2),
       EAFE: random.below(2),
       FSPTPTR: this.#table(),
+      HPTSZ: random.below(4),
+      HPTPFD: random.oneIn(4) ? 1 : 0,
+      HPTPTR: this.#table(),
+      HPTDID: random.below(8),
     })
   }
 
