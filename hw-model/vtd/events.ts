@@ -1,6 +1,6 @@
 /**
  * The four registers behind one event of the unit (xECTL, xEDATA, xEADDR, xEUADDR) and the message they send.
- * [VTD 7.3 Non-Recoverable Fault Event, 6.5.2.10 Invalidation completion events]
+ * [VTD 7.3 Non-Recoverable Fault Event, 6.5.2.10 Hardware Generation of Invalidation Completion Events]
  */
 
 import { joinWord } from '../bits/address.js'

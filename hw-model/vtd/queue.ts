@@ -5,57 +5,16 @@
  */
 
 import { joinWord } from '../bits/address.js'
-import { type FieldSpec, type Layout, maskOutside } from '../bits/layout.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
 import { type DevicePort, NO_PASID, QUEUE_RUN } from '../port.js'
 import type { Capabilities } from './capabilities.js'
-import {
-  CONTEXT_CACHE_INVALIDATE,
-  DESCRIPTOR,
-  DESCRIPTOR_TYPE,
-  DEVICE_TLB_INVALIDATE,
-  HPT_CACHE_INVALIDATE,
-  INVALIDATION_WAIT,
-  IOTLB_INVALIDATE,
-  PAGE_GROUP_RESPONSE,
-  PASID_CACHE_INVALIDATE,
-  PASID_DEVICE_TLB_INVALIDATE,
-  PASID_IOTLB_INVALIDATE,
-} from './descriptors.js'
+import { DESCRIPTOR, DESCRIPTOR_TYPE, INVALIDATION_WAIT, PAGE_GROUP_RESPONSE } from './descriptors.js'
 import type { DeviceTlbs } from './device-tlb.js'
 import type { EventBlock } from './events.js'
 import type { FaultRecorder } from './faults.js'
 import type { Invalidator } from './invalidate.js'
 import { FSTS, ICS, IQA, IQEI, IQERCD, IQH, IQT, REGISTER, TTM } from './registers.js'
-
-type Masks = Readonly<Partial<Record<number, Int32Array>>>
-
-/** Bits outside every field of a descriptor; by type, absent for types that a unit does not have. */
-function reservedBits({ ecap }: Capabilities): Masks {
-  // PD is reserved without page-request draining, PFSID without throttling.
-  const pfsid = ecap.DIT === 0 ? ['PFSIDLow', 'PFSIDHigh'] : []
-  return {
-    [DESCRIPTOR_TYPE.CONTEXT_CACHE]: maskOutside(CONTEXT_CACHE_INVALIDATE),
-    [DESCRIPTOR_TYPE.IOTLB]: maskOutside(IOTLB_INVALIDATE),
-    [DESCRIPTOR_TYPE.WAIT]: without(INVALIDATION_WAIT, ecap.PDS === 0 ? ['PD'] : []),
-    [DESCRIPTOR_TYPE.PASID_IOTLB]: maskOutside(PASID_IOTLB_INVALIDATE),
-    [DESCRIPTOR_TYPE.PASID_CACHE]: maskOutside(PASID_CACHE_INVALIDATE),
-    ...(ecap.HPTS === 0 ? {} : { [DESCRIPTOR_TYPE.HPT_CACHE]: maskOutside(HPT_CACHE_INVALIDATE) }),
-    ...(ecap.PRS === 0 ? {} : { [DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE]: maskOutside(PAGE_GROUP_RESPONSE) }),
-    ...(ecap.DT === 0
-      ? {}
-      : {
-          [DESCRIPTOR_TYPE.DEVICE_TLB]: without(DEVICE_TLB_INVALIDATE, pfsid),
-          [DESCRIPTOR_TYPE.PASID_DEVICE_TLB]: without(PASID_DEVICE_TLB_INVALIDATE, pfsid),
-        }),
-  }
-}
-
-/** What is reserved where some fields are, too. */
-function without<F extends Record<string, FieldSpec>>(record: Layout<F>, fields: readonly string[]): Int32Array {
-  const kept = [...record.$.fields.keys()].filter((name) => !fields.includes(name))
-  return maskOutside(record, kept)
-}
+import { type DescriptorMasks, descriptorMasks } from './reserved.js'
 
 /** Highest type that legacy mode knows. [VTD 6.5.2.11 T26] */
 const LAST_LEGACY_TYPE = 5
@@ -86,7 +45,7 @@ export class InvalidationQueue {
   readonly #event: EventBlock
   readonly #devices: DevicePort
   readonly #deviceTlbs: DeviceTlbs
-  readonly #reserved: Masks
+  readonly #reserved: DescriptorMasks
   readonly #descriptor = new Int32Array(8)
   /** The wait descriptor that pends. */
   readonly #pending = new Int32Array(8)
@@ -121,7 +80,7 @@ export class InvalidationQueue {
     this.#event = event
     this.#devices = devices
     this.#deviceTlbs = deviceTlbs
-    this.#reserved = reservedBits(caps)
+    this.#reserved = descriptorMasks(caps)
   }
 
   /** QIE goes on: IQA is latched. A tail that is already there is served by the next `run`. */

@@ -215,7 +215,7 @@ export class RegisterWrites {
     IOTLB.IVT.set(words, at, 0)
   }
 
-  /** Only in legacy mode, before version 6, and not beside the queue. [VTD 6.5.1 Register-based Invalidation] */
+  /** Only in legacy mode, before version 6, and not beside the queue. [VTD 6.5.1 Register-based Invalidation Interface] */
   #acceptsRegisterInvalidation(): boolean {
     return this.#translator.ttm === TTM.LEGACY && this.#caps.verMajor < 6 && !this.#queue.isEnabled
   }

@@ -1,10 +1,22 @@
 /**
- * Which bits of an entry are reserved on a given unit: those in no field, address bits above the host address width,
- * and fields whose capability is absent. [VTD 9, 11.4.3]
+ * Which bits of an entry or a descriptor are reserved on a given unit: those in no field, address bits above the host
+ * address width, and fields whose capability is absent. [VTD 9, 6.5.2, 11.4.3]
  */
 
 import { type FieldSpec, type Layout, maskOutside } from '../bits/layout.js'
 import type { Capabilities } from './capabilities.js'
+import {
+  CONTEXT_CACHE_INVALIDATE,
+  DESCRIPTOR_TYPE,
+  DEVICE_TLB_INVALIDATE,
+  HPT_CACHE_INVALIDATE,
+  INVALIDATION_WAIT,
+  IOTLB_INVALIDATE,
+  PAGE_GROUP_RESPONSE,
+  PASID_CACHE_INVALIDATE,
+  PASID_DEVICE_TLB_INVALIDATE,
+  PASID_IOTLB_INVALIDATE,
+} from './descriptors.js'
 import {
   CONTEXT_ENTRY,
   PASID_DIRECTORY_ENTRY,
@@ -64,16 +76,45 @@ export class ReservedMasks {
   }
 }
 
+/** Bits outside every field of a descriptor, by type; absent for types that a unit does not have. */
+export type DescriptorMasks = Readonly<Partial<Record<number, Int32Array>>>
+
+/** Made once per unit. [VTD 6.5.2 Queued Invalidation Interface] */
+export function descriptorMasks({ ecap }: Capabilities): DescriptorMasks {
+  // PD is reserved without page-request draining, PFSID without throttling.
+  const pfsid = absent(ecap.DIT, 'PFSIDLow', 'PFSIDHigh')
+  return {
+    [DESCRIPTOR_TYPE.CONTEXT_CACHE]: maskOutside(CONTEXT_CACHE_INVALIDATE),
+    [DESCRIPTOR_TYPE.IOTLB]: maskOutside(IOTLB_INVALIDATE),
+    [DESCRIPTOR_TYPE.WAIT]: without(INVALIDATION_WAIT, absent(ecap.PDS, 'PD')),
+    [DESCRIPTOR_TYPE.PASID_IOTLB]: maskOutside(PASID_IOTLB_INVALIDATE),
+    [DESCRIPTOR_TYPE.PASID_CACHE]: maskOutside(PASID_CACHE_INVALIDATE),
+    ...(ecap.HPTS === 0 ? {} : { [DESCRIPTOR_TYPE.HPT_CACHE]: maskOutside(HPT_CACHE_INVALIDATE) }),
+    ...(ecap.PRS === 0 ? {} : { [DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE]: maskOutside(PAGE_GROUP_RESPONSE) }),
+    ...(ecap.DT === 0
+      ? {}
+      : {
+          [DESCRIPTOR_TYPE.DEVICE_TLB]: without(DEVICE_TLB_INVALIDATE, pfsid),
+          [DESCRIPTOR_TYPE.PASID_DEVICE_TLB]: without(PASID_DEVICE_TLB_INVALIDATE, pfsid),
+        }),
+  }
+}
+
 /** Names that are reserved when a capability is absent. */
 const absent = (capability: number, ...names: string[]): string[] => (capability === 0 ? names : [])
+
+/** What is reserved where some fields are, too. */
+function without<F extends Record<string, FieldSpec>>(record: Layout<F>, fields: readonly string[]): Int32Array {
+  const kept = [...record.$.fields.keys()].filter((name) => !fields.includes(name))
+  return maskOutside(record, kept)
+}
 
 function reserved<F extends Record<string, FieldSpec>>(
   record: Layout<F>,
   hawBits: number,
   lacking: readonly string[],
 ): Int32Array {
-  const kept = [...record.$.fields.keys()].filter((name) => !lacking.includes(name))
-  const mask = maskOutside(record, kept)
+  const mask = without(record, lacking)
   for (const field of record.$.fields.values()) if (field.isAddress) reserveAddressAbove(mask, field.low & ~63, hawBits)
   return mask
 }

@@ -1,6 +1,6 @@
 /**
  * One DMA request through the unit, in the manual's order: mode, IOTLB, context entry, PASID entry, page tables,
- * output. [VTD 3.4 DMA remapping, 7.1.3 Fault Conditions and Remapping Hardware Behavior for Various Requests]
+ * output. [VTD 3.4 Mapping Devices to Domains, 7.1.3 Fault Conditions and Remapping Hardware Behavior for Various Requests]
  *
  * The IOTLB comes before the context and PASID entries, as hardware may have it: a hit needs neither, which is how a
  * forgotten flush shows. [VTD 6.2.4.1, 6.2.7]

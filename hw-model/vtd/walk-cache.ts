@@ -2,7 +2,7 @@
  * Where the walk of one stage starts: at the root, or below the lowest table entry that is kept for its address; and
  * what it keeps on its way. An entry says where the next table is and what the levels above have left of the rights. In
  * a nested walk it says both where the guest thinks that table is and where it really is.
- * [VTD 6.2.5.1 to 6.2.5.5, 6.2.7 Translating Address Using Caches]
+ * [VTD 6.2.5.1 to 6.2.5.5, 6.2.7 Translating Address Using Caches in Legacy Mode]
  */
 
 import { type Page, pageOf } from '../bits/address.js'

@@ -1,7 +1,7 @@
 /**
  * The identity domain: addresses pass untranslated, under the one domain-id that all such entries share. It is for the
  * host's own devices. No call makes or names one, because nothing that a client asks for reaches physical memory as it is.
- * [VTD 3.9 Pass-Through Translation]
+ * [VTD 3.9 Pass-through Translation]
  */
 
 import { Refusal } from '../../core/driver.js'
