@@ -169,6 +169,33 @@ describe('a device with ATS', () => {
     ])
   })
 
+  it('beyond 256 of its tags forgets everything, of its PASIDs together: GI', () => {
+    const { host, device, sent } = setUp()
+    const other = host.probe(0x2010, true)
+    const domain = host.driver.createPaging(device, PLAIN)
+    domain.map(0n, CLIENT, 0x4000n, RW)
+    let page = 0n
+    const unmap = (): string[] =>
+      sent(() => {
+        domain.unmap(page++ * 0x1000n, 0x1000n)
+        domain.flush()
+      })
+    for (let pasid = 1; pasid <= 255; pasid++) device.set(pasid, domain, null)
+    other.set(RID_SLOT, domain, null)
+    const each = unmap()
+    expect([each.length, each[0], each[255], each[256]]).toEqual([
+      257,
+      '0x200e2 0x0',
+      '0xff10080008 0x0',
+      '0x201000000003 0x0',
+    ])
+    device.set(256, domain, null)
+    expect(unmap()).toEqual(['0x200e2 0x0', '0x10080008 0x7ffffffffffff801', '0x201000000003 0x7ffffffffffff001'])
+    other.clear(RID_SLOT, domain)
+    device.set(RID_SLOT, domain, null)
+    expect(unmap()).toEqual(['0x200e2 0x0', '0x100800000003 0x7ffffffffffff001', '0x10080008 0x7ffffffffffff801'])
+  })
+
   it('shares the unit’s tag of a domain with other devices, and has its own', () => {
     const { host, device, sent } = setUp()
     const other = host.probe(0x2010, true)
@@ -234,6 +261,15 @@ describe('a function that uses translations it was given', () => {
     guestMaps(host.memory, TABLES, IOVA, BigInt(0x9000 | FS_RW))
     user.invalidate?.({ kind: 'vtd_s1', entries: [{ addr: IOVA, npages: 1n, flags: 1 }] })
     expect(dma()).toBe('0x8000')
+  })
+
+  it('keeps nothing of its PASIDs when there are too many to name', () => {
+    const { device, parent, user, dma } = plugIn()
+    for (let pasid = 6; pasid < 300; pasid++) device.set(pasid, user, null)
+    expect([dma(), dma(5), dma(299)]).toEqual(['0x8000', '0x8000', '0x8000'])
+    parent.unmap(0n, 64n * 2n ** 20n)
+    parent.flush()
+    expect([dma(), dma(5), dma(299)]).toEqual(['nowhere', 'nowhere', 'nowhere'])
   })
 
   it('reaches nothing where its slot was emptied, or the second stage taken away', () => {

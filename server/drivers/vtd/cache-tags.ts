@@ -30,13 +30,35 @@ export interface CacheTag {
   users: number
 }
 
-/** The tags of one domain, in the order in which they came. */
+/** How many tags of one device's cache there are. */
+export interface DeviceTags {
+  readonly tlb: DeviceTlb
+  /** Of requests without PASID. */
+  plain: number
+  /** Of requests with one. */
+  withPasid: number
+}
+
+/**
+ * The tags of one domain, in the order in which they came. Sums of them are kept beside, so that a flush of a domain that
+ * is on many PASIDs need not look at each.
+ */
 export class CacheTags {
+  /** Tags of the unit's own caches, by domain-id. */
+  readonly byDid = new Map<number, number>()
+  /** Tags of devices' caches, by source-id. */
+  readonly byDevice = new Map<number, DeviceTags>()
   readonly #tags = new Map<string, CacheTag>()
+  readonly #ofDevices = new Map<string, CacheTag>()
 
   /** How many there are. */
   get size(): number {
     return this.#tags.size
+  }
+
+  /** Those of devices' caches alone. */
+  get ofDevices(): { readonly size: number; values(): Iterable<CacheTag> } {
+    return this.#ofDevices
   }
 
   [Symbol.iterator](): Iterator<CacheTag> {
@@ -51,9 +73,15 @@ export class CacheTags {
   /** Counts one attachment more. */
   assign(kind: TagKind, did: number, pasid: number, tlb: DeviceTlb | null): void {
     const key = keyOf(kind, did, pasid, tlb)
-    const tag = this.#tags.get(key)
-    if (tag === undefined) this.#tags.set(key, { kind, did, pasid, tlb, users: 1 })
-    else tag.users++
+    const there = this.#tags.get(key)
+    if (there !== undefined) {
+      there.users++
+      return
+    }
+    const tag = { kind, did, pasid, tlb, users: 1 }
+    this.#tags.set(key, tag)
+    if (tlb !== null) this.#ofDevices.set(key, tag)
+    this.#sum(tag, 1)
   }
 
   /** Counts one attachment less. */
@@ -62,7 +90,24 @@ export class CacheTags {
     const tag = this.#tags.get(key)
     assert(tag !== undefined, 'a tag is taken away as often as it was given')
     tag.users--
-    if (tag.users === 0) this.#tags.delete(key)
+    if (tag.users > 0) return
+    this.#tags.delete(key)
+    this.#ofDevices.delete(key)
+    this.#sum(tag, -1)
+  }
+
+  #sum({ did, pasid, tlb }: CacheTag, by: 1 | -1): void {
+    if (tlb === null) {
+      const tags = (this.byDid.get(did) ?? 0) + by
+      if (tags === 0) this.byDid.delete(did)
+      else this.byDid.set(did, tags)
+      return
+    }
+    const device = this.byDevice.get(tlb.sid) ?? { tlb, plain: 0, withPasid: 0 }
+    if (pasid === 0) device.plain += by
+    else device.withPasid += by
+    if (device.plain + device.withPasid === 0) this.byDevice.delete(tlb.sid)
+    else this.byDevice.set(tlb.sid, device)
   }
 }
 

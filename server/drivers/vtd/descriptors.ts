@@ -111,7 +111,7 @@ export function pasidPages(did: number, pasid: number, block: PageBlock, leavesO
  * @param pasid 0 for requests without PASID
  */
 export function devicePages({ sid, pfsid }: DeviceTlb, pasid: number, { page, am }: PageBlock): Descriptor {
-  const common = { MIP: 0, SID: sid, PFSIDLow: pfsid & 0xf, PFSIDHigh: pfsid >>> 4, S: am > 0 ? 1 : 0 }
+  const common = { MIP: 0, SID: sid, ...halvesOf(pfsid), S: am > 0 ? 1 : 0 }
   const words =
     pasid === 0
       ? pack(DEVICE_TLB_INVALIDATE, { TypeLow: DESCRIPTOR_TYPE.DEVICE_TLB, ...common })
@@ -120,12 +120,26 @@ export function devicePages({ sid, pfsid }: DeviceTlb, pasid: number, { page, am
           ...common,
           PASID: pasid,
         })
-  // A block of 2^n pages has n - 1 ones below the zero that says how large it is. [VTD 6.5.2.5]
-  return withAddress(words, am > 0 ? page | ((1n << BigInt(am - 1)) - 1n) : page)
+  return withAddress(words, sizedPage({ page, am }))
 }
 
 /** Every page there is. */
 export const EVERY_PAGE: PageBlock = { page: 0n, am: 52 }
+
+/**
+ * A device forgets all that it obtained with a PASID, whichever that was: GI. A function may lack that (Global Invalidate
+ * Supported of its ATS capability); those of this machine do not. [VTD 6.5.2.6]
+ */
+export function devicePasids({ sid, pfsid }: DeviceTlb): Descriptor {
+  const words = pack(PASID_DEVICE_TLB_INVALIDATE, {
+    TypeLow: DESCRIPTOR_TYPE.PASID_DEVICE_TLB,
+    SID: sid,
+    ...halvesOf(pfsid),
+    GI: 1,
+    S: 1,
+  })
+  return withAddress(words, sizedPage(EVERY_PAGE))
+}
 
 /** What makes a device forget all that it has of a slot, if it keeps anything. */
 export const wholeDevice = (tlb: DeviceTlb | null, slot: number): readonly Descriptor[] =>
@@ -141,6 +155,11 @@ export function blockAround(first: bigint, last: bigint): PageBlock {
   while (am < EVERY_PAGE.am && first >> BigInt(am) !== last >> BigInt(am)) am++
   return am === EVERY_PAGE.am ? EVERY_PAGE : { page: (first >> BigInt(am)) << BigInt(am), am }
 }
+
+/** A block of 2^n pages has n - 1 ones below the zero that says how large it is. [VTD 6.5.2.5] */
+const sizedPage = ({ page, am }: PageBlock): bigint => (am > 0 ? page | ((1n << BigInt(am - 1)) - 1n) : page)
+
+const halvesOf = (pfsid: number) => ({ PFSIDLow: pfsid & 0xf, PFSIDHigh: pfsid >>> 4 })
 
 /** ADDR has 64 bits, more than a number holds. */
 function withAddress(words: Descriptor, page: bigint): Descriptor {

@@ -3,11 +3,13 @@
  * [VTD 6.5.2.3, 6.5.2.4, 6.5.3.3 T28]
  */
 
+import { RID_SLOT } from '../../core/driver.js'
 import { type CacheTag, type CacheTags, TAG } from './cache-tags.js'
 import {
   allTranslations,
   type Descriptor,
   devicePages,
+  devicePasids,
   domainPages,
   domainTranslations,
   EVERY_PAGE,
@@ -18,8 +20,8 @@ import {
 import type { VtdHardware } from './hardware.js'
 
 /**
- * Tags beyond which each domain-id is forgotten whole, and domain-ids beyond which all are. A descriptor takes about 5 us,
- * and a flush is one turn of the server.
+ * Tags beyond which each domain-id is forgotten whole, domain-ids beyond which all are, and tags of devices' caches beyond
+ * which each device forgets everything. A descriptor takes about 5 us, and a flush is one turn of the server.
  */
 const WHOLE_FROM_TAGS = 256
 
@@ -44,12 +46,11 @@ export function flushDescriptors(
   byPasid: boolean,
   change: Change,
 ): readonly Descriptor[] {
-  const all = [...tags]
-  if (all.length <= WHOLE_FROM_TAGS) return all.map((tag) => descriptorOf(hardware, tag, byPasid, change))
-  return [
-    ...wholeDomains(hardware, all),
-    ...all.filter(isDevices).map((tag) => descriptorOf(hardware, tag, byPasid, change)),
-  ]
+  const each = (tag: CacheTag): Descriptor => descriptorOf(hardware, tag, byPasid, change)
+  if (tags.size <= WHOLE_FROM_TAGS) return [...tags].map(each)
+  const { ofDevices } = tags
+  const ofEachDevice = ofDevices.size <= WHOLE_FROM_TAGS ? [...ofDevices.values()].map(each) : wholeDevices(tags)
+  return [...wholeDomains(hardware, tags), ...ofEachDevice]
 }
 
 /** Descriptors for several changes of a table that is found by PASID. */
@@ -69,12 +70,9 @@ export function changesDescriptors(
  */
 export function setUpDescriptors(hardware: VtdHardware, tags: CacheTags, block: PageBlock): readonly Descriptor[] {
   const change = { block, leavesOnly: false }
-  const ours = [...tags].filter((tag) => !isDevices(tag))
-  if (ours.length > WHOLE_FROM_TAGS) return wholeDomains(hardware, ours)
-  return ours.map((tag) => descriptorOf(hardware, tag, false, change))
+  if (tags.size - tags.ofDevices.size > WHOLE_FROM_TAGS) return wholeDomains(hardware, tags)
+  return [...tags].filter(({ tlb }) => tlb === null).map((tag) => descriptorOf(hardware, tag, false, change))
 }
-
-const isDevices = ({ tlb }: CacheTag): boolean => tlb !== null
 
 function descriptorOf(hardware: VtdHardware, tag: CacheTag, byPasid: boolean, change: Change): Descriptor {
   const { kind, did, pasid, tlb } = tag
@@ -89,8 +87,13 @@ function descriptorOf(hardware: VtdHardware, tag: CacheTag, byPasid: boolean, ch
   return canSelect ? domainPages(drains, did, block, leavesOnly) : domainTranslations(drains, did)
 }
 
-function wholeDomains({ drains }: VtdHardware, tags: readonly CacheTag[]): readonly Descriptor[] {
-  const dids = new Set(tags.filter((tag) => !isDevices(tag)).map(({ did }) => did))
-  if (dids.size > WHOLE_FROM_TAGS) return [allTranslations(drains)]
-  return [...dids].map((did) => domainTranslations(drains, did))
+function wholeDomains({ drains }: VtdHardware, { byDid }: CacheTags): readonly Descriptor[] {
+  if (byDid.size > WHOLE_FROM_TAGS) return [allTranslations(drains)]
+  return [...byDid.keys()].map((did) => domainTranslations(drains, did))
 }
+
+const wholeDevices = ({ byDevice }: CacheTags): readonly Descriptor[] =>
+  [...byDevice.values()].flatMap(({ tlb, plain, withPasid }) => [
+    ...(plain > 0 ? [devicePages(tlb, RID_SLOT, EVERY_PAGE)] : []),
+    ...(withPasid > 0 ? [devicePasids(tlb)] : []),
+  ])
