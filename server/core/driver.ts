@@ -69,9 +69,9 @@ export interface SmmuCommand {
 
 /** How far an array got. */
 export interface InvalidateResult {
-  /** Leading entries that were carried out. */
+  /** Leading entries that were carried out. Fewer than given and no refusal: the next are for another call, soon. */
   readonly done: number
-  /** Why the next one was not; absent when all were. */
+  /** Why the next one was not, and never will be. */
   readonly refusal?: Refusal
   readonly completion: Completion
 }

@@ -1,9 +1,9 @@
-/** A device with a thousand PASIDs, each with a user domain of its own. */
+/** A device with many PASIDs: a thousand, each with a user domain of its own, and one domain on all of them. */
 
-import { afterAll, beforeAll, expect, it } from 'vitest'
-import { HwptFlag } from '../../clients/node/index.js'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import { HwptFlag, type InvalidateIotlbResponse } from '../../clients/node/index.js'
 import { RAM_BASE } from './guest-memory.js'
-import { type Vmm, World } from './world.js'
+import { refusal, type Vmm, World } from './world.js'
 
 const COUNT = 1000
 
@@ -31,8 +31,13 @@ let vmm: Vmm
 
 beforeAll(async () => {
   world = await World.start(PLATFORM)
+})
+
+beforeEach(async () => {
   vmm = await world.vmm()
 })
+
+afterEach(() => vmm.close())
 
 afterAll(() => world.stop())
 
@@ -77,5 +82,27 @@ it('M7 on vtd: a thousand PASIDs of one device have a user domain each, invalida
   const codes = new Set<number>()
   for (let i = 0; i < COUNT; i += 37) codes.add((await vmm.dma(deviceId, IOVA, 1, i + 1)).code)
   expect([...codes]).toEqual([0x79])
-  await vmm.close()
 }, 120_000)
+
+it('M3 on vtd: invalidations of a domain on many PASIDs are done in order, all or up to the one that is refused', async () => {
+  const deviceId = await vmm.bind(DEVICE)
+  await world.guest.store(RAM_BASE, RAM_BASE | 0x27n)
+  await world.guest.store(RAM_BASE + 5n * 8n, placeOf(0) | 0x67n)
+  const userDomainId = await vmm.vtdDomain(deviceId, await vmm.parent(deviceId), RAM_BASE, HwptFlag.PASID)
+  const pasids = Array.from({ length: 70 }, (_, i) => i + 1)
+  for (const pasid of pasids) await vmm.client.attachPasid({ deviceId, pasid, ptId: userDomainId })
+  const send = (...entries: { addr: bigint; npages: bigint; flags: number }[]) =>
+    vmm.client.invalidateIotlb({ userDomainId, vtdS1: { entries } })
+  const places = async (): Promise<Set<bigint | undefined>> =>
+    new Set(await Promise.all(pasids.map(async (pasid) => (await vmm.dma(deviceId, IOVA, 1, pasid)).address)))
+  expect(await places()).toEqual(new Set([placeOf(0)]))
+  await world.guest.store(RAM_BASE + 5n * 8n, laterPlaceOf(0) | 0x67n)
+  const entries = Array.from({ length: 40 }, (_, i) => ({ addr: BigInt(i + 6) << 12n, npages: 1n, flags: 1 }))
+  expect((await send(...entries)).doneCount).toBe(40)
+  expect(await places()).toEqual(new Set([placeOf(0)]))
+  const error = await refusal(send(...entries.slice(0, 33), { addr: 1n, npages: 1n, flags: 1 }, ...entries))
+  expect([error.errnoName, (error.partial as InvalidateIotlbResponse).doneCount]).toEqual(['EINVAL', 33])
+  expect(error.context).toMatchObject({ index: '33' })
+  expect((await send(...entries, { addr: IOVA, npages: 1n, flags: 1 })).doneCount).toBe(41)
+  expect(await places()).toEqual(new Set([laterPlaceOf(0)]))
+}, 60_000)

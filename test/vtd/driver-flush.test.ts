@@ -239,17 +239,39 @@ describe('a client’s invalidation', () => {
     expect(invalidate(0x1000n, 2n ** 52n + 1n)).toEqual(['0x500020036 0x1000'])
   })
 
-  it('of more than 1024 descriptors is one of everything', () => {
+  it('is done in steps of 64 descriptors, and each entry by itself, however many there are', () => {
     const { host, one, sent } = setUp()
     const user = makeUser(host, one, makeParent(host, one), 0x1000)
-    for (let pasid = 1; pasid <= 64; pasid++) one.set(pasid, user, null)
     const pages = (n: number) => Array.from({ length: n }, (_, i) => ({ addr: BigInt(i) << 12n, npages: 1n, flags: 1 }))
-    const invalidate = (n: number): string[] =>
-      sent(() => expect(user.invalidate?.({ kind: 'vtd_s1', entries: pages(n) })).toMatchObject({ done: n }))
-    const all = invalidate(16)
-    expect([all.length, all[0], all[1023]]).toEqual([1024, '0x100020036 0x40', '0x4000020036 0xf040'])
-    const whole = invalidate(17)
-    expect([whole.length, whole[0], whole[63]]).toEqual([64, '0x100020026 0x0', '0x4000020026 0x0'])
+    const invalidate = (n: number, done: number): string[] =>
+      sent(() => {
+        const result = user.invalidate?.({ kind: 'vtd_s1', entries: pages(n) })
+        expect(result).toMatchObject({ done, refusal: undefined })
+      })
+    for (let pasid = 1; pasid <= 30; pasid++) one.set(pasid, user, null)
+    const two = invalidate(17, 2)
+    expect([two.length, two[0], two[30], two[59]]).toEqual([
+      60,
+      '0x100020036 0x40',
+      '0x100020036 0x1040',
+      '0x1e00020036 0x1040',
+    ])
+    for (let pasid = 31; pasid <= 256; pasid++) one.set(pasid, user, null)
+    const all = invalidate(17, 1)
+    expect([all.length, all[0], all[255]]).toEqual([256, '0x100020036 0x40', '0x10000020036 0x40'])
+    one.set(257, user, null)
+    expect(invalidate(17, 1)).toEqual(['0x200e2 0x0'])
+  })
+
+  it('that cannot be carried out is found in the step that it belongs to', () => {
+    const { host, one } = setUp()
+    const user = makeUser(host, one, makeParent(host, one), 0x1000)
+    for (let pasid = 1; pasid <= 64; pasid++) one.set(pasid, user, null)
+    const [good, bad] = [0n, 1n].map((addr) => ({ addr, npages: 1n, flags: 0 }))
+    const first = user.invalidate?.({ kind: 'vtd_s1', entries: [good, bad] })
+    expect(first).toMatchObject({ done: 1, refusal: undefined })
+    const second = user.invalidate?.({ kind: 'vtd_s1', entries: [bad] })
+    expect([second?.done, second?.refusal?.name]).toEqual([0, 'EINVAL'])
   })
 
   it('of a domain that is attached nowhere sends nothing and succeeds', () => {

@@ -25,8 +25,8 @@ import type { VtdHardware } from './hardware.js'
  */
 const WHOLE_FROM_TAGS = 256
 
-/** Descriptors of one call beyond which a client's ranges become one: everything. */
-const MOST_DESCRIPTORS = 1024
+/** Descriptors of one step of a client's call: one for a wide range takes up to 50 us where the unit's cache is full. */
+const DESCRIPTORS_A_STEP = 64
 
 /** What is to be forgotten. */
 export interface Change {
@@ -53,16 +53,9 @@ export function flushDescriptors(
   return [...wholeDomains(hardware, tags), ...ofEachDevice]
 }
 
-/** Descriptors for several changes of a table that is found by PASID. */
-export function changesDescriptors(
-  hardware: VtdHardware,
-  tags: CacheTags,
-  changes: readonly Change[],
-): readonly Descriptor[] {
-  const isMuch = changes.length * tags.size > MOST_DESCRIPTORS
-  const all = isMuch ? [{ block: EVERY_PAGE, leavesOnly: false }] : changes
-  return all.flatMap((change) => flushDescriptors(hardware, tags, true, change))
-}
+/** How many changes of a table make a step of work, if it is found under these tags: at least one. */
+export const changesAStep = ({ size }: CacheTags): number =>
+  Math.max(1, Math.floor(DESCRIPTORS_A_STEP / Math.max(1, size)))
 
 /**
  * Descriptors for entries that were absent, which only caching mode keeps, and never of the first stage.

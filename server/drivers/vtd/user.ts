@@ -14,8 +14,8 @@ import {
   type VtdInvalidation,
 } from '../../core/driver.js'
 import { Bindings } from './bindings.js'
-import { blockAround, EVERY_PAGE, type PageBlock } from './descriptors.js'
-import { type Change, changesDescriptors } from './flush.js'
+import { blockAround, type Descriptor, EVERY_PAGE, type PageBlock } from './descriptors.js'
+import { changesAStep, flushDescriptors } from './flush.js'
 import type { DomainHost, PagingDomain } from './paging.js'
 
 /** [uAPI enum iommu_hwpt_vtd_s1_flags] */
@@ -82,7 +82,10 @@ export class UserDomain implements UserOps {
     }
   }
 
-  /** [uAPI IOMMU_HWPT_INVALIDATE, IOMMU_HWPT_INVALIDATE_DATA_VTD_S1] */
+  /**
+   * As many entries as a step of work holds: each is a descriptor for every slot that the domain is in.
+   * [uAPI IOMMU_HWPT_INVALIDATE, IOMMU_HWPT_INVALIDATE_DATA_VTD_S1]
+   */
   invalidate(entries: InvalidateEntries): InvalidateResult {
     if (entries.kind !== 'vtd_s1') {
       const refusal = new Refusal(
@@ -91,19 +94,21 @@ export class UserDomain implements UserOps {
       )
       return { done: 0, refusal, completion: undefined }
     }
-    const changes: Change[] = []
+    const { hardware } = this.#host
+    const { tags } = this.bindings
+    const descriptors: Descriptor[] = []
     let done = 0
     let refusal: Refusal | undefined
-    for (const entry of entries.entries) {
+    for (const entry of entries.entries.slice(0, changesAStep(tags))) {
       refusal = refusalOf(entry, done)
       if (refusal !== undefined) break
       const block = blockOf(entry.addr, entry.npages)
-      if (block !== null) changes.push({ block, leavesOnly: (entry.flags & LEAF) !== 0 })
+      const leavesOnly = (entry.flags & LEAF) !== 0
+      // Attached nowhere there is nothing to forget.
+      if (block !== null) descriptors.push(...flushDescriptors(hardware, tags, true, { block, leavesOnly }))
       done++
     }
-    // Attached nowhere there is nothing to forget.
-    const { hardware } = this.#host
-    hardware.submit(changesDescriptors(hardware, this.bindings.tags, changes))
+    hardware.submit(descriptors)
     return { done, refusal, completion: undefined }
   }
 }
