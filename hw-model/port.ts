@@ -152,7 +152,7 @@ export interface AtsPort {
   requestPage(request: PageRequest): void
   /**
    * An invalidation is complete. A queue that waited for it takes its first QUEUE_RUN entries. False where none of that
-   * tag is outstanding.
+   * tag is outstanding, or where the unit hears no completion now: then it can only time out.
    *
    * @param rid who says so, where that is known: nobody completes the invalidations of another
    */

@@ -156,11 +156,13 @@ export function completeInvalidations(
   const complete = withStream(call, request, tags.length, function* ({ unit, sourceId }) {
     const { raw, streams } = unit
     const progress = yield* forEachUntilRefused([...tags], function* (tag) {
-      const wasOutstanding = streams.isOutstanding(sourceId, tag)
-      if (wasOutstanding) streams.forgetInvalidation(sourceId, tag)
-      if (!wasOutstanding || !raw.completeInvalidation(Number(tag), timedOut)) {
+      if (!streams.isOutstanding(sourceId, tag)) {
         throw new Refusal('ENOENT', 'no invalidation of this stream is outstanding under this tag', { tag })
       }
+      const isHeard = raw.completeInvalidation(Number(tag), timedOut)
+      // What the unit does not hear stays outstanding there, and can still time out.
+      if (isHeard || timedOut) streams.forgetInvalidation(sourceId, tag)
+      if (!isHeard) throw new Refusal('ENOENT', 'the unit does not hear of this invalidation now', { tag })
       yield* unit.work()
     })
     call.context.waiters.wakeAll()

@@ -174,7 +174,7 @@ export interface RawUnit {
   /**
    * A stream has forgotten translations, or did not say so in time. What that sets going is done in part.
    *
-   * @returns false where no invalidation of that tag is outstanding
+   * @returns false where no invalidation of that tag is outstanding, or where the unit hears no completion now
    */
   completeInvalidation(tag: number, timedOut: boolean): boolean
   faultName(fault: number): string

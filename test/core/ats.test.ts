@@ -167,4 +167,15 @@ describe('invalidations', () => {
     expect(complete([5n]).refusal?.name).toBe('ENOENT')
     expect(world.do('PollInvalidations', { stream }).invalidations).toEqual([])
   })
+
+  it('that the unit does not hear of stay outstanding, and time out', () => {
+    const { world, stream, write, unit } = scene()
+    write(FAKE_REGISTER.INVALIDATE, STREAM)
+    unit.isDeaf = true
+    const complete = (timedOut = false) =>
+      world.do('CompleteInvalidations', { stream, tags: BigUint64Array.of(1n), timedOut })
+    expect(complete().refusal?.name).toBe('ENOENT')
+    expect(complete(true)).toEqual({ doneCount: 1 })
+    expect([complete(true).refusal?.name, unit.timedOut]).toEqual(['ENOENT', [1]])
+  })
 })

@@ -77,6 +77,8 @@ export class FakeRawUnit implements RawUnit {
   readonly outstanding = new Set<number>()
   readonly requested: StreamPageRequest[] = []
   readonly timedOut: number[] = []
+  /** It hears no completions. */
+  isDeaf = false
   readonly #registers = new Map<number, bigint>()
   readonly #outcome: DmaOutcome = {
     status: 1,
@@ -178,6 +180,7 @@ export class FakeRawUnit implements RawUnit {
   completeInvalidation(tag: number, timedOut: boolean): boolean {
     if (timedOut) this.timedOut.push(tag)
     this.work = 1
+    if (this.isDeaf && !timedOut) return false
     return this.outstanding.delete(tag)
   }
 
