@@ -159,8 +159,10 @@ function attached(call: Call, device: Device, slot: number, target: Ioas | Domai
 function replaced(call: Call, device: Device, slot: number, target: Ioas | Domain): Replaced | Promise<Replaced> {
   return call.inSlices(
     (function* () {
-      const { id } = yield* replace(call, device, slot, target)
-      return { domainId: id, hitless: device.platform.device.lastSetWasHitless ?? false }
+      const old = device.slots.get(slot)
+      const next = yield* replace(call, device, slot, target)
+      // By itself it was replaced by nothing at all.
+      return { domainId: next.id, hitless: next === old || (device.platform.device.lastSetWasHitless ?? false) }
     })(),
   )
 }

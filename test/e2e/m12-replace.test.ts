@@ -115,6 +115,8 @@ describe('M12 on vtd: replacing', () => {
     await vmm.client.attachRid({ deviceId, ptId: domains[0] })
     for (const ptId of [elsewhere, paging, domains[1]]) {
       expect((await vmm.client.replaceRid({ deviceId, ptId })).hitless).toBe(false)
+      // By itself: nothing is written.
+      expect((await vmm.client.replaceRid({ deviceId, ptId })).hitless).toBe(true)
     }
     expect(await vmm.dma(deviceId, IOVA)).toMatchObject({ address: PAGES[1] })
     await vmm.close()

@@ -4,7 +4,9 @@
  */
 
 import { expect, it } from 'vitest'
-import { NO_PASID, Outcome, STATUS } from '../../hw-model/port.js'
+import { ACCESSED, Endpoint } from '../../hw-model/pci/endpoint.js'
+import { Functions } from '../../hw-model/pci/functions.js'
+import { ACCESS, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'
 import { type DeviceDriver, type DomainOps, type PagingOps, RID_SLOT, type UserOps } from '../../server/core/driver.js'
 import { Random } from '../hostile/random.js'
 import { CLIENT, dma, FS_RW, guestMaps, makeHost, NEST_PARENT, PLAIN } from './host.js'
@@ -25,10 +27,24 @@ function fresh(device: DeviceDriver, slot: number, iova: bigint): string {
   return out.status === STATUS.OK ? `0x${out.address.toString(16)}` : device.port.faultName(out.fault)
 }
 
+/** Where a function's DMA ends that uses translations of its own. It is on again if a blocked slot switched it off. */
+function reach(endpoint: Endpoint, slot: number, iova: bigint): string {
+  const [out, tx] = [new Outcome(), new Transaction()]
+  const pasid = slot === RID_SLOT ? NO_PASID : slot
+  Object.assign(tx, { pasid, lo: Number(iova & 0xffffffffn), hi: Number(iova >> 32n), access: ACCESS.READ })
+  endpoint.hasAts = true
+  const isDone = endpoint.access(tx, out) === ACCESSED.DONE && out.status === STATUS.OK
+  return isDone ? `0x${out.address.toString(16)}` : NOWHERE
+}
+
+const NOWHERE = 'nowhere'
+
 /** One host, its devices and its domains, and everything that can happen to them. */
 class Scene {
   readonly host
   readonly devices: readonly DeviceDriver[]
+  /** What stands in front of the unit, where it lets them have TLBs. */
+  readonly #endpoints: readonly Endpoint[]
   readonly #chance: Random
   readonly done = new Map<string, number>()
   readonly #plain: PagingOps[] = []
@@ -39,10 +55,14 @@ class Scene {
   readonly #mapped = new Map<PagingOps, Set<number>>()
 
   constructor(options: Parameters<typeof makeHost>[0], seed: number) {
-    this.host = makeHost(options)
+    const functions = new Functions()
+    this.host = makeHost({ ...options, devices: functions })
     this.#chance = new Random(seed)
     const { driver } = this.host
-    this.devices = [this.host.probe(8), this.host.probe(0x88)]
+    this.devices = [this.host.probe(8, true), this.host.probe(0x88, true)]
+    const hasTlbs = driver.hardware.ecap['DT'] !== 0
+    this.#endpoints = hasTlbs ? this.devices.map(({ rid }) => new Endpoint(driver.unit, { rid })) : []
+    for (const endpoint of this.#endpoints) functions.add(endpoint)
     const [device] = this.devices
     for (let i = 0; i < 2; i++) {
       this.#plain.push(driver.createPaging(device, PLAIN))
@@ -77,6 +97,10 @@ class Scene {
           const said = fresh(device, slot, iova)
           if (cached !== said && !(isBlocked(cached) && isBlocked(said)))
             out.push(`${d} ${slot} 0x${iova.toString(16)}: ${cached}, not ${said}`)
+          if (this.#endpoints.length > 0) {
+            const reached = reach(this.#endpoints[d], slot, iova)
+            if (reached !== (said.startsWith('0x1') ? said : NOWHERE)) out.push(`${d} ${slot}: ${reached}, not ${said}`)
+          }
           this.#count(said.startsWith('0x1') ? 'translated' : 'faulted')
         }
       }
@@ -159,13 +183,19 @@ const KINDS = [
   'faulted',
 ]
 
+/** The default registers with DT, bit 2. */
+const ATS = { ECAP: [0x84000fc7, 0x0013e99c] } as const
+const CACHING = { CAP: [0x226f0686, 0x81d2078c] } as const
+
 const UNITS = [
   ['the platform’s unit', {}],
-  ['a unit in caching mode', { overrides: { CAP: [0x226f0686, 0x81d2078c] } }],
+  ['a unit in caching mode', { overrides: CACHING }],
   ['a unit without page-selective invalidation', { overrides: { CAP: [0x226f0606, 0x81d2070c] } }],
   ['a unit that keeps all it may', { caches: { policy: 'greedy' } }],
-  ['one in caching mode', { overrides: { CAP: [0x226f0686, 0x81d2078c] }, caches: { policy: 'greedy' } }],
+  ['one in caching mode', { overrides: CACHING, caches: { policy: 'greedy' } }],
   ['a unit that keeps one of each', { caches: { policy: 'minimal' } }],
+  ['a unit whose devices have TLBs', { overrides: ATS }],
+  ['one that keeps all it may', { overrides: { ...ATS, ...CACHING }, caches: { policy: 'greedy' } }],
 ] as const
 
 it.each(UNITS.flatMap(([name, options]) => [1, 2].map((seed) => [name, seed, options] as const)))(

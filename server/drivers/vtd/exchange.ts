@@ -2,6 +2,10 @@
  * Replacing one nested domain by another of the same parent without a moment in which the slot is blocked. Only two words
  * of the PASID table entry differ: the one with the domain-id and the one with the guest's fields. They are two stores,
  * and the entry between them is a valid one as well: a guest's table under the other domain's id. [VTD 6.2.3.1]
+ *
+ * A unit that fetches the entry in two halves may pair either one's halves with the other's. Where nobody else has either
+ * (domain-id, PASID) that is one of the same four, and both ids are forgotten at the end; where somebody has, it takes a
+ * unit that fetches entries whole, as this one does. [VTD 9 Translation Structure Formats]
  */
 
 import type { Place } from './bindings.js'

@@ -106,7 +106,13 @@ export class PagingDomain implements PagingOps {
     }
     const first = iova >> PAGE_LG2
     const pages = length >> PAGE_LG2
-    this.#tables.map(Number(first), Number(pages), address / 4096, protection)
+    try {
+      this.#tables.map(Number(first), Number(pages), address / 4096, protection)
+    } catch (error) {
+      // What was written before memory ran out is gone again, but a unit may have walked it.
+      this.#takenOut(first, first + pages - 1n)
+      throw error
+    }
     if (this.stage === 'second' && this.#hardware.cap['CM']) {
       const block = blockAround(first, first + pages - 1n)
       this.#hardware.submit(setUpDescriptors(this.#hardware, this.bindings.tags, block))
@@ -115,10 +121,9 @@ export class PagingDomain implements PagingOps {
 
   unmap(iova: bigint, length: bigint): void {
     const first = iova >> PAGE_LG2
-    const last = first + (length >> PAGE_LG2) - 1n
-    this.#tables.unmap(Number(first), Number(length >> PAGE_LG2))
-    if (this.#first < 0n || first < this.#first) this.#first = first
-    if (last > this.#last) this.#last = last
+    const pages = length >> PAGE_LG2
+    this.#tables.unmap(Number(first), Number(pages))
+    this.#takenOut(first, first + pages - 1n)
   }
 
   flush(): Completion {
@@ -157,6 +162,12 @@ export class PagingDomain implements PagingOps {
   destroy(): void {
     assert(this.bindings.users === 0 && this.nestedUsers === 0, 'a domain is destroyed when nothing uses it')
     this.#tables.destroy()
+  }
+
+  /** Is to be flushed before anything of it is freed. */
+  #takenOut(first: bigint, last: bigint): void {
+    if (this.#first < 0n || first < this.#first) this.#first = first
+    if (last > this.#last) this.#last = last
   }
 }
 
