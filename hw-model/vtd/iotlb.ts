@@ -159,7 +159,8 @@ export class Iotlb {
     const kept = config.fpd === 0 ? flags : flags | GRANT.FPD
     if (this.#fractions && leafLg2 > PAGE_LG2) {
       const offset = (page % 2 ** (leafLg2 - PAGE_LG2)) * PAGE_BYTES
-      this.cache.fill(tag, config.group, page, PAGE_LG2, address + offset, kept, guest)
+      // A translation request is told of whole leaves, so that a fraction answers none.
+      this.cache.fill(tag, config.group, page, PAGE_LG2, address + offset, kept & ~GRANT.TRANSLATION, guest)
     } else
       this.cache.fill(tag, config.group, page, leafLg2, address, kept, guest < 0 ? -1 : guest - (guest % 2 ** leafLg2))
   }

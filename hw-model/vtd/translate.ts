@@ -306,9 +306,12 @@ export class Translator {
     if (this.#hasTag(tx)) this.#iotlb.fill(this.#tag, config, pageOf(tx.lo, tx.hi), leafLg2, address, guest, grants)
   }
 
-  /** Beyond MGAW no address of a descriptor reaches, so nothing is kept there. [VTD 6.5.2.3 IOTLB Invalidate Descriptor] */
+  /**
+   * Beyond MGAW no address of a descriptor reaches, so nothing is kept there. [VTD 6.5.2.3 IOTLB Invalidate Descriptor]
+   * That memory took no flag says nothing of the tables, and nobody would flush for it.
+   */
   #keepFault(config: DmaConfig, tx: Transaction, reason: number): void {
-    if (tx.hi >>> 0 >= 2 ** (this.#caps.mgawBits - 32)) return
+    if (tx.hi >>> 0 >= 2 ** (this.#caps.mgawBits - 32) || reason === REASON.SSS_6) return
     if (tx.type !== REQUEST.UNTRANSLATED || isExecute(tx) || !this.#hasTag(tx)) return
     this.#iotlb.fillFault(this.#tag, config, pageOf(tx.lo, tx.hi), reason, neededGrants(tx, tx.access))
   }

@@ -23,6 +23,8 @@ export function randomVtdCaches(rng: Rng): Caches {
     pasidEntries: kept(),
     replacement: rng.pick(['round-robin', 'random']),
     seed: rng.int(1000),
+    faults: rng.chance(0.5),
+    fractions: rng.chance(0.25),
     invalidation: rng.pick(['exact', 'exact', 'wide']),
   }
   return { caches }

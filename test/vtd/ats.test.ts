@@ -183,6 +183,17 @@ describe('the interrupt address range', () => {
     expect(guest.ask(0x200000n)).toBe('rw 0xfec00000/21')
     expect(guest.faults()).toEqual(['0x87 AT=1', '0x87 AT=1'])
   })
+
+  it('is looked for in the whole of a leaf, though DMA has left a fraction of it in the IOTLB', () => {
+    const guest = new AtsGuest({ caches: { fractions: true } })
+    guest.startScalable(CONTEXT.PLAIN)
+    guest.firstStage(0, 2, FIRST)
+    guest.path(FIRST, 0x5000n, 0n, FS.TABLE)
+    // 2 MiB, of which the second half is the range's upper neighbour.
+    guest.store(FIRST + 0x2000, 0xfee00000n | FS.PAGE | FS.PS)
+    expect(guest.dma(0x10_5000n)).toBe('0xfef05000')
+    expect(guest.ask(0x10_5000n)).toBe('CA 0x87')
+  })
 })
 
 describe('the IOTLB', () => {

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { FlatBacking, MEMORY } from '../../hw-model/memory/index.js'
 import { halves } from './ats-guest.js'
-import { FS, Guest, PASIDS, SS } from './guest.js'
+import { FS, Guest, type GuestOptions, PASIDS, SS } from './guest.js'
 import { Tables } from './tables.js'
 
 const PAGE = 0x40_0000n
@@ -18,8 +18,8 @@ const EAFE = 0x80n
 const CLEAN = FS.P | FS.RW | FS.US
 
 /** A guest with tables in memory that cannot be written; `words` are entries by their index in it. */
-function withRom(words: Readonly<Record<number, bigint>>): Guest {
-  const guest = new Guest()
+function withRom(words: Readonly<Record<number, bigint>>, options: GuestOptions = {}): Guest {
+  const guest = new Guest(options)
   const rom = new BigUint64Array(0x2000)
   for (const [index, word] of Object.entries(words)) rom[Number(index)] = word
   guest.memory.place(ROM, new FlatBacking(rom.buffer, false))
@@ -48,6 +48,16 @@ describe('[VTD 7.1.3 SFS.10, SSS.6] flags in memory that cannot be written', () 
     expect(ends(FS.TABLE, FS.PAGE)).toEqual(['0x200000', '0x200000'])
     expect(ends(FS.TABLE, FS.PAGE, EAFE)).toEqual(['fault 0x91', 'fault 0x91'])
     expect(ends(FS.TABLE | FS.EA, FS.PAGE | FS.EA, EAFE)).toEqual(['0x200000', '0x200000'])
+  })
+
+  it('are no fault of the tables: caching mode keeps none of them', () => {
+    const guest = withRom(first(SS.RW | SS.A, SS.RW | SS.A), {
+      ids: { CAP: [0x226f0686, 0x81d2078c] },
+      caches: { faults: true },
+    })
+    guest.secondStage(0, 2, ROM, SSADE)
+    expect([guest.dma(PAGE, 'w'), guest.dma(PAGE, 'w'), guest.out.hit]).toEqual(['fault 0x7d', 'fault 0x7d', 0])
+    expect(guest.unit.iotlbEntries).toBe(0)
   })
 
   it('of the second stage are 0x7d with SSADE, and none without it', () => {
