@@ -22,6 +22,7 @@ import {
 } from './descriptors.js'
 import type { DmaConfig } from './dma-config.js'
 import { REASON } from './faults.js'
+import type { HptCache } from './hpt-cache.js'
 import { PGTT } from './records.js'
 
 /** Source-id bits compared, by FM. [VTD 6.5.2.1] */
@@ -182,12 +183,15 @@ export class Invalidator {
 
   /** Host permissions of one page, made from entries of a level or below it. */
   dropPermissions(did: number, page: number, level: number): void {
-    this.#caches.permissions?.dropPages(did, page, 1, level)
+    const permissions = this.#caches.permissions as HptCache
+    permissions.dropPages(did, page, 1, level)
   }
 
   /** [VTD 6.5.2.7 HPT Cache Invalidate Descriptor] */
   hostPermissions(words: Int32Array): boolean {
-    return this.#caches.permissions?.invalidate(words, this.#didMask, this.#caps.hawBits) ?? false
+    // Without host permission tables there is no such descriptor.
+    const permissions = this.#caches.permissions as HptCache
+    return permissions.invalidate(words, this.#didMask, this.#caps.hawBits)
   }
 }
 

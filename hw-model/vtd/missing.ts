@@ -12,6 +12,7 @@ import { GRANULARITY, PASID_CACHE_GRANULARITY, PASID_IOTLB_GRANULARITY } from '.
 import type { ContextConfig, DmaConfig } from './dma-config.js'
 import { dry, type Find, type Parts, watch } from './explain.js'
 import { RIGHT } from './formats.js'
+import type { HptCache } from './hpt-cache.js'
 import { Invalidator } from './invalidate.js'
 import { GRANT } from './iotlb.js'
 import { PGTT } from './records.js'
@@ -183,7 +184,7 @@ class Search {
 
   /** [VTD 6.5.2.7 HPT Cache Invalidate Descriptor] IH says which levels it reaches. */
   #permissions(slot: number, page: number): Remedy {
-    const { did: HPTDID = 0, level = 0 } = this.#parts.caches.permissions?.sourceOf(slot) ?? {}
+    const { did: HPTDID, level } = (this.#parts.caches.permissions as HptCache).sourceOf(slot)
     const { lo, hi } = this.#tx
     const operands: Record<string, number> = level === 0 ? { HPTDID } : { HPTDID, IH: level }
     return {

@@ -75,6 +75,14 @@ describe('[VTD 6.5.2.11] an invalidation time-out', () => {
     expect(guest.read(REG.IQERCD, 8)).toBe(0x1234n << ITESID)
   })
 
+  it('is over though a completion error stands, whose device is named as long as that does', () => {
+    guest.queue(all(0x1234n), all(0x5678n))
+    port().timedOut(tags[0])
+    port().completed(tags[0])
+    guest.write(REG.FSTS, ITE)
+    expect([guest.read(REG.FSTS), guest.read(REG.IQERCD, 8)]).toEqual([0x20n, 0x1234n << 48n])
+  })
+
   it('has aborted the wait before a handler of its event can clear the error', () => {
     guest.write(REG.FEADDR, 0xfee00000n)
     guest.write(REG.FECTL, 0n)

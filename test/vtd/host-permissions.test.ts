@@ -356,4 +356,21 @@ describe('an explained translated request', () => {
     expect(guest.missingTranslated(TARGET + 0x1000n, 'r')).toEqual([])
     expect(use('r', TARGET, NO_PASID)).toBe(hex(TARGET))
   })
+
+  it.each([
+    ['2 MiB', large, 1],
+    ['a gigabyte', huge, 2],
+  ] as const)('lacks one that reaches as far up as %s, which IH says', (_, which, IH) => {
+    which(guest, 1n)
+    use()
+    which(guest, 0n)
+    const [lo, hi] = [Number(TARGET & 0xfffff000n), Number(TARGET >> 32n)]
+    const lost = [{ name: 'HPT cache', operands: { HPTDID: 7, IH }, page: [lo, hi] }]
+    expect(guest.missingTranslated(TARGET, 'r')).toEqual(lost)
+    guest.startQueue()
+    guest.queue([0x3an | (HPTDID << 16n), TARGET | (BigInt(IH - 1) << 6n)])
+    expect(use()).toBe(hex(TARGET))
+    guest.queue([0x3an | (HPTDID << 16n), TARGET | (BigInt(IH) << 6n)])
+    expect([use(), guest.missingTranslated(TARGET, 'r')]).toEqual(['fault 0xa5', []])
+  })
 })

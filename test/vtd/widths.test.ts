@@ -1,7 +1,7 @@
 /** Every width of addresses: second-stage levels, guest, host and canonical addresses. [VTD 3.6, 3.7, 8.1, 11.4.2] */
 
 import { describe, expect, it } from 'vitest'
-import { FS, Guest, MODE, PASIDS, REG, SID, SS } from './guest.js'
+import { FS, Guest, IQ, MODE, PASIDS, REG, SID, SS } from './guest.js'
 import { SAGAW, Tables, widths } from './tables.js'
 
 const BASE = 0x10_0000
@@ -189,5 +189,26 @@ describe('the first stage takes canonical addresses', () => {
     expect([0n, 1n, 2n, 3n].map((n) => fspm(n))).toEqual(['fault 0x71', ...Array<string>(3).fill('fault 0x5b')])
     const wide = ['fault 0x71', 'fault 0x71', 'fault 0x5b', 'fault 0x5b']
     expect([0n, 1n, 2n, 3n].map((n) => fspm(n, five))).toEqual(wide)
+  })
+})
+
+describe('[VTD 6.1 Caching Mode] above MGAW, where no descriptor names an address,', () => {
+  it('no fault is kept', () => {
+    // 48 bits of MGAW, 57 of a first stage; CM.
+    const guest = new Guest({ ids: { CAP: [0x226f0686, 0x91d2078c] }, caches: { faults: true } })
+    guest.startScalable()
+    guest.startQueue()
+    const beyond = 1n << 48n
+    guest.passThrough(1, 2)
+    expect([guest.dma(beyond, 'r', 1), guest.unit.iotlbEntries]).toEqual(['fault 0x83', 0])
+    guest.secondStage(1, 2, 0x140000)
+    guest.queue(IQ.pasidsAll)
+    expect([guest.dma(beyond, 'r', 1), guest.unit.iotlbEntries]).toEqual(['fault 0x84', 0])
+    // FSPM, bit 130: five levels.
+    const tables = new Tables(guest, BASE, 5, FS.TABLE)
+    tables.map(beyond, OUTPUT | FS.PAGE)
+    guest.firstStage(1, 2, tables.root, 1n << 2n)
+    guest.queue(IQ.pasidsAll)
+    expect(guest.dma(beyond, 'r', 1)).toBe('0x200000')
   })
 })
