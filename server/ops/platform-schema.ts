@@ -82,6 +82,9 @@ export function platformFaults({ units, devices }: WrittenPlatform): string[] {
       faults.push(`platform: unit ${name}: cache entries and ways are powers of two`)
     }
   }
+  for (const slot of repeated(devices.flatMap(({ mediated }) => (mediated ? [slotOf(mediated)] : [])))) {
+    faults.push(`platform: two mediated devices are ${slot}`)
+  }
   for (const device of devices) {
     const { name, iommu, mediated } = device
     const parent = devices.find((other) => other.name === mediated?.parent)
@@ -97,6 +100,9 @@ export function platformFaults({ units, devices }: WrittenPlatform): string[] {
   }
   return faults
 }
+
+const slotOf = ({ parent, pasid }: { readonly parent: string; readonly pasid: number }): string =>
+  `PASID ${pasid} of ${parent}`
 
 /** The platform with its registers as 64-bit values. */
 export function readPlatform({ units, devices }: WrittenPlatform): PlatformSpec {

@@ -132,6 +132,18 @@ describe('a platform', () => {
       /PASID 16/,
     ],
     [
+      'two mediated devices of one PASID',
+      {
+        units: [smmu],
+        devices: [
+          device,
+          { name: 'm', iommu: 'smmu0', mediated: { parent: device.name, pasid: 3 } },
+          { name: 'n', iommu: 'smmu0', mediated: { parent: device.name, pasid: 3 } },
+        ],
+      },
+      /two mediated devices are PASID 3 of 0000:00:01\.0/,
+    ],
+    [
       'a cache of three entries',
       { units: [{ ...smmu, cache: { entries: 3, ways: 1 } }], devices: [] },
       /powers of two/,

@@ -74,7 +74,8 @@ export class UserDomain implements UserOps {
     if (flags & VTD_S1_FLAG.EAFE && !ecap['EAFS']) {
       throw new Refusal('EINVAL', 'EAFE needs the extended access flag, which ECAP.EAFS denies', { flags })
     }
-    // Bits 11:0 are ignored, as the kernel does; an address that the entry cannot hold would fault every request.
+    // Bits 11:0 are ignored, as the kernel does. An address that the entry cannot hold would fault every request, and the
+    // host checks for what a guest's fields would fault. [VTD 6.2.3.1]
     const limit = 2n ** BigInt(this.#host.hawBits)
     const last = this.parent.aperture.last < limit ? this.parent.aperture.last : limit - 1n
     if (pgtblAddr > last) {
