@@ -159,6 +159,11 @@ export class SecondStageFormat implements Format {
     return (lo & SS_D) !== 0
   }
 
+  /** Whether an entry above the leaves' own level is a leaf too, or would be one. */
+  isLarge(lo: number): boolean {
+    return (lo & PS) !== 0
+  }
+
   #rightsIn(lo: number, hi: number): number {
     return (this.hasIoRights ? hi >>> SS_IR_SHIFT : lo) & SS_RIGHTS
   }

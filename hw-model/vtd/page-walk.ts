@@ -308,12 +308,18 @@ export class PageWalk implements TableStage {
     }
   }
 
-  /** From where the cache says. With caching mode an entry that leads nowhere is kept too. [VTD 6.2.5.5] */
+  /**
+   * From where the cache says. With caching mode an entry that leads nowhere is kept too, unless it is a leaf: an
+   * invalidation with IH says that nothing but leaves has changed. [VTD 6.2.5.5, 6.5.2.3 IOTLB Invalidate Descriptor]
+   */
   #enterSecond(lo: number, hi: number, flags: number): number {
     const { table, top, index, rights } = this.secondCache
     this.reads++
     const end = this.second.walk(this.#secondFormat, null, table, top, TABLE_LG2, index, lo, hi, flags, rights)
-    if (this.#keepsFaults && (end === WALK.INVALID || end === WALK.RESERVED)) this.secondCache.keepEnd(this.second, end)
+    const leadsNowhere = end === WALK.INVALID || end === WALK.RESERVED
+    if (this.#keepsFaults && leadsNowhere && !this.#secondFormat.isLarge(this.second.lo)) {
+      this.secondCache.keepEnd(this.second, end)
+    }
     return end
   }
 

@@ -226,6 +226,22 @@ const ROWS: readonly Row[] = [
   },
 ]
 
+describe('a large leaf that faulted', () => {
+  it.each([
+    ['absent', 0x80n, '0x79'],
+    ['with reserved bits', 0x1083n, '0x7a'],
+  ])('is no paging-structure entry: IH drops what is kept of it (%s)', (_what, bad, code) => {
+    const guest = scalable(true)
+    secondStage(guest)
+    guest.store(SECOND + 0x2000 + 2 * 8, bad)
+    expect(passes(guest)).toBe(`fault ${code}`)
+    guest.store(SECOND + 0x2000 + 2 * 8, 0x60_0000n | 0x83n)
+    expect(passes(guest)).toBe(`fault ${code}`)
+    guest.queue(IQ.iotlbPage(3, PAGE, IQ.IH))
+    expect(passes(guest)).toBe('0x600000')
+  })
+})
+
 describe('what faulted', () => {
   it.each(ROWS)('is kept with caching mode: $what', (row) => {
     const { caches, prepare, use, fault, mend, stays, goes, fixed } = row
