@@ -308,10 +308,10 @@ export class Translator {
 
   /**
    * Beyond MGAW no address of a descriptor reaches, so nothing is kept there. [VTD 6.5.2.3 IOTLB Invalidate Descriptor]
-   * That memory took no flag says nothing of the tables, and nobody would flush for it.
+   * A flag that could not be set says nothing of the tables: another requester may set it, and nobody would flush for that.
    */
   #keepFault(config: DmaConfig, tx: Transaction, reason: number): void {
-    if (tx.hi >>> 0 >= 2 ** (this.#caps.mgawBits - 32) || reason === REASON.SSS_6) return
+    if (tx.hi >>> 0 >= 2 ** (this.#caps.mgawBits - 32) || reason === REASON.SSS_5 || reason === REASON.SSS_6) return
     if (tx.type !== REQUEST.UNTRANSLATED || isExecute(tx) || !this.#hasTag(tx)) return
     this.#iotlb.fillFault(this.#tag, config, pageOf(tx.lo, tx.hi), reason, neededGrants(tx, tx.access))
   }

@@ -85,6 +85,21 @@ describe('[VTD 3.10] flags in tables that are not snooped', () => {
     return guest
   }
 
+  it('are kept by no caching mode: whoever may set them does so for all', () => {
+    const guest = new Guest({ ids: { CAP: [0x226f0686, 0x81d2078c] }, caches: { faults: true } })
+    guest.startScalable()
+    for (const pasid of [1, 2]) guest.secondStage(pasid, 2, SECOND, SSADE)
+    guest.path(SECOND, PAGE, 0x30_0000n | SS.RW, SS.RW)
+    // PWSNP of PASID 1 alone.
+    guest.store(PASIDS + 64 + 8, 2n | PWSNP)
+    guest.store(PASIDS + 128 + 8, 2n)
+    expect([guest.dma(PAGE, 'r', 2), guest.dma(PAGE, 'r', 1), guest.dma(PAGE, 'r', 2)]).toEqual([
+      'fault 0x7c',
+      '0x300000',
+      '0x300000',
+    ])
+  })
+
   it('are 0x90 where PWSNP is 0, and on a unit without SMPWCS, which reserves it', () => {
     const ends = (guest: Guest): string[] => [guest.dma(PAGE), guest.dma(PAGE, 'w')]
     expect(ends(entry(new Guest(), PWSNP))).toEqual(['0x200000', '0x200000'])
