@@ -67,7 +67,7 @@ export class Invalidator {
     const { isScalable } = this.#config
     const did = didField & this.#didMask
     const mask = FUNCTION_MASKS[fm]
-    if (granularity < GRANULARITY.GLOBAL || granularity > GRANULARITY.SELECTIVE) return false
+    if (granularity < GRANULARITY.GLOBAL) return false
     if (granularity === GRANULARITY.GLOBAL || this.#isWide) contexts.clear()
     else if (granularity === GRANULARITY.DOMAIN) contexts.dropWhere((_, entry) => isScalable || entry.did === did)
     else contexts.dropWhere((_, entry) => (entry.sid & mask) === (sid & mask) && (isScalable || entry.did === did))
@@ -96,7 +96,7 @@ export class Invalidator {
   dropIotlb(granularity: number, didField: number, am: number, lo: number, hi: number, isHint: boolean): boolean {
     const { iotlb, tables } = this.#caches
     const did = didField & this.#didMask
-    if (granularity < GRANULARITY.GLOBAL || granularity > GRANULARITY.SELECTIVE) return false
+    if (granularity < GRANULARITY.GLOBAL) return false
     const { cap, mgawBits } = this.#caps
     const isByPage = granularity === GRANULARITY.SELECTIVE
     if (isByPage && (cap.PSI === 0 || am > cap.MAMV)) return false

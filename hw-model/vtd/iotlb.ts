@@ -130,10 +130,9 @@ export class Iotlb {
     return tag
   }
 
-  /** The number of a requester, made now if it is new. */
+  /** The number of a requester that has none yet, made now; -1 in a view. */
   internTag(sid: number, pasid: number): number {
-    const known = this.tagOf(sid, pasid)
-    return known >= 0 || this.#isView ? known : this.#tags.intern(tagName(sid, pasid))
+    return this.#isView ? -1 : this.#tags.intern(tagName(sid, pasid))
   }
 
   /** The entry for a page, or MISS. */

@@ -156,9 +156,10 @@ class Search {
     const { tables } = this.#parts.caches
     const { did, pasid } = tables.firstOwner(slot)
     const guest = tables.first.address[slot]
-    const host = this.#fresh.walk.whereIs(guest)
+    const { walk } = this.#fresh
     const byFirst = this.#pasidIotlb(did, pasid, false)
-    if (host < 0 && guest === tables.first.extra[slot]) return [byFirst]
+    if (!walk.isNested) return [byFirst]
+    const host = walk.whereIs(guest)
     const bySecond = [this.#iotlb(did, guest, true), this.#iotlb(did, guest, false)]
     return host === tables.first.extra[slot] ? [byFirst, ...bySecond] : [...bySecond, byFirst]
   }

@@ -164,8 +164,12 @@ export class PageWalk implements TableStage {
 
   /** Where a guest's table stands, by the configuration that was walked last; -1 where that leads nowhere. */
   whereIs(guest: number): number {
-    const isNested = this.#config !== null && this.#config.pgtt === PGTT.NESTED
-    return isNested && this.translateTable(guest, false) ? this.tableAddress : -1
+    return this.isNested && this.translateTable(guest, false) ? this.tableAddress : -1
+  }
+
+  /** Whether the configuration that was walked last has both stages. */
+  get isNested(): boolean {
+    return this.#config !== null && this.#config.pgtt === PGTT.NESTED
   }
 
   /** The table that the walk started with, whose address was translated when it was kept. */

@@ -198,8 +198,7 @@ export class InvalidationQueue {
     const type = DESCRIPTOR.TypeLow.get(words, 0) | (DESCRIPTOR.TypeHigh.get(words, 0) << 4)
     const reserved = this.#reserved[type]
     if (reserved === undefined) return IQEI.BAD_TYPE
-    const isLegacyOnly = this.ttm === TTM.LEGACY || !this.#isWide
-    if (isLegacyOnly && type > LAST_LEGACY_TYPE) return IQEI.BAD_TYPE
+    if (this.ttm === TTM.LEGACY && type > LAST_LEGACY_TYPE) return IQEI.BAD_TYPE
     for (let i = 0; i < 4; i++) if ((words[i] & reserved[i]) !== 0) return IQEI.RESERVED
     if ((words[4] | words[5] | words[6] | words[7]) !== 0) return IQEI.RESERVED
     const isDeviceTlb = type === DESCRIPTOR_TYPE.DEVICE_TLB || type === DESCRIPTOR_TYPE.PASID_DEVICE_TLB

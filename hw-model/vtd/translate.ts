@@ -190,8 +190,9 @@ export class Translator {
 
   /** What the host permission table says of a translated address. [VTD 4.2.4 Host Permission Table] */
   #permit(context: ContextConfig, tx: Transaction, out: Outcome): number {
-    const { permissions } = this
-    if (permissions === null || permissions.isKnown(tx)) {
+    // HPTE is reserved where there are no such tables.
+    const permissions = this.permissions as HostPermissions
+    if (permissions.isKnown(tx)) {
       out.hit = 1
       this.counts.hits++
       return REASON.NONE
@@ -312,7 +313,7 @@ export class Translator {
    */
   #keepFault(config: DmaConfig, tx: Transaction, reason: number): void {
     if (tx.hi >>> 0 >= 2 ** (this.#caps.mgawBits - 32) || reason === REASON.SSS_5 || reason === REASON.SSS_6) return
-    if (tx.type !== REQUEST.UNTRANSLATED || isExecute(tx) || !this.#hasTag(tx)) return
+    if (tx.type !== REQUEST.UNTRANSLATED || !this.#hasTag(tx)) return
     this.#iotlb.fillFault(this.#tag, config, pageOf(tx.lo, tx.hi), reason, neededGrants(tx, tx.access))
   }
 

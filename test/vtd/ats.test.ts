@@ -104,11 +104,16 @@ describe('[VTD 4.2.3 Handling of Translation Requests]', () => {
     small.startScalable(CONTEXT.PASID)
     small.passThrough(0, 2)
     expect(small.ask(0x7654321000n)).toBe('rw 0x7654321000/21')
-    // Neither a first stage nor large pages of the second.
-    const smallest = new AtsGuest({ ids: { CAP: [0x226f0606, 0x80d20780], ECAP: [0x80000fc7, 0x00136998] } })
-    smallest.startScalable(CONTEXT.PASID)
-    smallest.passThrough(0, 2)
-    expect(smallest.ask(0x7654321000n)).toBe('rw 0x7654321000/12')
+    // No first stage; large pages of the second, 2 MiB in bit 34 of CAP, or none.
+    for (const [sslps, lg2] of [
+      [4, 21],
+      [0, 12],
+    ] as const) {
+      const smallest = new AtsGuest({ ids: { CAP: [0x226f0606, 0x80d20780 | sslps], ECAP: [0x80000fc7, 0x00136998] } })
+      smallest.startScalable(CONTEXT.PASID)
+      smallest.passThrough(0, 2)
+      expect(smallest.ask(0x7654321000n)).toBe(`rw 0x7654321000/${lg2}`)
+    }
     expect(guest.ask(0x7654321000n, 'r')).toBe('r 0x7654321000/30')
   })
 

@@ -124,6 +124,9 @@ describe('in scalable mode', () => {
     const guest = scalable()
     guest.store(0x1008, 0xffen)
     expect(guest.dma(PAGE)).toBe('0x200000')
+    // Functions from 16.0 on have the upper half; its table has their entries from the start.
+    guest.store(0x1000, 0xffen, guest.load(0x1000))
+    expect([guest.dma(PAGE), guest.dma(PAGE, 'r', -1, 0x80 | SID)]).toEqual(['0x200000', '0x200000'])
   })
 
   it('the canonical check comes before the first-stage tables are read', () => {
@@ -142,6 +145,7 @@ describe('in legacy mode', () => {
     ['a context entry that is absent and reserved', '0x2', (g) => context(g, 0x10n, 0n)],
     ['one that is reserved and has no width', '0xb', (g) => context(g, 0x11n, 0x300n)],
     ['one of a reserved type and without a width', '0x3', (g) => context(g, 0xdn, 0x300n)],
+    ['one of a type that needs device TLBs', '0x3', (g) => context(g, 0x10_0005n, 0x302n)],
     ['one of a reserved type', '0x3', (g) => context(g, 0xdn, 0x302n)],
     ['a width before tables that are nowhere', '0x3', (g) => context(g, NOWHERE | 1n, 0x304n)],
     ['an address before tables that are nowhere', '0x4', (g) => context(g, NOWHERE | 1n, 0x301n)],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ACCESS, REQUEST, Transaction } from '../../hw-model/port.js'
-import { Guest, PASIDS, REG, SID } from './guest.js'
+import { Guest, MODE, PASIDS, REG, SID } from './guest.js'
 
 const F = 1n << 63n
 
@@ -29,6 +29,19 @@ describe('a fault record', () => {
     guest.dma(0x1000n, 'rxp', 1)
     const expected = F | (1n << 62n) | (1n << 40n) | (0x59n << 32n) | (7n << 29n) | 8n
     expect(guest.read(REG.FRCD + 40, 8)).toBe(expected)
+  })
+
+  it('has no EXE for a write, which asks for none', () => {
+    const guest = blocked()
+    guest.dma(0x1000n, 'wx', 1)
+    expect(guest.read(REG.FRCD + 8, 8)).toBe(F | (1n << 40n) | (0x59n << 32n) | (1n << 31n) | 8n)
+  })
+
+  it('has nothing of a PASID on a unit without them', () => {
+    const guest = new Guest({ preset: 'vtd-legacy' })
+    guest.start(MODE.LEGACY)
+    expect(guest.dma(0x1000n, 'rxp', 0x2f)).toBe('fault 0x31')
+    expect(guest.read(REG.FRCD + 8, 8)).toBe(F | (1n << 62n) | (0x31n << 32n) | 8n)
   })
 
   it('has T1 alone for a translation request, whatever rights that asks for, and no AT on a unit without device TLBs', () => {

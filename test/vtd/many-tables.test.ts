@@ -55,6 +55,20 @@ function answers(guest: Guest, pasids: number): string[] {
 const moveTable = (guest: Guest, table: number): void =>
   guest.store(SECOND + 0x2000 + Number(PAGE >> 21n) * 8, BigInt(table) | SS.RW)
 
+describe('an IOTLB', () => {
+  it('tells PASIDs of a function apart by all of their bits', () => {
+    const guest = started({ walk2: OFF })
+    for (let pasid = 0; pasid < 64; pasid++) guest.secondStage(pasid, 2, SECOND)
+    const pasids = [1, 1 + 2 ** 10, 1 + 2 ** 11, 1 + 2 ** 12]
+    expect(guest.dma(PAGE, 'r', 1)).toBe(WAS)
+    guest.path(SECOND, PAGE, NEW | SS.RW, SS.RW)
+    for (const hit of [0, 1]) {
+      const told = pasids.map((pasid) => [guest.dma(PAGE, 'r', pasid), guest.out.hit])
+      expect(told).toEqual([[WAS, 1], ...pasids.slice(1).map(() => [IS, hit])])
+    }
+  })
+})
+
 describe('a paging-structure cache', () => {
   it('that meets more domain-ids with PASIDs than it tells apart forgets those it knew', () => {
     const guest = started({ iotlb: OFF, walk1: LARGE })

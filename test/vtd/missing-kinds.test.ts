@@ -146,6 +146,12 @@ describe('for a paging-structure entry', () => {
     expect(after(3, change)).toEqual(iotlb(3, 0, GUEST))
   })
 
+  it('of a guest table that the second stage has unmapped, IOTLB at that table', () => {
+    const table = BigInt(FIRST + 0x3000)
+    const change = (guest: Guest): void => guest.path(SECOND, table, 0n, SS.RW)
+    expect(after(3, change, { iotlb: OFF })).toEqual(iotlb(3, 1, table))
+  })
+
   it('of a guest table that the second stage has moved, IOTLB at that table', () => {
     const change = (guest: Guest): void => {
       guest.store(OTHER, MOVED | FS.PAGE)

@@ -42,6 +42,29 @@ describe('a nested walk', () => {
     expect(guest.out.hit).toBe(1)
   })
 
+  it('that begins below a kept entry takes the address of a lower table through the second stage too', () => {
+    const guest = nested()
+    expect(guest.dma(PAGE)).toBe('0x600000')
+    // The next entry of the same table leads to a table that stands before it, as the guest sees it.
+    second(guest, 0x11, 0x444000n | SS.RW)
+    guest.store(firstAt(2) + 8, 0x11000n | FS.TABLE)
+    guest.store(0x444000, (BigInt(DATA) << 12n) | FS.PAGE)
+    expect(guest.dma(PAGE + 0x20_0123n)).toBe('0x600123')
+    // So does one further on in memory, and not a table's length.
+    second(guest, 0x36, 0x445000n | SS.RW)
+    guest.store(firstAt(2) + 16, 0x36000n | FS.TABLE)
+    guest.store(0x445000, (BigInt(DATA) << 12n) | FS.PAGE)
+    expect(guest.dma(PAGE + 0x40_0456n)).toBe('0x600456')
+  })
+
+  it('lets a read of no bytes through where one stage alone may be read, and the other alone written', () => {
+    const guest = nested(FS.PAGE & ~FS.RW)
+    second(guest, DATA, 0x600000n | SS.W)
+    expect([guest.dma(PAGE, 'r'), guest.dma(PAGE, 'w')]).toEqual(['fault 0x86', 'fault 0x85'])
+    expect([guest.dma(PAGE, ''), guest.out.hit, guest.out.rights]).toEqual(['0x600000', 0, 0])
+    expect([guest.dma(PAGE, ''), guest.out.hit, guest.out.rights]).toEqual(['0x600000', 1, 0])
+  })
+
   it('is explained with guest and host address of each first-stage entry, below the second-stage steps', () => {
     const steps = nested().explain(PAGE)
     const firsts = steps.filter(({ what }) => what === 'first-stage entry')

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { PRESETS } from '../../hw-model/vtd/index.js'
 import { Guest, IQ, MODE, QUEUE, REG, SID, SS, STATUS_SLOT } from './guest.js'
 
 const SLOT = BigInt(STATUS_SLOT)
@@ -173,6 +174,13 @@ describe('the width and the table mode', () => {
     wideLegacy.startQueue(true)
     wideLegacy.queue(IQ.fence)
     expect(wideLegacy.read(REG.IQERCD, 8)).toBe(5n)
+    // ADMS, bit 52 of ECAP, is enough for wide descriptors.
+    const [lo, hi] = PRESETS['vtd-legacy'].ECAP
+    const aborting = new Guest({ preset: 'vtd-legacy', ids: { ECAP: [lo, hi | (1 << 20)] } })
+    aborting.start(MODE.ABORT)
+    aborting.startQueue(true)
+    aborting.queue(IQ.wait(1n, BigInt(STATUS_SLOT)))
+    expect([aborting.load(STATUS_SLOT), aborting.read(REG.IQERCD, 8)]).toEqual([1n, 0n])
   })
 })
 

@@ -42,6 +42,12 @@ describe('a flag update that loses its race with a CPU', () => {
     expect(guest.dma(PAGE, 'w')).toBe('fault 0x85')
     expect(guest.load(LEAF)).toBe(0x200000n | FS.P | FS.US | FS.A)
   })
+
+  it('does not dirty a page that users have lost meanwhile', () => {
+    const guest = racing(2, 0x200000n | FS.P | FS.RW | FS.A)
+    expect(guest.dma(PAGE, 'w')).toBe('fault 0x81')
+    expect(guest.load(LEAF)).toBe(0x200000n | FS.P | FS.RW | FS.A)
+  })
 })
 
 describe('a flag update that cannot be made', () => {

@@ -112,8 +112,27 @@ describe('the register window', () => {
     guest.write(0x22, ONES)
     guest.write(0x24, (ONES << 32n) | ONES, 8)
     guest.write(0x1000, ONES)
+    guest.write(-4, ONES)
     guest.write(0xffc, (ONES << 32n) | ONES, 8)
     expect(guest.read(0x20, 8)).toBe(0n)
+  })
+
+  it('clears a fault record of a unit without a queue, whose own registers are not there', () => {
+    const guest = new Guest({ preset: 'vtd-legacy', ids: { ECAP: [LEGACY.ECAP[0] & ~2, LEGACY.ECAP[1]] } })
+    guest.start(MODE.LEGACY)
+    guest.dma(0x1000n)
+    expect([guest.read(REG.FSTS), guest.read(REG.FRCD + 12) >> 31n]).toEqual([2n, 1n])
+    guest.write(REG.FRCD + 12, 1n << 31n)
+    guest.write(REG.IQA, ONES, 8)
+    expect([guest.read(REG.FSTS), guest.read(REG.FRCD + 12) >> 31n, guest.read(REG.IQA, 8)]).toEqual([0n, 0n, 0n])
+  })
+
+  it('refuses a context invalidation of the reserved granularity', () => {
+    const guest = new Guest({ preset: 'vtd-legacy' })
+    guest.write(REG.CCMD + 4, 0xa000_0000n)
+    expect(guest.read(REG.CCMD + 4)).toBe(0x2800_0000n)
+    guest.write(REG.CCMD + 4, 0x8000_0000n)
+    expect(guest.read(REG.CCMD + 4)).toBe(0n)
   })
 
   it('starts an invalidation when the high half is written, and not before', () => {

@@ -306,6 +306,15 @@ describe('modes', () => {
     expect(guest.dma(PAGE)).toBe('fault 0x30')
   })
 
+  it('off passes nothing above the host address width', () => {
+    const guest = new Guest()
+    expect([guest.dma((1n << 48n) - 1n), guest.dma(1n << 48n), guest.dma(1n << 63n)]).toEqual([
+      '0xffffffffffff',
+      'aborted',
+      'aborted',
+    ])
+  })
+
   it('off passes addresses through', () => {
     const guest = new Guest()
     expect(guest.dma(0x12_3456_7890n, 'w', 5)).toBe('0x1234567890')
