@@ -72,6 +72,20 @@ describe('[VTD 4.2.3 Handling of Translation Requests]', () => {
     expect(guest.faults()).toEqual([])
   })
 
+  it('tells of a write-only page below a first stage, on a unit without zero-length reads too', () => {
+    // ZLR, bit 22 of CAP, is 0.
+    const guest = new AtsGuest({ ids: { CAP: [0x222f0606, 0x81d2078c], ECAP: [0x84000fc7, 0x0013e99e] } })
+    guest.startScalable(CONTEXT.PASID)
+    guest.path(FIRST, VA, PA | FS.PAGE, FS.TABLE)
+    for (let step = 0; step < 4; step++) {
+      const table = BigInt(FIRST + step * 0x1000)
+      guest.path(SECOND, table, table | SS.RW, SS.RW)
+    }
+    guest.path(SECOND, PA, PA | SS.W, SS.RW)
+    guest.nested(0, 3, FIRST, SECOND)
+    expect([guest.ask(VA), guest.ask(VA, 'r'), guest.faults()]).toEqual(['w 0x800000/12', 'nothing', []])
+  })
+
   it('never tells of more than a leaf, and of the smaller one where both stages have one', () => {
     const guest = started()
     guest.firstStage(0, 2, FIRST)

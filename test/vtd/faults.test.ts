@@ -10,6 +10,14 @@ function blocked(flags = 0x9n): Guest {
   return guest
 }
 
+describe('a fault reason', () => {
+  it('is told by its number and the label of its condition, or by its number alone', () => {
+    const { unit } = new Guest()
+    const told = [0x5, 0x48, 0x79, 0x91, 0xa5, 0xff].map((reason) => unit.faultName(reason))
+    expect(told).toEqual(['0x05 LGN.2', '0x48 SCT.9', '0x79 SSS.2', '0x91 SFS.10', '0xa5 HPT.6', '0xff'])
+  })
+})
+
 describe('a fault record', () => {
   it('names address, source-id, reason, type and PASID', () => {
     const guest = blocked()
