@@ -144,21 +144,13 @@ describe.each([
     expect(hits('minimal')).toEqual([0, 1, 0, 0, 0, 1])
     expect(hits('hardware')).toEqual([0, 1, 0, 1, 1, 1])
   })
-})
 
-describe('an SMMUv3', () => {
-  it('may be as greedy as its manual allows', () => {
-    const unit = mappedSmmu('greedy')
+  it('may be as greedy as the manual allows', () => {
+    const unit = mapped('greedy')
     const out = newOutcome()
     for (const hit of [0, 1]) {
       unit.translate({ sourceId: 8, pasid: -1, lo: 0, hi: 0, access: 1, type: DMA_REQUEST.UNTRANSLATED }, out)
       expect([out.status, out.address, out.hit]).toEqual([1, RAM + 0xa000, hit])
     }
-  })
-})
-
-describe('a VT-d unit', () => {
-  it('has no greedy caches, and says so', () => {
-    expect(() => scene({ type: 'vtd', caches: 'greedy' })).toThrow(/HARDWARE/)
   })
 })
