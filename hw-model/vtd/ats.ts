@@ -11,6 +11,7 @@ import type { ContextConfig } from './dma-config.js'
 import { REASON } from './faults.js'
 import { isInterruptAddress } from './interrupt-range.js'
 import { TT } from './records.js'
+import { isBeyondHost } from './requests.js'
 
 const { READ, WRITE, EXECUTE, PRIVILEGED } = ACCESS
 
@@ -118,8 +119,8 @@ export const allowsAts = (context: ContextConfig): boolean =>
   context.dma === null ? context.deviceTlbEnabled : context.tt === TT.ALL
 
 /** What an address that a device says is physical may not be. [VTD 7.1.3 LGN.1.2, LGN.4, SGN.4.1, SGN.8.3] */
-export function translatedAddressFault(tx: Transaction, isLegacy: boolean, { hawBits }: Capabilities): number {
-  if (tx.hi >>> 0 >= 2 ** (hawBits - 32)) return isLegacy ? REASON.LGN_1 : REASON.SGN_4
+export function translatedAddressFault(tx: Transaction, isLegacy: boolean, caps: Capabilities): number {
+  if (isBeyondHost(tx, caps)) return isLegacy ? REASON.LGN_1 : REASON.SGN_4
   if (isInterruptAddress(tx)) return isLegacy ? REASON.LGN_4 : REASON.SGN_8
   return REASON.NONE
 }

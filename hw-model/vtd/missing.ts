@@ -5,7 +5,7 @@
  * [VTD 6.5.3.3 Guidance to Software for Invalidations]
  */
 
-import { highWord, lowWord } from '../bits/address.js'
+import { highWord, joinWord, lowWord } from '../bits/address.js'
 import { type Invalidation, Outcome, STATUS, type Transaction } from '../port.js'
 import { NO_CACHES } from './caches.js'
 import { GRANULARITY, PASID_CACHE_GRANULARITY, PASID_IOTLB_GRANULARITY } from './descriptors.js'
@@ -136,7 +136,7 @@ class Search {
     const { did, pgtt, pasid } = iotlb.sourceOf(slot)
     const { lo, hi } = this.#tx
     if (pgtt === PGTT.SECOND || pgtt === PGTT.PASS_THROUGH) {
-      const address = (hi >>> 0) * 2 ** 32 + ((lo & -PAGE_BYTES) >>> 0)
+      const address = joinWord(lo & -PAGE_BYTES, hi)
       return [this.#iotlb(did, address, true), this.#iotlb(did, address, false)]
     }
     const byFirst = [this.#pasidIotlb(did, pasid, true), this.#pasidIotlb(did, pasid, false)]

@@ -17,6 +17,9 @@ const LAST_PASID = 0xfffff
 export const fitsTlp = (rid: number, pasid: number): boolean =>
   rid >>> 0 <= LAST_SID && pasid >= NO_PASID && pasid <= LAST_PASID
 
+/** Whether an address has bits above the host address width. */
+export const isBeyondHost = (tx: Transaction, { hawBits }: Capabilities): boolean => tx.hi >>> 0 >= 2 ** (hawBits - 32)
+
 /** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */
 export function isMalformed({ rid, type, pasid }: Transaction, { ecap }: Capabilities): boolean {
   if (!fitsTlp(rid, pasid) || type > REQUEST.TRANSLATED) return true

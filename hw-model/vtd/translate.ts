@@ -42,6 +42,7 @@ import {
   asksPrivilege,
   complete,
   identity,
+  isBeyondHost,
   isExecute,
   isMalformed,
   neededGrants,
@@ -127,7 +128,7 @@ export class Translator {
     out.untranslatedOnly = 0
     // Translation is off: addresses are physical, and ATS does not exist. [VTD 4.2.1] Nothing stands beyond the host
     // address width.
-    if (!this.isEnabled && tx.type === REQUEST.UNTRANSLATED && tx.hi >>> 0 < 2 ** (this.#caps.hawBits - 32)) {
+    if (!this.isEnabled && tx.type === REQUEST.UNTRANSLATED && !isBeyondHost(tx, this.#caps)) {
       identity(tx, out)
     } else if (!this.isEnabled || isMalformed(tx, this.#caps)) reject(tx, out)
     else {
@@ -297,7 +298,7 @@ export class Translator {
   }
 
   #passFault(config: DmaConfig, tx: Transaction): number {
-    if (tx.hi >>> 0 >= 2 ** (this.#caps.hawBits - 32)) return config.isLegacy ? REASON.LGN_1 : REASON.SGN_4
+    if (isBeyondHost(tx, this.#caps)) return config.isLegacy ? REASON.LGN_1 : REASON.SGN_4
     // The whole of a translation is not looked at here. [VTD 7.1.3 SGN.8.2]
     const isOffer = tx.type === REQUEST.TRANSLATION
     return !isOffer && isInterruptAddress(tx) && tx.pasid !== NO_PASID ? REASON.SGN_8 : REASON.NONE
