@@ -29,7 +29,8 @@ const LAYERS: readonly { readonly of: RegExp; readonly may: readonly RegExp[] }[
   { of: /^hw-model\//, may: [/^hw-model\//] },
   { of: /^server\/core\//, may: [] },
   { of: /^server\/drivers\//, may: [/^server\/core\/(driver|machine)\.js$/, /^hw-model\//] },
-  { of: /^server\/rpc\//, may: [/^server\/core\//, /^proto\//] },
+  { of: /^server\/uapi\//, may: [/^server\/core\//] },
+  { of: /^server\/rpc\//, may: [/^server\/(core|uapi)\//, /^proto\//] },
   { of: /^server\/transports\//, may: [/^server\/rpc\//, /^proto\//] },
   {
     of: /^server\/ops\//,
@@ -91,7 +92,7 @@ describe('imports', () => {
 
   it('bring no Node into the hardware, the core and the drivers', () => {
     const wrong = sources
-      .filter(({ file }) => /^(hw-model|server\/core|server\/drivers)\//.test(file))
+      .filter(({ file }) => /^(hw-model|server\/(core|drivers|uapi))\//.test(file))
       .flatMap(({ file, imports }) => imports.filter((path) => !isOurs(path)).map((path) => `${file} imports ${path}`))
     expect(wrong).toEqual([])
   })

@@ -18,6 +18,7 @@ import { Call, type Handler } from './call.js'
 import { all } from './completion.js'
 import { Context, LIFETIME, lifetimeOf } from './context.js'
 import type { Device } from './device.js'
+import { DeviceListener } from './device-listener.js'
 import type { Completion } from './driver.js'
 import { EndedLeases } from './ended-leases.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
@@ -84,6 +85,8 @@ export class Core {
     this.bootId = hex(options.random.bytes(TOKEN_BYTES))
     this.startedAt = options.clock.now()
     this.facts = { ...NO_FACTS, ...options.facts }
+    const listener = new DeviceListener(this)
+    for (const { driver } of this.machine.units) driver.listener = listener
   }
 
   /** Open contexts by ascending number. */

@@ -7,9 +7,31 @@
  * descriptor answers a `Completion`: undefined when all is done, else a promise that core awaits before it replies.
  */
 
+import type { AtsDoor, PageFault, UnitListener } from './device-events.js'
+import type { InvalidateArray, UserData } from './given.js'
+import type { RegionMemory } from './machine.js'
 import type { Refusal } from './refusal.js'
 
+export type {
+  AtsDoor,
+  AtsInvalidation,
+  AtsPageRequest,
+  PageFault,
+  UnitListener,
+} from './device-events.js'
+export { PAGE_RESPONSE } from './device-events.js'
 export type { ErrnoName } from './errno.js'
+export type {
+  InvalidateArray,
+  InvalidateKind,
+  InvalidateOf,
+  SmmuCommand,
+  UserData,
+  UserDataKind,
+  UserDataOf,
+  VtdInvalidation,
+} from './given.js'
+export { givenData, givenEntries } from './given.js'
 export { assert, Refusal, refusalOf } from './refusal.js'
 
 /** Done (undefined), or the moment when it will be. It never rejects for a reason of the caller's. */
@@ -41,32 +63,6 @@ export interface Protection {
   readonly write: boolean
 }
 
-/** A client's own tables, as the client describes them. */
-export type UserDomainData =
-  | { readonly kind: 'vtd_s1'; readonly flags: bigint; readonly pgtblAddr: bigint; readonly addrWidth: number }
-  | { readonly kind: 'smmuv3_ste'; readonly ste0: bigint; readonly ste1: bigint }
-
-/** One invalidation in the architecture's own terms. */
-export type InvalidateEntries =
-  | { readonly kind: 'vtd_s1'; readonly entries: readonly VtdInvalidation[] }
-  | { readonly kind: 'smmuv3'; readonly commands: readonly SmmuCommand[] }
-
-/** [uAPI struct iommu_hwpt_vtd_s1_invalidate] */
-export interface VtdInvalidation {
-  /** First byte of the range, a multiple of 4 KiB. */
-  readonly addr: bigint
-  /** Pages of 4 KiB; 2^64 - 1 with address 0 means everything. */
-  readonly npages: bigint
-  /** LEAF 1. */
-  readonly flags: number
-}
-
-/** A raw command of 16 bytes. [SMMU 4.1 Commands overview] */
-export interface SmmuCommand {
-  readonly dw0: bigint
-  readonly dw1: bigint
-}
-
 /** How far an array got. */
 export interface InvalidateResult {
   /** Leading entries that were carried out. Fewer than given and no refusal: the next are for another call, soon. */
@@ -80,12 +76,15 @@ export interface InvalidateResult {
 export type HwInfo =
   | { readonly kind: 'smmuv3'; readonly idr: readonly number[]; readonly iidr: number; readonly aidr: number }
   | { readonly kind: 'vtd'; readonly flags: number; readonly cap: bigint; readonly ecap: bigint }
+  | { readonly kind: 'selftest'; readonly flags: number; readonly testReg: number }
 
 /** A domain of any kind, as a driver made it. Core only carries it. */
 export interface DomainOps {
   readonly kind: 'paging' | 'user'
   /** The unit it was made for. */
   readonly driver: IommuDriver
+  /** It has a fault queue: `UnitListener.pageFault` is asked before a page fault is refused. Core sets it, once. */
+  takesFaults?: boolean
   /** Frees what the driver holds for it. Core calls it once, when nothing is attached any more. Cannot fail. */
   destroy(): void
 }
@@ -112,25 +111,78 @@ export interface PagingOps extends DomainOps {
   unmap(iova: bigint, length: bigint): void
   /** Flushes what was unmapped, in every unit and device it is attached to, and then frees emptied tables. */
   flush(): Completion
+  /** Absent on a domain that was made without dirty tracking. */
+  readonly dirty?: DirtyOps
+}
+
+/** The log of writes that hardware keeps in a domain's leaves. */
+export interface DirtyOps {
+  /** Starts or ends it, wherever the domain is attached, or a user domain on it. Starting twice changes nothing. */
+  setTracking(isOn: boolean): Completion
+  /**
+   * Tells the dirty leaves of a range, in ascending order, each as the bytes that it maps within the range. A bounded
+   * number of leaves is looked at. A hole ends the walk, as in the kernel.
+   *
+   * @param clears they are clean afterwards; `PagingOps.flush` makes the caches forget that they were dirty
+   * @returns where to go on, or undefined at the end
+   */
+  collect(
+    start: bigint,
+    last: bigint,
+    clears: boolean,
+    found: (iova: bigint, length: bigint) => void,
+  ): bigint | undefined
 }
 
 /** A domain whose tables are the client's. It has no map and no unmap: no call can reach one. */
 export interface UserOps extends DomainOps {
   readonly kind: 'user'
-  /** Absent where the architecture invalidates through the vIOMMU. */
-  invalidate?(entries: InvalidateEntries): InvalidateResult
+  /**
+   * Carries out entries `[from, end)`; absent where the architecture invalidates through the vIOMMU. An empty array asks
+   * whether the type fits.
+   *
+   * @throws Refusal, where `from` is 0 and the whole array is refused
+   */
+  invalidate?(entries: InvalidateArray, from: number, end: number): InvalidateResult
 }
 
 /** A slice of a unit given to one guest. [uAPI IOMMU_VIOMMU_ALLOC] */
 export interface ViommuOps {
   readonly driver: IommuDriver
+  /** Fields of the data that came with the call to write back, by the uAPI's names. */
+  readonly reply?: Readonly<Record<string, number>>
+  /** Memory that the guest's owner may map. */
+  readonly page?: RegionMemory
   /** Makes a user domain from the guest's own words. Nothing is read from guest memory yet. */
-  createUserDomain(device: DeviceDriver, data: UserDomainData): UserOps
+  createUserDomain(device: DeviceDriver, data: UserData, flags: UserFlags): UserOps
   /** Makes the guest's name of a device known. Core has checked that both names are free. */
   addVdevice(device: DeviceDriver, virtId: bigint): void
   removeVdevice(device: DeviceDriver): void
-  invalidate(entries: InvalidateEntries): InvalidateResult
+  /** As `UserOps.invalidate`. Absent: EOPNOTSUPP. */
+  invalidate?(entries: InvalidateArray, from: number, end: number): InvalidateResult
+  /** Whether it has hardware queues of a type. Absent: none. */
+  hasHwQueues?(type: number): boolean
+  /**
+   * Gives the guest a queue in memory that core has pinned and found contiguous.
+   *
+   * @param address first physical byte
+   * @throws Refusal EINVAL, EEXIST, EIO
+   */
+  createHwQueue?(index: number, address: number, length: bigint): HwQueueOps
   destroy(): void
+}
+
+/** A queue of a guest that hardware reads by itself. [uAPI IOMMU_HW_QUEUE_ALLOC] */
+export interface HwQueueOps {
+  /** The queue that must outlive it, if any. */
+  readonly previous?: HwQueueOps
+  destroy(): void
+}
+
+/** Flags of a new user domain. */
+export interface UserFlags {
+  /** It may be attached to PASIDs (IOMMU_HWPT_ALLOC_PASID). */
+  readonly pasid: boolean
 }
 
 /** Bits of a device's capabilities. [uAPI enum iommufd_hw_capabilities] */
@@ -166,6 +218,14 @@ export interface DeviceDriver {
   clear(slot: number, old: DomainOps): Completion
   /** Function-level reset: its ATC and pending transactions go, attachments stay. */
   reset(): Completion
+  /**
+   * Answers the group of page faults that `last` ended. Nothing where the group is gone: detached, reset, answered.
+   *
+   * @param last what `UnitListener.pageFault` was told and answered true to
+   */
+  respond?(last: PageFault, isSuccess: boolean): Completion
+  /** The device's side of ATS and PRI; absent where device or unit has none. */
+  readonly ats?: AtsDoor
   /** The last `set` changed the entry by one store, or through valid states only. Absent: it cannot tell. */
   readonly lastSetWasHitless?: boolean
   readonly port: DmaPort
@@ -184,16 +244,23 @@ export interface DeviceFacts {
 export interface IommuDriver {
   /** The platform's name of the unit, such as `smmu0`. */
   readonly name: string
-  readonly kind: 'smmuv3' | 'vtd'
+  readonly kind: 'smmuv3' | 'vtd' | 'selftest'
   /** M8: what one user domain binds. */
   readonly userDomainBinds: 'rid-and-all-pasids' | 'rid-or-pasid'
+  /** Whether a user domain can be made directly on a nesting parent. Whether the unit nests at all is another question. */
+  readonly nestsOnParent: boolean
+  /** Where it tells what happens to devices; core sets it, once. */
+  listener?: UnitListener
   /** Writes the entry that blocks the device and makes it known. */
   probe(facts: DeviceFacts): DeviceDriver
-  createPaging(device: DeviceDriver, flags: PagingFlags): PagingOps
-  /** EOPNOTSUPP where user domains are made directly on the parent. */
-  createViommu(device: DeviceDriver, parent: PagingOps, type: number): ViommuOps
-  /** Makes a user domain directly on a nesting parent; EOPNOTSUPP where it takes a vIOMMU. */
-  createUserDomain(device: DeviceDriver, parent: PagingOps, data: UserDomainData): UserOps
+  /** @param data what came with the call, if anything; who knows of none refuses it with EOPNOTSUPP */
+  createPaging(device: DeviceDriver, flags: PagingFlags, data?: UserData): PagingOps
+  /** @throws Refusal EOPNOTSUPP where there are no vIOMMUs of that type for the device */
+  checkViommu(device: DeviceDriver, type: number): void
+  /** Core has called `checkViommu`, and the parent is a nesting parent of any unit. */
+  createViommu(device: DeviceDriver, parent: PagingOps, type: number, data?: UserData): ViommuOps
+  /** Makes a user domain directly on a nesting parent; core calls it only where `nestsOnParent`. */
+  createUserDomain(device: DeviceDriver, parent: PagingOps, data: UserData, flags: UserFlags): UserOps
   /** The unit's counters, for metrics. */
   counters(): Readonly<Record<string, number>>
 }

@@ -27,6 +27,9 @@ export function getHwInfo(
 ): HwInfoReply {
   const { device, driver, mediated } = call.look(Device, request.deviceId, 'device_id').platform
   const { hwInfo } = device
+  if (hwInfo.kind === 'selftest') {
+    throw new Refusal('EOPNOTSUPP', 'the self-test’s information has no typed message; ask IOMMU_GET_HW_INFO')
+  }
   const type = hwInfo.kind === 'vtd' ? HW_INFO_TYPE.INTEL_VTD : HW_INFO_TYPE.ARM_SMMUV3
   if (request.requestedType !== HW_INFO_TYPE.UNSPECIFIED && request.requestedType !== type) {
     const reason = `${driver.name} has no information of type ${request.requestedType}, its own is ${type}`

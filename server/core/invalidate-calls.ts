@@ -3,7 +3,7 @@
 import type { Call } from './call.js'
 import { checkCount } from './checks.js'
 import { detailOf, type RefusalDetail } from './detail.js'
-import type { InvalidateEntries, InvalidateResult, IommuDriver } from './driver.js'
+import { givenEntries, type InvalidateArray, type InvalidateResult } from './driver.js'
 import { INVALIDATIONS_A_STEP } from './limits.js'
 import { assert, Refusal } from './refusal.js'
 import { UserDomain } from './user-domain.js'
@@ -24,7 +24,7 @@ export interface InvalidateRequest {
 }
 
 /** What InvalidateIotlb answers. */
-interface InvalidateReply {
+export interface InvalidateReply {
   readonly doneCount: number
   readonly refusal?: RefusalDetail
 }
@@ -33,9 +33,23 @@ interface InvalidateReply {
 export function invalidateIotlb(call: Call, request: InvalidateRequest): InvalidateReply | Promise<InvalidateReply> {
   try {
     const entries = entriesOf(request)
-    const target = targetOf(call, request)
-    checkCount(call, countOf(entries))
-    checkType(target.driver, entries)
+    const id = checkTarget(call, request)
+    return invalidateObject(call, id, entries)
+  } catch (error) {
+    if (error instanceof Refusal) return { doneCount: 0, refusal: detailOf(error) }
+    throw error
+  }
+}
+
+/** The same for whatever an id names, as the ioctl does. [uAPI IOMMU_HWPT_INVALIDATE] */
+export function invalidateObject(
+  call: Call,
+  id: number,
+  entries: InvalidateArray,
+): InvalidateReply | Promise<InvalidateReply> {
+  try {
+    const target = targetOf(call, id)
+    checkCount(call, entries.count)
     return call.inSlices(invalidation(call, target, entries))
   } catch (error) {
     if (error instanceof Refusal) return { doneCount: 0, refusal: detailOf(error) }
@@ -44,32 +58,26 @@ export function invalidateIotlb(call: Call, request: InvalidateRequest): Invalid
 }
 
 /** Piece by piece, each with its own SYNC or wait; the object stays until the last is done. */
-function* invalidation(call: Call, { object, invalidate }: Target, entries: InvalidateEntries): Work<InvalidateReply> {
-  const count = countOf(entries)
+function* invalidation(call: Call, { object, invalidate }: Target, entries: InvalidateArray): Work<InvalidateReply> {
+  const { count } = entries
   object.hold(call)
+  let doneCount = 0
   try {
-    let doneCount = 0
     do {
-      const piece = pieceOf(entries, doneCount)
-      const { done, refusal, completion } = invalidate(piece)
+      const end = Math.min(count, doneCount + INVALIDATIONS_A_STEP)
+      const { done, refusal, completion } = invalidate(entries, doneCount, end)
       assert(refusal !== undefined || done > 0 || count === 0, 'a driver goes on, or says why not')
       yield completion
       doneCount += done
       if (refusal !== undefined) return { doneCount, refusal: told(refusal, doneCount) }
     } while (doneCount < count)
     return { doneCount }
+  } catch (error) {
+    if (error instanceof Refusal) return { doneCount, refusal: told(error, doneCount) }
+    throw error
   } finally {
     object.drop(call)
   }
-}
-
-const countOf = (entries: InvalidateEntries): number =>
-  entries.kind === 'vtd_s1' ? entries.entries.length : entries.commands.length
-
-function pieceOf(entries: InvalidateEntries, from: number): InvalidateEntries {
-  const end = from + INVALIDATIONS_A_STEP
-  if (entries.kind === 'vtd_s1') return { kind: 'vtd_s1', entries: entries.entries.slice(from, end) }
-  return { kind: 'smmuv3', commands: entries.commands.slice(from, end) }
 }
 
 /** The driver counts from the start of its piece. */
@@ -80,52 +88,51 @@ function told(refusal: Refusal, index: number): RefusalDetail {
 
 interface Target {
   readonly object: UserDomain | Viommu
-  readonly driver: IommuDriver
-  readonly invalidate: (entries: InvalidateEntries) => InvalidateResult
+  readonly invalidate: (entries: InvalidateArray, from: number, end: number) => InvalidateResult
 }
 
-function targetOf(call: Call, { userDomainId, viommuId }: InvalidateRequest): Target {
+/** The typed call says what it names. */
+function checkTarget(call: Call, { userDomainId, viommuId }: InvalidateRequest): number {
   const id = viommuId ?? userDomainId
   if (id === undefined) throw new Refusal('EINVAL', 'nothing is named: set user_domain_id or viommu_id')
   const found = call.context.objects.find(id)
+  if (viommuId !== undefined && found instanceof UserDomain) {
+    const reason = `viommu_id: id ${id} is a user domain, not a vIOMMU; name it as user_domain_id`
+    throw new Refusal('EINVAL', reason, { id })
+  }
+  if (viommuId === undefined && found instanceof Viommu) {
+    const reason = `user_domain_id: id ${id} is a vIOMMU, not a user domain; name it as viommu_id`
+    throw new Refusal('EINVAL', reason, { id })
+  }
+  return id
+}
+
+function targetOf(call: Call, id: number): Target {
+  const found = call.context.objects.find(id)
   const is = call.context.objects.describe(id)
   if (found === undefined) throw new Refusal('ENOENT', is, { id })
-  if (viommuId !== undefined) {
-    if (found instanceof Viommu) {
-      return { object: found, driver: found.ops.driver, invalidate: (entries) => found.ops.invalidate(entries) }
-    }
-    const also = found instanceof UserDomain ? '; name it as user_domain_id' : ''
-    throw new Refusal('EINVAL', `viommu_id: ${is}, not a vIOMMU${also}`, { id })
+  if (found instanceof Viommu) {
+    const { ops } = found
+    if (ops.invalidate === undefined) throw new Refusal('EOPNOTSUPP', `vIOMMU ${id} has no invalidations`, { id })
+    return { object: found, invalidate: ops.invalidate.bind(ops) }
   }
   if (!(found instanceof UserDomain)) {
-    const also = found instanceof Viommu ? '; name it as viommu_id' : '; kernel-owned tables are flushed by unmapping'
-    throw new Refusal('EINVAL', `user_domain_id: ${is}, not a user domain${also}`, { id })
+    const reason = `${is}, not a user domain or vIOMMU; kernel-owned tables are flushed by unmapping`
+    throw new Refusal('EINVAL', reason, { id })
   }
   const { ops, on } = found
   if (ops.invalidate === undefined) {
     const reason = `user domain ${id} is invalidated through its vIOMMU: name ${on.id} as viommu_id`
     throw new Refusal('EOPNOTSUPP', reason, { id, viommu: on.id })
   }
-  return { object: found, driver: ops.driver, invalidate: (entries) => ops.invalidate!(entries) }
+  return { object: found, invalidate: ops.invalidate.bind(ops) }
 }
 
-function entriesOf({ vtdS1, smmuv3, smmuv3Pgd }: InvalidateRequest): InvalidateEntries {
-  if (vtdS1 !== undefined) return { kind: 'vtd_s1', entries: vtdS1.entries }
-  if (smmuv3 !== undefined) return { kind: 'smmuv3', commands: smmuv3.entries }
+function entriesOf({ vtdS1, smmuv3, smmuv3Pgd }: InvalidateRequest): InvalidateArray {
+  if (vtdS1 !== undefined) return givenEntries('vtd_s1', vtdS1.entries)
+  if (smmuv3 !== undefined) return givenEntries('smmuv3', smmuv3.entries)
   if (smmuv3Pgd !== undefined) {
     throw new Refusal('EOPNOTSUPP', 'smmuv3_pgd is for user domains in a window, and windows are not offered')
   }
   throw new Refusal('EINVAL', 'no entries are given: set vtd_s1 or smmuv3')
-}
-
-/** An empty list asks whether the type fits; an SMMUv3 refuses it even then, as the kernel does. */
-function checkType(driver: IommuDriver, entries: InvalidateEntries): void {
-  const fits = entries.kind === (driver.kind === 'vtd' ? 'vtd_s1' : 'smmuv3')
-  if (!fits) {
-    const wants = driver.kind === 'vtd' ? 'vtd_s1' : 'smmuv3'
-    throw new Refusal('EINVAL', `${driver.name} takes entries of the type ${wants}`, { unit: driver.name })
-  }
-  if (entries.kind === 'smmuv3' && entries.commands.length === 0) {
-    throw new Refusal('EINVAL', 'the list of commands is empty', { unit: driver.name })
-  }
 }

@@ -129,8 +129,7 @@ export interface StreamInvalidation {
   readonly sizeLg2: number
 }
 
-/** Codes of a page response, as PCIe sends them; the numbers are the hardware model's. */
-export const PAGE_RESPONSE = { SUCCESS: 0b0000, INVALID: 0b0001, FAILURE: 0b1111 } as const
+export { PAGE_RESPONSE } from './device-events.js'
 
 /** What a raw unit sends to the streams in front of it. It waits for no answer, and may be in the middle of its work. */
 export interface StreamPort {

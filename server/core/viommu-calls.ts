@@ -3,33 +3,36 @@
 import type { Call } from './call.js'
 import { checkFlags } from './checks.js'
 import { Device } from './device.js'
+import type { UserData } from './driver.js'
 import { PagingDomain } from './paging-domain.js'
 import { Refusal } from './refusal.js'
 import { hex } from './u64.js'
 import { Vdevice, Viommu } from './viommu.js'
 
-const ARM_SMMUV3 = 1
+/** What CreateViommu takes. */
+export interface ViommuRequest {
+  readonly flags: number
+  readonly type: number
+  readonly deviceId: number
+  readonly parentDomainId: number
+}
 
 /** Makes a vIOMMU on a nesting parent. */
 export function createViommu(
   call: Call,
-  request: {
-    readonly flags: number
-    readonly type: number
-    readonly deviceId: number
-    readonly parentDomainId: number
-  },
+  request: ViommuRequest,
 ): { viommuId: number; mmapOffset: bigint; mmapLength: bigint } {
+  const { id } = makeViommu(call, request)
+  return { viommuId: id, mmapOffset: 0n, mmapLength: 0n }
+}
+
+/** The same, with data of the type's own. [uAPI IOMMU_VIOMMU_ALLOC] */
+export function makeViommu(call: Call, request: ViommuRequest, data?: UserData): Viommu {
   checkFlags(request.flags, 0)
-  if (request.type === 0) throw new Refusal('EOPNOTSUPP', 'the type of the vIOMMU is not given: set ARM_SMMUV3')
+  const { type } = request
+  if (type === 0) throw new Refusal('EOPNOTSUPP', 'the type of the vIOMMU is not given: set ARM_SMMUV3')
   const { driver, device } = call.take(Device, request.deviceId, 'device_id').platform
-  if (driver.kind !== 'smmuv3') {
-    const reason = `${driver.name} is a VT-d and has no vIOMMUs: make user domains on the nesting parent itself`
-    throw new Refusal('EOPNOTSUPP', reason, { unit: driver.name })
-  }
-  if (request.type !== ARM_SMMUV3) {
-    throw new Refusal('EOPNOTSUPP', `${driver.name} has no vIOMMUs of type ${request.type}`, { type: request.type })
-  }
+  driver.checkViommu(device, type)
   const parent = call.take(PagingDomain, request.parentDomainId, 'parent_domain_id')
   if (!parent.flags.nestParent) {
     const reason = `paging domain ${parent.id} was made without the flag NEST_PARENT`
@@ -40,8 +43,7 @@ export function createViommu(
     throw new Refusal('EINVAL', reason, { parent_domain_id: parent.id })
   }
   const id = call.newId()
-  call.make(new Viommu(id, parent, driver.createViommu(device, parent.ops, request.type)))
-  return { viommuId: id, mmapOffset: 0n, mmapLength: 0n }
+  return call.make(new Viommu(id, parent, driver.createViommu(device, parent.ops, type, data)))
 }
 
 /** Names a device inside a vIOMMU. */

@@ -10,7 +10,8 @@ import type {
   PagingOps,
   Protection,
   ReservedRange,
-  UserDomainData,
+  UnitListener,
+  UserData,
   UserOps,
 } from '../../server/core/driver.js'
 import { DMA_STATUS, Refusal } from '../../server/core/driver.js'
@@ -141,6 +142,8 @@ export class FakeDriver implements IommuDriver {
   readonly name: string
   readonly kind: 'smmuv3' | 'vtd'
   readonly userDomainBinds: IommuDriver['userDomainBinds']
+  readonly nestsOnParent: boolean
+  listener?: UnitListener
 
   constructor(
     readonly machine: FakeMachine,
@@ -148,6 +151,7 @@ export class FakeDriver implements IommuDriver {
   ) {
     this.name = spec.name
     this.kind = spec.kind
+    this.nestsOnParent = spec.kind === 'vtd'
     this.userDomainBinds = spec.kind === 'vtd' ? 'rid-or-pasid' : 'rid-and-all-pasids'
   }
 
@@ -160,35 +164,45 @@ export class FakeDriver implements IommuDriver {
     return new FakePaging(this, flags)
   }
 
+  checkViommu(_device: DeviceDriver, type: number): void {
+    if (this.kind === 'vtd' || type !== 1) throw new Refusal('EOPNOTSUPP', 'no vIOMMU of that type', { type })
+  }
+
   createViommu(): ReturnType<IommuDriver['createViommu']> {
     const { machine } = this
     machine.failPoint('viommu')
     machine.live++
     return {
       driver: this,
-      createUserDomain: (_device, data) => this.#user(data),
+      createUserDomain: (_device, data, flags) => {
+        if (flags.pasid) throw new Refusal('EOPNOTSUPP', 'no PASID flag here')
+        if (data.kind !== 'smmuv3_ste') throw new Refusal('EINVAL', 'an STE is wanted')
+        return this.#user(data)
+      },
       addVdevice: () => {
         machine.failPoint('vdevice')
         machine.live++
       },
       removeVdevice: () => machine.live--,
-      invalidate: (entries) => ({
-        done: entries.kind === 'smmuv3' ? entries.commands.length : 0,
-        completion: machine.done('invalidate viommu'),
-      }),
+      invalidate: (entries, from, end) => {
+        if (entries.kind !== 'smmuv3' || entries.count === 0) throw new Refusal('EINVAL', 'smmuv3 commands are wanted')
+        return { done: end - from, completion: machine.done('invalidate viommu') }
+      },
       destroy: () => machine.live--,
     }
   }
 
-  createUserDomain(_device: DeviceDriver, _parent: PagingOps, data: UserDomainData): UserOps {
+  createUserDomain(_device: DeviceDriver, _parent: PagingOps, data: UserData): UserOps {
     const { machine } = this
+    if (data.kind !== 'vtd_s1') throw new Refusal('EOPNOTSUPP', 'vtd_s1 is wanted')
     return {
       ...this.#user(data),
-      invalidate: (entries) => {
-        const count = entries.kind === 'vtd_s1' ? entries.entries.length : 0
-        const bad = entries.kind === 'vtd_s1' ? entries.entries.findIndex(({ addr }) => addr % 4096n !== 0n) : -1
-        const refusal = bad < 0 ? undefined : new Refusal('EINVAL', 'addr is not aligned', { index: bad })
-        return { done: bad < 0 ? count : bad, refusal, completion: machine.done('invalidate user domain') }
+      invalidate: (entries, from, end) => {
+        if (entries.kind !== 'vtd_s1') throw new Refusal('EINVAL', 'vtd_s1 is wanted')
+        const piece = entries.all('vtd_s1').slice(from, end)
+        const bad = piece.findIndex(({ addr }) => addr % 4096n !== 0n)
+        const refusal = bad < 0 ? undefined : new Refusal('EINVAL', 'addr is not aligned', { index: from + bad })
+        return { done: bad < 0 ? piece.length : bad, refusal, completion: machine.done('invalidate user domain') }
       },
     }
   }
@@ -197,7 +211,7 @@ export class FakeDriver implements IommuDriver {
     return {}
   }
 
-  #user(data: UserDomainData): UserOps {
+  #user(data: UserData): UserOps {
     this.machine.failPoint('user domain')
     this.machine.live++
     const destroy = () => {

@@ -40,6 +40,7 @@ export class MockDriver implements IommuDriver {
   // Core asks for no more of it than that user domains are made on the parent.
   readonly kind = 'vtd'
   readonly userDomainBinds = 'rid-or-pasid'
+  readonly nestsOnParent = true
   /** The format of the next paging domain, which no typed call can name. */
   nextTable = 0
 
@@ -52,6 +53,8 @@ export class MockDriver implements IommuDriver {
     if (table === undefined) throw new Refusal('EOPNOTSUPP', `there is no table format ${this.nextTable}`)
     return new MockPaging(this, flags, table)
   }
+
+  checkViommu(): void {}
 
   createViommu(): ViommuOps {
     throw new Error('test vIOMMUs are made by hand')

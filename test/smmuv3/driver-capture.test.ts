@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { SparseBacking } from '../../hw-model/memory/backing.js'
 import { Memory } from '../../hw-model/memory/memory.js'
 import { ACCESS, Outcome, STATUS } from '../../hw-model/port.js'
+import { givenData } from '../../server/core/driver.js'
 import { HostRam } from '../../server/drivers/host-ram.js'
 import { createSmmuV3Driver, type SmmuEvent } from '../../server/drivers/smmuv3/index.js'
 import { capture, expected, loadPages, type Row, rows } from './captured-guest.js'
@@ -22,7 +23,7 @@ function hostWithGuest() {
   const device = driver.probe({ rid: 8, pasidLg2: 0, ats: false, pri: false })
   const parent = driver.createPaging(device, { nestParent: true, dirtyTracking: false, pasid: false })
   parent.map(BigInt(RAM.base), PLACED, BigInt(RAM.bytes), { read: true, write: true })
-  return { device, events, parent, viommu: driver.createViommu(device, parent, 1) }
+  return { device, events, parent, viommu: driver.createViommu(device, parent) }
 }
 
 describe('a captured Linux guest behind the host driver', () => {
@@ -33,11 +34,14 @@ describe('a captured Linux guest behind the host driver', () => {
     let compared = 0
     for (const { sid, ste } of capture.streams) {
       viommu.addVdevice(device, BigInt(sid))
-      const domain = viommu.createUserDomain(device, {
-        kind: 'smmuv3_ste',
-        ste0: BigInt(ste[0]),
-        ste1: BigInt(ste[1]),
-      })
+      const domain = viommu.createUserDomain(
+        device,
+        givenData('smmuv3_ste', {
+          ste0: BigInt(ste[0]),
+          ste1: BigInt(ste[1]),
+        }),
+        { pasid: false },
+      )
       device.set(0, domain, null)
       for (const row of rows) {
         if (row.sid !== sid || !isInRam(row)) continue
@@ -71,8 +75,8 @@ describe('a captured Linux guest behind the host driver', () => {
     const [{ sid, iova }] = outside
     const ste = capture.streams.find((stream) => stream.sid === sid)?.ste ?? []
     viommu.addVdevice(device, BigInt(sid))
-    const data = { kind: 'smmuv3_ste', ste0: BigInt(ste[0]), ste1: BigInt(ste[1]) } as const
-    device.set(0, viommu.createUserDomain(device, data), null)
+    const data = givenData('smmuv3_ste', { ste0: BigInt(ste[0]), ste1: BigInt(ste[1]) })
+    device.set(0, viommu.createUserDomain(device, data, { pasid: false }), null)
     device.port.translate(-1, Number(BigInt(iova) & 0xffffffffn), Number(BigInt(iova) >> 32n), 2, new Outcome())
     expect(events.map(({ event, isStageTwo }) => [event, isStageTwo])).toEqual([[0x10, true]])
   })

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { ACCESS } from '../../hw-model/port.js'
 import { PRESETS } from '../../hw-model/smmuv3/index.js'
 import type { PagingFlags, PagingOps } from '../../server/core/driver.js'
-
+import { givenData } from '../../server/core/driver.js'
 import { GUEST_RAM, PARENT, PASID, PLAIN, RW, refusal, World } from './world.js'
 
 let world: World
@@ -141,8 +141,8 @@ describe('host-owned CD tables: paging domains on PASIDs', () => {
 
   it('take neither a nesting parent nor a user domain nor a PASID that is not there', () => {
     const parent = world.driver.createPaging(world.a, PARENT)
-    const viommu = world.driver.createViommu(world.a, parent, 1)
-    const user = viommu.createUserDomain(world.a, { kind: 'smmuv3_ste', ste0: 1n, ste1: 0n })
+    const viommu = world.driver.createViommu(world.a, parent)
+    const user = viommu.createUserDomain(world.a, givenData('smmuv3_ste', { ste0: 1n, ste1: 0n }), { pasid: false })
     expect(refusal(() => world.a.set(5, parent, null))).toBe('EINVAL')
     expect(refusal(() => world.a.set(5, user, null))).toBe('EINVAL')
     expect(refusal(() => world.a.set(2 ** 20, at(1), null))).toBe('EINVAL')

@@ -8,6 +8,7 @@ import { ACCESSED, Endpoint } from '../../hw-model/pci/endpoint.js'
 import { Functions } from '../../hw-model/pci/functions.js'
 import { ACCESS, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'
 import { HW_CAPABILITY, type PagingOps, RID_SLOT, type UserOps } from '../../server/core/driver.js'
+import { invalidateRanges } from '../given.js'
 import { Tape } from './driver-tape.js'
 import { CLIENT, FS_RW, guestMaps, makeHost, makeParent, makeUser, NEST_PARENT, PLAIN } from './host.js'
 
@@ -251,7 +252,7 @@ describe('a function that uses translations it was given', () => {
     expect([dma(), dma(5)]).toEqual(['0x8000', '0x8000'])
     guestMaps(host.memory, TABLES, IOVA, BigInt(0x9000 | FS_RW))
     expect([dma(), dma(5)]).toEqual(['0x8000', '0x8000'])
-    user.invalidate?.({ kind: 'vtd_s1', entries: [{ addr: IOVA, npages: 1n, flags: 1 }] })
+    invalidateRanges(user, [{ addr: IOVA, npages: 1n, flags: 1 }])
     expect([dma(), dma(5)]).toEqual(['0x9000', '0x9000'])
   })
 
@@ -259,7 +260,7 @@ describe('a function that uses translations it was given', () => {
     const { host, user, dma } = plugIn(true)
     expect(dma()).toBe('0x8000')
     guestMaps(host.memory, TABLES, IOVA, BigInt(0x9000 | FS_RW))
-    user.invalidate?.({ kind: 'vtd_s1', entries: [{ addr: IOVA, npages: 1n, flags: 1 }] })
+    invalidateRanges(user, [{ addr: IOVA, npages: 1n, flags: 1 }])
     expect(dma()).toBe('0x8000')
   })
 

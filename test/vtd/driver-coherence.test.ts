@@ -7,7 +7,15 @@ import { expect, it } from 'vitest'
 import { ACCESSED, Endpoint } from '../../hw-model/pci/endpoint.js'
 import { Functions } from '../../hw-model/pci/functions.js'
 import { ACCESS, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'
-import { type DeviceDriver, type DomainOps, type PagingOps, RID_SLOT, type UserOps } from '../../server/core/driver.js'
+import {
+  type DeviceDriver,
+  type DomainOps,
+  givenData,
+  type PagingOps,
+  RID_SLOT,
+  type UserOps,
+} from '../../server/core/driver.js'
+import { invalidateRanges } from '../given.js'
 import { Random } from '../hostile/random.js'
 import { CLIENT, dma, FS_RW, guestMaps, makeHost, NEST_PARENT, PLAIN } from './host.js'
 
@@ -72,7 +80,7 @@ class Scene {
       for (let j = 0; j < 2; j++) {
         const from = 0x1000 + this.#users.length * 0x10000
         const tables = [0, 1, 2, 3].map((n) => from + n * 0x1000)
-        const data = { kind: 'vtd_s1', flags: 0n, pgtblAddr: BigInt(from), addrWidth: 48 } as const
+        const data = givenData('vtd_s1', { flags: 0n, pgtblAddr: BigInt(from), addrWidth: 48 })
         this.#users.push({ domain: driver.createUserDomain(device, parent, data), tables })
       }
     }
@@ -154,7 +162,7 @@ class Scene {
       { addr: iova - 0x1000n, npages: 3n, flags: 0 },
       { addr: 0n, npages: MAX, flags: 0 },
     ][this.#chance.below(3)]
-    domain.invalidate?.({ kind: 'vtd_s1', entries: [entry] })
+    invalidateRanges(domain, [entry])
     this.#count('invalidated')
   }
 

@@ -4,7 +4,7 @@
  */
 
 import { describe, expect, it } from 'vitest'
-import { type DomainOps, type PagingOps, RID_SLOT, type UserDomainData } from '../../server/core/driver.js'
+import { type DomainOps, givenData, type PagingOps, RID_SLOT } from '../../server/core/driver.js'
 import { Tape } from './driver-tape.js'
 import { makeHost, makeParent, makeUser, NEST_PARENT, PLAIN } from './host.js'
 
@@ -109,7 +109,7 @@ describe('attaching', () => {
     ['all three and five levels', 7n, 57, 0x5095],
   ] as const)('a nested domain with %s says so in the third word', (_, flags, addrWidth, third) => {
     const { host, device, tape } = setUp({ preset: 'vtd-scalable-57' })
-    const data: UserDomainData = { kind: 'vtd_s1', flags, pgtblAddr: 0x5fffn, addrWidth }
+    const data = givenData('vtd_s1', { flags, pgtblAddr: 0x5fffn, addrWidth })
     device.set(7, host.driver.createUserDomain(device, makeParent(host, device), data), null)
     expect(tape.words(tape.pasidEntry(RID, 7) + 16, 1)).toEqual([`0x${third.toString(16)}`])
   })

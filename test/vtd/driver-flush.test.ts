@@ -6,6 +6,7 @@
 import { describe, expect, it } from 'vitest'
 import { type DomainOps, type PagingOps, RID_SLOT } from '../../server/core/driver.js'
 import { blockAround, EVERY_PAGE } from '../../server/drivers/vtd/descriptors.js'
+import { invalidateRanges } from '../given.js'
 import { Tape } from './driver-tape.js'
 import { CLIENT, makeHost, makeParent, makeUser, NEST_PARENT, PLAIN } from './host.js'
 
@@ -201,7 +202,7 @@ describe('a client’s invalidation', () => {
     for (const slot of slots) one.set(slot, user, null)
     return (addr: bigint, npages: bigint, flags = 0): string[] =>
       sent(() => {
-        const result = user.invalidate?.({ kind: 'vtd_s1', entries: [{ addr, npages, flags }] })
+        const result = invalidateRanges(user, [{ addr, npages, flags }])
         expect(result).toMatchObject({ done: 1, refusal: undefined })
       })
   }
@@ -245,7 +246,7 @@ describe('a client’s invalidation', () => {
     const pages = (n: number) => Array.from({ length: n }, (_, i) => ({ addr: BigInt(i) << 12n, npages: 1n, flags: 1 }))
     const invalidate = (n: number, done: number): string[] =>
       sent(() => {
-        const result = user.invalidate?.({ kind: 'vtd_s1', entries: pages(n) })
+        const result = invalidateRanges(user, pages(n))
         expect(result).toMatchObject({ done, refusal: undefined })
       })
     for (let pasid = 1; pasid <= 30; pasid++) one.set(pasid, user, null)
@@ -268,9 +269,9 @@ describe('a client’s invalidation', () => {
     const user = makeUser(host, one, makeParent(host, one), 0x1000)
     for (let pasid = 1; pasid <= 64; pasid++) one.set(pasid, user, null)
     const [good, bad] = [0n, 1n].map((addr) => ({ addr, npages: 1n, flags: 0 }))
-    const first = user.invalidate?.({ kind: 'vtd_s1', entries: [good, bad] })
+    const first = invalidateRanges(user, [good, bad])
     expect(first).toMatchObject({ done: 1, refusal: undefined })
-    const second = user.invalidate?.({ kind: 'vtd_s1', entries: [bad] })
+    const second = invalidateRanges(user, [bad])
     expect([second?.done, second?.refusal?.name]).toEqual([0, 'EINVAL'])
   })
 
@@ -287,6 +288,6 @@ describe('nesting', () => {
     one.set(RID_SLOT, parent as DomainOps, null)
     one.set(5, user, null)
     const entries = [{ addr: 0n, npages: 1n, flags: 0 }]
-    expect(sent(() => user.invalidate?.({ kind: 'vtd_s1', entries }))).toEqual(['0x500030036 0x0'])
+    expect(sent(() => invalidateRanges(user, entries))).toEqual(['0x500030036 0x0'])
   })
 })

@@ -5,7 +5,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { NO_PASID, Outcome, STATUS } from '../../hw-model/port.js'
-import { type DeviceDriver, type DomainOps, type PagingOps, RID_SLOT } from '../../server/core/driver.js'
+import { type DeviceDriver, type DomainOps, givenData, type PagingOps, RID_SLOT } from '../../server/core/driver.js'
 import { Random } from '../hostile/random.js'
 import { Tape } from './driver-tape.js'
 import { CLIENT, dma, FS_RW, guestMaps, makeHost, NEST_PARENT, PLAIN } from './host.js'
@@ -40,7 +40,7 @@ function makePlaces(host: ReturnType<typeof makeHost>, device: DeviceDriver, nes
       const tables = [next(), next(), next(), next()]
       const offset = next()
       guestMaps(host.memory, tables, IOVA, BigInt(offset | FS_RW))
-      const data = { kind: 'vtd_s1', flags: 0n, pgtblAddr: BigInt(tables[0]), addrWidth: 48 } as const
+      const data = givenData('vtd_s1', { flags: 0n, pgtblAddr: BigInt(tables[0]), addrWidth: 48 })
       places.push({ domain: host.driver.createUserDomain(device, parent, data), leadsTo: textOf(offset) })
     }
   }
@@ -143,7 +143,7 @@ describe('replacing a nested domain by another of its parent (M12)', () => {
     parent.map(0n, CLIENT, 32n * 2n ** 20n, RW)
     guestMaps(host.memory, [0x1000, 0x2000, 0x3000, 0x4000], IOVA, BigInt(0x5000 | FS_RW))
     const make = (flags: bigint) =>
-      host.driver.createUserDomain(device, parent, { kind: 'vtd_s1', flags, pgtblAddr: 0x1000n, addrWidth: 48 })
+      host.driver.createUserDomain(device, parent, givenData('vtd_s1', { flags, pgtblAddr: 0x1000n, addrWidth: 48 }))
     const [one, two] = [make(0n), make(5n)]
     device.set(5, one, null)
     tape.clear()

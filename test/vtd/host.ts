@@ -3,6 +3,7 @@
 import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
 import { ACCESS, NO_PASID, Outcome, STATUS } from '../../hw-model/port.js'
 import type { DeviceDriver, PagingFlags, PagingOps, UserOps } from '../../server/core/driver.js'
+import { givenData } from '../../server/core/driver.js'
 import { HostRam } from '../../server/drivers/host-ram.js'
 import { createVtdDriver, type VtdFault, type VtdUnitDescription } from '../../server/drivers/vtd/index.js'
 
@@ -48,7 +49,11 @@ export const makeUser = (
   parent: PagingOps,
   root: number,
 ): UserOps =>
-  host.driver.createUserDomain(device, parent, { kind: 'vtd_s1', flags: 0n, pgtblAddr: BigInt(root), addrWidth: 48 })
+  host.driver.createUserDomain(
+    device,
+    parent,
+    givenData('vtd_s1', { flags: 0n, pgtblAddr: BigInt(root), addrWidth: 48 }),
+  )
 
 /** Present, writable, user, accessed, dirty. */
 export const FS_RW = 0x67

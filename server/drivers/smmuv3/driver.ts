@@ -28,6 +28,8 @@ import {
   type PagingFlags,
   type PagingOps,
   Refusal,
+  type UnitListener,
+  type UserData,
   type UserOps,
   type ViommuOps,
 } from '../../core/driver.js'
@@ -72,6 +74,8 @@ export interface SmmuDriverOptions {
 export class SmmuV3Driver implements IommuDriver {
   readonly kind = 'smmuv3'
   readonly userDomainBinds = 'rid-and-all-pasids'
+  readonly nestsOnParent = false
+  listener?: UnitListener
   readonly name: string
   readonly unit: SmmuV3
   readonly #host: Host
@@ -117,8 +121,9 @@ export class SmmuV3Driver implements IommuDriver {
     return device
   }
 
-  createPaging(device: DeviceDriver, flags: PagingFlags): PagingOps {
+  createPaging(device: DeviceDriver, flags: PagingFlags, data?: UserData): PagingOps {
     this.#own(device)
+    if (data !== undefined) throw new Refusal('EOPNOTSUPP', 'a paging domain of an SMMUv3 takes no data')
     const { stage1, stage2 } = this.#host.features
     if (flags.dirtyTracking) throw new Refusal('EOPNOTSUPP', 'IDR0.HTTU is 0: this unit does not track dirty pages')
     if (flags.nestParent && flags.pasid) {
@@ -133,7 +138,7 @@ export class SmmuV3Driver implements IommuDriver {
     return new StageTwoDomain(this.#host, false)
   }
 
-  createViommu(device: DeviceDriver, parent: PagingOps, type: number): ViommuOps {
+  checkViommu(device: DeviceDriver, type: number): void {
     this.#own(device)
     if (type !== VIOMMU_TYPE_ARM_SMMUV3) {
       throw new Refusal('EOPNOTSUPP', 'a vIOMMU of an SMMUv3 has type 1 (ARM_SMMUV3)', { type })
@@ -142,6 +147,9 @@ export class SmmuV3Driver implements IommuDriver {
     if (!stage1 || !stage2) throw new Refusal('EOPNOTSUPP', 'nesting needs both IDR0.S1P and IDR0.S2P')
     // Without it a guest could make its accesses miss the host's caches. [SMMU 5.2 S2FWB]
     if (!fwb) throw new Refusal('EOPNOTSUPP', "nesting needs IDR3.FWB, so that a guest cannot bypass the host's caches")
+  }
+
+  createViommu(_device: DeviceDriver, parent: PagingOps): ViommuOps {
     if (!(parent instanceof StageTwoDomain) || parent.driver !== this) {
       throw new Refusal('EINVAL', 'the parent was not made for this unit as a nesting parent')
     }

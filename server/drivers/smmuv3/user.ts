@@ -5,7 +5,7 @@
 
 import { maskOutside } from '../../../hw-model/bits/layout.js'
 import { CONFIG, STE } from '../../../hw-model/smmuv3/index.js'
-import { type IommuDriver, Refusal, type UserDomainData, type UserOps } from '../../core/driver.js'
+import { type IommuDriver, Refusal, type UserData, type UserOps } from '../../core/driver.js'
 import { abortSte, GUEST_FIELDS, nestedSte, stageTwoSte } from './entries.js'
 import type { StageTwoDomain } from './paging.js'
 import type { SmmuViommu } from './viommu.js'
@@ -30,10 +30,11 @@ export class UserDomain implements UserOps {
   readonly #config: number
 
   /** @throws Refusal EIO naming the field that a guest may not set, EINVAL for another architecture's data */
-  constructor(viommu: SmmuViommu, parent: StageTwoDomain, data: UserDomainData) {
-    if (data.kind !== 'smmuv3_ste') {
+  constructor(viommu: SmmuViommu, parent: StageTwoDomain, given: UserData) {
+    if (given.kind !== 'smmuv3_ste') {
       throw new Refusal('EINVAL', 'a user domain of an SMMUv3 is made from the first two words of an STE')
     }
+    const data = given.read('smmuv3_ste')
     this.driver = viommu.driver
     this.viommu = viommu
     this.parent = parent

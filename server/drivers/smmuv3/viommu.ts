@@ -11,12 +11,13 @@ import {
 } from '../../../hw-model/smmuv3/index.js'
 import {
   type DeviceDriver,
-  type InvalidateEntries,
+  type InvalidateArray,
   type InvalidateResult,
   type IommuDriver,
   Refusal,
   type SmmuCommand,
-  type UserDomainData,
+  type UserData,
+  type UserFlags,
   type ViommuOps,
 } from '../../core/driver.js'
 import type { Host } from './host.js'
@@ -42,8 +43,12 @@ export class SmmuViommu implements ViommuOps {
     parent.users++
   }
 
-  createUserDomain(device: DeviceDriver, data: UserDomainData): UserDomain {
+  createUserDomain(device: DeviceDriver, data: UserData, flags: UserFlags): UserDomain {
     if (device.driver !== this.driver) throw new Refusal('EINVAL', 'the device is behind another unit')
+    if (flags.pasid) {
+      const why = 'an SMMUv3 user domain binds the RID and all its PASIDs; the flag PASID is for single ones'
+      throw new Refusal('EOPNOTSUPP', why)
+    }
     return new UserDomain(this, this.parent, data)
   }
 
@@ -62,15 +67,15 @@ export class SmmuViommu implements ViommuOps {
   }
 
   /** Carries out a guest's commands up to the first one that is refused, and waits for those. */
-  invalidate(entries: InvalidateEntries): InvalidateResult {
+  invalidate(entries: InvalidateArray, from: number, end: number): InvalidateResult {
     if (entries.kind !== 'smmuv3') {
-      throw new Refusal('EINVAL', 'a vIOMMU of an SMMUv3 takes SMMUv3 commands of 16 bytes')
+      throw new Refusal('EINVAL', 'a vIOMMU of an SMMUv3 takes entries of the type smmuv3, commands of 16 bytes')
     }
-    if (entries.commands.length === 0) throw new Refusal('EINVAL', 'there is no command to carry out')
+    if (entries.count === 0) throw new Refusal('EINVAL', 'the list of commands is empty')
     let done = 0
     let refusal: Refusal | undefined
-    for (const command of entries.commands) {
-      refusal = this.#carryOut(command, done)
+    for (const command of entries.all('smmuv3').slice(from, end)) {
+      refusal = this.#carryOut(command, from + done)
       if (refusal !== undefined) break
       done++
     }

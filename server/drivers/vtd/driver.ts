@@ -13,7 +13,8 @@ import {
   type PagingFlags,
   type PagingOps,
   Refusal,
-  type UserDomainData,
+  type UnitListener,
+  type UserData,
   type UserOps,
   type ViommuOps,
 } from '../../core/driver.js'
@@ -46,6 +47,8 @@ export interface VtdDriverOptions {
 export class VtdDriver implements IommuDriver, DomainHost {
   readonly kind = 'vtd'
   readonly userDomainBinds = 'rid-or-pasid'
+  readonly nestsOnParent = true
+  listener?: UnitListener
   readonly name: string
   readonly memory: Memory
   readonly ram: HostRam
@@ -107,7 +110,8 @@ export class VtdDriver implements IommuDriver, DomainHost {
     return device
   }
 
-  createPaging(_device: DeviceDriver, flags: PagingFlags): PagingOps {
+  createPaging(_device: DeviceDriver, flags: PagingFlags, data?: UserData): PagingOps {
+    if (data !== undefined) throw new Refusal('EOPNOTSUPP', 'a paging domain of VT-d takes no data')
     const { ecap, cap } = this.hardware
     if (flags.nestParent && !(this.isScalable && ecap['NEST'])) {
       throw new Refusal('EOPNOTSUPP', 'this unit has no nested translation (ECAP.NEST)')
@@ -122,25 +126,34 @@ export class VtdDriver implements IommuDriver, DomainHost {
     return new PagingDomain(this, stage, flags)
   }
 
-  createViommu(): ViommuOps {
+  checkViommu(): void {
     throw new Refusal(
       'EOPNOTSUPP',
       'VT-d has no vIOMMU objects: create the user domain directly on the nesting parent, and invalidate it by its id',
     )
   }
 
-  createUserDomain(_device: DeviceDriver, parent: PagingOps, data: UserDomainData): UserOps {
+  createViommu(): ViommuOps {
+    throw new Error('bug: checkViommu refuses each')
+  }
+
+  createUserDomain(_device: DeviceDriver, parent: PagingOps, given: UserData): UserOps {
     if (!(this.isScalable && this.hardware.ecap['NEST'])) {
       throw new Refusal('EOPNOTSUPP', 'this unit has no nested translation (ECAP.NEST)')
     }
-    if (data.kind !== 'vtd_s1') {
+    if (given.kind !== 'vtd_s1') {
       throw new Refusal('EOPNOTSUPP', 'this device is behind VT-d, whose user domains take vtd_s1 data', {
-        given: data.kind,
+        given: given.kind ?? 'an unknown type',
       })
     }
-    if (!(parent instanceof PagingDomain) || parent.driver !== this || !parent.isNestParent) {
+    if (parent.driver !== this) {
+      const reason = `the parent was made for ${parent.driver.name}, and the device is behind ${this.name}`
+      throw new Refusal('EINVAL', reason, { target_unit: parent.driver.name, device_unit: this.name })
+    }
+    if (!(parent instanceof PagingDomain) || !parent.isNestParent) {
       throw new Refusal('EINVAL', 'the parent is a paging domain of this unit made with NEST_PARENT')
     }
+    const data = given.read('vtd_s1')
     const unknown = data.flags & ~VTD_S1_FLAGS
     if (unknown !== 0n) {
       throw new Refusal('EOPNOTSUPP', `flag bits 0x${unknown.toString(16)} of vtd_s1 are not known here`, {

@@ -5,11 +5,11 @@
 
 import {
   assert,
-  type InvalidateEntries,
+  type InvalidateArray,
   type InvalidateResult,
   type IommuDriver,
   Refusal,
-  type UserDomainData,
+  type UserDataOf,
   type UserOps,
   type VtdInvalidation,
 } from '../../core/driver.js'
@@ -30,7 +30,7 @@ const LEAF = 1
 const U64_MAX = 2n ** 64n - 1n
 
 /** What the client handed over. */
-export type FirstStageData = Extract<UserDomainData, { kind: 'vtd_s1' }>
+export type FirstStageData = UserDataOf['vtd_s1']
 
 /** A client's first-stage table on a nesting parent. */
 export class UserDomain implements UserOps {
@@ -87,21 +87,26 @@ export class UserDomain implements UserOps {
    * As many entries as a step of work holds: each is a descriptor for every slot that the domain is in.
    * [uAPI IOMMU_HWPT_INVALIDATE, IOMMU_HWPT_INVALIDATE_DATA_VTD_S1]
    */
-  invalidate(entries: InvalidateEntries): InvalidateResult {
+  invalidate(entries: InvalidateArray, from: number, end: number): InvalidateResult {
     if (entries.kind !== 'vtd_s1') {
-      const refusal = new Refusal(
-        'EINVAL',
-        'a VT-d user domain takes {addr, npages, flags}, not commands of another IOMMU',
-      )
-      return { done: 0, refusal, completion: undefined }
+      throw new Refusal('EINVAL', 'a VT-d user domain takes entries of the type vtd_s1: {addr, npages, flags}')
     }
     const { hardware } = this.#host
     const { tags } = this.bindings
     const descriptors: Descriptor[] = []
     let done = 0
     let refusal: Refusal | undefined
-    for (const entry of entries.entries.slice(0, changesAStep(tags))) {
-      refusal = refusalOf(entry, done)
+    const last = Math.min(end, from + changesAStep(tags))
+    for (let index = from; index < last; index++) {
+      let entry: VtdInvalidation
+      try {
+        entry = entries.at('vtd_s1', index)
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error
+        refusal = error
+        break
+      }
+      refusal = refusalOf(entry, index)
       if (refusal !== undefined) break
       const block = blockOf(entry.addr, entry.npages)
       const leavesOnly = (entry.flags & LEAF) !== 0

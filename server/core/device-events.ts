@@ -1,0 +1,94 @@
+/**
+ * What a unit tells of the devices behind it, and the doors through which devices talk to it beyond plain DMA. A driver
+ * calls its listener from inside a DMA or an operation of its own, as soon as it has read the unit's records; so what a
+ * call caused can be seen when its reply leaves.
+ */
+
+import type { DeviceDriver, DmaOutcome, ViommuOps } from './driver.js'
+
+/** A page that a device waits for: a stalled request, or a PRI page request. [uAPI struct iommu_hwpt_pgfault] */
+export interface PageFault {
+  /** The PASID, or -1 for a request without one. */
+  readonly pasid: number
+  /** Names the group of the device: the stall's tag, or PRI's group index. */
+  readonly group: number
+  /** The last of its group; a stall is one by itself. */
+  readonly isLast: boolean
+  /** Bits of DMA_ACCESS. */
+  readonly access: number
+  readonly address: bigint
+  /** The driver's own, to find what waits. */
+  readonly waits?: unknown
+}
+
+/** Codes of a page response, as PCIe sends them; the numbers are the hardware model's. */
+export const PAGE_RESPONSE = { SUCCESS: 0b0000, INVALID: 0b0001, FAILURE: 0b1111 } as const
+
+/** An ATS Invalidate Request to a device. It holds during the call alone. */
+export interface AtsInvalidation {
+  /** Names it in `AtsDoor.completeInvalidation`; never used twice by one unit. */
+  readonly tag: number
+  /** PASID of the translations to forget, or -1 for those that were obtained without one. */
+  readonly pasid: number
+  /** Those of every PASID. */
+  readonly allPasids: boolean
+  /** First byte, a multiple of the size. */
+  readonly lo: number
+  readonly hi: number
+  /** log2 of the bytes, 12 to 64. */
+  readonly sizeLg2: number
+}
+
+/** A PRI page request of a device. */
+export interface AtsPageRequest {
+  /** The PASID on the request, or -1 for none. */
+  readonly pasid: number
+  readonly lo: number
+  readonly hi: number
+  /** Bits of DMA_ACCESS. */
+  readonly access: number
+  /** Page Request Group Index, 9 bits. */
+  readonly group: number
+  readonly isLast: boolean
+}
+
+/** A device's side of ATS and PRI. */
+export interface AtsDoor {
+  /** The device may ask for pages. */
+  readonly takesPageRequests: boolean
+  /** An ATS Translation Request, answered at once. */
+  request(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
+  /**
+   * An access with an address that the device says was translated. Core has looked the page up in its book of what was
+   * given to this device and not taken back.
+   */
+  translated(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
+  /** Its group is answered through `UnitListener.respondToPages`, perhaps from inside this call. */
+  requestPage(request: AtsPageRequest): void
+  /** The device has forgotten translations, or did not say so in time. False where that tag is not outstanding. */
+  completeInvalidation(tag: number, timedOut: boolean): boolean
+}
+
+/** Who hears of what happens to devices: core. */
+export interface UnitListener {
+  /**
+   * A device waits for a page. Asked only where the slot's domain, or the user domain that holds the slot, takes faults.
+   *
+   * @returns whether somebody will answer through `DeviceDriver.respond`; if not the driver answers INVALID itself
+   */
+  pageFault(device: DeviceDriver, fault: PageFault): boolean
+  /**
+   * An event of a guest's vIOMMU, in the guest's own names.
+   *
+   * @param type of the event queue it is for [uAPI enum iommu_veventq_type]
+   * @param words the record, 32 bits each, low first; the listener's own copy
+   * @param name in the manual, such as `F_TRANSLATION`
+   */
+  viommuEvent(viommu: ViommuOps, type: number, words: readonly number[], name: string): void
+  /** A request of `DmaPort` that was PENDING ended; `outcome` holds during the call alone. */
+  ended(device: DeviceDriver, tag: number, outcome: DmaOutcome): void
+  /** The device is to forget translations. */
+  invalidate(device: DeviceDriver, invalidation: AtsInvalidation): void
+  /** A group of page requests was answered. @param code one of PAGE_RESPONSE, or another that PCIe reserves */
+  respondToPages(device: DeviceDriver, pasid: number, group: number, code: number): void
+}
