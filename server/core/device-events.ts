@@ -24,10 +24,8 @@ export interface PageFault {
 /** Codes of a page response, as PCIe sends them; the numbers are the hardware model's. */
 export const PAGE_RESPONSE = { SUCCESS: 0b0000, INVALID: 0b0001, FAILURE: 0b1111 } as const
 
-/** An ATS Invalidate Request to a device. It holds during the call alone. */
+/** What a device is to forget: an ATS Invalidate Request. It holds during the call alone. */
 export interface AtsInvalidation {
-  /** Names it in `AtsDoor.completeInvalidation`; never used twice by one unit. */
-  readonly tag: number
   /** PASID of the translations to forget, or -1 for those that were obtained without one. */
   readonly pasid: number
   /** Those of every PASID. */
@@ -65,8 +63,6 @@ export interface AtsDoor {
   translated(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
   /** Its group is answered through `UnitListener.respondToPages`, perhaps from inside this call. */
   requestPage(request: AtsPageRequest): void
-  /** The device has forgotten translations, or did not say so in time. False where that tag is not outstanding. */
-  completeInvalidation(tag: number, timedOut: boolean): boolean
 }
 
 /** Who hears of what happens to devices: core. */
@@ -85,10 +81,19 @@ export interface UnitListener {
    * @param name in the manual, such as `F_TRANSLATION`
    */
   viommuEvent(viommu: ViommuOps, type: number, words: readonly number[], name: string): void
-  /** A request of `DmaPort` that was PENDING ended; `outcome` holds during the call alone. */
+  /**
+   * A request of `DmaPort` that was PENDING ended, perhaps inside the `translate` that is about to say PENDING; `outcome`
+   * holds during the call alone.
+   */
   ended(device: DeviceDriver, tag: number, outcome: DmaOutcome): void
-  /** The device is to forget translations. */
-  invalidate(device: DeviceDriver, invalidation: AtsInvalidation): void
+  /**
+   * The device is to forget translations. A driver asks when the unit has forgotten them, and before it queues the
+   * unit's own command, which is then completed at once: a unit's queue never waits for a client.
+   *
+   * @returns undefined where nobody holds any; else when they are forgotten, and false if nobody said so in time: the
+   * unit's command fails, and core lets the device do nothing until it is reset. It never rejects.
+   */
+  invalidate(device: DeviceDriver, invalidation: AtsInvalidation): Promise<boolean> | undefined
   /** A group of page requests was answered. @param code one of PAGE_RESPONSE, or another that PCIe reserves */
   respondToPages(device: DeviceDriver, pasid: number, group: number, code: number): void
 }

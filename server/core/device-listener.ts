@@ -19,7 +19,7 @@ export class DeviceListener implements UnitListener {
 
   ended(): void {}
 
-  invalidate(): void {}
+  invalidate(): undefined {}
 
   respondToPages(): void {}
 }

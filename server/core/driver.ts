@@ -238,6 +238,8 @@ export interface DeviceFacts {
   readonly pasidLg2: number
   readonly ats: boolean
   readonly pri: boolean
+  /** It can wait for software where its IOMMU stalls it. Absent: no. */
+  readonly stalls?: boolean
 }
 
 /** One remapping unit and the host driver that programs it. */
@@ -326,6 +328,8 @@ export interface ExplainStep {
 
 /** Where a device's DMA enters its unit. Both halves of an address are 32 bits. */
 export interface DmaPort {
+  /** A request may be PENDING now. Absent: none ever is. */
+  readonly mayPend?: boolean
   /** @param pasid the PASID on the request, or -1 for none */
   translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
   /** The same walk, dry and fresh: no cache, no flag, no record. */
