@@ -124,13 +124,15 @@ export interface DirtyOps {
    * number of leaves is looked at. A hole ends the walk, as in the kernel.
    *
    * @param clears they are clean afterwards; `PagingOps.flush` makes the caches forget that they were dirty
-   * @returns where to go on, or undefined at the end
+   * @param found absent when the caller only makes them clean, before tracking begins. Who keeps no log while tracking
+   * is off tells nothing otherwise
+   * @returns where to go on, beyond `start`, or undefined at the end
    */
   collect(
     start: bigint,
     last: bigint,
     clears: boolean,
-    found: (iova: bigint, length: bigint) => void,
+    found?: (iova: bigint, length: bigint) => void,
   ): bigint | undefined
 }
 

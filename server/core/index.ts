@@ -4,6 +4,7 @@ import * as ats from './ats-calls.js'
 import { awaitDma } from './await-dma.js'
 import * as context from './context-calls.js'
 import * as device from './device-calls.js'
+import * as dirty from './dirty-calls.js'
 import * as dma from './dma-calls.js'
 import * as domain from './domain-calls.js'
 import { getHwInfo } from './hw-info-calls.js'
@@ -31,6 +32,8 @@ export { Call, type Handler } from './call.js'
 export { Context, LIFETIME } from './context.js'
 export { Core, type CoreOptions } from './core.js'
 export { detailOf, type RefusalDetail } from './detail.js'
+export { type BitSink, type DirtySpan, setBits } from './dirty-bits.js'
+export { readBitmap, switchTracking } from './dirty-calls.js'
 export { DEFAULT_LIMITS, type Limits, listLimits } from './limits.js'
 export { NOT_OFFERED, PARTLY_OFFERED } from './not-offered.js'
 export { Refusal } from './refusal.js'
@@ -82,6 +85,8 @@ export const HANDLERS = {
   ClearVfioIoas: option.clearVfioIoas,
   CreatePagingDomain: domain.createPagingDomain,
   CreateUserDomain: domain.createUserDomain,
+  SetDirtyTracking: dirty.setDirtyTracking,
+  GetDirtyBitmap: dirty.getDirtyBitmap,
   InvalidateIotlb: invalidateIotlb,
   CreateViommu: viommu.createViommu,
   CreateVdevice: viommu.createVdevice,

@@ -16,7 +16,6 @@ const NO_EVENT_QUEUES = 'events are not queued for guests; the reply of the DMA 
 const NO_HANDLES = 'this daemon opens no files for clients; the typed methods reach the same objects'
 const NO_CHECKER = 'cached translations are not checked against the tables; compare Translate with Explain'
 const NO_WINDOWS = 'no range of a parent is set aside for the daemon; make a user domain on a vIOMMU from an STE'
-const NO_DIRTY = 'no call reads dirty flags out of the tables; keep a list of what DmaWrite wrote'
 const FIXED_PLATFORM = 'the platform is fixed at the start; give it with --platform'
 
 /** Why each of them is not offered. */
@@ -37,8 +36,6 @@ export const NOT_OFFERED = {
   MapHandle: NO_HANDLES,
   CloseHandle: NO_HANDLES,
   IoasChangeProcess: 'memory is accounted to contexts and users, not to processes, so nothing needs to move',
-  SetDirtyTracking: NO_DIRTY,
-  GetDirtyBitmap: NO_DIRTY,
   CreateFaultQueue: NO_FAULT_QUEUES,
   PollFaults: NO_FAULT_QUEUES,
   RespondFaults: NO_FAULT_QUEUES,

@@ -24,6 +24,7 @@ import type {
   RegionSource,
   StreamPort,
 } from '../../server/core/machine.js'
+import { FakeDirty } from './fake-dirty.js'
 import { FakeMemory, FakeRawUnit } from './fake-parts.js'
 
 /** A mapping in a fake table. */
@@ -40,6 +41,8 @@ export interface FakeUnitSpec {
   readonly kind: 'smmuv3' | 'vtd'
   readonly pageSizes?: bigint
   readonly aperture?: { readonly start: bigint; readonly last: bigint }
+  /** Its domains can keep a log of writes. */
+  readonly dirty?: boolean
 }
 
 /** What a fake device is like. */
@@ -229,6 +232,7 @@ export class FakePaging implements PagingOps {
   readonly pageSizes: bigint
   readonly aperture: { readonly start: bigint; readonly last: bigint }
   readonly mappings: FakeMapping[] = []
+  readonly dirty: FakeDirty | undefined
   /** Mappings that were taken out and not flushed. */
   stale = 0
 
@@ -238,6 +242,7 @@ export class FakePaging implements PagingOps {
   ) {
     driver.machine.live++
     this.isNestParent = flags.nestParent
+    this.dirty = flags.dirtyTracking ? new FakeDirty(this) : undefined
     this.pageSizes = driver.spec.pageSizes ?? 0x40201000n
     this.aperture = driver.spec.aperture ?? { start: 0n, last: 2n ** 48n - 1n }
   }
@@ -278,7 +283,7 @@ export class FakePaging implements PagingOps {
 export class FakeDevice implements DeviceDriver {
   readonly rid: number
   readonly maxPasids: number
-  readonly capabilities = 8
+  readonly capabilities: number
   readonly reserved: readonly ReservedRange[]
   readonly hwInfo: DeviceDriver['hwInfo']
   readonly slots = new Map<number, DomainOps>()
@@ -291,6 +296,7 @@ export class FakeDevice implements DeviceDriver {
     spec: FakeDeviceSpec,
   ) {
     this.rid = index * 8
+    this.capabilities = driver.spec.dirty === true ? 9 : 8
     this.maxPasids = spec.pasidLg2 === undefined ? 0 : 2 ** spec.pasidLg2
     this.reserved = spec.reserved ?? []
     this.hwInfo =
