@@ -240,6 +240,8 @@ export interface DeviceFacts {
   readonly pasidLg2: number
   readonly ats: boolean
   readonly pri: boolean
+  /** Its accesses are coherent whatever a guest's tables say (CANWBS). Absent: no. */
+  readonly canwbs?: boolean
   /** It can wait for software where its IOMMU stalls it. Absent: no. */
   readonly stalls?: boolean
 }

@@ -99,7 +99,13 @@ function probeDevices(platform: PlatformSpec, units: ReadonlyMap<string, Platfor
     const rid = ridOf(spec.name)
     if (unit === undefined) throw new Refusal('EINVAL', `device ${spec.name}: there is no unit ${spec.iommu}`)
     if (rid === undefined) throw new Refusal('EINVAL', `device ${spec.name}: the name is no segment:bus:dev.fn`)
-    const device = unit.driver.probe({ rid, pasidLg2: spec.pasidBits, ats: spec.ats, pri: spec.pri })
+    const device = unit.driver.probe({
+      rid,
+      pasidLg2: spec.pasidBits,
+      ats: spec.ats,
+      pri: spec.pri,
+      canwbs: spec.canwbs,
+    })
     physical.set(spec.name, { driver: unit.driver, device })
   }
   return platform.devices.map((spec) => {

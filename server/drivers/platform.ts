@@ -7,9 +7,20 @@ export interface UnitSpec {
   readonly type: 'smmuv3' | 'vtd'
   /** ID registers that differ from the type's default, by the manual's name (`IDR5`, `CAP` …). */
   readonly registers?: Readonly<Record<string, bigint>>
+  /**
+   * ID registers that GetHwInfo tells otherwise than the unit has them. Nothing but that answer changes: for a machine
+   * whose registers offer what no call of the contract reaches, such as interrupt remapping (ECAP.IR, EIM, MHMV).
+   */
+  readonly reported?: Readonly<Record<string, bigint>>
   /** Translation cache of the unit. */
   readonly cache?: CacheSpec
 }
+
+/** Names of registers that `reported` may have, by the unit's type. */
+export const REPORTABLE = {
+  smmuv3: ['IDR0', 'IDR1', 'IDR2', 'IDR3', 'IDR4', 'IDR5', 'IIDR', 'AIDR'],
+  vtd: ['CAP', 'ECAP'],
+} as const
 
 /** Size of a unit's translation cache. */
 export interface CacheSpec {
@@ -29,6 +40,8 @@ export interface DeviceSpec {
   readonly pasidBits: number
   readonly ats: boolean
   readonly pri: boolean
+  /** Its accesses are coherent whatever a guest's tables say (CANWBS): an SMMUv3 without S2FWB nests for it. Absent: no. */
+  readonly canwbs?: boolean
   /** Present on a mediated device: one PASID of a parent device. */
   readonly mediated?: { readonly parent: string; readonly pasid: number }
 }

@@ -30,6 +30,7 @@ export function createUnitDriver(
 ): PlatformUnitInfo {
   const { name } = spec
   const overrides = new Map(Object.entries(spec.registers ?? {}))
+  const reported = new Map(Object.entries(spec.reported ?? {}))
   try {
     if (spec.type === 'smmuv3') {
       const driver = createSmmuV3Driver({
@@ -37,6 +38,7 @@ export function createUnitDriver(
         memory,
         ram: hostRam,
         overrides: smmuIds('', overrides),
+        reported,
         caches: spec.cache === undefined ? {} : cachesOfSize(spec.cache),
         onEvent: ({ event, sid }) => onRecord({ code: event, rid: sid }),
       })
@@ -45,7 +47,7 @@ export function createUnitDriver(
     const { ids } = vtdOptions('', overrides)
     const caches = spec.cache === undefined ? {} : vtdCachesOfSize(spec.cache)
     const onFault = ({ reason, rid }: VtdFault): void => onRecord({ code: reason, rid })
-    const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, caches, onFault })
+    const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, reported, caches, onFault })
     return { driver, idRegisters: readIds(driver.unit) }
   } catch (error) {
     if (error instanceof Refusal) throw new Refusal(error.name, `unit ${name}: ${error.message}`, error.context)

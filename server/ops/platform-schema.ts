@@ -1,6 +1,6 @@
 /** The shape of a platform in YAML or JSON, and what no schema can say about it. */
 
-import { type PlatformSpec, ridOf } from '../drivers/platform.js'
+import { type PlatformSpec, REPORTABLE, ridOf } from '../drivers/platform.js'
 
 const NAME = { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$' }
 const REGISTER = {
@@ -28,6 +28,7 @@ export const PLATFORM_SCHEMA = {
           name: NAME,
           type: { enum: ['smmuv3', 'vtd'] },
           registers: { type: 'object', additionalProperties: REGISTER },
+          reported: { type: 'object', additionalProperties: REGISTER },
           cache: {
             type: 'object',
             additionalProperties: false,
@@ -53,6 +54,7 @@ export const PLATFORM_SCHEMA = {
           pasidBits: { type: 'integer', minimum: 0, maximum: 20, default: 0 },
           ats: { type: 'boolean', default: false },
           pri: { type: 'boolean', default: false },
+          canwbs: { type: 'boolean' },
           mediated: {
             type: 'object',
             additionalProperties: false,
@@ -67,17 +69,25 @@ export const PLATFORM_SCHEMA = {
 
 /** A platform as it was read: registers are still numbers or text. */
 export interface WrittenPlatform extends Omit<PlatformSpec, 'units'> {
-  readonly units: readonly (Omit<PlatformSpec['units'][number], 'registers'> & {
-    readonly registers?: Readonly<Record<string, number | string>>
+  readonly units: readonly (Omit<PlatformSpec['units'][number], 'registers' | 'reported'> & {
+    readonly registers?: WrittenRegisters
+    readonly reported?: WrittenRegisters
   })[]
 }
+
+type WrittenRegisters = Readonly<Record<string, number | string>>
 
 /** What is wrong with a platform that has the right shape; empty if nothing is. */
 export function platformFaults({ units, devices }: WrittenPlatform): string[] {
   const faults = [...repeated(units.map(({ name }) => name)), ...repeated(devices.map(({ name }) => name))].map(
     (name) => `platform: the name ${name} is given twice`,
   )
-  for (const { name, cache } of units) {
+  for (const { name, type, cache, reported = {} } of units) {
+    const known: readonly string[] = REPORTABLE[type]
+    const unknown = Object.keys(reported).filter((register) => !known.includes(register))
+    for (const register of unknown) faults.push(`platform: unit ${name}: ${register} is told of no ${type} unit`)
+    const wide = Object.entries(reported).filter(([, value]) => type === 'smmuv3' && BigInt(value) >> 32n !== 0n)
+    for (const [register] of wide) faults.push(`platform: unit ${name}: ${register} has 32 bits`)
     if (cache !== undefined && !(isPowerOrZero(cache.entries) && isPowerOrZero(cache.ways))) {
       faults.push(`platform: unit ${name}: cache entries and ways are powers of two`)
     }
@@ -107,13 +117,17 @@ const slotOf = ({ parent, pasid }: { readonly parent: string; readonly pasid: nu
 /** The platform with its registers as 64-bit values. */
 export function readPlatform({ units, devices }: WrittenPlatform): PlatformSpec {
   return {
-    units: units.map(({ registers, ...unit }) => ({
+    units: units.map(({ registers = {}, reported, ...unit }) => ({
       ...unit,
-      registers: Object.fromEntries(Object.entries(registers ?? {}).map(([name, value]) => [name, BigInt(value)])),
+      registers: asWords(registers),
+      ...(reported === undefined ? {} : { reported: asWords(reported) }),
     })),
     devices,
   }
 }
+
+const asWords = (registers: WrittenRegisters): Record<string, bigint> =>
+  Object.fromEntries(Object.entries(registers).map(([name, value]) => [name, BigInt(value)]))
 
 const repeated = (names: readonly string[]): string[] => names.filter((name, index) => names.indexOf(name) !== index)
 

@@ -108,6 +108,15 @@ describe('a platform', () => {
     expect(platform.units[0].registers).toEqual({ CAP: 2n ** 64n - 1n, ECAP: 5n })
   })
 
+  it('tells registers otherwise than a unit has them, and of its own type alone', () => {
+    const vtd = { name: 'v', type: 'vtd' }
+    const { platform } = checkConfig({ platform: { units: [{ ...vtd, reported: { ECAP: '0xf00f4a' } }], devices: [] } })
+    expect(platform.units[0].reported).toEqual({ ECAP: 0xf00f4an })
+    const faulty = (unit: object) => () => checkConfig({ platform: { units: [unit], devices: [] } })
+    expect(faulty({ ...vtd, reported: { IDR0: 1 } })).toThrow(/IDR0 is told of no vtd unit/)
+    expect(faulty({ ...smmu, reported: { IDR0: '0x100000000' } })).toThrow(/IDR0 has 32 bits/)
+  })
+
   it('gives a device without PASIDs, ATS and PRI unless it says so', () => {
     const { devices } = checkConfig({
       platform: { units: [smmu], devices: [{ ...device, pasidBits: undefined }] },

@@ -184,4 +184,11 @@ describe('a vIOMMU', () => {
     const bare = new World({ IDR3: 0x1414 })
     expect(refusal(() => bare.driver.checkViommu(bare.a, 1))).toBe('EOPNOTSUPP')
   })
+
+  it('needs no S2FWB for a CANWBS device, and for that one alone', () => {
+    const bare = new World({ IDR3: 0x1414 })
+    const coherent = bare.driver.probe({ rid: 0x77, pasidLg2: 0, ats: false, pri: false, canwbs: true })
+    expect(() => bare.driver.checkViommu(coherent, 1)).not.toThrow()
+    expect(refusal(() => bare.driver.checkViommu(bare.b, 1))).toBe('EOPNOTSUPP')
+  })
 })

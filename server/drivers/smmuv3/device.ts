@@ -22,6 +22,7 @@ import {
   RID_SLOT,
 } from '../../core/driver.js'
 import { spell } from '../invalidation-text.js'
+import { reportedInfo } from '../reported.js'
 import { CdTable } from './cd-table.js'
 import { abortSte, stageOneSte, stageTwoSte } from './entries.js'
 import type { Host } from './host.js'
@@ -52,6 +53,8 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
   readonly capabilities = HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED
   readonly reserved: readonly ReservedRange[] = [MSI_WINDOW]
   readonly hwInfo: HwInfo
+  /** Coherent whatever a guest's tables say. */
+  readonly canwbs: boolean
   readonly port: DmaPort = this
   /** Set while a user domain is on the RID whose guest has a name for the device. */
   virtual: VirtualStream | null = null
@@ -80,7 +83,9 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
     this.#pasidLg2 = features.stage1 ? Math.min(facts.pasidLg2, limit) : 0
     this.maxPasids = this.#pasidLg2 === 0 ? 0 : 2 ** this.#pasidLg2
     const { IDR0, IDR1, IDR2, IDR3, IDR4, IDR5, IIDR, AIDR } = unit.id
-    this.hwInfo = { kind: 'smmuv3', idr: [IDR0, IDR1, IDR2, IDR3, IDR4, IDR5], iidr: IIDR, aidr: AIDR }
+    const idr = [IDR0, IDR1, IDR2, IDR3, IDR4, IDR5]
+    this.hwInfo = reportedInfo({ kind: 'smmuv3', idr, iidr: IIDR, aidr: AIDR }, host.reported)
+    this.canwbs = facts.canwbs ?? false
     this.#transaction.rid = facts.rid
     host.streams.ensure(facts.rid)
     this.#writeSte(abortSte())

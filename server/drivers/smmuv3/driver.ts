@@ -34,6 +34,7 @@ import {
   type ViommuOps,
 } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
+import type { ReportedRegisters } from '../reported.js'
 import { SmmuDevice, type VirtualStream } from './device.js'
 import type { Host } from './host.js'
 import { IdAllocator } from './ids.js'
@@ -66,6 +67,8 @@ export interface SmmuDriverOptions {
   readonly name: string
   readonly memory: Memory
   readonly ram: HostRam
+  /** ID registers that are told otherwise. */
+  readonly reported?: ReportedRegisters
   /** Every event record, in order. */
   readonly onEvent: (event: SmmuEvent) => void
 }
@@ -86,7 +89,7 @@ export class SmmuV3Driver implements IommuDriver {
 
   /** Resets the unit and switches it on with a stream table that lets nobody through. */
   constructor(unit: SmmuV3, options: SmmuDriverOptions) {
-    const { memory, ram } = options
+    const { memory, ram, reported } = options
     const { features } = unit
     if ((features.granules & (1 << 12)) === 0) throw new RangeError('the host driver needs IDR5.GRAN4K')
     this.name = options.name
@@ -106,6 +109,7 @@ export class SmmuV3Driver implements IommuDriver {
       flush: new Invalidator(commands, features.ril),
       asids: new IdAllocator('ASID', features.asid16 ? 16 : 8),
       vmids: new IdAllocator('VMID', features.vmid16 ? 16 : 8),
+      reported,
       oasCode: IDR5.OAS.get(Int32Array.of(unit.id.IDR5), 0),
     }
     this.#reset()
@@ -146,7 +150,10 @@ export class SmmuV3Driver implements IommuDriver {
     const { stage1, stage2, fwb } = this.#host.features
     if (!stage1 || !stage2) throw new Refusal('EOPNOTSUPP', 'nesting needs both IDR0.S1P and IDR0.S2P')
     // Without it a guest could make its accesses miss the host's caches. [SMMU 5.2 S2FWB]
-    if (!fwb) throw new Refusal('EOPNOTSUPP', "nesting needs IDR3.FWB, so that a guest cannot bypass the host's caches")
+    if (!fwb && !(device as SmmuDevice).canwbs) {
+      const reason = "nesting needs IDR3.FWB or a CANWBS device, so that a guest cannot bypass the host's caches"
+      throw new Refusal('EOPNOTSUPP', reason)
+    }
   }
 
   createViommu(_device: DeviceDriver, parent: PagingOps): ViommuOps {

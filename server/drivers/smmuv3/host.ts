@@ -4,6 +4,7 @@ import type { Memory } from '../../../hw-model/memory/index.js'
 import type { Features } from '../../../hw-model/smmuv3/index.js'
 import type { IommuDriver } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
+import type { ReportedRegisters } from '../reported.js'
 import type { IdAllocator } from './ids.js'
 import type { Invalidator } from './invalidation.js'
 import type { CommandRing } from './queues.js'
@@ -20,6 +21,8 @@ export interface Host {
   readonly flush: Invalidator
   readonly asids: IdAllocator
   readonly vmids: IdAllocator
+  /** ID registers that are told otherwise. */
+  readonly reported: ReportedRegisters | undefined
   /** Code of IDR5.OAS. */
   readonly oasCode: number
 }

@@ -9,6 +9,7 @@ import {
   SmmuV3,
 } from '../../../hw-model/smmuv3/index.js'
 import type { HostRam } from '../host-ram.js'
+import type { ReportedRegisters } from '../reported.js'
 import { type SmmuEvent, SmmuV3Driver } from './driver.js'
 
 export type { VirtualStream } from './device.js'
@@ -24,6 +25,8 @@ export interface SmmuV3Setup {
   readonly preset?: PresetName
   /** ID registers that replace the preset's. */
   readonly overrides?: IdOverrides
+  /** ID registers that are told instead of the unit's own. */
+  readonly reported?: ReportedRegisters
   /** What the unit keeps; absent, what real parts do. */
   readonly caches?: CacheOptions
   /** Every event record, in order. */
@@ -32,9 +35,9 @@ export interface SmmuV3Setup {
 
 /** @throws RangeError naming the ID register and the field that offers what the model does not do */
 export function createSmmuV3Driver(setup: SmmuV3Setup): SmmuV3Driver {
-  const { name, memory, ram, preset, overrides, caches = {}, onEvent } = setup
+  const { name, memory, ram, preset, overrides, reported, caches = {}, onEvent } = setup
   // Interrupts are not waited for: the driver drains the event queue after every DMA that may have written to it.
   const owner = { message: () => undefined, interrupt: () => undefined }
   const unit = new SmmuV3({ memory, owner, id: idRegisters(preset, overrides), caches })
-  return new SmmuV3Driver(unit, { name, memory, ram, onEvent })
+  return new SmmuV3Driver(unit, { name, memory, ram, reported, onEvent })
 }

@@ -14,6 +14,7 @@ import {
   type ReservedRange,
   RID_SLOT,
 } from '../../core/driver.js'
+import { reportedInfo } from '../reported.js'
 import type { Place } from './bindings.js'
 import type { DeviceTlb } from './cache-tags.js'
 import { deviceContext, domainTranslations, pasidCache, pasidTranslations, wholeDevice } from './descriptors.js'
@@ -63,7 +64,8 @@ export class VtdDevice implements DeviceDriver {
     this.capabilities =
       (this.maxPasids > 0 && ecap['SRS'] ? HW_CAPABILITY.PCI_PASID_PRIV : 0) |
       (this.#tlb === null ? HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED : 0)
-    this.hwInfo = { kind: 'vtd', flags: HW_INFO_FLAGS, cap: capWord, ecap: ecapWord }
+    const own = { kind: 'vtd', flags: HW_INFO_FLAGS, cap: capWord, ecap: ecapWord } as const
+    this.hwInfo = reportedInfo(own, driver.reported)
     this.port = new UnitPort(unit, driver, facts.rid, (slot) => this.#userSlots.has(slot))
     const { tables, hardware, isScalable } = driver
     this.#directory = isScalable ? tables.addScalableDevice(facts.rid, this.maxPasids, this.#tlb !== null) : 0

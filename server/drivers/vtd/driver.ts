@@ -19,6 +19,7 @@ import {
   type ViommuOps,
 } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
+import type { ReportedRegisters } from '../reported.js'
 import { allContexts, allPasids, allTranslations } from './descriptors.js'
 import { VtdDevice } from './device.js'
 import { DomainIds } from './domain-ids.js'
@@ -37,6 +38,8 @@ export interface VtdDriverOptions {
   /** Where the driver's own tables and queue stand. */
   readonly ram: HostRam
   readonly unit: UnitOptions
+  /** Registers that are told otherwise. */
+  readonly reported?: ReportedRegisters
   /** What stands in front of the unit. Devices with translations of their own answer from inside the call. */
   readonly devices?: DevicePort
   /** Called once for each fault that the unit recorded, after the request or operation that caused it. */
@@ -59,11 +62,12 @@ export class VtdDriver implements IommuDriver, DomainHost {
   readonly isScalable: boolean
   readonly hawBits: number
   readonly unit: VtdUnit
+  readonly reported: ReportedRegisters | undefined
   readonly #onFault: (fault: VtdFault) => void
   readonly #rids = new Set<number>()
   #hasFaultEvent = false
 
-  constructor({ name, memory, ram, unit, devices, onFault }: VtdDriverOptions) {
+  constructor({ name, memory, ram, unit, reported, devices, onFault }: VtdDriverOptions) {
     const owner: UnitOwner = {
       message: () => {},
       interrupt: (source) => {
@@ -73,6 +77,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
     this.name = name
     this.memory = memory
     this.ram = ram
+    this.reported = reported
     this.#onFault = onFault
     this.unit = new VtdUnit(memory, owner, unit, devices)
     if (this.unit.capabilities.ecap.QI === 0) {
