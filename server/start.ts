@@ -99,6 +99,7 @@ function makeCore(config: Config, log: Log): Core {
     machine: createMachine({
       platform: config.platform,
       files,
+      testDevice: config.testDevice,
       onUnitRecord: (unit, record) => log.debug({ unit, ...record }, 'a unit recorded a fault'),
     }),
     clock,
@@ -111,7 +112,7 @@ function makeCore(config: Config, log: Log): Core {
       strict: config.strict,
       manualClock: config.clock === 'manual',
       seed: BigInt(config.seed ?? 0),
-      features: files.roots.length === 0 ? [] : ['file-regions'],
+      features: [...(files.roots.length === 0 ? [] : ['file-regions']), ...(config.testDevice ? ['test-device'] : [])],
       fileRoots: files.roots,
     },
   })

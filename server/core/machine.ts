@@ -4,6 +4,9 @@
  */
 
 import type { DeviceDriver, DmaOutcome, ExplainStep, IommuDriver } from './driver.js'
+import type { SelftestUnit } from './selftest-unit.js'
+
+export type { SelftestEvent, SelftestUnit } from './selftest-unit.js'
 
 /** Bytes that a client registered; placed in physical memory by the machine. */
 export interface RegionMemory {
@@ -188,7 +191,10 @@ export interface RawUnit {
 /** The machine. */
 export interface Machine {
   readonly units: readonly PlatformUnitInfo[]
+  /** Those of the platform, and test devices as long as they are there. */
   readonly devices: readonly PlatformDevice[]
+  /** The kernel's self-test unit, one of `units`; absent where it was not asked for. */
+  readonly selftest?: SelftestUnit
   /** Folders under which `file` regions may be opened. */
   readonly fileRoots: readonly string[]
   /**

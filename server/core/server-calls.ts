@@ -11,7 +11,8 @@ const UAPI_VERSION = '7.2.13'
 /** The contract's PlatformUnit. */
 export interface UnitInfo {
   readonly name: string
-  readonly type: 1 | 2
+  /** 0 for the self-test unit. */
+  readonly type: 0 | 1 | 2
   readonly idRegisters: readonly NamedRegister[]
   readonly deviceNames: readonly string[]
 }
@@ -43,12 +44,14 @@ export function getServerInfo(call: Call, _request: object): ServerInfo {
     uapiVersion: UAPI_VERSION,
     units: machine.units.map(({ driver, idRegisters }) => ({
       name: driver.name,
-      type: driver.kind === 'vtd' ? UNIT_TYPE.VTD : UNIT_TYPE.SMMUV3,
+      type: UNIT_TYPES[driver.kind],
       idRegisters: namedRegisters(idRegisters),
       deviceNames: machine.devices.filter((device) => device.driver === driver).map(({ name }) => name),
     })),
   }
 }
+
+const UNIT_TYPES = { smmuv3: UNIT_TYPE.SMMUV3, vtd: UNIT_TYPE.VTD, selftest: 0 } as const
 
 /** Lets time pass under a manual clock. */
 export async function advanceClock(call: Call, request: { readonly advanceMs: bigint }): Promise<{ nowMs: bigint }> {

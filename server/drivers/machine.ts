@@ -16,6 +16,7 @@ import type {
 import { PhysicalSpace } from './physical-space.js'
 import { type PlatformSpec, ridOf, type UnitSpec } from './platform.js'
 import { PrivateUnit } from './raw-unit.js'
+import { Selftest } from './selftest/index.js'
 import { createUnitDriver, type UnitRecord } from './unit-driver.js'
 
 export { DEFAULT_PLATFORM, type DeviceSpec, type PlatformSpec, ridOf, type UnitSpec } from './platform.js'
@@ -42,6 +43,8 @@ export interface FileDoor {
 export interface MachineOptions {
   readonly platform: PlatformSpec
   readonly files: FileDoor
+  /** There is the kernel's self-test unit too. */
+  readonly testDevice?: boolean
   /** Told of every record that a unit wrote for its host: fault events, fault records. */
   readonly onUnitRecord?: (unit: string, record: UnitRecord) => void
 }
@@ -65,16 +68,24 @@ export function createMachine(options: MachineOptions): Machine {
     const region = placement && regions.get(placement.base)
     return region && { region, offset: address - region.address }
   }
+  const createRegion: Machine['createRegion'] = (source, holdBytes) => {
+    const forget = (): unknown => regions.delete(region.address)
+    const region = openRegion(source, { space, files: options.files, holdBytes, forget })
+    regions.set(region.address, region)
+    return region
+  }
+  const selftest = options.testDevice === true ? selftestOf(createRegion) : undefined
   return {
-    units: [...units.values()],
-    devices,
-    fileRoots: options.files.roots,
-    createRegion(source, holdBytes) {
-      const forget = (): unknown => regions.delete(region.address)
-      const region = openRegion(source, { space, files: options.files, holdBytes, forget })
-      regions.set(region.address, region)
-      return region
+    units: [
+      ...units.values(),
+      ...(selftest === undefined ? [] : [{ driver: selftest.driver, idRegisters: new Map() }]),
+    ],
+    get devices() {
+      return selftest === undefined ? devices : [...devices, ...selftest.devices]
     },
+    selftest,
+    fileRoots: options.files.roots,
+    createRegion,
     createRawUnit: (spec, streams) => new PrivateUnit(spec, backingOf, streams),
     readPhysical: (address, into) => space.memory.readBytes(address, into),
     writePhysical(address, from) {
@@ -86,6 +97,10 @@ export function createMachine(options: MachineOptions): Machine {
     regionAt,
   }
 }
+
+/** Its pages are the unit's own, and no client's to pay for. */
+const selftestOf = (createRegion: Machine['createRegion']): Selftest =>
+  new Selftest((lengthBytes) => createRegion({ kind: 'anonymous', lengthBytes }, () => {}))
 
 function startUnit(spec: UnitSpec, space: PhysicalSpace, options: MachineOptions): PlatformUnitInfo {
   return createUnitDriver(spec, space, (record) => options.onUnitRecord?.(spec.name, record))

@@ -29,6 +29,8 @@ export interface Config {
   readonly diagnostics?: string
   readonly fileRoots: readonly string[]
   readonly strict: boolean
+  /** There is the kernel's self-test unit, and IOMMU_TEST_CMD. */
+  readonly testDevice: boolean
   /** Decimal, 64 bits; undefined for real randomness. */
   readonly seed?: string
   readonly clock: 'system' | 'manual'
@@ -42,6 +44,7 @@ export interface Config {
 export const DEFAULT_CONFIG: Config = {
   fileRoots: [],
   strict: false,
+  testDevice: false,
   clock: 'system',
   limits: {},
   drainMs: DRAIN_MS,

@@ -71,6 +71,12 @@ export const SETTINGS: readonly Setting[] = [
     schema: { type: 'boolean' },
   },
   {
+    key: 'testDevice',
+    kind: 'flag',
+    help: 'add the self-test unit of a test kernel, and IOMMU_TEST_CMD, which makes its devices',
+    schema: { type: 'boolean' },
+  },
+  {
     key: 'seed',
     kind: 'u64',
     metavar: 'NUMBER',
