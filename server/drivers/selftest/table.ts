@@ -118,13 +118,13 @@ export class SelftestTable {
     from: number,
     stop: number,
     clears: boolean,
-    found: (iova: bigint, length: bigint) => void,
+    found?: (iova: bigint, length: bigint) => void,
   ): boolean {
     const { dirty, entries } = chunk
     const isWhole = entries === null || chunk.count === UNITS_A_TABLE
     if (chunk.dirtyCount === 0 && isWhole) return true
     if (entries === null && this.#isDirtyByLeaf) {
-      found(BigInt(from), BigInt(stop - from))
+      found?.(BigInt(from), BigInt(stop - from))
       if (clears) clean(chunk, 0)
       return true
     }
@@ -133,7 +133,7 @@ export class SelftestTable {
       const next = Math.min(stop, (Math.floor(at / UNIT_BYTES) + 1) * UNIT_BYTES)
       if (entries?.[unit] === 0) return false
       if (dirty?.[unit] === 1) {
-        found(BigInt(at), BigInt(next - at))
+        found?.(BigInt(at), BigInt(next - at))
         if (clears) clean(chunk, unit)
       }
       at = next
