@@ -11,6 +11,7 @@
  */
 
 import { type Backing, CHUNK_BYTES, CHUNK_LG2 } from './backing.js'
+import { FlagStamps } from './flag-stamps.js'
 
 /** What a memory operation answers. */
 export const MEMORY = {
@@ -62,6 +63,8 @@ export class Memory {
   lo = 0
   /** High half of the last word loaded, as a signed 32-bit value. */
   hi = 0
+  /** Where `updateFlags` stored something. */
+  readonly stamps = new FlagStamps()
 
   readonly #directories = new Map<number, Chunks>()
   readonly #placements: Placement[] = []
@@ -160,7 +163,10 @@ export class Memory {
     const at = (pa >>> 2) & WORD_MASK
     if (Atomics.load(chunk, at + 1) !== hi) return MEMORY.LOST
     if (Atomics.compareExchange(chunk, at, expected, next) !== expected) return MEMORY.LOST
-    if (Atomics.load(chunk, at + 1) === hi) return MEMORY.OK
+    if (Atomics.load(chunk, at + 1) === hi) {
+      this.stamps.touch(pa)
+      return MEMORY.OK
+    }
     Atomics.compareExchange(chunk, at, next, expected)
     return MEMORY.LOST
   }

@@ -21,6 +21,7 @@ const DEFAULT: IdRegisters = {
     S1P: 1,
     TTF: 2,
     COHACC: 1,
+    HTTU: 2,
     ASID16: 1,
     MSI: 1,
     SEV: 1,
@@ -54,7 +55,6 @@ function altered<F extends Record<string, FieldSpec>>(
 const FULL: IdRegisters = {
   ...DEFAULT,
   IDR0: altered(IDR0, DEFAULT.IDR0, {
-    HTTU: 2,
     Hyp: 1,
     ATS: 1,
     PRI: 1,

@@ -28,6 +28,7 @@ export class HostRam {
     this.lengthBytes = lengthBytes
     this.#next = base
     memory.place(base, new SparseBacking(lengthBytes))
+    memory.stamps.watch(base, lengthBytes)
   }
 
   /** Bytes in use. */
@@ -45,7 +46,10 @@ export class HostRam {
     const size = blockSize(bytes)
     const used = this.#free.get(size)?.pop() ?? (size === BLOCK_BYTES ? this.#takeReturned() : undefined)
     if (used !== undefined) {
-      for (let at = 0; at < size; at += BLOCK_BYTES) this.#memory.writeBytes(used + at, this.#zero)
+      for (let at = used; at < used + size; at += BLOCK_BYTES) {
+        this.#memory.writeBytes(at, this.#zero)
+        this.#memory.stamps.remove(at)
+      }
     }
     const address = used ?? this.#carve(size)
     this.#used += size

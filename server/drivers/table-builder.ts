@@ -22,10 +22,24 @@ export interface EntryEncoder {
   leaf(address: number, level: number, protection: Protection, out: EntryWords): void
   /** Highest level that may hold a leaf. */
   readonly topLeafLevel: number
+  /** How a leaf says that it was written through; absent where hardware keeps no log of that in them. */
+  readonly dirty?: DirtyMark
+}
+
+/** Where leaves keep that they were written through. */
+export interface DirtyMark {
+  has(leaf: Readonly<EntryWords>): boolean
+  /** Makes a dirty leaf clean: writable, and marked again by the next write. */
+  remove(leaf: EntryWords): void
 }
 
 const TABLE_BYTES = 4096
 const ENTRIES = 512
+
+/** Leaves that one call of `collectDirty` looks at, but for the last table: far below a millisecond. */
+const COLLECT_LEAVES = 8192
+/** What a table that nobody wrote through counts among them. */
+const CLEAN_TABLE_LEAVES = 8
 
 /** A tree of tables with one root. Pages and frames are counted in 4 KiB. */
 export class TableBuilder {
@@ -86,6 +100,33 @@ export class TableBuilder {
     this.#clear(this.root, this.topLevel, 0, page, page + pages)
   }
 
+  /**
+   * Tells the dirty leaves of `[from, to)`, in ascending order, each as the pages that it maps there. Tables that neither
+   * hardware nor a new mapping wrote a mark into are not read. A hole ends the walk.
+   *
+   * @param found called for a dirty leaf; it is clean already if `clears`
+   * @returns the page to go on with, or -1 at the end
+   */
+  collectDirty(from: number, to: number, clears: boolean, found: (page: number, pages: number) => void): number {
+    let page = from
+    for (let left = COLLECT_LEAVES; page < to; ) {
+      if (left <= 0) return page
+      const { table, level, first } = this.#lowest(page)
+      const last = Math.min(to, first + (table === this.root ? this.#rootBytes / 8 : ENTRIES) * ENTRIES ** level)
+      // Above level 0 a table of leaves may hold others, too, so it is always read.
+      if (level === 0 && !this.#memory.stamps.has(table) && this.#live.get(table) === ENTRIES) {
+        page = last
+        left -= CLEAN_TABLE_LEAVES
+        continue
+      }
+      const next = this.#collect({ table, level, first, clears }, page, last, found)
+      if (next < 0) return -1
+      left -= Math.ceil((next - page) / ENTRIES ** level)
+      page = next
+    }
+    return -1
+  }
+
   /** Frees emptied tables; call it when every unit has forgotten them. */
   releaseFreed(): void {
     if (this.#emptied.length === 0) return
@@ -121,7 +162,55 @@ export class TableBuilder {
     }
     this.#encoder.leaf(address, leafLevel, protection, this.#words)
     this.#put(this.#slot(table, leafLevel, page), this.#words.lo, this.#words.hi)
+    if (this.#encoder.dirty?.has(this.#words) === true) this.#memory.stamps.touch(table)
     this.#count(table, 1)
+  }
+
+  /** The lowest table on the way to a page, its level and its first page. */
+  #lowest(page: number): { readonly table: number; readonly level: number; readonly first: number } {
+    let table = this.root
+    let level = this.topLevel
+    for (; level > 0; level--) {
+      const below = this.#below.get(this.#slot(table, level, page))
+      if (below === undefined) break
+      table = below
+    }
+    const reach = ENTRIES ** (level + 1)
+    return { table, level, first: table === this.root ? 0 : page - (page % reach) }
+  }
+
+  /** Leaves of one table from `page` on, up to `to` or another table; -1 at a hole. */
+  #collect(
+    { table, level, first, clears }: { table: number; level: number; first: number; clears: boolean },
+    page: number,
+    to: number,
+    found: (page: number, pages: number) => void,
+  ): number {
+    const span = ENTRIES ** level
+    const { dirty } = this.#encoder
+    const words = this.#words
+    let at = page
+    let hasDirty = false
+    while (at < to) {
+      const slot = this.#slot(table, level, at)
+      if (this.#below.has(slot)) return at
+      if (!this.#isSet(slot)) return -1
+      words.lo = this.#memory.lo
+      words.hi = this.#memory.hi
+      const next = Math.min(to, at - (at % span) + span)
+      if (dirty?.has(words) === true) {
+        hasDirty = true
+        if (clears) {
+          dirty.remove(words)
+          this.#put(slot, words.lo, words.hi)
+        }
+        found(at, next - at)
+      }
+      at = next
+    }
+    const isWhole = level === 0 && page === first && to === first + ENTRIES
+    if (isWhole && (clears || !hasDirty)) this.#memory.stamps.remove(table)
+    return at
   }
 
   #grow(table: number, slot: number): number {

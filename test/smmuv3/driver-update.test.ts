@@ -34,7 +34,7 @@ const s1dss = (value: number): Int32Array => {
 }
 const s2 = stageTwoSte(STAGE_2)
 const invalid = new Int32Array(ENTRY_WORDS)
-const cd = (asid: number, table = 0x6000_0000): Int32Array => stageOneCd({ asid, table, ips: 5 })
+const cd = (asid: number, table = 0x6000_0000): Int32Array => stageOneCd({ asid, table, ips: 5, tracksDirty: false })
 
 /** A CD whose process has gone: it stays valid, TTB0 is off, and it aborts silently. */
 const released = (asid: number): Int32Array => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ACCESS, NO_PASID, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
-import { CONFIG, idRegisters, OFFSET } from '../../hw-model/smmuv3/index.js'
+import { CONFIG, idRegisters, OFFSET, PRESETS } from '../../hw-model/smmuv3/index.js'
 import { Bench, contextFields, NO_LEAVES, S1, S2, stageTwoFields } from './bench.js'
 
 const SID = 2
@@ -199,7 +199,6 @@ describe('configuration', () => {
     ['S1CDMax beyond SSIDSIZE', { S1CDMax: 21 }],
     ['S1ContextPtr beyond the output size', { S1ContextPtr: 2 ** 50 }],
     ['S2AA64 = 0', { Config: 6, ...stageTwoFields(1, 0), S2AA64: 0 }],
-    ['S2HA without HTTU', { Config: 6, ...stageTwoFields(1, 0), S2HA: 1 }],
     ['S2S on a unit that cannot stall', { Config: 6, ...stageTwoFields(1, 0), S2S: 1 }],
     ['S2TG = 3', { Config: 6, ...stageTwoFields(1, 0), S2TG: 3 }],
     ['S2T0SZ = 15', { Config: 6, ...stageTwoFields(1, 0), S2T0SZ: 15 }],
@@ -214,12 +213,18 @@ describe('configuration', () => {
     expect(bench.events()).toEqual([[0x0000000200000004n, 0n, 0n, 0n]])
   })
 
+  it('HA and S2HA are ILLEGAL where IDR0.HTTU, bits 7:6, is 0', () => {
+    const options = { id: { IDR0: PRESETS.default.IDR0 & ~(3 << 6) } }
+    expect(stageOne(PA | S1.RW, { HA: 1 }, {}, options).bench.dma(SID, VA)).toBe('C_BAD_CD')
+    const ste = { Config: 6, ...stageTwoFields(1, 0), S2HA: 1 }
+    expect(stageOne(PA | S1.RW, {}, ste, options).bench.dma(SID, VA)).toBe('C_BAD_STE')
+  })
+
   const badCds: [name: string, cd: CdFields][] = [
     ['V = 0', { V: 0 }],
     ['S', { S: 1 }],
     ['AA64 = 0', { AA64: 0 }],
     ['ENDI', { ENDI: 1 }],
-    ['HA', { HA: 1 }],
     ['T0SZ = 40', { T0SZ: 40 }],
     ['TG0 = 3', { TG0: 3 }],
     ['TTB0 beyond IPS', { TTB0: 2 ** 36, IPS: 1 }],

@@ -50,7 +50,7 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
   readonly driver: IommuDriver
   readonly rid: number
   readonly maxPasids: number
-  readonly capabilities = HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED
+  readonly capabilities: number
   readonly reserved: readonly ReservedRange[] = [MSI_WINDOW]
   readonly hwInfo: HwInfo
   /** Coherent whatever a guest's tables say. */
@@ -86,6 +86,7 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
     const idr = [IDR0, IDR1, IDR2, IDR3, IDR4, IDR5]
     this.hwInfo = reportedInfo({ kind: 'smmuv3', idr, iidr: IIDR, aidr: AIDR }, host.reported)
     this.canwbs = facts.canwbs ?? false
+    this.capabilities = HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED | (host.tracksDirty ? HW_CAPABILITY.DIRTY_TRACKING : 0)
     this.#transaction.rid = facts.rid
     host.streams.ensure(facts.rid)
     this.#writeSte(abortSte())

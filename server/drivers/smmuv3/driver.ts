@@ -111,6 +111,7 @@ export class SmmuV3Driver implements IommuDriver {
       vmids: new IdAllocator('VMID', features.vmid16 ? 16 : 8),
       reported,
       oasCode: IDR5.OAS.get(Int32Array.of(unit.id.IDR5), 0),
+      tracksDirty: features.httu >= 2 && coherent,
     }
     this.#reset()
   }
@@ -129,17 +130,22 @@ export class SmmuV3Driver implements IommuDriver {
     this.#own(device)
     if (data !== undefined) throw new Refusal('EOPNOTSUPP', 'a paging domain of an SMMUv3 takes no data')
     const { stage1, stage2 } = this.#host.features
-    if (flags.dirtyTracking) throw new Refusal('EOPNOTSUPP', 'IDR0.HTTU is 0: this unit does not track dirty pages')
-    if (flags.nestParent && flags.pasid) {
-      throw new Refusal('EOPNOTSUPP', 'a nesting parent is stage 2, which serves a RID and all its PASIDs at once')
+    const { nestParent, dirtyTracking, pasid } = flags
+    if (nestParent && (pasid || dirtyTracking)) {
+      const why = 'a nesting parent is stage 2: it serves a RID and all its PASIDs at once, and keeps no log of writes'
+      throw new Refusal('EOPNOTSUPP', why, { ...flags })
     }
-    if (flags.nestParent) {
+    if (nestParent) {
       if (!stage1 || !stage2) throw new Refusal('EOPNOTSUPP', 'nesting needs both IDR0.S1P and IDR0.S2P')
       return new StageTwoDomain(this.#host, true)
     }
-    if (stage1) return new StageOneDomain(this.#host)
-    if (flags.pasid) throw new Refusal('EOPNOTSUPP', 'IDR0.S1P is 0, and PASIDs need stage 1')
-    return new StageTwoDomain(this.#host, false)
+    if (dirtyTracking && !this.#host.tracksDirty) {
+      const why = 'this unit keeps no log of writes: that needs IDR0.HTTU of 2 and IDR0.COHACC'
+      throw new Refusal('EOPNOTSUPP', why)
+    }
+    if (stage1) return new StageOneDomain(this.#host, dirtyTracking)
+    if (!pasid && !dirtyTracking) return new StageTwoDomain(this.#host, false)
+    throw new Refusal('EOPNOTSUPP', 'IDR0.S1P is 0, and PASIDs and dirty tracking need stage 1')
   }
 
   checkViommu(device: DeviceDriver, type: number): void {

@@ -3,7 +3,7 @@
 import { highWord, lowWord } from '../../../hw-model/bits/address.js'
 import { address, bit, bits, layout } from '../../../hw-model/bits/layout.js'
 import type { Protection } from '../../core/driver.js'
-import type { EntryEncoder, EntryWords } from '../table-builder.js'
+import type { DirtyMark, EntryEncoder, EntryWords } from '../table-builder.js'
 
 /** A table entry of either stage. */
 const TABLE = layout('table', 64, { Valid: bit(0), Table: bit(1), NextTable: address(47, 12) })
@@ -17,6 +17,7 @@ const STAGE_1_LEAF = layout('stage 1 leaf', 64, {
   SH: bits(9, 8),
   AF: bit(10),
   nG: bit(11),
+  DBM: bit(51),
 })
 
 /** A stage 2 page or block. */
@@ -37,6 +38,7 @@ const WRITE_BACK_INDEX = 1
 /** AP[2:1]: readable by unprivileged accesses, and writable or not. */
 const AP_RW = 0b01
 const AP_RO = 0b11
+const AP_READ_ONLY = 0b10
 /** Write-back as STE.S2FWB = 0 and 1 spell it. */
 const MEMATTR_WB = 0xf
 const MEMATTR_FWB_WB = 0x6
@@ -55,9 +57,30 @@ function tableEntry(target: number, out: EntryWords): void {
   emit(out, target)
 }
 
-/** Stage 1: what may be written may be read, too. */
-export const STAGE_1_ENCODER: EntryEncoder = {
+/** Writable and dirty: DBM is set and AP[2], read-only, is not. [Arm D8.5.2 Hardware management of the dirty state] */
+const DIRTY_MARK: DirtyMark = {
+  has: ({ lo, hi }) => {
+    scratch[0] = lo
+    scratch[1] = hi
+    return STAGE_1_LEAF.DBM.get(scratch, 0) === 1 && (STAGE_1_LEAF.AP.get(scratch, 0) & AP_READ_ONLY) === 0
+  },
+  remove: (leaf) => {
+    scratch[0] = leaf.lo
+    scratch[1] = leaf.hi
+    STAGE_1_LEAF.AP.set(scratch, 0, AP_RO)
+    leaf.lo = scratch[0]
+  },
+}
+
+/**
+ * Stage 1: what may be written may be read, too.
+ *
+ * @param tracksDirty writable leaves have DBM; they begin dirty, as Linux has them, for nothing tells whether the page
+ * was written before it was mapped
+ */
+export const stageOneEncoder = (tracksDirty: boolean): EntryEncoder => ({
   topLeafLevel: TOP_LEAF_LEVEL,
+  ...(tracksDirty ? { dirty: DIRTY_MARK } : {}),
   table: tableEntry,
   leaf(target: number, level: number, protection: Protection, out: EntryWords): void {
     scratch.fill(0)
@@ -68,9 +91,10 @@ export const STAGE_1_ENCODER: EntryEncoder = {
     STAGE_1_LEAF.SH.set(scratch, 0, INNER_SHAREABLE)
     STAGE_1_LEAF.AF.set(scratch, 0, 1)
     STAGE_1_LEAF.nG.set(scratch, 0, 1)
+    STAGE_1_LEAF.DBM.set(scratch, 0, tracksDirty && protection.write ? 1 : 0)
     emit(out, target)
   },
-}
+})
 
 /** Stage 2, with MemAttr as the STE's S2FWB has it read. */
 export const stageTwoEncoder = (forcedWriteBack: boolean): EntryEncoder => ({

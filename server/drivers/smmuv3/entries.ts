@@ -92,6 +92,8 @@ export interface StageOneShape {
   readonly table: number
   /** Code of the output size. */
   readonly ips: number
+  /** Hardware keeps access flags and dirty state in the leaves. */
+  readonly tracksDirty: boolean
 }
 
 /** MAIR: 0 normal non-cacheable, 1 normal write-back, 2 Device-nGnRE, 3 inner non-cacheable outer write-back. */
@@ -114,6 +116,8 @@ export function stageOneCd(shape: StageOneShape): Int32Array {
     R: 1,
     A: 1,
     ASET: 1,
+    HA: shape.tracksDirty ? 1 : 0,
+    HD: shape.tracksDirty ? 1 : 0,
     ASID: shape.asid,
     TTB0: shape.table,
     MAIR0,

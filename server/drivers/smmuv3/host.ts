@@ -25,4 +25,6 @@ export interface Host {
   readonly reported: ReportedRegisters | undefined
   /** Code of IDR5.OAS. */
   readonly oasCode: number
+  /** Hardware can mark what was written, in tables that it reads coherently. */
+  readonly tracksDirty: boolean
 }

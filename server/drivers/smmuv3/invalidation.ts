@@ -22,7 +22,7 @@ const WHOLE_FROM_PAGES = 2 ** 30
 const WHOLE_FROM_PAGES_SINGLY = 512
 
 /** Ranges beyond which they are flushed as a whole domain: their commands would take longer than what they spare. */
-const WHOLE_FROM_RANGES = 8
+export const WHOLE_FROM_RANGES = 8
 
 /** Pages that were unmapped. */
 export interface FlushRange {

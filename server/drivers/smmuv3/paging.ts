@@ -1,18 +1,23 @@
 /** Kernel-owned domains: a stage 1 table under an ASID, or a stage 2 table under a VMID. */
 
-import type { Completion, IommuDriver, PagingOps, Protection, Range } from '../../core/driver.js'
+import type { Completion, DirtyOps, IommuDriver, PagingOps, Protection, Range } from '../../core/driver.js'
 import { TableBuilder } from '../table-builder.js'
-import { STAGE_1_ENCODER, stageTwoEncoder } from './encoders.js'
+import { stageOneEncoder, stageTwoEncoder } from './encoders.js'
 import { STAGE_1_BITS, type StageTwoShape, stageOneCd } from './entries.js'
 import type { Host } from './host.js'
 import type { IdAllocator } from './ids.js'
-import type { FlushRange } from './invalidation.js'
+import { type FlushRange, WHOLE_FROM_RANGES } from './invalidation.js'
 
 /** 4 KiB pages, 2 MiB and 1 GiB blocks: one bit a size. */
 const PAGE_SIZES = 0x4020_1000n
 const PAGE_LG2 = 12n
 /** Level of the root of four levels of 4 KiB tables. */
 const FOUR_LEVELS = 3
+
+interface StaleRange {
+  page: number
+  pages: number
+}
 
 /** What both stages do alike. */
 abstract class PagingDomain implements PagingOps {
@@ -22,11 +27,13 @@ abstract class PagingDomain implements PagingOps {
   abstract readonly isNestParent: boolean
   abstract readonly stage: 1 | 2
   readonly aperture: Range
+  readonly dirty?: DirtyOps
   /** Devices and user domains that use it. */
   users = 0
   protected readonly host: Host
   protected readonly tables: TableBuilder
-  #unmapped: { readonly page: number; pages: number }[] = []
+  /** What the TLB may hold although the tables say otherwise now. */
+  #stale: StaleRange[] = []
 
   constructor(host: Host, tables: TableBuilder, inputBits: number) {
     this.host = host
@@ -47,17 +54,14 @@ abstract class PagingDomain implements PagingOps {
     const page = Number(iova >> PAGE_LG2)
     const pages = Number(length >> PAGE_LG2)
     this.tables.unmap(page, pages)
-    const before = this.#unmapped.at(-1)
-    // What is unmapped in pieces is flushed as a whole.
-    if (before !== undefined && before.page + before.pages === page) before.pages += pages
-    else this.#unmapped.push({ page, pages })
+    this.noteStale(page, pages)
   }
 
   flush(): Completion {
     // A table that was emptied last may have led to what was unmapped first.
     const tables = this.tables.hasEmptied
-    if (this.#unmapped.length > 0) this.flushRanges(this.#unmapped.map((range) => ({ ...range, tables })))
-    this.#unmapped = []
+    if (this.#stale.length > 0) this.flushRanges(this.#stale.map((range) => ({ ...range, tables })))
+    this.#stale = []
     this.tables.releaseFreed()
     return undefined
   }
@@ -69,6 +73,21 @@ abstract class PagingDomain implements PagingOps {
     this.forget()
     this.tables.destroy()
     this.freeNumber()
+  }
+
+  /** The next `flush` reaches these pages, too. What comes in pieces is flushed as a whole. */
+  protected noteStale(page: number, pages: number): void {
+    const before = this.#stale.at(-1)
+    if (before !== undefined && before.page + before.pages === page) {
+      before.pages += pages
+    } else if (before !== undefined && this.#stale.length === WHOLE_FROM_RANGES) {
+      // So many are flushed as a whole domain anyway.
+      const end = Math.max(before.page + before.pages, page + pages)
+      before.page = Math.min(before.page, page)
+      before.pages = end - before.page
+    } else {
+      this.#stale.push({ page, pages })
+    }
   }
 
   /** A number for the domain; without one its tables are given back. */
@@ -90,15 +109,34 @@ export class StageOneDomain extends PagingDomain {
   readonly isNestParent = false
   readonly stage = 1
   readonly asid: number
+  override readonly dirty?: DirtyOps
 
-  constructor(host: Host) {
-    super(host, new TableBuilder(host.memory, host.ram, STAGE_1_ENCODER, FOUR_LEVELS), STAGE_1_BITS)
+  constructor(host: Host, tracksDirty: boolean) {
+    super(host, new TableBuilder(host.memory, host.ram, stageOneEncoder(tracksDirty), FOUR_LEVELS), STAGE_1_BITS)
     this.asid = this.take(host.asids)
+    if (tracksDirty) this.dirty = this.#dirtyOps()
   }
 
   /** The CD that leads to it. */
   cd(): Int32Array {
-    return stageOneCd({ asid: this.asid, table: this.tables.root, ips: this.host.oasCode })
+    const { asid, host, dirty } = this
+    return stageOneCd({ asid, table: this.tables.root, ips: host.oasCode, tracksDirty: dirty !== undefined })
+  }
+
+  /** The log is always kept; who begins to track cleans it first. [SMMU 3.13.3 Dirty flag hardware update] */
+  #dirtyOps(): DirtyOps {
+    return {
+      setTracking: () => undefined,
+      collect: (start, last, clears, found) => {
+        const visit = (page: number, pages: number): void => {
+          if (clears) this.noteStale(page, pages)
+          // A caller that only cleans has nobody to tell.
+          found?.(BigInt(page) << PAGE_LG2, BigInt(pages) << PAGE_LG2)
+        }
+        const next = this.tables.collectDirty(Number(start >> PAGE_LG2), Number(last >> PAGE_LG2) + 1, clears, visit)
+        return next < 0 ? undefined : BigInt(next) << PAGE_LG2
+      },
+    }
   }
 
   override forget(): void {
