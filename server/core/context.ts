@@ -71,7 +71,7 @@ export class Context {
     this.lifetime = spec.lifetime
     this.leaseMs = spec.leaseMs
     this.label = spec.label
-    this.quota = new Quota('context', core.limits, ofUser)
+    this.quota = new Quota('context', core.limits, ofUser, core.failPoint)
     this.regions = new RegionTable(this)
     this.transactions = new TransactionTable(this.quota)
     this.#usedAt = core.clock.now()

@@ -9,11 +9,14 @@ export class Quota {
   readonly #limits: Limits
   readonly #behind: Quota | undefined
   readonly #used = new Map<QuotaName, number>()
+  readonly #failPoint: ((what: string) => void) | undefined
 
-  constructor(scope: 'context' | 'uid', limits: Limits, behind?: Quota) {
+  /** @param failPoint called before anything is charged; for tests that let the n-th allocation fail */
+  constructor(scope: 'context' | 'uid', limits: Limits, behind?: Quota, failPoint?: (what: string) => void) {
     this.#scope = scope
     this.#limits = limits
     this.#behind = behind
+    this.#failPoint = failPoint
   }
 
   /** How much is in use. */
@@ -39,6 +42,7 @@ export class Quota {
   /** @throws Refusal EDQUOT, with the limit's name and number; nothing is charged then */
   charge(name: QuotaName, amount = 1): void {
     if (amount === 0) return
+    this.#failPoint?.(name)
     const limit = this.limit(name)
     const used = this.used(name)
     if (used + amount > limit) {

@@ -14,6 +14,8 @@ const BLOCK_BYTES = 4096
 export class HostRam {
   readonly base: number
   readonly lengthBytes: number
+  /** Called before anything of the drivers' is made; what it throws refuses it. For tests. */
+  readonly failPoint: ((what: string) => void) | undefined
   readonly #memory: Memory
   readonly #zero = new Uint8Array(BLOCK_BYTES)
   readonly #free = new Map<number, number[]>()
@@ -22,10 +24,11 @@ export class HostRam {
   #next: number
   #used = 0
 
-  constructor(memory: Memory, base: number, lengthBytes: number) {
+  constructor(memory: Memory, base: number, lengthBytes: number, failPoint?: (what: string) => void) {
     this.#memory = memory
     this.base = base
     this.lengthBytes = lengthBytes
+    this.failPoint = failPoint
     this.#next = base
     memory.place(base, new SparseBacking(lengthBytes))
     memory.stamps.watch(base, lengthBytes)
@@ -44,6 +47,7 @@ export class HostRam {
    */
   alloc(bytes: number): number {
     const size = blockSize(bytes)
+    this.failPoint?.('table')
     const used = this.#free.get(size)?.pop() ?? (size === BLOCK_BYTES ? this.#takeReturned() : undefined)
     if (used !== undefined) {
       for (let at = used; at < used + size; at += BLOCK_BYTES) {

@@ -47,6 +47,8 @@ export interface MachineOptions {
   readonly testDevice?: boolean
   /** Told of every record that a unit wrote for its host: fault events, fault records. */
   readonly onUnitRecord?: (unit: string, record: UnitRecord) => void
+  /** Called before a driver makes anything; what it throws refuses it. For tests that let the n-th allocation fail. */
+  readonly failPoint?: (what: string) => void
 }
 
 /** Bytes of physical memory are placed by multiples of this, so that a region never ends inside a page. */
@@ -58,7 +60,7 @@ const REGION_ALIGN = 4096
  * @throws Refusal EINVAL when a unit's registers or a device's place cannot be had
  */
 export function createMachine(options: MachineOptions): Machine {
-  const space = new PhysicalSpace()
+  const space = new PhysicalSpace(options.failPoint)
   const units = new Map<string, PlatformUnitInfo>()
   for (const spec of options.platform.units) units.set(spec.name, startUnit(spec, space, options))
   const devices = probeDevices(options.platform, units)

@@ -29,8 +29,9 @@ export class PhysicalSpace {
   /** Placed regions by ascending address: where each starts and ends. */
   readonly #placed: { readonly start: number; readonly end: number }[] = []
 
-  constructor() {
-    this.hostRam = new HostRam(this.memory, HOST_RAM_BASE, HOST_RAM_BYTES)
+  /** @param failPoint as of `MachineOptions` */
+  constructor(failPoint?: (what: string) => void) {
+    this.hostRam = new HostRam(this.memory, HOST_RAM_BASE, HOST_RAM_BYTES, failPoint)
   }
 
   /**

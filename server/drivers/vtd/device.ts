@@ -79,6 +79,7 @@ export class VtdDevice implements DeviceDriver {
   set(slot: number, domain: Settable, old: Settable | null): Completion {
     const next = this.#checked(slot, domain)
     // What can be refused is refused before anything changes: a table that is missing, a domain-id.
+    this.driver.ram.failPoint?.('domain-id')
     const place = this.#placeOf(slot)
     this.lastSetWasHitless = true
     if (old === null) this.#fill(place, next, next.bindings.attach(place))
