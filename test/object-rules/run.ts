@@ -51,8 +51,8 @@ const OAS_BITS = [32, 36, 40, 42, 44, 48]
 
 const CONTEXTS = 3
 
-/** Tables of PASIDs stay with their device once they were needed: a few pages, however many calls there are. */
-export const STAYS_BYTES = 64 * 1024
+/** Tables of PASIDs stay with their device once they were needed: a few dozen pages, however many calls there are. */
+export const STAYS_BYTES = 256 * 1024
 
 /** One seed's run. */
 export class Run {
