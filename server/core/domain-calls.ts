@@ -90,8 +90,16 @@ function targetOf(call: Call, device: Device, { parentDomainId, viommuId, window
   )
 }
 
+/** Bits of VtdS1.flags: SRE, EAFE, WPE. */
+const VTD_S1_FLAGS = 7n
+
 function dataOf({ vtdS1, smmuv3Ste, smmuv3Pgd }: UserDomainRequest): UserData {
-  if (vtdS1 !== undefined) return givenData('vtd_s1', vtdS1)
+  if (vtdS1 !== undefined) {
+    const unknown = vtdS1.flags & ~VTD_S1_FLAGS
+    if (unknown === 0n) return givenData('vtd_s1', vtdS1)
+    const reason = `flag bits 0x${unknown.toString(16)} of vtd_s1 are not known here`
+    throw new Refusal('EOPNOTSUPP', reason, { flags: vtdS1.flags })
+  }
   if (smmuv3Ste !== undefined) return givenData('smmuv3_ste', smmuv3Ste)
   if (smmuv3Pgd !== undefined) {
     throw new Refusal('EOPNOTSUPP', 'smmuv3_pgd needs a window, and windows are not offered; use smmuv3_ste')

@@ -100,8 +100,9 @@ describe('a domain', () => {
     for (const [i, domain] of domains.entries()) device.set(i, domain, null)
     domains[0].map(0n, CLIENT, 0x1000n, { read: true, write: true })
     other.set(RID_SLOT, domains[0], null)
-    expect(() => device.set(RID_SLOT, plain(), domains[0])).toThrow(/no domain-id left/)
     expect(dma(device, 0n)).toBe('0x100000000')
+    expect(() => device.set(RID_SLOT, plain(), domains[0])).toThrow(/no domain-id left.*; the RID is blocked now/)
+    expect(dma(device, 0n)).toBe('0x59 SPT.2')
     // One that is attached somewhere has its id already.
     device.set(RID_SLOT, domains[1], domains[0])
     expect(dma(device, 0n)).toBe('0x71 SFS.2')

@@ -102,22 +102,63 @@ describe('making and attaching a user domain', () => {
     expect(nameOf(() => host.driver.createUserDomain(device, plain, data({})))).toBe('EINVAL')
     const smmu = givenData('smmuv3_ste', { ste0: 1n, ste1: 0n })
     expect(nameOf(() => host.driver.createUserDomain(device, parent, smmu))).toBe('EOPNOTSUPP')
-    expect(nameOf(() => host.driver.createUserDomain(device, parent, data({ flags: 8n })))).toBe('EOPNOTSUPP')
-    expect(nameOf(() => host.driver.createUserDomain(device, parent, data({ flags: 1n << 63n })))).toBe('EOPNOTSUPP')
-    expect(nameOf(() => host.driver.createUserDomain(device, parent, data({ flags: 7n })))).toBe('none')
+    // Flags that nobody knows are ignored, as the kernel does.
+    for (const flags of [7n, 8n, 1n << 63n]) {
+      expect(nameOf(() => host.driver.createUserDomain(device, parent, data({ flags })))).toBe('none')
+    }
     expect(nameOf(() => host.driver.checkViommu())).toBe('EOPNOTSUPP')
   })
 
-  it('checks width, flags and address at attach, and leaves what was attached', () => {
+  it('checks width at attach: the RID is blocked by what is refused, and so is a PASID', () => {
     const { host, device, parent, user } = makeNested()
-    device.set(RID_SLOT, user, null)
-    const attach = (over: Parameters<typeof data>[0]): string =>
-      nameOf(() => device.set(RID_SLOT, host.driver.createUserDomain(device, parent, data(over)), user))
-    expect(attach({ addrWidth: 57 })).toBe('EINVAL')
-    expect(attach({ addrWidth: 39 })).toBe('EINVAL')
-    expect(attach({ pgtblAddr: 2n ** 48n })).toBe('EINVAL')
-    expect(dma(device, IOVA)).toBe(`0x${(CLIENT + 0x8000).toString(16)}`)
-    expect(attach({ flags: 3n })).toBe('none')
+    const reached = `0x${(CLIENT + 0x8000).toString(16)}`
+    for (const slot of [RID_SLOT, 5]) {
+      const pasid = slot === RID_SLOT ? undefined : slot
+      const attach = (over: Parameters<typeof data>[0]): string =>
+        nameOf(() => device.set(slot, host.driver.createUserDomain(device, parent, data(over)), user))
+      device.set(slot, user, null)
+      expect(dma(device, IOVA, 'r', pasid)).toBe(reached)
+      expect(attach({ addrWidth: 57 })).toBe('EINVAL')
+      expect(dma(device, IOVA, 'r', pasid)).toBe('0x59 SPT.2')
+      expect(attach({ addrWidth: 39 })).toBe('EINVAL')
+      expect(() => device.set(slot, user, user)).not.toThrow()
+      expect(dma(device, IOVA, 'r', pasid)).toBe(reached)
+      expect(attach({ flags: 3n })).toBe('none')
+    }
+  })
+
+  it('leaves nothing to clear in a slot that a refused attach blocked', () => {
+    const { host, device, parent, user } = makeNested()
+    device.set(5, user, null)
+    const bad = host.driver.createUserDomain(device, parent, data({ addrWidth: 39 }))
+    expect(() => device.set(5, bad, user)).toThrow(/addr_width 39.*; PASID 5 is blocked now/)
+    device.clear(5, user)
+    expect(nameOf(() => device.set(5, user, null))).toBe('none')
+    expect(dma(device, IOVA, 'r', 5)).toBe(`0x${(CLIENT + 0x8000).toString(16)}`)
+  })
+
+  it('takes any address, and faults where the entry cannot hold it', () => {
+    const { host, device, parent } = makeNested()
+    const faultAt = (pgtblAddr: bigint): string => {
+      const domain = host.driver.createUserDomain(device, parent, data({ pgtblAddr }))
+      device.set(RID_SLOT, domain, null)
+      const fault = dma(device, IOVA)
+      device.clear(RID_SLOT, domain)
+      return fault
+    }
+    expect(faultAt(0x1fffn)).toBe(`0x${(CLIENT + 0x8000).toString(16)}`)
+    expect(faultAt(2n ** 48n)).toMatch(/S[A-Z]{2}\.\d/)
+    expect(faultAt(2n ** 64n - 1n)).toMatch(/S[A-Z]{2}\.\d/)
+  })
+
+  it('accepts a parent of another unit, and refuses to attach what stands on it: EINVAL', () => {
+    const { host, device } = makeNested()
+    const other = makeHost()
+    const foreign = makeParent(other, other.probe(8))
+    const user = makeUser(host, device, foreign, TABLES[0])
+    expect(nameOf(() => device.set(RID_SLOT, user, null))).toBe('EINVAL')
+    expect(nameOf(() => device.set(5, user, null))).toBe('EINVAL')
+    user.destroy()
   })
 
   it('honours SRE and EAFE only where the unit has them', () => {

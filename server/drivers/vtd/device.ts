@@ -15,6 +15,7 @@ import {
   RID_SLOT,
 } from '../../core/driver.js'
 import { reportedInfo } from '../reported.js'
+import { refusedAttach } from './attachable.js'
 import type { Place } from './bindings.js'
 import type { DeviceTlb } from './cache-tags.js'
 import { deviceContext, domainTranslations, pasidCache, pasidTranslations, wholeDevice } from './descriptors.js'
@@ -45,12 +46,16 @@ export class VtdDevice implements DeviceDriver {
   readonly hwInfo: HwInfo
   readonly port: DmaPort
   lastSetWasHitless = true
+  /** It asks this unit for pages. */
+  readonly hasPageRequests: boolean
   /** Where it keeps translations of its own; null where it keeps none. */
   readonly #tlb: DeviceTlb | null
   /** Physical address of its PASID directory; 0 in legacy mode. */
   readonly #directory: number
   /** Slots with a user domain. */
   readonly #userSlots = new Set<number>()
+  /** Slots that core believes in use, which an attach that was refused has emptied. */
+  readonly #blocked = new Set<number>()
 
   constructor(driver: VtdDriver, facts: DeviceFacts, unit: RemappingUnit) {
     const { cap, ecap, capWord, ecapWord, drains } = driver.hardware
@@ -59,8 +64,8 @@ export class VtdDevice implements DeviceDriver {
     const unitPasids = driver.isScalable && ecap['PASID'] ? 2 ** (ecap['PSS'] + 1) : 0
     this.maxPasids = facts.pasidLg2 > 0 ? Math.min(2 ** facts.pasidLg2, unitPasids) : 0
     this.#tlb = facts.ats && ecap['DT'] ? { sid: facts.rid, pfsid: ecap['DIT'] ? facts.rid : 0 } : null
-    // The unit can log writes (ECAP.SSADS), but no call reads the log, and a VMM that saw DIRTY_TRACKING would start a
-    // migration that cannot end. So the capability is not told, and domains with the flag are refused.
+    this.hasPageRequests =
+      this.#tlb !== null && facts.pri && driver.isScalable && ecap['PRS'] !== 0 && ecap['PDS'] !== 0
     this.capabilities =
       (this.maxPasids > 0 && ecap['SRS'] ? HW_CAPABILITY.PCI_PASID_PRIV : 0) |
       (this.#tlb === null ? HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED : 0)
@@ -76,25 +81,30 @@ export class VtdDevice implements DeviceDriver {
     else hardware.flushWriteBuffer()
   }
 
-  set(slot: number, domain: Settable, old: Settable | null): Completion {
-    const next = this.#checked(slot, domain)
-    // What can be refused is refused before anything changes: a table that is missing, a domain-id.
+  set(slot: number, domain: Settable, holds: Settable | null): Completion {
+    const next = this.#own(slot, domain)
+    const old = holds === null || this.#blocked.has(slot) ? null : (holds as VtdDomain)
     this.driver.ram.failPoint?.('domain-id')
+    // A table that is missing is no reason to block anything.
     const place = this.#placeOf(slot)
+    const { ids } = this.driver
+    const refused = refusedAttach({ slot, next, old, hasPageRequests: this.hasPageRequests, ids })
+    if (refused !== undefined) {
+      if (refused.leavesBlocked && old !== null) this.#block(place, old)
+      throw refused.refusal
+    }
     this.lastSetWasHitless = true
     if (old === null) this.#fill(place, next, next.bindings.attach(place))
-    else this.#replace(place, next, old as VtdDomain)
+    else this.#replace(place, next, old)
+    this.#blocked.delete(slot)
     if (next.kind === 'user') this.#userSlots.add(slot)
     else this.#userSlots.delete(slot)
     return undefined
   }
 
   clear(slot: number, old: Settable): Completion {
-    const { bindings } = old as VtdDomain
-    const place = this.#placeOf(slot)
-    this.#userSlots.delete(slot)
-    this.#tearDown(place, old as VtdDomain)
-    bindings.detach(place)
+    if (this.#blocked.delete(slot)) return undefined
+    this.#empty(this.#placeOf(slot), old as VtdDomain)
     return undefined
   }
 
@@ -110,7 +120,6 @@ export class VtdDevice implements DeviceDriver {
   #replace(place: Place, next: VtdDomain, old: VtdDomain): void {
     if (exchangeNested(this.driver, place, next, old)) return
     if (place.slot === RID_SLOT) {
-      this.#checkDomainId(next, old)
       this.#tearDown(place, old)
       old.bindings.detach(place)
       this.#fill(place, next, next.bindings.attach(place))
@@ -123,11 +132,16 @@ export class VtdDevice implements DeviceDriver {
     this.lastSetWasHitless = false
   }
 
-  /** Whether there is a domain-id, once the old domain has given up its own. @throws Refusal ENOSPC */
-  #checkDomainId(next: VtdDomain, old: VtdDomain): void {
-    const { ids } = this.driver
-    if (next.kind === 'identity' || next.bindings.users > 0 || old.bindings.users === 1) return
-    ids.checkFree()
+  /** Empties a slot that core does not know to be empty. */
+  #block(place: Place, old: VtdDomain): void {
+    this.#empty(place, old)
+    this.#blocked.add(place.slot)
+  }
+
+  #empty(place: Place, old: VtdDomain): void {
+    this.#userSlots.delete(place.slot)
+    this.#tearDown(place, old)
+    old.bindings.detach(place)
   }
 
   /** Writes an absent entry. Caching mode may have kept its absence. [VTD 6.5.3.3 T28] */
@@ -166,8 +180,8 @@ export class VtdDevice implements DeviceDriver {
     return { entry, slot, tlb: this.#tlb }
   }
 
-  /** What is refused of a slot and a domain. @throws Refusal EINVAL, EOPNOTSUPP */
-  #checked(slot: number, domain: Settable): VtdDomain {
+  /** The domain as this unit knows it. @throws Refusal EINVAL, EOPNOTSUPP */
+  #own(slot: number, domain: Settable): VtdDomain {
     const isForeign = !(domain instanceof IdentityDomain) && domain.driver !== this.driver
     if (isForeign) {
       throw new Refusal('EINVAL', 'the domain was made for another unit, whose capabilities may differ', {
@@ -181,8 +195,8 @@ export class VtdDevice implements DeviceDriver {
         pasids: this.maxPasids,
       })
     }
-    if (domain instanceof UserDomain || domain instanceof IdentityDomain) domain.checkAttachable()
-    else if (!(domain instanceof PagingDomain)) throw new Error('bug: a domain of this unit is of its own classes')
-    return domain
+    if (domain instanceof UserDomain || domain instanceof IdentityDomain || domain instanceof PagingDomain)
+      return domain
+    throw new Error('bug: a domain of this unit is of its own classes')
   }
 }

@@ -27,7 +27,7 @@ import { type VtdFault, VtdHardware } from './hardware.js'
 import { IdentityDomain } from './identity.js'
 import { type DomainHost, PagingDomain } from './paging.js'
 import { VtdTables } from './tables.js'
-import { UserDomain, VTD_S1_FLAGS } from './user.js'
+import { UserDomain } from './user.js'
 
 /** What a driver is made of. */
 export interface VtdDriverOptions {
@@ -151,21 +151,11 @@ export class VtdDriver implements IommuDriver, DomainHost {
         given: given.kind ?? 'an unknown type',
       })
     }
-    if (parent.driver !== this) {
-      const reason = `the parent was made for ${parent.driver.name}, and the device is behind ${this.name}`
-      throw new Refusal('EINVAL', reason, { target_unit: parent.driver.name, device_unit: this.name })
-    }
     if (!(parent instanceof PagingDomain) || !parent.isNestParent) {
-      throw new Refusal('EINVAL', 'the parent is a paging domain of this unit made with NEST_PARENT')
+      throw new Refusal('EINVAL', 'the parent is a paging domain of VT-d made with NEST_PARENT')
     }
-    const data = given.read('vtd_s1')
-    const unknown = data.flags & ~VTD_S1_FLAGS
-    if (unknown !== 0n) {
-      throw new Refusal('EOPNOTSUPP', `flag bits 0x${unknown.toString(16)} of vtd_s1 are not known here`, {
-        flags: data.flags,
-      })
-    }
-    return new UserDomain(this, parent, data)
+    // Whose parent it is, and what the data say, is looked at when it is attached, as the kernel does.
+    return new UserDomain(this, parent, given.read('vtd_s1'))
   }
 
   counters(): Readonly<Record<string, number>> {

@@ -50,7 +50,10 @@ export function pasidEntry(hardware: VtdHardware, domain: VtdDomain, did: number
   if (domain.kind === 'identity') {
     return pack(PASID_TABLE_ENTRY, { ...common, PGTT: PGTT.PASS_THROUGH, AW: widestOf(hardware) })
   }
-  if (domain.kind === 'user') return pack(PASID_TABLE_ENTRY, { ...common, ...nestedFields(hardware, domain) })
+  if (domain.kind === 'user') {
+    const words = pack(PASID_TABLE_ENTRY, { ...common, ...nestedFields(hardware, domain) })
+    return withGuestTable(words, domain.data.pgtblAddr)
+  }
   if (domain.stage === 'first') {
     return pack(PASID_TABLE_ENTRY, {
       ...common,
@@ -71,7 +74,7 @@ export function pasidEntry(hardware: VtdHardware, domain: VtdDomain, did: number
 }
 
 /** The guest's fields beside its parent's. WPE counts only beside SRE. [uAPI IOMMU_VTD_S1_WPE] */
-function nestedFields({ ecap }: VtdHardware, { data, parent, root }: UserDomain): Record<string, number> {
+function nestedFields({ ecap }: VtdHardware, { data, parent }: UserDomain): Record<string, number> {
   const has = (flag: bigint): number => ((data.flags & flag) !== 0n ? 1 : 0)
   const sre = has(VTD_S1_FLAG.SRE)
   return {
@@ -84,8 +87,15 @@ function nestedFields({ ecap }: VtdHardware, { data, parent, root }: UserDomain)
     FSPM: data.addrWidth === 57 ? 1 : 0,
     WPE: sre & has(VTD_S1_FLAG.WPE),
     EAFE: has(VTD_S1_FLAG.EAFE),
-    FSPTPTR: root,
   }
+}
+
+/** The guest's pointer as it came, but for bits 11:0: it may have more bits than a number holds, or than the unit takes. */
+function withGuestTable(words: Int32Array, address: bigint): Int32Array {
+  const at = PASID_TABLE_ENTRY.FSPTPTR.low >>> 5
+  words[at] |= Number(BigInt.asIntN(32, address & ~0xfffn))
+  words[at + 1] = Number(BigInt.asIntN(32, address >> 32n))
+  return words
 }
 
 /**

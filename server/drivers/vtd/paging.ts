@@ -23,9 +23,9 @@ import { FirstStageEncoder, SecondStageEncoder } from './encoders.js'
 import { flushDescriptors, setUpDescriptors } from './flush.js'
 import type { VtdHardware } from './hardware.js'
 import type { VtdTables } from './tables.js'
+import { firstStageShape, secondStageShape } from './widths.js'
 
 const PAGE_LG2 = 12n
-const STRIDE = 9
 
 /** What a domain needs of the driver that made it. */
 export interface DomainHost {
@@ -49,6 +49,7 @@ export class PagingDomain implements PagingOps {
   readonly stage: 'first' | 'second'
   readonly levels: number
   readonly bindings: Bindings
+  takesFaults?: boolean
   /** User domains nested on this one. */
   nestedUsers = 0
   /** Writes through it are logged in its entries: SSADE of every PASID entry that uses them. [VTD 3.7.2] */
@@ -72,12 +73,9 @@ export class PagingDomain implements PagingOps {
     this.#canTrackDirty = dirtyTracking
     this.isNestParent = nestParent
     this.#physicalEnd = 2 ** host.hawBits
-    const mgawBits = cap['MGAW'] + 1
-    this.levels = stage === 'first' ? (cap['FS5LP'] && mgawBits > 48 ? 5 : 4) : levelsOf(cap['SAGAW'])
-    const width = 12 + STRIDE * this.levels
-    // The first stage is sign-extended, and only its lower half is used. It does not check MGAW; software must.
-    const usable = Math.min(stage === 'first' ? width - 1 : width, mgawBits)
-    this.aperture = { start: 0n, last: 2n ** BigInt(usable) - 1n }
+    const { levels, bits } = stage === 'first' ? firstStageShape(cap) : secondStageShape(cap)
+    this.levels = levels
+    this.aperture = { start: 0n, last: 2n ** BigInt(bits) - 1n }
     const topLeaf = stage === 'first' ? (cap['FS1GP'] ? 2 : 1) : [0, 1, 1, 2][cap['SSLPS']]
     this.pageSizes = [0x1000n, 0x201000n, 0x40201000n][topLeaf]
     const encoder =
@@ -170,6 +168,3 @@ export class PagingDomain implements PagingOps {
     if (last > this.#last) this.#last = last
   }
 }
-
-/** Levels of the widest second stage that SAGAW has. [VTD 11.4.2 SAGAW] */
-const levelsOf = (sagaw: number): number => (sagaw & 8 ? 5 : sagaw & 4 ? 4 : 3)

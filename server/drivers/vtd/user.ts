@@ -18,11 +18,8 @@ import { blockAround, type Descriptor, EVERY_PAGE, type PageBlock } from './desc
 import { changesAStep, flushDescriptors } from './flush.js'
 import type { DomainHost, PagingDomain } from './paging.js'
 
-/** [uAPI enum iommu_hwpt_vtd_s1_flags] */
+/** [uAPI enum iommu_hwpt_vtd_s1_flags] Other bits are ignored, as the kernel does. */
 export const VTD_S1_FLAG = { SRE: 1n, EAFE: 2n, WPE: 4n } as const
-
-/** All of them. */
-export const VTD_S1_FLAGS = 7n
 
 /** [uAPI enum iommu_hwpt_vtd_s1_invalidate_flags] */
 const LEAF = 1
@@ -39,6 +36,7 @@ export class UserDomain implements UserOps {
   readonly parent: PagingDomain
   readonly data: FirstStageData
   readonly bindings: Bindings
+  takesFaults?: boolean
   readonly #host: DomainHost
 
   constructor(host: DomainHost, parent: PagingDomain, data: FirstStageData) {
@@ -55,15 +53,21 @@ export class UserDomain implements UserOps {
     this.parent.nestedUsers--
   }
 
-  /** Guest-physical address of the root table. */
-  get root(): number {
-    return Number(this.data.pgtblAddr & ~0xfffn)
+  /** Its tables are reached through a parent of the same unit. @throws Refusal EINVAL */
+  checkParent(): void {
+    const { name } = this.parent.driver
+    if (this.parent.driver === this.driver) return
+    const reason = `its nesting parent was made for ${name}, and the device is behind ${this.driver.name}`
+    throw new Refusal('EINVAL', reason, { target_unit: name, device_unit: this.driver.name })
   }
 
-  /** What only an attachment checks, as the kernel does. @throws Refusal EINVAL */
-  checkAttachable(): void {
+  /**
+   * What an attachment checks of the guest's data, and nothing does before. An address that the entry cannot hold is
+   * written as it is, as the kernel does: then every request of the slot faults. @throws Refusal EINVAL
+   */
+  checkTable(): void {
     const { cap, ecap } = this.#host.hardware
-    const { addrWidth, flags, pgtblAddr } = this.data
+    const { addrWidth, flags } = this.data
     const widths = cap['FS5LP'] ? [48, 57] : [48]
     if (!widths.includes(addrWidth)) {
       throw new Refusal('EINVAL', `addr_width ${addrWidth} is not offered by this unit`, { offered: widths })
@@ -73,13 +77,6 @@ export class UserDomain implements UserOps {
     }
     if (flags & VTD_S1_FLAG.EAFE && !ecap['EAFS']) {
       throw new Refusal('EINVAL', 'EAFE needs the extended access flag, which ECAP.EAFS denies', { flags })
-    }
-    // Bits 11:0 are ignored, as the kernel does. An address that the entry cannot hold would fault every request, and the
-    // host checks for what a guest's fields would fault. [VTD 6.2.3.1]
-    const limit = 2n ** BigInt(this.#host.hawBits)
-    const last = this.parent.aperture.last < limit ? this.parent.aperture.last : limit - 1n
-    if (pgtblAddr > last) {
-      throw new Refusal('EINVAL', 'pgtbl_addr lies beyond what the parent can map', { pgtblAddr, last })
     }
   }
 
