@@ -79,7 +79,10 @@ function targetOf(call: Call, device: Device, { parentDomainId, viommuId, window
   }
   if (parentDomainId !== undefined) {
     const parent = objects.find(parentDomainId)
-    if (parent instanceof PagingDomain) return parentDomainId
+    if (parent instanceof PagingDomain) {
+      if (nestsOnParent && parent.flags.nestParent) refuseForeign(parent, device)
+      return parentDomainId
+    }
     const also = parent instanceof Viommu ? '; name it as viommu_id' : ''
     const reason = `parent_domain_id: ${objects.describe(parentDomainId)}, not a paging domain${also}`
     throw new Refusal('EINVAL', reason, { parent_domain_id: parentDomainId })
@@ -88,6 +91,14 @@ function targetOf(call: Call, device: Device, { parentDomainId, viommuId, window
     'EINVAL',
     'nothing says what the tables’ own addresses go through: set parent_domain_id or viommu_id',
   )
+}
+
+/** What no attach will take is refused here; the ioctl makes it, as the kernel does. @throws Refusal EINVAL */
+function refuseForeign({ ops }: PagingDomain, { platform }: Device): void {
+  const [target, own] = [ops.driver, platform.driver]
+  if (target === own || target.kind !== own.kind) return
+  const reason = `the parent was made for ${target.name}, and the device is behind ${own.name}`
+  throw new Refusal('EINVAL', reason, { target_unit: target.name, device_unit: own.name })
 }
 
 /** Bits of VtdS1.flags: SRE, EAFE, WPE. */

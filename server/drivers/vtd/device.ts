@@ -85,14 +85,14 @@ export class VtdDevice implements DeviceDriver {
     const next = this.#own(slot, domain)
     const old = holds === null || this.#blocked.has(slot) ? null : (holds as VtdDomain)
     this.driver.ram.failPoint?.('domain-id')
-    // A table that is missing is no reason to block anything.
-    const place = this.#placeOf(slot)
     const { ids } = this.driver
     const refused = refusedAttach({ slot, next, old, hasPageRequests: this.hasPageRequests, ids })
     if (refused !== undefined) {
-      if (refused.leavesBlocked && old !== null) this.#block(place, old)
+      if (refused.leavesBlocked && old !== null) this.#block(slot, old)
       throw refused.refusal
     }
+    // A table that cannot be had is no reason to block anything.
+    const place = this.#placeOf(slot)
     this.lastSetWasHitless = true
     if (old === null) this.#fill(place, next, next.bindings.attach(place))
     else this.#replace(place, next, old)
@@ -133,9 +133,9 @@ export class VtdDevice implements DeviceDriver {
   }
 
   /** Empties a slot that core does not know to be empty. */
-  #block(place: Place, old: VtdDomain): void {
-    this.#empty(place, old)
-    this.#blocked.add(place.slot)
+  #block(slot: number, old: VtdDomain): void {
+    this.#empty(this.#placeOf(slot), old)
+    this.#blocked.add(slot)
   }
 
   #empty(place: Place, old: VtdDomain): void {
