@@ -122,7 +122,7 @@ describe('M12 on vtd: replacing', () => {
     await vmm.close()
   })
 
-  it('leaves the old domain where the new one is refused', async () => {
+  it('keeps the old attachment where the new domain is refused, with its DMA blocked, as Linux does', async () => {
     const vmm = await world.vmm()
     const { deviceId, parent, domains } = await twoDomains(vmm, 'vtd')
     await vmm.client.attachRid({ deviceId, ptId: domains[0] })
@@ -130,7 +130,13 @@ describe('M12 on vtd: replacing', () => {
     const bad = await vmm.client.createUserDomain({ deviceId, parentDomainId: parent, vtdS1 })
     const no = await refusal(vmm.client.replaceRid({ deviceId, ptId: bad.domainId }))
     expect(no.errnoName).toBe('EINVAL')
-    expect(no.reason).toMatch(/addr_width 39/)
+    expect(no.reason).toMatch(/addr_width 39.*the RID is blocked now/)
+    expect(await vmm.dma(deviceId, IOVA)).toMatchObject({ fault: '0x59 SPT.2' })
+    const { attachments } = await vmm.client.getDevice({ deviceId })
+    expect(attachments).toMatchObject([{ domainId: domains[0] }])
+    await vmm.client.replaceRid({ deviceId, ptId: domains[1] })
+    expect(await vmm.dma(deviceId, IOVA)).toMatchObject({ address: PAGES[1] })
+    await vmm.client.replaceRid({ deviceId, ptId: domains[0] })
     expect(await vmm.dma(deviceId, IOVA)).toMatchObject({ address: PAGES[0] })
     await vmm.close()
   })

@@ -72,5 +72,6 @@ function checkPageRequests({ next, hasPageRequests }: Attaching): void {
 function withConsequence({ name, message, context }: Refusal, { slot, old }: Attaching): Refusal {
   if (old === null) return new Refusal(name, message, context)
   const what = slot === RID_SLOT ? 'the RID' : `PASID ${slot}`
-  return new Refusal(name, `${message}; ${what} is blocked now, until another attach or replace succeeds`, context)
+  const wayOut = 'attach it anew, or replace what is there by another domain'
+  return new Refusal(name, `${message}; ${what} is blocked now: ${wayOut}`, context)
 }
