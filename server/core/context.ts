@@ -11,6 +11,7 @@ import type { Completion } from './driver.js'
 import type { Ioas } from './ioas.js'
 import type { IommuObject } from './object.js'
 import { ObjectTable } from './object-table.js'
+import { OpenFiles } from './open-files.js'
 import { Quota } from './quota.js'
 import { assert, Refusal } from './refusal.js'
 import { RegionTable } from './region.js'
@@ -49,6 +50,8 @@ export class Context {
   readonly quota: Quota
   readonly objects = new ObjectTable()
   readonly regions: RegionTable
+  /** By handle; each of them was opened through the ioctl door. */
+  readonly files: OpenFiles
   /** What its devices wait for. */
   readonly transactions: TransactionTable
   /** Calls of it that wait for something; all of them wake when it ends. */
@@ -73,6 +76,7 @@ export class Context {
     this.label = spec.label
     this.quota = new Quota('context', core.limits, ofUser, core.failPoint)
     this.regions = new RegionTable(this)
+    this.files = new OpenFiles(this.quota)
     this.transactions = new TransactionTable(this.quota)
     this.#usedAt = core.clock.now()
     if (spec.lifetime === LIFETIME.LEASE) this.#watchLease()
@@ -151,8 +155,9 @@ export class Context {
     }
   }
 
-  /** Devices first, as their files close; then ascending ids that nobody holds, again and again. [uAPI close(2)] */
+  /** Files and devices first, as at exit(2); then ascending ids that nobody holds, again and again. [uAPI close(2)] */
   *#destroyAll(): Work<void> {
+    for (const [handle] of this.files.all) yield this.files.close(handle)
     for (const object of this.objects.ascending()) {
       if (object instanceof Device) yield* object.unbinding()
       yield

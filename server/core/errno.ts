@@ -9,6 +9,8 @@ export const ERRNO = {
   ENOENT: 2,
   /** The hardware would not take this: a command or table entry it has no meaning for. */
   EIO: 5,
+  /** Nothing is there at this offset of the file. */
+  ENXIO: 6,
   /** Trailing bytes that we do not know are not zero. */
   E2BIG: 7,
   /** The handle is not open. */

@@ -34,6 +34,7 @@ export function invalidateIotlb(call: Call, request: InvalidateRequest): Invalid
   try {
     const entries = entriesOf(request)
     const id = checkTarget(call, request)
+    checkCount(call, entries.count)
     return invalidateObject(call, id, entries)
   } catch (error) {
     if (error instanceof Refusal) return { doneCount: 0, refusal: detailOf(error) }
@@ -49,7 +50,6 @@ export function invalidateObject(
 ): InvalidateReply | Promise<InvalidateReply> {
   try {
     const target = targetOf(call, id)
-    checkCount(call, entries.count)
     return call.inSlices(invalidation(call, target, entries))
   } catch (error) {
     if (error instanceof Refusal) return { doneCount: 0, refusal: detailOf(error) }

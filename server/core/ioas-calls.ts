@@ -37,12 +37,19 @@ export function ioasAllowIovas(
 ): Progress {
   const refusal = refusalOf(() => {
     checkCount(call, request.ranges.length)
-    const ioas = call.take(Ioas, request.ioasId, 'ioas_id')
-    // Before they are looked at one by one: more than the quota are refused in any case.
-    call.context.quota.check('allowed_ranges', request.ranges.length)
-    ioas.allow(checkedRanges(request.ranges))
+    allowRanges(call, request.ioasId, request.ranges)
   })
   return refusal === undefined ? { doneCount: request.ranges.length } : { doneCount: 0, refusal: detailOf(refusal) }
+}
+
+/**
+ * The same for ranges that are read one by one.
+ *
+ * @param ranges throws a Refusal where one cannot be read
+ */
+export function allowRanges(call: Call, ioasId: number, ranges: Iterable<AddressRange>): void {
+  const ioas = call.take(Ioas, ioasId, 'ioas_id')
+  ioas.allow(checkedRanges(ranges, (count) => call.context.quota.check('allowed_ranges', count)))
 }
 
 /** The holes of the reserved set, and the alignment. */
@@ -91,15 +98,29 @@ function* mapping(call: Call, request: MapRequest): Work<{ iova: bigint }> {
 /** Maps a file's memory: that of a region, by the region's file. */
 export function ioasMapFile(
   call: Call,
-  request: {
-    readonly ioasId: number
-    readonly flags: number
-    readonly regionId?: number
-    readonly fd?: number
-    readonly start: bigint
-    readonly length: bigint
-    readonly iova: bigint
-  },
+  request: MapFileRequest & { readonly regionId?: number; readonly fd?: number },
+): { iova: bigint } | Promise<{ iova: bigint }> {
+  return mapFile(call, request, () => fileOf(call, request))
+}
+
+/** Where in a file, and where to. */
+export interface MapFileRequest {
+  readonly ioasId: number
+  readonly flags: number
+  readonly start: bigint
+  readonly length: bigint
+  readonly iova: bigint
+}
+
+/**
+ * The same for any file.
+ *
+ * @param open finds the file, at its place in the order of checks; throws a Refusal
+ */
+export function mapFile(
+  call: Call,
+  request: MapFileRequest,
+  open: () => PagesSource,
 ): { iova: bigint } | Promise<{ iova: bigint }> {
   checkMap(request.flags, request.iova, request.length)
   const ioas = call.look(Ioas, request.ioasId, 'ioas_id')
@@ -107,7 +128,7 @@ export function ioasMapFile(
   if (request.start + request.length - 1n > U64_MAX) {
     throw new Refusal('EOVERFLOW', 'the range of the file ends beyond 2^64', { start: request.start })
   }
-  const source = fileOf(call, request)
+  const source = open()
   return call.inSlices(
     (function* () {
       return { iova: yield* mapNew(call, ioas, source, request) }
@@ -270,9 +291,12 @@ function fileOf(call: Call, request: { regionId?: number; fd?: number; start: bi
   })
 }
 
-function checkedRanges(ranges: readonly AddressRange[]): readonly Range[] {
+/** @param charge refuses so many, before more are looked at */
+function checkedRanges(ranges: Iterable<AddressRange>, charge: (count: number) => void): readonly Range[] {
   const checked = new IntervalMap<Range>()
-  for (const [index, { first: start, last }] of ranges.entries()) {
+  let index = -1
+  for (const { first: start, last } of ranges) {
+    charge(++index + 1)
     if (start >= last) {
       throw new Refusal('EINVAL', 'a range has at least two bytes: first is not below last', { index })
     }

@@ -13,7 +13,6 @@ export const NO_PAGE_REQUESTS =
 const NO_FAULT_QUEUES =
   'no fault waits for an answer: IDR0.PRI, STALL_MODEL and ECAP.PRS deny it; the reply of the DMA tells its fault'
 const NO_EVENT_QUEUES = 'events are not queued for guests; the reply of the DMA tells its fault'
-const NO_HANDLES = 'this daemon opens no files for clients; the typed methods reach the same objects'
 const NO_CHECKER = 'cached translations are not checked against the tables; compare Translate with Explain'
 const NO_WINDOWS = 'no range of a parent is set aside for the daemon; make a user domain on a vIOMMU from an STE'
 const FIXED_PLATFORM = 'the platform is fixed at the start; give it with --platform'
@@ -28,13 +27,6 @@ export const NOT_OFFERED = {
   SetOracleMode: NO_CHECKER,
   CheckStale: NO_CHECKER,
   ListStaleTranslations: NO_CHECKER,
-  OpenHandle: NO_HANDLES,
-  Ioctl: NO_HANDLES,
-  ReadHandle: NO_HANDLES,
-  WriteHandle: NO_HANDLES,
-  PollHandle: NO_HANDLES,
-  MapHandle: NO_HANDLES,
-  CloseHandle: NO_HANDLES,
   IoasChangeProcess: 'memory is accounted to contexts and users, not to processes, so nothing needs to move',
   CreateFaultQueue: NO_FAULT_QUEUES,
   PollFaults: NO_FAULT_QUEUES,

@@ -20,6 +20,8 @@ export interface Segment {
 export type PagesSource =
   | { readonly kind: 'region' | 'file'; readonly region: Region; readonly offset: bigint }
   | { readonly kind: 'client'; readonly address: bigint; readonly regions: RegionTable }
+  /** An open file without memory, such as /dev/iommu: the kernel takes it, and refuses it where pages are pinned. */
+  | { readonly kind: 'special'; readonly name: string; readonly offset: bigint }
 
 /** Memory behind one IoasMap or IoasMapFile, and the copies of it. */
 export class Pages {
@@ -34,8 +36,8 @@ export class Pages {
   constructor(source: PagesSource, length: bigint, asksWrite: boolean) {
     this.source = source
     this.length = length
-    this.writable = asksWrite && (source.kind === 'client' || source.region.memory.writable)
-    if (source.kind !== 'client') source.region.hold()
+    this.writable = asksWrite && (regionOf(source)?.memory.writable ?? true)
+    regionOf(source)?.hold()
   }
 
   /** The address whose low bits decide about alignment: the client's own, or the offset in the region. */
@@ -52,7 +54,7 @@ export class Pages {
   drop(): void {
     assert(this.#holds > 0, 'pages are held before they are dropped')
     this.#holds--
-    if (this.#holds === 0 && this.source.kind !== 'client') this.source.region.drop()
+    if (this.#holds === 0) regionOf(this.source)?.drop()
   }
 
   /**
@@ -67,6 +69,9 @@ export class Pages {
   }
 
   #inRegion(offset: bigint, length: bigint): readonly Segment[] {
+    if (this.source.kind === 'special') {
+      throw new Refusal('EINVAL', `${this.source.name} has no memory that could be mapped`, { file: this.source.name })
+    }
     assert(this.source.kind !== 'client', 'a client address is in no one region')
     const { region, kind } = this.source
     const from = this.source.offset + offset
@@ -104,6 +109,9 @@ export class Pages {
     return segments
   }
 }
+
+/** The region that the source names, if it names one. */
+const regionOf = (source: PagesSource): Region | undefined => ('region' in source ? source.region : undefined)
 
 /** A slice of segments that are pinned already, pinned once more. */
 export function pinAgain(segments: readonly Segment[], offset: bigint, length: bigint): readonly Segment[] {

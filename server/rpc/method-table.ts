@@ -6,6 +6,7 @@
 import { METHODS, type MethodName, type ReplyOf } from '../../proto/generated/methods.js'
 import type { Init } from '../../proto/generated/types.js'
 import { HANDLERS, NOT_OFFERED, PARTLY_OFFERED } from '../core/index.js'
+import { HANDLE_HANDLERS } from '../uapi/index.js'
 import { type AnyMethodTable, type Handlers, NotOffered } from './method.js'
 
 /** Answered here, as only this table knows. */
@@ -16,14 +17,22 @@ const OWN = {
 /** What core answers, each checked against its messages. */
 const OF_CORE = HANDLERS satisfies Partial<Handlers>
 
+/** What the ioctl door answers. */
+const OF_UAPI = HANDLE_HANDLERS satisfies Partial<Handlers>
+
 const REFUSED_BY_STRICT = 'this method is an extension, and the daemon runs with --strict'
 
 /** What of an answered method is missing. */
 const PARTLY: Partial<Record<MethodName, string>> = PARTLY_OFFERED
 
 /** Fails to compile when a method has neither a handler nor a reason. */
-const COMPLETE: MethodName extends keyof typeof NOT_OFFERED | keyof typeof OWN | keyof typeof OF_CORE ? true : never =
-  true
+const COMPLETE: MethodName extends
+  | keyof typeof NOT_OFFERED
+  | keyof typeof OWN
+  | keyof typeof OF_CORE
+  | keyof typeof OF_UAPI
+  ? true
+  : never = true
 
 /** What answers each method. */
 export const METHOD_TABLE: AnyMethodTable = makeTable()
@@ -39,7 +48,7 @@ export function listMethods(table: AnyMethodTable, strict: boolean): Init<ReplyO
 }
 
 function makeTable(): AnyMethodTable {
-  const answered: Partial<Record<MethodName, unknown>> = COMPLETE && { ...OF_CORE, ...OWN }
+  const answered: Partial<Record<MethodName, unknown>> = COMPLETE && { ...OF_CORE, ...OF_UAPI, ...OWN }
   const names = Object.keys(METHODS) as MethodName[]
   const reasons: Partial<Record<MethodName, string>> = NOT_OFFERED
   return Object.fromEntries(

@@ -42,6 +42,7 @@ export const CODE_OF_ERRNO: Readonly<Record<ErrnoName, Code>> = {
   EBADFD: 'invalid_argument',
   ENOENT: 'not_found',
   ENODEV: 'not_found',
+  ENXIO: 'not_found',
   EEXIST: 'already_exists',
   EBUSY: 'failed_precondition',
   EADDRINUSE: 'failed_precondition',

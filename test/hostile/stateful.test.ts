@@ -44,7 +44,7 @@ async function callable(client: Client): Promise<readonly Method[]> {
   const offered = new Set(methods.filter((each) => each.offered).map(({ method }) => method))
   const all: readonly Method[] = Object.values(METHODS)
   return all
-    .filter(({ name }) => !LEFT_OUT.includes(name as MethodName) && (offered.has(name) || name === 'Ioctl'))
+    .filter(({ name }) => !LEFT_OUT.includes(name as MethodName) && (offered.has(name) || name === 'CreateWindow'))
     .flatMap((method) => Array<Method>(timesOf(method)).fill(method))
 }
 
@@ -73,6 +73,8 @@ function knowing(victim: Victim, pool: Pool): Pool {
       sourceId: [0, 1, 8],
       groupIndex: [0, 1, 511],
       flags: [0, 0, 1, 2, 4, 6, 7, 8],
+      cmd: Array.from({ length: 0x15 }, (_, nr) => 0x3b80 + nr),
+      handle: [0, 1, 2],
     },
     valuesByField: {
       iova: [GUEST_BASE, GUEST_BASE + 0x1000n, GUEST_BASE + REGION_BYTES, 0x8000_0000n],

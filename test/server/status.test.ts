@@ -9,7 +9,7 @@ import { CODE_OF_ERRNO, CODES, errorOf, RpcError, refused } from '../../server/r
 /** As the contract's documentation groups them. */
 const GROUPS: Readonly<Record<string, string>> = {
   invalid_argument: 'EINVAL E2BIG EFAULT EIO ESPIPE EBADF EBADFD',
-  not_found: 'ENOENT ENODEV',
+  not_found: 'ENOENT ENODEV ENXIO',
   already_exists: 'EEXIST',
   failed_precondition: 'EBUSY EADDRINUSE EDEADLK',
   permission_denied: 'EPERM EACCES',

@@ -1,0 +1,49 @@
+/** open(2): files by path, and files on objects and regions. */
+
+import type { Call } from '../core/call.js'
+import { Device } from '../core/device.js'
+import type { IommuObject } from '../core/object.js'
+import { Refusal } from '../core/refusal.js'
+import type { File } from './file.js'
+import { IOMMU_FILE } from './iommu-file.js'
+import { RegionFile } from './region-file.js'
+import { DeviceFile } from './vfio-device.js'
+
+/** What OpenHandle takes. */
+export interface OpenRequest {
+  readonly path?: string
+  readonly objectId?: number
+  readonly regionId?: number
+}
+
+const DEVICES = '/dev/vfio/devices/'
+
+/** Opens a file. */
+export function openHandle(call: Call, request: OpenRequest): { handle: number } {
+  return { handle: call.context.files.open(call, fileOf(call, request)) }
+}
+
+function fileOf(call: Call, { path, objectId, regionId }: OpenRequest): File {
+  if (path !== undefined) return fileAtPath(call, path)
+  if (objectId !== undefined) return fileOn(call, objectId)
+  if (regionId !== undefined) return new RegionFile(call.context.regions.get(regionId))
+  throw new Refusal('EINVAL', 'nothing is named: set path, object_id or region_id')
+}
+
+function fileAtPath(call: Call, path: string): File {
+  if (path === '/dev/iommu' || path === '/dev/vfio/vfio') return IOMMU_FILE
+  const device = path.startsWith(DEVICES)
+    ? call.core.machine.devices.find(({ name }) => DEVICES + name === path)
+    : undefined
+  if (device !== undefined) return new DeviceFile(device)
+  const reason = `there are /dev/iommu, /dev/vfio/vfio and ${DEVICES}NAME for each device of ListDevices`
+  throw new Refusal('ENOENT', reason, { path })
+}
+
+function fileOn(call: Call, id: number): File {
+  const object: IommuObject | undefined = call.context.objects.find(id)
+  const is = call.context.objects.describe(id)
+  if (object === undefined) throw new Refusal('ENOENT', is, { object_id: id })
+  if (object instanceof Device) return new DeviceFile(object.platform, object)
+  throw new Refusal('EINVAL', `${is}, which has no file`, { object_id: id })
+}
