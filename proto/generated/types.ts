@@ -2758,7 +2758,7 @@ export interface CreateVeventqRequest {
   readonly viommuId: number
   /** Type of its events; one queue per type. */
   readonly type: ViommuType
-  /** Events it holds; more are lost, and counted. 1 to the limit `queue_depth`. */
+  /** Events it holds; more are lost, and counted. 1 to 2^19, else EINVAL; what waits counts against `queue_depth`. */
   readonly depth: number
 }
 

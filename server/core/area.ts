@@ -22,6 +22,12 @@ export class Area {
   segments: readonly Segment[] = []
   /** It is being taken out of the tables, or its flush has not ended. */
   leaving = false
+  /** Accesses that have pinned part of it, each counted as often as it has. */
+  accesses = 0
+  /** Those that are never asked to let go: hardware queues. */
+  locks = 0
+  /** An unmap has asked the accesses to let go: they get no more of it. */
+  preventsAccess = false
   readonly #setup: Setup
 
   constructor(slice: { pages: Pages; offset: bigint; length: bigint }, start: bigint, how: Protection, setup: Setup) {

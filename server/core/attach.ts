@@ -98,7 +98,7 @@ function exchange(call: Call, device: Device, slot: number, domain: Domain): Dom
     occupy(device, slot, domain)
     call.after(done, () => {
       if (moves) old.ioas.reserved.removeOwner(device)
-      call.after(device.letGo(old))
+      call.after(device.endAttachment(slot, old))
     })
   } catch (error) {
     // As the kernel does, also when the IOAS stays the same and the ranges are those of the attachment that stays.

@@ -9,6 +9,7 @@ import type { Core } from './core.js'
 import { Device } from './device.js'
 import type { Completion } from './driver.js'
 import type { Ioas } from './ioas.js'
+import { MapSpace } from './map-space.js'
 import type { IommuObject } from './object.js'
 import { ObjectTable } from './object-table.js'
 import { OpenFiles } from './open-files.js'
@@ -54,6 +55,8 @@ export class Context {
   readonly files: OpenFiles
   /** What its devices wait for. */
   readonly transactions: TransactionTable
+  /** Where pages of its objects can be mapped. */
+  readonly maps = new MapSpace()
   /** Calls of it that wait for something; all of them wake when it ends. */
   readonly waiters = new Waiters()
   /** The IOAS of the VFIO container ioctls; no reference is held. [uAPI IOMMU_VFIO_IOAS] */
@@ -157,6 +160,8 @@ export class Context {
 
   /** Files and devices first, as at exit(2); then ascending ids that nobody holds, again and again. [uAPI close(2)] */
   *#destroyAll(): Work<void> {
+    // A mapped page keeps the file open, so in a process that ends the mappings go before it.
+    this.regions.destroyMapped()
     for (const [handle] of this.files.all) yield this.files.close(handle)
     for (const object of this.objects.ascending()) {
       if (object instanceof Device) yield* object.unbinding()

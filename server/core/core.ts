@@ -19,13 +19,14 @@ import { all } from './completion.js'
 import { Context, LIFETIME, lifetimeOf } from './context.js'
 import type { Device } from './device.js'
 import { DeviceListener } from './device-listener.js'
-import type { Completion } from './driver.js'
+import type { Completion, ViommuOps } from './driver.js'
 import { EndedLeases } from './ended-leases.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
 import type { Machine, PlatformDevice } from './machine.js'
 import { Quota } from './quota.js'
 import { Refusal } from './refusal.js'
 import { Unavailable } from './unavailable.js'
+import type { Viommu } from './viommu.js'
 
 /** What a core is made of. */
 export interface CoreOptions {
@@ -66,6 +67,8 @@ export class Core {
   readonly startedAt: number
   /** Who has bound each platform device. */
   readonly bound = new Map<PlatformDevice, Device>()
+  /** What each vIOMMU is to its context. */
+  readonly viommus = new Map<ViommuOps, Viommu>()
   readonly #random: RandomSource
   readonly #eventSink: EventSink
   readonly #byToken = new Map<string, Context>()

@@ -133,6 +133,7 @@ export function detachPasid(
 /** Function-level reset: attachments stay. */
 export function resetDevice(call: Call, request: { readonly deviceId: number }): { abortedCount: number } {
   const device = call.take(Device, request.deviceId, 'device_id')
+  device.faults.dropParked()
   call.after(device.platform.device.reset())
   // Transactions are never left pending: page requests and stalls are not offered.
   return { abortedCount: 0 }

@@ -70,7 +70,8 @@ export interface UnitListener {
   /**
    * A device waits for a page. Asked only where the slot's domain, or the user domain that holds the slot, takes faults.
    *
-   * @returns whether somebody will answer through `DeviceDriver.respond`; if not the driver answers INVALID itself
+   * @returns whether somebody will answer through `DeviceDriver.respond`; if not the driver answers INVALID itself, where
+   * the fault is the last of its group: one that is not is answered with its group, or never
    */
   pageFault(device: DeviceDriver, fault: PageFault): boolean
   /**
@@ -79,8 +80,9 @@ export interface UnitListener {
    * @param type of the event queue it is for [uAPI enum iommu_veventq_type]
    * @param words the record, 32 bits each, low first; the listener's own copy
    * @param name in the manual, such as `F_TRANSLATION`
+   * @returns whether there is a queue of that type; one that is full has lost the event, and says so
    */
-  viommuEvent(viommu: ViommuOps, type: number, words: readonly number[], name: string): void
+  viommuEvent(viommu: ViommuOps, type: number, words: readonly number[], name: string): boolean
   /**
    * A request of `DmaPort` that was PENDING ended, perhaps inside the `translate` that is about to say PENDING; `outcome`
    * holds during the call alone.

@@ -2,6 +2,7 @@
 
 import { after } from './completion.js'
 import type { Context } from './context.js'
+import { DeviceFaults } from './device-faults.js'
 import { type Completion, RID_SLOT } from './driver.js'
 import type { PlatformDevice } from './machine.js'
 import { type Holder, IommuObject, OBJECT_TYPE } from './object.js'
@@ -31,6 +32,7 @@ export class Device extends IommuObject {
   readonly grant: Grant
   /** Domains by slot: RID_SLOT or a PASID. */
   readonly slots = new Map<number, Domain>()
+  readonly faults: DeviceFaults
   /** Its place in a vIOMMU, if it has one. */
   vdevice: Vdevice | undefined
   /** Whoever bound it holds it, so that a destroy by id is always refused. */
@@ -41,6 +43,7 @@ export class Device extends IommuObject {
     this.context = context
     this.platform = platform
     this.grant = grant
+    this.faults = new DeviceFaults(context)
     this.#binding = { id, kind: 'binding of device' }
     this.hold(this.#binding)
     context.core.bound.set(platform, this)
@@ -62,8 +65,13 @@ export class Device extends IommuObject {
     this.slots.delete(slot)
     return after(this.platform.device.clear(slot, domain.ops), () => {
       if (slot === RID_SLOT) domain.ioas.reserved.removeOwner(this)
-      return this.letGo(domain)
+      return this.endAttachment(slot, domain)
     })
+  }
+
+  /** What waits for an answer through an attachment is answered, and then the domain let go. */
+  endAttachment(slot: number, domain: Domain): Completion {
+    return after(this.faults.endAttachment(slot, domain), () => this.letGo(domain))
   }
 
   /** Ends an attachment's hold of a domain; an automatic one goes with its last. */
@@ -90,6 +98,7 @@ export class Device extends IommuObject {
   }
 
   destroy(): Completion {
+    this.faults.dropParked()
     this.context.core.bound.delete(this.platform)
     return undefined
   }

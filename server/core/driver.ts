@@ -153,7 +153,7 @@ export interface ViommuOps {
   readonly driver: IommuDriver
   /** Fields of the data that came with the call to write back, by the uAPI's names. */
   readonly reply?: Readonly<Record<string, number>>
-  /** Memory that the guest's owner may map. */
+  /** Memory that the guest's owner may map, whole pages; `destroy` lets it go, and core never calls its `release`. */
   readonly page?: RegionMemory
   /** Makes a user domain from the guest's own words. Nothing is read from guest memory yet. */
   createUserDomain(device: DeviceDriver, data: UserData, flags: UserFlags): UserOps
@@ -253,6 +253,11 @@ export interface IommuDriver {
   readonly kind: 'smmuv3' | 'vtd' | 'selftest'
   /** M8: what one user domain binds. */
   readonly userDomainBinds: 'rid-and-all-pasids' | 'rid-or-pasid'
+  /**
+   * A fault of a PASID to which nothing is attached is the RID's user domain's. Absent: where user domains bind all
+   * PASIDs.
+   */
+  readonly hasUserPasidTables?: boolean
   /** Whether a user domain can be made directly on a nesting parent. Whether the unit nests at all is another question. */
   readonly nestsOnParent: boolean
   /** Where it tells what happens to devices; core sets it, once. */

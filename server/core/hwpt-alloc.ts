@@ -4,6 +4,7 @@ import type { Call } from './call.js'
 import { checkFlags } from './checks.js'
 import { Device } from './device.js'
 import { HW_CAPABILITY, type PagingFlags, type UserData } from './driver.js'
+import { FaultQueue } from './fault-queue.js'
 import { Ioas } from './ioas.js'
 import { PagingDomain } from './paging-domain.js'
 import { Refusal } from './refusal.js'
@@ -39,7 +40,7 @@ export function* allocHwpt(call: Call, request: HwptRequest): Work<PagingDomain 
     const reason = `pt_id: ${call.context.objects.describe(ptId)}, not an IOAS, a nesting parent or a vIOMMU`
     throw new Refusal('EINVAL', reason, { pt_id: ptId })
   }
-  refuseFaultQueue(request)
+  if ((request.flags & FAULT_ID_VALID) !== 0) made.takeFaults(faultQueueOf(call, request))
   return made
 }
 
@@ -99,10 +100,12 @@ function onViommu(call: Call, device: Device, viommu: Viommu, { flags, data }: H
   return call.make(new UserDomain(newId, viommu, ops, userFlags.pasid))
 }
 
-/** The last check of the kernel's order: everything before is done and is undone again. */
-function refuseFaultQueue({ flags, faultQueueId: id }: HwptRequest): void {
-  if ((flags & FAULT_ID_VALID) === 0) return
-  throw new Refusal('ENOENT', `id ${id} is no fault queue; fault queues are not offered`, { fault_queue_id: id })
+/** The last check of the kernel's order: everything before is done and is undone again. @throws Refusal ENOENT */
+function faultQueueOf(call: Call, { faultQueueId: id }: HwptRequest): FaultQueue {
+  const { objects } = call.context
+  const found = objects.find(id)
+  if (found instanceof FaultQueue) return found
+  throw new Refusal('ENOENT', `fault_queue_id: ${objects.describe(id)}, not a fault queue`, { fault_queue_id: id })
 }
 
 const otherUnit = (ofTarget: string, ofDevice: string): Refusal =>

@@ -7,7 +7,9 @@ import * as device from './device-calls.js'
 import * as dirty from './dirty-calls.js'
 import * as dma from './dma-calls.js'
 import * as domain from './domain-calls.js'
+import * as fault from './fault-calls.js'
 import { getHwInfo } from './hw-info-calls.js'
+import * as hwQueue from './hw-queue-calls.js'
 import { invalidateIotlb } from './invalidate-calls.js'
 import * as ioas from './ioas-calls.js'
 import * as memory from './memory-calls.js'
@@ -16,6 +18,7 @@ import * as server from './server-calls.js'
 import * as unit from './unit-calls.js'
 import * as unitDma from './unit-dma-calls.js'
 import * as unitRegister from './unit-register-calls.js'
+import * as veventq from './veventq-calls.js'
 import * as viommu from './viommu-calls.js'
 
 export {
@@ -90,6 +93,12 @@ export const HANDLERS = {
   InvalidateIotlb: invalidateIotlb,
   CreateViommu: viommu.createViommu,
   CreateVdevice: viommu.createVdevice,
+  CreateVeventq: veventq.createVeventq,
+  PollEvents: veventq.pollEvents,
+  CreateHwQueue: hwQueue.createHwQueue,
+  CreateFaultQueue: fault.createFaultQueue,
+  PollFaults: fault.pollFaults,
+  RespondFaults: fault.respondFaults,
   GetHwInfo: getHwInfo,
   CreateMemoryRegion: memory.createMemoryRegion,
   DestroyMemoryRegion: memory.destroyMemoryRegion,

@@ -1,5 +1,6 @@
 /** Mapping and unmapping: the path that IoasMap, IoasMapFile and IoasCopy share, and the way back. */
 
+import { notifyUnmap } from './access.js'
 import type { Area } from './area.js'
 import type { Call } from './call.js'
 import { Claim } from './claim.js'
@@ -83,6 +84,13 @@ export function* unmapRange(call: Call, ioas: Ioas, start: bigint, last: bigint)
     while (area !== undefined) {
       refusal = whyKept(area, start, last, removed)
       if (refusal !== undefined) break
+      if (area.accesses > 0) {
+        refusal = yield* askAccesses(ioas, area)
+        if (refusal !== undefined) break
+        // Others had their turn meanwhile: look again at what is there.
+        area = ioas.areas.firstIn(area.start, last)
+        continue
+      }
       area.leaving = true
       ioas.unmappedCount++
       for (const domain of ioas.domains) yield* domain.remove(area)
@@ -193,10 +201,29 @@ function* fill(call: Call, ioas: Ioas, { slices, protection }: MapSpec, claim: C
   }
 }
 
+/** How often an access is asked for what it has pinned, before the unmap gives up. [uAPI IOMMU_IOAS_UNMAP] */
+const ASKED_MOST = 100
+
+/** Has the users of an area let go of it. Answers why it stays, if they do not. */
+function* askAccesses(ioas: Ioas, area: Area): Work<Refusal | undefined> {
+  area.preventsAccess = true
+  for (let asked = 0; asked < ASKED_MOST; asked++) {
+    notifyUnmap(ioas, area.start, area.last)
+    if (area.accesses === 0) return undefined
+    yield
+  }
+  const reason = `something inside the daemon keeps the mapping ${hexRange(area)} pinned, and was asked in vain`
+  return new Refusal('EDEADLK', reason, { ioas: ioas.id, mapping: hexRange(area) })
+}
+
 function whyKept(area: Area, start: bigint, last: bigint, removed: bigint): Refusal | undefined {
   const facts = { mapping: hexRange(area), removed }
   if (area.busy !== undefined) {
     return new Refusal('EBUSY', `the mapping ${hexRange(area)} is being ${area.busy} already`, facts)
+  }
+  if (area.locks > 0) {
+    const reason = `a hardware queue of a vIOMMU is in the mapping ${hexRange(area)}; destroy the queue first`
+    return new Refusal('EBUSY', reason, facts)
   }
   if (area.start >= start && area.last <= last) return undefined
   return new Refusal('ENOENT', `the range cuts the mapping ${hexRange(area)}; unmap it whole`, facts)

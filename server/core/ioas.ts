@@ -7,6 +7,7 @@
  * is met by them, with EBUSY where the kernel would wait for its lock.
  */
 
+import type { Access } from './access.js'
 import type { Area } from './area.js'
 import type { Call } from './call.js'
 import type { Context } from './context.js'
@@ -40,6 +41,8 @@ export class Ioas extends IommuObject {
   readonly reserved = new ReservedRanges()
   /** In the order they were made. */
   readonly domains = new Set<PagingDomain>()
+  /** Users of it inside the daemon. */
+  readonly accesses = new Set<Access>()
   /** Where free choices go, ascending and disjoint; empty is everywhere. */
   allowed: readonly Range[] = []
   /** Leaves may be larger than 4096 bytes. [uAPI IOMMU_OPTION_HUGE_PAGES] */
@@ -72,6 +75,7 @@ export class Ioas extends IommuObject {
       const smallest = lowestBit(ops.pageSizes)
       if (smallest > most) most = smallest
     }
+    for (const { alignment } of this.accesses) if (alignment > most) most = alignment
     return most
   }
 
@@ -121,6 +125,26 @@ export class Ioas extends IommuObject {
   /** A domain is destroyed; the last one lets all memory go. Nothing if it never joined. */
   *leave(domain: PagingDomain): Work<void> {
     if (this.domains.has(domain)) yield* this.#forget(domain)
+  }
+
+  /** An access joins, and may raise the alignment. @throws Refusal EADDRINUSE, EBUSY; it has not joined then */
+  *addAccess(access: Access): Work<void> {
+    this.hold(access)
+    try {
+      if (access.alignment > this.alignment) {
+        yield* this.#alone('the alignment changes of', this.#raiseAlignment(access.alignment))
+      }
+    } catch (error) {
+      this.drop(access)
+      throw error
+    }
+    this.accesses.add(access)
+  }
+
+  /** An access leaves. */
+  removeAccess(access: Access): void {
+    this.accesses.delete(access)
+    this.drop(access)
   }
 
   /** Switches large pages. @throws Refusal EINVAL, EADDRINUSE, EBUSY */

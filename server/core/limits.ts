@@ -40,6 +40,11 @@ export interface CallLimits {
   readonly lease_default_ms: number
   /** Longest wait of one call; below the idle time-outs of common proxies (60 s). */
   readonly wait_ms: number
+  /**
+   * How long a group of page faults waits for its answer before it is answered INVALID. The kernel has no such limit; it is
+   * as long as the kernel itself waits for the users of an object that must go. [uAPI VFIO_DEVICE_BIND_IOMMUFD]
+   */
+  readonly fault_answer_ms: number
   /** UTF-16 units of a label: what a line of a table holds. */
   readonly label_length: number
   /** Faults of one call that carry a sentence; each costs a second walk, and a person reads the first few. */
@@ -97,6 +102,7 @@ export const DEFAULT_LIMITS: Limits = {
     lease_ms: 3_600_000,
     lease_default_ms: 30_000,
     wait_ms: 55_000,
+    fault_answer_ms: 60_000,
     label_length: 64,
     explained_faults: 16,
     interrupts_kept: 4096,

@@ -10,9 +10,8 @@ export const NO_DEVICE_TLBS = 'no device of the platform has a TLB: IDR0.ATS and
 export const NO_PAGE_REQUESTS =
   'no device of the platform makes page requests: IDR0.PRI and ECAP.PRS are 0; map the pages before the DMA'
 
-const NO_FAULT_QUEUES =
-  'no fault waits for an answer: IDR0.PRI, STALL_MODEL and ECAP.PRS deny it; the reply of the DMA tells its fault'
-const NO_EVENT_QUEUES = 'events are not queued for guests; the reply of the DMA tells its fault'
+const NO_FAULTS =
+  'no device of the platform waits for pages: IDR0.PRI, STALL_MODEL and ECAP.PRS deny it; the reply of the DMA tells its fault'
 const NO_CHECKER = 'cached translations are not checked against the tables; compare Translate with Explain'
 const NO_WINDOWS = 'no range of a parent is set aside for the daemon; make a user domain on a vIOMMU from an STE'
 const FIXED_PLATFORM = 'the platform is fixed at the start; give it with --platform'
@@ -28,12 +27,6 @@ export const NOT_OFFERED = {
   CheckStale: NO_CHECKER,
   ListStaleTranslations: NO_CHECKER,
   IoasChangeProcess: 'memory is accounted to contexts and users, not to processes, so nothing needs to move',
-  CreateFaultQueue: NO_FAULT_QUEUES,
-  PollFaults: NO_FAULT_QUEUES,
-  RespondFaults: NO_FAULT_QUEUES,
-  CreateVeventq: NO_EVENT_QUEUES,
-  PollEvents: NO_EVENT_QUEUES,
-  CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',
   CreateWindow: NO_WINDOWS,
   GrowWindow: NO_WINDOWS,
 } as const satisfies Readonly<Record<string, string>>
@@ -46,8 +39,10 @@ export const PARTLY_OFFERED = {
   CompleteInvalidations: NO_DEVICE_TLBS,
   AwaitDma: 'no device of the platform leaves anything pending: STALL_MODEL denies stalls, IDR0.PRI and ECAP.PRS pages',
   CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
-  CreateUserDomain: 'no windows, and no fault queues, which IDR0.PRI, STALL_MODEL and ECAP.PRS leave empty',
-  CreatePagingDomain: 'no fault queues: IDR0.PRI, STALL_MODEL and ECAP.PRS deny what would fill one',
+  CreateUserDomain: 'no windows; make a user domain on a vIOMMU from an STE',
+  PollFaults: NO_FAULTS,
+  PollEvents: 'the host drivers hand no events to guests; the reply of the DMA tells its fault',
+  CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',
   IoasMapFile: 'no descriptors, for which there is no side channel; name a region',
   SetOption: 'RLIMIT_MODE stays 0: memory is accounted to contexts and users',
   Translate: 'no ATC: untranslated addresses only',

@@ -15,6 +15,10 @@ export const OBJECT_TYPE = {
   DEVICE: 4,
   VIOMMU: 5,
   VDEVICE: 6,
+  VEVENTQ: 7,
+  FAULT_QUEUE: 8,
+  HW_QUEUE: 9,
+  ACCESS: 10,
   UNIT: 12,
 } as const
 

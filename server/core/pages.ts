@@ -64,6 +64,10 @@ export class Pages {
    */
   pin(offset: bigint, length: bigint): readonly Segment[] {
     const segments = this.source.kind === 'client' ? this.#byAddress(offset, length) : this.#inRegion(offset, length)
+    for (const { region } of segments) {
+      if (region.spec.isMapping !== true) continue
+      throw new Refusal('EFAULT', `region ${region.id} is a mapped page of an object, which no DMA reaches`)
+    }
     for (const { region } of segments) region.hold()
     return segments
   }

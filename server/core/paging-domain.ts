@@ -3,6 +3,7 @@
 import { type Area, piecesOf } from './area.js'
 import { after } from './completion.js'
 import type { Completion, PagingFlags, PagingOps } from './driver.js'
+import type { FaultQueue } from './fault-queue.js'
 import type { Ioas } from './ioas.js'
 import { IommuObject, OBJECT_TYPE } from './object.js'
 import { bitsOf, min, PAGE } from './u64.js'
@@ -25,6 +26,7 @@ export class PagingDomain extends IommuObject {
   readonly flags: PagingFlags
   /** Made for an attach to an IOAS; goes with its last attachment. */
   readonly isAuto: boolean
+  #faultQueue: FaultQueue | undefined
   /** Its tables are gone: work on them that paused has nothing left to do. */
   #isGone = false
   /** Sizes of leaves, ascending. */
@@ -48,8 +50,20 @@ export class PagingDomain extends IommuObject {
     return this.flags.pasid
   }
 
+  /** Where page faults of devices on it go, if anywhere. */
+  get faultQueue(): FaultQueue | undefined {
+    return this.#faultQueue
+  }
+
+  /** Its page faults go to a queue from now on. Nothing is attached. */
+  takeFaults(queue: FaultQueue): void {
+    this.#faultQueue = queue
+    this.ops.takesFaults = true
+    queue.hold(this)
+  }
+
   get holds(): readonly IommuObject[] {
-    return [this.ioas]
+    return this.#faultQueue === undefined ? [this.ioas] : [this.ioas, this.#faultQueue]
   }
 
   override get facts(): Readonly<Record<string, string>> {
@@ -147,6 +161,7 @@ export class PagingDomain extends IommuObject {
     this.#isGone = true
     this.#inPages.clear()
     this.ops.destroy()
+    this.#faultQueue?.drop(this)
     ioas.context.quota.release('table_bytes', this.#chargedBytes)
     this.#chargedBytes = 0
     return after(finish(ioas.leave(this), ioas.context.core.turn), () => ioas.drop(this))

@@ -18,6 +18,8 @@ export interface RegionSpec {
   readonly clientAddress: bigint | undefined
   /** Where raw units of the context see it, a multiple of 4096. */
   readonly busAddress: number | undefined
+  /** It is a page of an object, mapped: no DMA can reach it, and it ends before its owner. */
+  readonly isMapping?: boolean
 }
 
 /** One region. */
@@ -72,7 +74,7 @@ export class RegionTable {
   add(memory: RegionMemory, spec: RegionSpec): Region {
     const region = new Region(this, this.#ids.take(), memory, spec)
     this.#byId.set(region.id, region)
-    this.#placed.splice(this.#after(memory.address), 0, region)
+    if (spec.isMapping !== true) this.#placed.splice(this.#after(memory.address), 0, region)
     return region
   }
 
@@ -119,6 +121,11 @@ export class RegionTable {
     region.drop()
   }
 
+  /** Destroys those that are mapped pages of objects. */
+  destroyMapped(): void {
+    for (const region of this.all) if (region.spec.isMapping === true) this.destroy(region)
+  }
+
   /** Destroys all of them. */
   releaseAll(): void {
     for (const region of this.all) this.destroy(region)
@@ -127,7 +134,7 @@ export class RegionTable {
 
   /** The last hold of a region is gone. For `Region`. */
   release(region: Region): void {
-    this.#placed.splice(this.#placed.indexOf(region), 1)
+    if (region.spec.isMapping !== true) this.#placed.splice(this.#placed.indexOf(region), 1)
     if (this.#lastFound === region) this.#lastFound = undefined
     const { quota } = this.#context
     quota.release('regions')

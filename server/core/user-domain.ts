@@ -4,6 +4,7 @@
  */
 
 import type { Completion, UserOps } from './driver.js'
+import type { FaultQueue } from './fault-queue.js'
 import type { Ioas } from './ioas.js'
 import { IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
@@ -20,6 +21,7 @@ export class UserDomain extends IommuObject {
   /** What it was made on: a nesting parent (VT-d) or a vIOMMU (SMMUv3). */
   readonly on: PagingDomain | Viommu
   readonly pasidCompatible: boolean
+  #faultQueue: FaultQueue | undefined
 
   constructor(id: number, on: PagingDomain | Viommu, ops: UserOps, pasidCompatible: boolean) {
     super(id)
@@ -39,8 +41,20 @@ export class UserDomain extends IommuObject {
     return this.parent.ioas
   }
 
+  /** Where page faults of devices on it go, if anywhere. */
+  get faultQueue(): FaultQueue | undefined {
+    return this.#faultQueue
+  }
+
+  /** Its page faults go to a queue from now on. Nothing is attached. */
+  takeFaults(queue: FaultQueue): void {
+    this.#faultQueue = queue
+    this.ops.takesFaults = true
+    queue.hold(this)
+  }
+
   get holds(): readonly IommuObject[] {
-    return [this.on]
+    return this.#faultQueue === undefined ? [this.on] : [this.on, this.#faultQueue]
   }
 
   override get facts(): Readonly<Record<string, string>> {
@@ -49,6 +63,7 @@ export class UserDomain extends IommuObject {
 
   destroy(): Completion {
     this.ops.destroy()
+    this.#faultQueue?.drop(this)
     this.on.drop(this)
     return undefined
   }

@@ -22,8 +22,8 @@ export function createViommu(
   call: Call,
   request: ViommuRequest,
 ): { viommuId: number; mmapOffset: bigint; mmapLength: bigint } {
-  const { id } = makeViommu(call, request)
-  return { viommuId: id, mmapOffset: 0n, mmapLength: 0n }
+  const { id, mapPlace } = makeViommu(call, request)
+  return { viommuId: id, mmapOffset: mapPlace?.offset ?? 0n, mmapLength: mapPlace?.length ?? 0n }
 }
 
 /** The same, with data of the type's own. [uAPI IOMMU_VIOMMU_ALLOC] */

@@ -1,10 +1,14 @@
 /** vIOMMUs and vDEVICEs: a slice of a unit for one guest, and the guest's names of devices in it. */
 
+import type { Context } from './context.js'
 import type { Device } from './device.js'
-import type { Completion, ViommuOps } from './driver.js'
+import type { Completion, HwQueueOps, ViommuOps } from './driver.js'
+import type { HwQueue } from './hw-queue.js'
+import type { MapPlace } from './map-space.js'
 import { IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
 import { hex } from './u64.js'
+import type { Veventq } from './veventq.js'
 
 /** A virtual IOMMU. [uAPI IOMMU_VIOMMU_ALLOC] */
 export class Viommu extends IommuObject {
@@ -16,12 +20,23 @@ export class Viommu extends IommuObject {
   readonly ops: ViommuOps
   /** By the guest's name. */
   readonly vdevices = new Map<bigint, Vdevice>()
+  /** By the type of their events. */
+  readonly veventqs = new Map<number, Veventq>()
+  readonly hwQueues = new Map<HwQueueOps, HwQueue>()
+  /** Where its page can be mapped, if it has one. */
+  readonly mapPlace: MapPlace | undefined
 
   constructor(id: number, parent: PagingDomain, ops: ViommuOps) {
     super(id)
     this.parent = parent
     this.ops = ops
+    this.mapPlace = ops.page && this.context.maps.add(this, ops.page)
+    this.context.core.viommus.set(ops, this)
     parent.hold(this)
+  }
+
+  get context(): Context {
+    return this.parent.ioas.context
   }
 
   get holds(): readonly IommuObject[] {
@@ -33,6 +48,9 @@ export class Viommu extends IommuObject {
   }
 
   destroy(): Completion {
+    const { maps, core } = this.context
+    if (this.mapPlace !== undefined) maps.remove(this.mapPlace)
+    core.viommus.delete(this.ops)
     this.ops.destroy()
     this.parent.drop(this)
     return undefined

@@ -6,6 +6,7 @@ import type {
   DmaOutcome,
   DomainOps,
   IommuDriver,
+  PageFault,
   PagingFlags,
   PagingOps,
   Protection,
@@ -26,6 +27,7 @@ import type {
 } from '../../server/core/machine.js'
 import { FakeDirty } from './fake-dirty.js'
 import { FakeMemory, FakeRawUnit } from './fake-parts.js'
+import { FakeViommu, QUEUED } from './fake-viommu.js'
 
 /** A mapping in a fake table. */
 export interface FakeMapping {
@@ -72,6 +74,8 @@ export class FakeMachine implements Machine {
   readonly memories: FakeMemory[] = []
   /** Every one that was ever made. */
   readonly rawUnits: FakeRawUnit[] = []
+  /** Every one that was ever made. */
+  readonly viommus: FakeViommu[] = []
   #next = REGION_GAP
 
   constructor(units: readonly FakeUnitSpec[], devices: readonly FakeDeviceSpec[]) {
@@ -84,6 +88,13 @@ export class FakeMachine implements Machine {
       made.set(spec.name, device)
       return { name: spec.name, driver, device, mediated: spec.mediated }
     })
+  }
+
+  /** A device waits for a page; whether somebody will answer. */
+  fault(name: string, fault: Partial<PageFault> = {}): boolean {
+    const found = this.devices.find((one) => one.name === name) as PlatformDevice
+    const whole = { pasid: -1, group: 1, isLast: true, access: 1, address: 0x1000n, ...fault }
+    return found.driver.listener?.pageFault(found.device, whole) ?? false
   }
 
   /** Done at once, or when `finish` is called. */
@@ -168,31 +179,15 @@ export class FakeDriver implements IommuDriver {
   }
 
   checkViommu(_device: DeviceDriver, type: number): void {
-    if (this.kind === 'vtd' || type !== 1) throw new Refusal('EOPNOTSUPP', 'no vIOMMU of that type', { type })
+    if (this.kind === 'vtd' || (type !== 1 && type !== QUEUED))
+      throw new Refusal('EOPNOTSUPP', 'no vIOMMU of that type', { type })
   }
 
-  createViommu(): ReturnType<IommuDriver['createViommu']> {
-    const { machine } = this
-    machine.failPoint('viommu')
-    machine.live++
-    return {
-      driver: this,
-      createUserDomain: (_device, data, flags) => {
-        if (flags.pasid) throw new Refusal('EOPNOTSUPP', 'no PASID flag here')
-        if (data.kind !== 'smmuv3_ste') throw new Refusal('EINVAL', 'an STE is wanted')
-        return this.#user(data)
-      },
-      addVdevice: () => {
-        machine.failPoint('vdevice')
-        machine.live++
-      },
-      removeVdevice: () => machine.live--,
-      invalidate: (entries, from, end) => {
-        if (entries.kind !== 'smmuv3' || entries.count === 0) throw new Refusal('EINVAL', 'smmuv3 commands are wanted')
-        return { done: end - from, completion: machine.done('invalidate viommu') }
-      },
-      destroy: () => machine.live--,
-    }
+  createViommu(_device: DeviceDriver, _parent: PagingOps, type: number): FakeViommu {
+    this.machine.failPoint('viommu')
+    const viommu = new FakeViommu(this, type, (data) => this.#user(data))
+    this.machine.viommus.push(viommu)
+    return viommu
   }
 
   createUserDomain(_device: DeviceDriver, _parent: PagingOps, data: UserData): UserOps {
@@ -340,6 +335,10 @@ export class FakeDevice implements DeviceDriver {
 
   reset(): Completion {
     return this.machine.done(`reset ${this.rid}`)
+  }
+
+  respond({ pasid, group }: PageFault, isSuccess: boolean): Completion {
+    return this.machine.done(`respond ${this.rid}:${pasid}:${group} ${isSuccess ? 'success' : 'invalid'}`)
   }
 
   #translate(pasid: number, lo: number, hi: number, out: DmaOutcome): void {

@@ -185,5 +185,8 @@ const DEFAULTS = {
   translated: false,
   requestType: 0,
   maxInvalidations: 0,
+  maxFaults: 0,
+  maxEvents: 0,
+  responses: [],
   timedOut: false,
 }

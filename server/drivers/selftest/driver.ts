@@ -25,6 +25,7 @@ export class SelftestDriver implements IommuDriver {
   readonly kind = 'selftest'
   readonly userDomainBinds = 'rid-or-pasid'
   readonly nestsOnParent = true
+  readonly hasUserPasidTables = true
   readonly name: string
   listener?: UnitListener
   readonly #makePage: MakePage
