@@ -6,6 +6,7 @@ import { captureCommand } from './command-capture.js'
 import { demoCommand } from './command-demo.js'
 import { explainCommand } from './command-explain.js'
 import { healthcheckCommand } from './command-healthcheck.js'
+import { transcriptCommand } from './command-transcript.js'
 import { type SetExit, verbCommand } from './command-verb.js'
 import { EXIT } from './failure.js'
 import { addGlobals } from './globals.js'
@@ -29,6 +30,7 @@ export function createProgram(io: Io, setExit: SetExit): Command {
   program.addCommand(captureCommand(io, setExit))
   program.addCommand(demoCommand(io, setExit))
   program.addCommand(healthcheckCommand(io, setExit))
+  program.addCommand(transcriptCommand(io, setExit))
   for (const method of Object.values(METHODS) as readonly Method[]) {
     const explain = method.name === METHODS.Explain.name
     program.addCommand(explain ? explainCommand(io, setExit) : verbCommand(method, io, setExit))
