@@ -163,12 +163,11 @@ class Doors {
 
   async open(config: Config, metrics: Metrics | undefined): Promise<OpenDoors> {
     const path = config.socket === 'off' ? undefined : (config.socket ?? defaultPath())
-    const socket = path === undefined ? undefined : await this.#serve('http', path, { uidOf: peerUid })
+    const socket = path === undefined ? undefined : await this.#serve('http', path, { peerOf })
     const tcp = config.listen === undefined ? undefined : await this.#openTcp(config.listen, path, config.tokenFile)
     const besideSocket = (name: string): string => (path === undefined ? 'off' : beside(path, name))
     const adminPath = config.admin ?? besideSocket('admin.sock')
-    const admin =
-      adminPath === 'off' ? undefined : await this.#serve('admin', adminPath, { uidOf: peerUid, admin: true })
+    const admin = adminPath === 'off' ? undefined : await this.#serve('admin', adminPath, { peerOf, admin: true })
     const where = config.diagnostics ?? besideSocket('diagnostics.sock')
     const diagnostics =
       metrics === undefined || where === 'off' ? undefined : await this.#openDiagnostics(where, metrics)
@@ -186,7 +185,7 @@ class Doors {
     const tokenFile = given ?? beside(path ?? defaultPath(), 'token')
     const token = readOrMakeToken(tokenFile)
     // Whoever knows the token may read a file of ours alone: it is the daemon's own user.
-    return { ...(await this.#serve('tcp', where, { token, uidOf: uid })), tokenFile }
+    return { ...(await this.#serve('tcp', where, { token, peerOf: () => ({ uid: uid() }) })), tokenFile }
   }
 
   async #openDiagnostics(where: string, metrics: Metrics): Promise<Listener> {
@@ -206,7 +205,7 @@ class Doors {
     return lost && `${lost.address} is gone: its file or folder was removed; start the daemon again`
   }
 
-  async #serve(name: string, where: string, door: Pick<HttpOptions, 'token' | 'admin' | 'uidOf'>): Promise<Listener> {
+  async #serve(name: string, where: string, door: Pick<HttpOptions, 'token' | 'admin' | 'peerOf'>): Promise<Listener> {
     const transport = await httpTransport({ dispatcher: this.#dispatcher, transport: name, ...door })
     this.#transports.push(transport)
     return this.#listen(name, transport.server, where, door.admin === true ? SOCKET_MODE.OWNER : SOCKET_MODE.GROUP)
@@ -260,10 +259,10 @@ const uid = (): number => process.getuid?.() ?? 0
 const defaultPath = (): string => defaultSocketPath({ environment: process.env, uid: uid() })
 
 /** Node has no public name for a socket's descriptor; without one the other end counts as the daemon's own user. */
-function peerUid(socket: Socket): number {
+function peerOf(socket: Socket): { readonly uid: number; readonly pid?: number } {
   const { _handle: handle } = socket as Socket & { readonly _handle?: { readonly fd?: number } }
   const peer = handle?.fd === undefined ? undefined : peerCredentials(handle.fd)
-  return peer?.uid ?? uid()
+  return peer ?? { uid: uid() }
 }
 
 const beside = (path: string, name: string): string => join(dirname(path), name)

@@ -8,7 +8,8 @@ import type { Context } from './context.js'
 import type { Completion } from './driver.js'
 import type { Ioas } from './ioas.js'
 import { type Holder, IommuObject, OBJECT_TYPE } from './object.js'
-import { pageOffset, pinAgain, type Segment, unpin } from './pages.js'
+import { pageOffset } from './pages.js'
+import { type Pin as PinnedPart, partOf, type Segment } from './pin.js'
 import { assert, Refusal } from './refusal.js'
 import { hex, hexRange, min, PAGE, U64_MAX } from './u64.js'
 import { finish, type Work } from './work.js'
@@ -42,7 +43,7 @@ export class Access extends IommuObject {
   readonly spec: AccessSpec
   readonly #context: Context
   #ioas: Ioas | undefined
-  readonly #pins = new Map<Pin, readonly Area[]>()
+  readonly #pins = new Map<Pin, { readonly areas: readonly Area[]; readonly parts: readonly PinnedPart[] }>()
 
   constructor(id: number, context: Context, spec: AccessSpec) {
     super(id)
@@ -98,18 +99,14 @@ export class Access extends IommuObject {
     const last = lastOf(start, length)
     const ioas = this.#attached()
     this.#context.core.failPoint?.('pin')
-    const segments: Segment[] = []
+    const parts: PinnedPart[] = []
     const areas: Area[] = []
-    const release = (): void => {
-      for (const area of areas) this.#letGo(area)
-      unpin(segments)
-    }
     try {
       for (let at = start; at <= last; ) {
         const area = accessible(ioas, at, last, writes)
         const end = min(area.last, last)
         checkPages(area, at, end, last)
-        segments.push(...pinPart(area, at, end))
+        parts.push(pinPart(area, at, end))
         areas.push(area)
         area.accesses++
         if (this.spec.unmap === undefined) area.locks++
@@ -117,21 +114,20 @@ export class Access extends IommuObject {
         yield
       }
     } catch (error) {
-      release()
+      this.#letGo(areas, parts)
       throw error
     }
-    const pin = { start, last, segments }
-    this.#pins.set(pin, areas)
+    const pin = { start, last, segments: parts.flatMap(({ segments }) => segments) }
+    this.#pins.set(pin, { areas, parts })
     return pin
   }
 
   /** Lets pinned memory go. */
   unpin(pin: Pin): void {
-    const areas = this.#pins.get(pin)
-    assert(areas !== undefined, 'what is unpinned was pinned, once')
+    const pinned = this.#pins.get(pin)
+    assert(pinned !== undefined, 'what is unpinned was pinned, once')
     this.#pins.delete(pin)
-    for (const area of areas) this.#letGo(area)
-    unpin(pin.segments)
+    this.#letGo(pinned.areas, pinned.parts)
   }
 
   /**
@@ -145,12 +141,7 @@ export class Access extends IommuObject {
     for (let at = start; at <= last; ) {
       const area = accessible(ioas, at, last, writes)
       const end = min(area.last, last)
-      const segments = pinPart(area, at, end)
-      try {
-        copySegments(segments, bytes.subarray(Number(at - start), Number(end - start) + 1), writes)
-      } finally {
-        unpin(segments)
-      }
+      copySegments(findPart(area, at, end), bytes.subarray(Number(at - start), Number(end - start) + 1), writes)
       at = end + 1n
       yield
     }
@@ -179,9 +170,12 @@ export class Access extends IommuObject {
     from.removeAccess(this)
   }
 
-  #letGo(area: Area): void {
-    area.accesses--
-    if (this.spec.unmap === undefined) area.locks--
+  #letGo(areas: readonly Area[], parts: readonly PinnedPart[]): void {
+    for (const area of areas) {
+      area.accesses--
+      if (this.spec.unmap === undefined) area.locks--
+    }
+    for (const part of parts) part.release()
   }
 }
 
@@ -222,10 +216,16 @@ function checkPages(area: Area, at: bigint, end: bigint, last: bigint): void {
   throw new Refusal('EINVAL', reason, { mapping: hexRange(area) })
 }
 
-/** Memory of part of an area: what its domains have pinned, else what is there now. @throws Refusal EFAULT, EINVAL */
-function pinPart({ segments, pages, offset, start }: Area, from: bigint, to: bigint): readonly Segment[] {
+/** Pins part of an area: what its domains have pinned, else what is there now. @throws Refusal EFAULT, EINVAL, ENOMEM */
+function pinPart({ pin, pages, offset, start }: Area, from: bigint, to: bigint): PinnedPart {
   const length = to - from + 1n
-  return segments.length > 0 ? pinAgain(segments, from - start, length) : pages.pin(offset + (from - start), length)
+  return pin?.again(from - start, length) ?? pages.pin(offset + (from - start), length)
+}
+
+/** The same without pinning it, for what is done at once. @throws Refusal EFAULT, EINVAL */
+function findPart({ pin, pages, offset, start }: Area, from: bigint, to: bigint): readonly Segment[] {
+  const length = to - from + 1n
+  return pin === undefined ? pages.find(offset + (from - start), length) : partOf(pin.segments, from - start, length)
 }
 
 function copySegments(segments: readonly Segment[], bytes: Uint8Array, writes: boolean): void {

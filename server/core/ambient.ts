@@ -55,6 +55,8 @@ export class Connection {
 export interface Peer {
   /** User id: of the socket's other end, or of the token that opened the TCP door. */
   readonly uid: number
+  /** Its process, where the transport can tell. */
+  readonly pid?: number
   /** Absent where connections are shared by many clients (HTTP); then no context can end with one. */
   readonly connection?: Connection
   /** Calls through the admin socket. */

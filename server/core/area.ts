@@ -2,7 +2,8 @@
 
 import type { Protection } from './driver.js'
 import { ENTRIES_A_STEP } from './limits.js'
-import { type Pages, pageOffset, type Segment, unpin } from './pages.js'
+import { type Pages, pageOffset } from './pages.js'
+import type { Pin, Segment } from './pin.js'
 import { min } from './u64.js'
 
 /** One call that maps: its areas are there for others when it is done, all at once. */
@@ -18,8 +19,8 @@ export class Area {
   /** Bytes from the start of its pages. */
   readonly offset: bigint
   readonly protection: Protection
-  /** Pinned memory, in order; none while the IOAS has no domain. */
-  segments: readonly Segment[] = []
+  /** Its memory, while the IOAS has a domain. */
+  pin: Pin | undefined
   /** It is being taken out of the tables, or its flush has not ended. */
   leaving = false
   /** Accesses that have pinned part of it, each counted as often as it has. */
@@ -55,10 +56,15 @@ export class Area {
     return ((this.start | this.length | pageOffset(this.pages, this.offset)) & (alignment - 1n)) === 0n
   }
 
+  /** Its memory, in order; none while the IOAS has no domain. */
+  get segments(): readonly Segment[] {
+    return this.pin?.segments ?? []
+  }
+
   /** Lets its memory go. */
   unpin(): void {
-    unpin(this.segments)
-    this.segments = []
+    this.pin?.release()
+    this.pin = undefined
   }
 }
 

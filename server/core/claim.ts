@@ -50,7 +50,7 @@ export class Claim {
     this.#setRest(slice)
     areas.insert(area)
     if (domains.size === 0) return
-    area.segments = slice.pinned ?? slice.pages.pin(slice.offset, slice.length)
+    area.pin = slice.pinned ?? slice.pages.pin(slice.offset, slice.length)
     slice.pinned = undefined
     for (const domain of domains) {
       yield* domain.install(area, hugePages)

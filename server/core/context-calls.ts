@@ -3,6 +3,7 @@
 import type { Call } from './call.js'
 import { type Context, LIFETIME, type Lifetime } from './context.js'
 import type { QuotaName } from './limits.js'
+import { ACCOUNT_MODE, payerOf } from './locked.js'
 import { IommuObject, type ObjectType } from './object.js'
 import { Refusal } from './refusal.js'
 import { isLook, type Work } from './work.js'
@@ -47,9 +48,15 @@ export function getContext(
   call: Call,
   _request: object,
 ): { lifetime: Lifetime; leaseLeftMs: number; label: string; contextNumber: bigint; quotas: readonly QuotaUse[] } {
-  const { lifetime, leaseLeftMs, label, number, quota } = call.context
+  const { lifetime, leaseLeftMs, label, number, quota, accountMode } = call.context
   const names = Object.keys(call.core.limits.context).filter((name) => !name.endsWith('contexts')) as QuotaName[]
-  const quotas = names.map((name) => ({ name, used: BigInt(quota.used(name)), limit: BigInt(quota.limit(name)) }))
+  const { limits, locked } = call.core
+  const quotas = names.map((name) => {
+    if (name !== 'locked_bytes') return { name, used: BigInt(quota.used(name)), limit: BigInt(quota.limit(name)) }
+    // What counts for the caller: all that his user, or his process, has locked.
+    const { locked_bytes: limit } = limits[accountMode === ACCOUNT_MODE.USER ? 'uid' : 'context']
+    return { name, used: BigInt(locked.used(payerOf(call.peer, number), accountMode)), limit: BigInt(limit) }
+  })
   return { lifetime, leaseLeftMs, label, contextNumber: number, quotas }
 }
 

@@ -9,6 +9,7 @@ import type { Core } from './core.js'
 import { Device } from './device.js'
 import type { Completion } from './driver.js'
 import type { Ioas } from './ioas.js'
+import { ACCOUNT_MODE } from './locked.js'
 import { MapSpace } from './map-space.js'
 import type { IommuObject } from './object.js'
 import { ObjectTable } from './object-table.js'
@@ -59,6 +60,8 @@ export class Context {
   readonly maps = new MapSpace()
   /** Calls of it that wait for something; all of them wake when it ends. */
   readonly waiters = new Waiters()
+  /** Who pays for memory that is pinned for it. [uAPI IOMMU_OPTION_RLIMIT_MODE] */
+  accountMode: typeof ACCOUNT_MODE.USER | typeof ACCOUNT_MODE.PROCESS = ACCOUNT_MODE.USER
   /** The IOAS of the VFIO container ioctls; no reference is held. [uAPI IOMMU_VFIO_IOAS] */
   vfioIoas: Ioas | undefined
   #active = 0

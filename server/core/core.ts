@@ -22,6 +22,7 @@ import { DeviceListener } from './device-listener.js'
 import type { Completion, ViommuOps } from './driver.js'
 import { EndedLeases } from './ended-leases.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
+import { LockedMemory } from './locked.js'
 import type { Machine, PlatformDevice } from './machine.js'
 import { Quota } from './quota.js'
 import { Refusal } from './refusal.js'
@@ -65,6 +66,8 @@ export class Core {
   /** 128 random bits, hex: names this run. */
   readonly bootId: string
   readonly startedAt: number
+  /** Who pays for pinned memory. */
+  readonly locked: LockedMemory
   /** Who has bound each platform device. */
   readonly bound = new Map<PlatformDevice, Device>()
   /** What each vIOMMU is to its context. */
@@ -83,6 +86,7 @@ export class Core {
     this.turn = options.turn ?? ENDLESS_TURN
     this.limits = options.limits ?? DEFAULT_LIMITS
     this.failPoint = options.failPoint
+    this.locked = new LockedMemory(this.limits, this.failPoint)
     this.#random = options.random
     this.#eventSink = options.eventSink ?? (() => {})
     this.bootId = hex(options.random.bytes(TOKEN_BYTES))

@@ -8,6 +8,11 @@ export class LowestFree {
   #next = 1
   readonly #freed: number[] = []
 
+  /** How many are taken. */
+  get taken(): number {
+    return this.#next - 1 - this.#freed.length
+  }
+
   /** The lowest free number, taken. */
   take(): number {
     const heap = this.#freed

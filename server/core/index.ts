@@ -2,6 +2,7 @@
 
 import * as ats from './ats-calls.js'
 import { awaitDma } from './await-dma.js'
+import { ioasChangeProcess } from './change-process.js'
 import * as context from './context-calls.js'
 import * as device from './device-calls.js'
 import * as dirty from './dirty-calls.js'
@@ -32,6 +33,7 @@ export {
   type ServerFacts,
 } from './ambient.js'
 export { Call, type Handler } from './call.js'
+export { changeProcess } from './change-process.js'
 export { Context, LIFETIME } from './context.js'
 export { Core, type CoreOptions } from './core.js'
 export { detailOf, type RefusalDetail } from './detail.js'
@@ -81,6 +83,7 @@ export const HANDLERS = {
   IoasCopy: ioas.ioasCopy,
   IoasUnmap: ioas.ioasUnmap,
   IoasBatch: ioas.ioasBatch,
+  IoasChangeProcess: ioasChangeProcess,
   GetOption: option.getOption,
   SetOption: option.setOption,
   GetVfioIoas: option.getVfioIoas,

@@ -7,7 +7,8 @@ import type { Range } from './driver.js'
 import { IntervalMap } from './interval-map.js'
 import { Ioas } from './ioas.js'
 import { dropSlices, mapSlices, type Slice, slicesOf, unmapRange } from './ioas-map.js'
-import { Pages, type PagesSource } from './pages.js'
+import { ACCOUNT_MODE, isPrivileged, payerOf } from './locked.js'
+import { type Account, Pages, type PagesSource } from './pages.js'
 import { Refusal, refusalOf } from './refusal.js'
 import { hex, hexRange, PAGE, U64_MAX } from './u64.js'
 import type { Work } from './work.js'
@@ -264,13 +265,19 @@ function* mapNew(
   request: { readonly flags: number; readonly length: bigint; readonly iova: bigint },
 ): Work<bigint> {
   const { flags, length, iova } = request
-  const pages = new Pages(source, length, (flags & WRITEABLE) !== 0)
+  const pages = new Pages(source, length, (flags & WRITEABLE) !== 0, accountOf(call))
   try {
     const slices: readonly Slice[] = [{ pages, offset: 0n, length }]
     return yield* mapSlices(call, ioas, { ...mapSpec(flags, iova), slices, length })
   } finally {
     pages.drop()
   }
+}
+
+/** Who pays for what a call maps. */
+function accountOf({ core, peer, context }: Call): Account {
+  const mode = isPrivileged(peer) ? ACCOUNT_MODE.NONE : context.accountMode
+  return { book: core.locked, mode, payer: payerOf(peer, context.number) }
 }
 
 function sourceOf(call: Call, { region, userVa }: MapRequest): PagesSource {

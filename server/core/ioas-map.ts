@@ -7,7 +7,8 @@ import { Claim } from './claim.js'
 import { all } from './completion.js'
 import type { Protection } from './driver.js'
 import type { Ioas } from './ioas.js'
-import { type Pages, pageOffset, pinAgain, type Segment, unpin } from './pages.js'
+import { type Pages, pageOffset } from './pages.js'
+import type { Pin } from './pin.js'
 import { placeAutomatically } from './place.js'
 import { Refusal } from './refusal.js'
 import { hex, hexRange, min, U64_MAX } from './u64.js'
@@ -20,8 +21,8 @@ export interface Slice {
   readonly offset: bigint
   /** Bytes. */
   readonly length: bigint
-  /** A copy of memory that is pinned already: its bytes, pinned once more for the slice. */
-  pinned?: readonly Segment[]
+  /** A copy of memory that is pinned already: pinned once more for the slice. */
+  pinned?: Pin
 }
 
 /** A mapping to be made. */
@@ -144,16 +145,15 @@ export function* slicesOf(ioas: Ioas, start: bigint, last: bigint): Work<readonl
 /** Ends the holds of slices; what became areas has its own. */
 export function* dropSlices(slices: readonly Slice[]): Work<void> {
   for (const slice of slices) {
-    if (slice.pinned !== undefined) unpin(slice.pinned)
+    slice.pinned?.release()
     slice.pages.drop()
     yield
   }
 }
 
-function sliceOf({ pages, offset, segments }: Area, skip: bigint, length: bigint): Slice {
+function sliceOf({ pages, offset, pin }: Area, skip: bigint, length: bigint): Slice {
   pages.hold()
-  const pinned = segments.length > 0 ? pinAgain(segments, skip, length) : undefined
-  return { pages, offset: offset + skip, length, pinned }
+  return { pages, offset: offset + skip, length, pinned: pin?.again(skip, length) }
 }
 
 function choose(ioas: Ioas, { slices, length }: MapSpec): bigint {

@@ -174,6 +174,23 @@ export class Ioas extends IommuObject {
     this.drop(call)
   }
 
+  /**
+   * A call looks at or changes all areas; `endAlone` when it has. The IOAS stays until then.
+   *
+   * @param what as others are told, up to the IOAS's name
+   * @throws Refusal EBUSY
+   */
+  beginAlone(call: Call, what: string): void {
+    this.#takeAlone(what)
+    this.hold(call)
+  }
+
+  /** Ends a `beginAlone`. */
+  endAlone(call: Call): void {
+    this.#aloneFor = undefined
+    this.drop(call)
+  }
+
   /** An area is out of every table and no unit remembers it: its range and memory are free. */
   discard(area: Area): void {
     this.areas.remove(area)
@@ -210,7 +227,7 @@ export class Ioas extends IommuObject {
     this.domains.add(domain)
     try {
       for (const area of this.areas) {
-        if (area.segments.length === 0) area.segments = area.pages.pin(area.offset, area.length)
+        area.pin ??= area.pages.pin(area.offset, area.length)
         yield* domain.install(area, this.hugePages)
       }
       domain.chargeTables()
@@ -245,14 +262,18 @@ export class Ioas extends IommuObject {
 
   /** Work on all areas: none comes or goes until it is done. */
   *#alone(what: string, work: Work<void>): Work<void> {
-    const why = this.#mappers > 0 ? 'another call maps or unmaps in' : this.#aloneFor
-    if (why !== undefined)
-      throw new Refusal('EBUSY', `${why} IOAS ${this.id}; try again when it has`, { ioas: this.id })
-    this.#aloneFor = what
+    this.#takeAlone(what)
     try {
       yield* work
     } finally {
       this.#aloneFor = undefined
     }
+  }
+
+  #takeAlone(what: string): void {
+    const why = this.#mappers > 0 ? 'another call maps or unmaps in' : this.#aloneFor
+    if (why !== undefined)
+      throw new Refusal('EBUSY', `${why} IOAS ${this.id}; try again when it has`, { ioas: this.id })
+    this.#aloneFor = what
   }
 }

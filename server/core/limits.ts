@@ -20,6 +20,7 @@ export type QuotaName =
   | 'region_bytes'
   | 'resident_bytes'
   | 'table_bytes'
+  | 'locked_bytes'
   | 'queue_depth'
   | 'streams'
   | 'pending_dma'
@@ -125,6 +126,9 @@ export const DEFAULT_LIMITS: Limits = {
     resident_bytes: 512 * MIB,
     // Tables of 128 GiB in 4 KiB pages.
     table_bytes: 256 * MIB,
+    // RLIMIT_MEMLOCK of a process, met with ENOMEM. What is pinned is a region's and has its own limit, so this one is
+    // out of reach unless it is set.
+    locked_bytes: 64 * TIB,
     queue_depth: 65_536,
     streams: 64,
     pending_dma: 4096,
@@ -142,6 +146,7 @@ export const DEFAULT_LIMITS: Limits = {
     region_bytes: 4 * TIB,
     resident_bytes: 2048 * MIB,
     table_bytes: 1024 * MIB,
+    locked_bytes: 64 * TIB,
     queue_depth: 262_144,
     streams: 256,
     pending_dma: 16_384,

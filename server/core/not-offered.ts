@@ -26,7 +26,6 @@ export const NOT_OFFERED = {
   SetOracleMode: NO_CHECKER,
   CheckStale: NO_CHECKER,
   ListStaleTranslations: NO_CHECKER,
-  IoasChangeProcess: 'memory is accounted to contexts and users, not to processes, so nothing needs to move',
   CreateWindow: NO_WINDOWS,
   GrowWindow: NO_WINDOWS,
 } as const satisfies Readonly<Record<string, string>>
@@ -44,7 +43,6 @@ export const PARTLY_OFFERED = {
   PollEvents: 'the host drivers hand no events to guests; the reply of the DMA tells its fault',
   CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',
   IoasMapFile: 'no descriptors, for which there is no side channel; name a region',
-  SetOption: 'RLIMIT_MODE stays 0: memory is accounted to contexts and users',
   Translate: 'no ATC: untranslated addresses only',
   DmaRead: 'no ATC: untranslated addresses only',
   DmaWrite: 'no ATC: untranslated addresses only',

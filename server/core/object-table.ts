@@ -26,6 +26,11 @@ export class ObjectTable {
     return this.#count
   }
 
+  /** Whether no id is in use: by an object, by a call that makes one, or as a tombstone. */
+  get isEmpty(): boolean {
+    return this.#ids.taken === 0
+  }
+
   /** Takes the lowest free id; look-ups do not find it until `publish`. */
   reserve(): number {
     return this.#ids.take()

@@ -2,6 +2,7 @@
 
 import type { Call } from './call.js'
 import { Ioas } from './ioas.js'
+import { ACCOUNT_MODE, isPrivileged } from './locked.js'
 import { Refusal } from './refusal.js'
 
 type Empty = Record<never, never>
@@ -19,7 +20,7 @@ export function getOption(call: Call, request: OptionName): { value: bigint } {
   if (checkOption(request) === HUGE_PAGES) {
     return { value: call.look(Ioas, request.objectId, 'object_id').hugePages ? 1n : 0n }
   }
-  return { value: 0n }
+  return { value: BigInt(call.context.accountMode) }
 }
 
 /** Sets an option. */
@@ -35,8 +36,22 @@ export function setOption(call: Call, request: OptionName & { readonly value: bi
       })(),
     )
   }
-  const reason = 'memory is accounted to contexts and users here, not to processes; RLIMIT_MODE stays 0'
-  throw new Refusal('EOPNOTSUPP', reason, { value })
+  setAccountMode(call, value)
+  return {}
+}
+
+function setAccountMode({ context, peer }: Call, value: bigint): void {
+  if (!isPrivileged(peer)) {
+    throw new Refusal('EPERM', 'RLIMIT_MODE is for root, or for the administrator’s socket', { uid: peer.uid })
+  }
+  if (!context.objects.isEmpty) {
+    const facts = { objects: context.objects.size }
+    throw new Refusal('EBUSY', 'RLIMIT_MODE is chosen before the context has any object; destroy them first', facts)
+  }
+  if (value !== 0n && value !== 1n) {
+    throw new Refusal('EINVAL', 'RLIMIT_MODE is 0, a limit for each user, or 1, a limit for each process', { value })
+  }
+  context.accountMode = value === 0n ? ACCOUNT_MODE.USER : ACCOUNT_MODE.PROCESS
 }
 
 /** The IOAS of the VFIO container ioctls. */

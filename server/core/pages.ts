@@ -3,18 +3,14 @@
  * until the IOAS has a domain; then each area pins what it needs, and a bad address shows. [uAPI IOMMU_IOAS_MAP]
  */
 
+import type { AccountMode, LockedMemory, Payer } from './locked.js'
+import { Pin, type Segment } from './pin.js'
+import { PinTree } from './pin-tree.js'
 import { assert, Refusal } from './refusal.js'
 import type { Region, RegionTable } from './region.js'
 import { hex, min, PAGE } from './u64.js'
 
-/** A physically contiguous part of an area, pinned. */
-export interface Segment {
-  readonly region: Region
-  /** First byte in the region. */
-  readonly offset: number
-  /** Bytes. */
-  readonly length: bigint
-}
+const PAGE_BYTES = Number(PAGE)
 
 /** How the caller named the memory. */
 export type PagesSource =
@@ -23,6 +19,13 @@ export type PagesSource =
   /** An open file without memory, such as /dev/iommu: the kernel takes it, and refuses it where pages are pinned. */
   | { readonly kind: 'special'; readonly name: string; readonly offset: bigint }
 
+/** On whom pages are charged as long as they are pinned, each of them once. */
+export interface Account {
+  readonly book: LockedMemory
+  readonly mode: AccountMode
+  readonly payer: Payer
+}
+
 /** Memory behind one IoasMap or IoasMapFile, and the copies of it. */
 export class Pages {
   readonly source: PagesSource
@@ -30,14 +33,49 @@ export class Pages {
   readonly length: bigint
   /** The mapping that named it first asked for WRITEABLE, and the memory has it. */
   readonly writable: boolean
+  #account: Account
+  /** Pays as well, for a time. */
+  #next: Payer | undefined
+  /** What areas and accesses pin; pages that several of them do are pinned, and paid for, once. */
+  readonly #pinned: PinTree
   /** Whoever makes pages holds them until each area that maps them does. */
   #holds = 1
 
-  constructor(source: PagesSource, length: bigint, asksWrite: boolean) {
+  constructor(source: PagesSource, length: bigint, asksWrite: boolean, account: Account) {
     this.source = source
     this.length = length
     this.writable = asksWrite && (regionOf(source)?.memory.writable ?? true)
+    this.#account = account
+    this.#pinned = new PinTree(this.#pageAt(length - 1n) + 1)
     regionOf(source)?.hold()
+  }
+
+  /** It is a file's memory, which has an owner of its own. */
+  get isFile(): boolean {
+    return this.source.kind === 'file' || this.source.kind === 'special'
+  }
+
+  /** Bytes of pages that are pinned. */
+  get pinnedBytes(): number {
+    return this.#pinned.covered * PAGE_BYTES
+  }
+
+  /** Another process is to pay, and does so beside the present one until `settle`. False if it does already. @throws Refusal ENOMEM */
+  chargeAlso(payer: Payer): boolean {
+    const { book, mode, payer: now } = this.#account
+    if (payer.uid === now.uid && payer.process === now.process) return false
+    book.charge(payer, mode, this.pinnedBytes)
+    this.#next = payer
+    return true
+  }
+
+  /** Ends a `chargeAlso`: one of the two pays alone. */
+  settle(moves: boolean): void {
+    const { book, mode, payer } = this.#account
+    assert(this.#next !== undefined, 'two pay before one of them does alone')
+    book.release(moves ? payer : this.#next, mode, this.pinnedBytes)
+    if (moves) this.#account = { book, mode, payer: this.#next }
+    this.#next = undefined
   }
 
   /** The address whose low bits decide about alignment: the client's own, or the offset in the region. */
@@ -60,16 +98,78 @@ export class Pages {
   /**
    * Finds and holds the bytes of a slice.
    *
-   * @throws Refusal EFAULT (no memory there), EINVAL (beyond the end of a file)
+   * @throws Refusal EFAULT (no memory there), EINVAL (beyond the end of a file), ENOMEM (the limit `locked_bytes`)
    */
-  pin(offset: bigint, length: bigint): readonly Segment[] {
+  pin(offset: bigint, length: bigint): Pin {
+    return this.pinKnown({ offset, length }, this.find(offset, length))
+  }
+
+  /** Finds the bytes of a slice, which may be gone in the next step. @throws Refusal EFAULT, EINVAL */
+  find(offset: bigint, length: bigint): readonly Segment[] {
     const segments = this.source.kind === 'client' ? this.#byAddress(offset, length) : this.#inRegion(offset, length)
     for (const { region } of segments) {
       if (region.spec.isMapping !== true) continue
       throw new Refusal('EFAULT', `region ${region.id} is a mapped page of an object, which no DMA reaches`)
     }
-    for (const { region } of segments) region.hold()
     return segments
+  }
+
+  /** Pins a slice whose bytes have been found. For `Pin`. @throws Refusal ENOMEM, never where all of it is pinned */
+  pinKnown(slice: { readonly offset: bigint; readonly length: bigint }, segments: readonly Segment[]): Pin {
+    const [first, last] = this.#span(slice)
+    this.#charge(this.#pinned.missing(first, last) * PAGE_BYTES)
+    this.#pinned.change(first, last, 1)
+    return new Pin({ pages: this, ...slice }, segments)
+  }
+
+  /** A pin is released. For `Pin`. */
+  unpin(slice: { readonly offset: bigint; readonly length: bigint }): void {
+    const [first, last] = this.#span(slice)
+    const before = this.#pinned.covered
+    this.#pinned.change(first, last, -1)
+    const { book, mode, payer } = this.#account
+    for (const one of [payer, this.#next]) {
+      if (one !== undefined) book.release(one, mode, (before - this.#pinned.covered) * PAGE_BYTES)
+    }
+  }
+
+  #charge(bytes: number): void {
+    const { book, mode, payer } = this.#account
+    book.charge(payer, mode, bytes)
+    if (this.#next === undefined) return
+    try {
+      book.charge(this.#next, mode, bytes)
+    } catch (error) {
+      book.release(payer, mode, bytes)
+      throw error
+    }
+  }
+
+  /** Whether the page of a region's memory with a byte at `offset` is pinned through these pages. */
+  pins(region: Region, offset: number): boolean {
+    const from = this.#offsetOf(region)
+    if (from === undefined) return false
+    const page = Math.floor((offset - from) / PAGE_BYTES)
+    return page >= 0 && page <= this.#pageAt(this.length - 1n) && this.#pinned.missing(page, page) === 0
+  }
+
+  /** Where the page of the first byte is in a region, if these pages are of that region at all. */
+  #offsetOf(region: Region): number | undefined {
+    const { source } = this
+    if (source.kind === 'client') {
+      const { clientAddress } = region.spec
+      return clientAddress === undefined ? undefined : Number((source.address & ~(PAGE - 1n)) - clientAddress)
+    }
+    return regionOf(source) === region ? Number(source.offset & ~(PAGE - 1n)) : undefined
+  }
+
+  /** Number of the page with a byte, from that of the first byte. */
+  #pageAt(offset: bigint): number {
+    return Number(((this.addressAt(0n) % PAGE) + offset) / PAGE)
+  }
+
+  #span({ offset, length }: { readonly offset: bigint; readonly length: bigint }): readonly [number, number] {
+    return [this.#pageAt(offset), this.#pageAt(offset + length - 1n)]
   }
 
   #inRegion(offset: bigint, length: bigint): readonly Segment[] {
@@ -116,32 +216,6 @@ export class Pages {
 
 /** The region that the source names, if it names one. */
 const regionOf = (source: PagesSource): Region | undefined => ('region' in source ? source.region : undefined)
-
-/** A slice of segments that are pinned already, pinned once more. */
-export function pinAgain(segments: readonly Segment[], offset: bigint, length: bigint): readonly Segment[] {
-  const slice: Segment[] = []
-  let skip = offset
-  let left = length
-  for (const segment of segments) {
-    if (skip >= segment.length) {
-      skip -= segment.length
-      continue
-    }
-    const there = segment.length - skip
-    const bytes = min(there, left)
-    slice.push({ region: segment.region, offset: segment.offset + Number(skip), length: bytes })
-    skip = 0n
-    left -= bytes
-    if (left === 0n) break
-  }
-  for (const { region } of slice) region.hold()
-  return slice
-}
-
-/** Lets pinned memory go. */
-export function unpin(segments: readonly Segment[]): void {
-  for (const { region } of segments) region.drop()
-}
 
 /** Offset in its page of the byte that a slice begins with. */
 export const pageOffset = (pages: Pages, offset: bigint): bigint => pages.addressAt(offset) % PAGE

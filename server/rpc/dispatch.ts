@@ -23,6 +23,8 @@ export interface Caller {
   /** `http`, `tcp`, `memory` … */
   readonly transport: string
   readonly uid: number
+  /** The process at its other end, where the transport can tell. */
+  readonly pid: number | undefined
   /** Ends the contexts that were opened to live as long as the connection. */
   readonly connection: Connection
   /**
@@ -85,9 +87,13 @@ export class Dispatcher {
   }
 
   /** A connection was made. */
-  connected(transport: string, uid: number, rights: { exclusive?: boolean; admin?: boolean } = {}): Caller {
-    const { exclusive = false, admin = false } = rights
-    return { number: ++this.#callers, transport, uid, exclusive, admin, connection: new Connection() }
+  connected(
+    transport: string,
+    uid: number,
+    more: { readonly pid?: number; readonly exclusive?: boolean; readonly admin?: boolean } = {},
+  ): Caller {
+    const { pid, exclusive = false, admin = false } = more
+    return { number: ++this.#callers, transport, uid, pid, exclusive, admin, connection: new Connection() }
   }
 
   /** A connection is gone; ends when what lived with it is gone too. */
@@ -249,6 +255,6 @@ const opensContext = (method: Method): boolean => method.name === METHODS.OpenCo
 /** On a shared connection only a context that asks for it is bound to it. */
 function peerOf(caller: Caller, method: Method, request: AnyRequest): Peer {
   const bound = caller.exclusive || (opensContext(method) && request.lifetime === LIFETIME.CONNECTION)
-  const { uid, admin, connection } = caller
-  return bound ? { uid, admin, connection } : { uid, admin }
+  const { uid, pid, admin, connection } = caller
+  return bound ? { uid, pid, admin, connection } : { uid, pid, admin }
 }

@@ -31,8 +31,8 @@ export interface HttpOptions {
   readonly token?: string
   /** Whoever comes in is the administrator. */
   readonly admin?: boolean
-  /** User id of the other end. */
-  readonly uidOf: (socket: Socket) => number
+  /** Who is at the other end; the process only where it is known. */
+  readonly peerOf: (socket: Socket) => { readonly uid: number; readonly pid?: number }
 }
 
 /** An HTTP server that is ready to listen. */
@@ -95,10 +95,11 @@ async function close(app: FastifyInstance): Promise<void> {
 /** Who is behind each open socket. */
 type Callers = WeakMap<Socket, Caller>
 
-function watchConnections(app: FastifyInstance, { dispatcher, transport, uidOf, admin }: HttpOptions): Callers {
+function watchConnections(app: FastifyInstance, { dispatcher, transport, peerOf, admin }: HttpOptions): Callers {
   const callers: Callers = new WeakMap()
   app.server.on('connection', (socket: Socket) => {
-    const caller = dispatcher.connected(transport, uidOf(socket), { admin })
+    const { uid, pid } = peerOf(socket)
+    const caller = dispatcher.connected(transport, uid, { pid, admin })
     callers.set(socket, caller)
     socket.once('close', () => {
       dispatcher.disconnected(caller).catch((error) => dispatcher.explain(error, caller))

@@ -1,5 +1,6 @@
 /** The commands about address spaces. [uAPI IOMMU_IOAS_*, IOMMU_OPTION, IOMMU_VFIO_IOAS] */
 
+import { changeProcess } from '../core/change-process.js'
 import { Ioas } from '../core/ioas.js'
 import {
   type AddressRange,
@@ -86,6 +87,10 @@ export const IOAS_COMMANDS: readonly Command[] = [
     const request = { flags, ioasId: ioas_id, start, length, iova }
     const mapped = mapFile(call, request, () => sourceAt(call, fd, start, length))
     return onceDone(mapped, (reply) => ({ set: { iova: reply.iova } }))
+  }),
+  command(0x92, structs.IOAS_CHANGE_PROCESS, (call, { __reserved }) => {
+    refuseReserved(__reserved)
+    return onceDone(call.inSlices(changeProcess(call)), () => ({}))
   }),
 ]
 

@@ -63,7 +63,6 @@ const option: Translate<'OPTION'> = (replay, { option_id, op, object_id, val64 }
   // The contract counts options from 1.
   const name = { option: option_id + 1, objectId: object_id }
   if (op === 1) return { set: { val64: replay.do('GetOption', name).value } }
-  if (option_id === 0) skip('rlimit')
   replay.do('SetOption', { ...name, value: val64 })
   return {}
 }
@@ -180,10 +179,27 @@ function standFor(replay: Replay, line: Line, kind: string, idAt: number, holds?
   inStep('queues', id === recorded ? undefined : `the ${kind} has id ${id}, in the recording ${recorded}`)
 }
 
-const changeProcess: Translate<'OPAQUE'> = (_replay, _values, line) =>
-  line.errno === 0 ? inStep('change process') : skip('change process')
+const changeProcess: Translate<'IOAS_CHANGE_PROCESS'> = (replay) => {
+  replay.do('IoasChangeProcess', {})
+  return {}
+}
 
-const dirty: Translate<'OPAQUE'> = (_replay, _values, line) => (line.errno === 0 ? inStep('dirty') : skip('dirty'))
+const setDirtyTracking: Translate<'HWPT_SET_DIRTY_TRACKING'> = (replay, { flags, hwpt_id }) => {
+  replay.do('SetDirtyTracking', { flags, domainId: hwpt_id })
+  return {}
+}
+
+/** What it leaves in memory is not compared: nothing is dirty in a recording. */
+const getDirtyBitmap: Translate<'HWPT_GET_DIRTY_BITMAP'> = (replay, { hwpt_id, flags, iova, length, page_size }) => {
+  try {
+    replay.do('GetDirtyBitmap', { domainId: hwpt_id, flags, iova, length, pageSize: page_size })
+  } catch (error) {
+    // The last check of all.
+    if (error instanceof Refusal && error.name === 'EMSGSIZE') return {}
+    throw error
+  }
+  return {}
+}
 
 const unknown: Translate<'OPAQUE'> = () => skip('command')
 
@@ -206,9 +222,9 @@ export const IOMMU_CALLS: Readonly<Record<string, Entry>> = {
   FAULT_QUEUE_ALLOC: entry('FAULT_QUEUE_ALLOC', faultQueueAlloc),
   VEVENTQ_ALLOC: entry('VEVENTQ_ALLOC', veventqAlloc),
   HW_QUEUE_ALLOC: entry('HW_QUEUE_ALLOC', hwQueueAlloc),
-  IOAS_CHANGE_PROCESS: entry('OPAQUE', changeProcess),
-  HWPT_SET_DIRTY_TRACKING: entry('OPAQUE', dirty),
-  HWPT_GET_DIRTY_BITMAP: entry('OPAQUE', dirty),
+  IOAS_CHANGE_PROCESS: entry('IOAS_CHANGE_PROCESS', changeProcess),
+  HWPT_SET_DIRTY_TRACKING: entry('HWPT_SET_DIRTY_TRACKING', setDirtyTracking),
+  HWPT_GET_DIRTY_BITMAP: entry('HWPT_GET_DIRTY_BITMAP', getDirtyBitmap),
   UNKNOWN: entry('OPAQUE', unknown),
 }
 

@@ -5,6 +5,7 @@
 
 import {
   type DeviceDriver,
+  type DirtyOps,
   type DomainOps,
   type HwInfo,
   type IommuDriver,
@@ -124,6 +125,7 @@ class MockPaging implements PagingOps {
   readonly pageSizes: bigint
   readonly aperture: Range
   readonly tableBytes = 0
+  readonly dirty: DirtyOps | undefined
 
   constructor(
     readonly driver: MockDriver,
@@ -131,6 +133,7 @@ class MockPaging implements PagingOps {
     table: { readonly pageSizes: bigint; readonly aperture: Range },
   ) {
     this.isNestParent = flags.nestParent
+    if (flags.dirtyTracking) this.dirty = { setTracking: () => undefined, collect: () => undefined }
     this.pageSizes = table.pageSizes
     this.aperture = table.aperture
   }

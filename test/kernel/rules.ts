@@ -8,11 +8,8 @@ export const RULES = {
   data: 'driver data of a length, or of a type, that has no typed message, or data where the typed call takes none',
   'entry length': 'invalidation entries of another length, or none where some are counted: typed entries are whole',
   operation: 'an option or VFIO_IOAS operation that is neither get, set nor clear: each is a method of its own',
-  rlimit: 'RLIMIT_MODE is never set: memory is accounted to contexts and users',
   CERROR_ILL:
     'a guest command at which the unit’s queue would stop (SSec set, or the reserved range code): refused with EIO, where the kernel passes it on and QEMU’s unit forgives it',
-  'change process': 'IoasChangeProcess is not offered: memory is accounted to contexts',
-  dirty: 'dirty tracking is not offered',
   queues: 'fault, event and hardware queues are not offered; stand-ins keep their ids and what they hold',
   'not bound': 'the VFIO file is not bound: typed calls name a device by the id that binding gives',
   descriptor: 'a descriptor that is no iommufd, or a token: BindDevice names the device, and the context is the call’s',

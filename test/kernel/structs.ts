@@ -43,6 +43,15 @@ export const STRUCTS = {
   /** Nobody looks inside. */
   OPAQUE: struct(0, 0, {}),
   DESTROY: struct(8, 8, { id: u32(4) }),
+  IOAS_CHANGE_PROCESS: struct(8, 8, { reserved: u32(4) }, 'reserved'),
+  // The reserved field is not looked at.
+  HWPT_SET_DIRTY_TRACKING: struct(16, 16, { flags: u32(4), hwpt_id: u32(8) }),
+  HWPT_GET_DIRTY_BITMAP: struct(
+    48,
+    48,
+    { hwpt_id: u32(4), flags: u32(8), reserved: u32(12), iova: u64(16), length: u64(24), page_size: u64(32) },
+    'reserved',
+  ),
   IOAS_ALLOC: struct(12, 12, { flags: u32(4), out_ioas_id: u32(8) }),
   IOAS_ALLOW_IOVAS: struct(
     24,

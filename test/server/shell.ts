@@ -80,7 +80,7 @@ export interface ListeningShell extends Shell {
 /** Lets a shell listen. */
 export async function listening(shell: Shell, options: Partial<HttpOptions> = {}): Promise<ListeningShell> {
   const { dispatcher } = shell
-  const transport = await httpTransport({ dispatcher, transport: 'http', uidOf: () => 1000, ...options })
+  const transport = await httpTransport({ dispatcher, transport: 'http', peerOf: () => ({ uid: 1000 }), ...options })
   const path = join(mkdtempSync(join(tmpdir(), 'iommud-http-')), 's')
   await listenOn(transport.server, path)
   return { ...shell, path, transport }
