@@ -105,6 +105,7 @@ export function destroy(call: Call, request: { readonly objectId: number }): Emp
     const reason = `${object.kind} ${object.id} is held by ${object.heldBy.join(', ')}`
     throw new Refusal('EBUSY', reason, { id: object.id, users: object.users, held_by: object.heldBy })
   }
+  for (const other of object.takesAlong) call.change(other)
   call.after(call.context.discard(object))
   return {}
 }

@@ -70,6 +70,10 @@ export function bindDevice(
 /** Detaches everything and gives the device back. */
 export function unbindDevice(call: Call, request: { readonly deviceId: number }): Empty | Promise<Empty> {
   const device = call.take(Device, request.deviceId, 'device_id')
+  if (device.platform.driver.kind === 'selftest') {
+    const reason = 'the self-test has bound it: it is unbound when the test device is destroyed'
+    throw new Refusal('EBUSY', reason, { device: device.id })
+  }
   return call.inSlices(
     (function* () {
       yield* device.unbinding()

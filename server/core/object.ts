@@ -20,6 +20,7 @@ export const OBJECT_TYPE = {
   HW_QUEUE: 9,
   ACCESS: 10,
   UNIT: 12,
+  SELFTEST: 13,
 } as const
 
 /** One of OBJECT_TYPE. */
@@ -86,6 +87,11 @@ export abstract class IommuObject implements Holder {
   /** Quotas that it uses up as long as it lives. */
   get charges(): readonly QuotaName[] {
     return ['objects']
+  }
+
+  /** Objects that its destroying changes or destroys, beside those that it holds. */
+  get takesAlong(): readonly IommuObject[] {
+    return []
   }
 
   /** Facts for a person. */
