@@ -5,6 +5,7 @@
 
 import type { Call } from '../core/call.js'
 import type { RefusalDetail } from '../core/detail.js'
+import type { MapRequest } from '../core/map-space.js'
 import type { OpenFile } from '../core/open-files.js'
 import type { PagesSource } from '../core/pages.js'
 import { Refusal } from '../core/refusal.js'
@@ -51,7 +52,7 @@ export interface File extends OpenFile {
   /** Bits of POLL that hold now. Absent: always ready. Who makes it ready wakes `Context.waiters`. */
   poll?(): number
   /** A mapping of it. Absent: ENODEV. @throws Refusal */
-  map?(call: Call, offset: bigint, length: bigint): Region
+  map?(call: Call, request: MapRequest): Region
   /** Its memory, for IOMMU_IOAS_MAP_FILE. Absent: it has none, which shows when pages are pinned. @throws Refusal */
   pages?(call: Call, offset: bigint, length: bigint): PagesSource
 }

@@ -4,7 +4,6 @@ import type { Call } from '../core/call.js'
 import { checkBytes, checkCount } from '../core/checks.js'
 import { detailOf, type Progress, type RefusalDetail } from '../core/detail.js'
 import { Refusal, refusalOf } from '../core/refusal.js'
-import { PAGE } from '../core/u64.js'
 import { unknownCommand } from './dispatch.js'
 import { type File, fileAt, type IoctlAnswer, type MaybeLater, onceDone, POLL } from './file.js'
 import { IOMMU_FILE, openFile } from './iommu-file.js'
@@ -113,11 +112,7 @@ export function mapHandle(
   const { handle, offset, length, protection } = request
   const file = openFile(call, handle)
   if (file.map === undefined) throw new Refusal('ENODEV', `${file.name} cannot be mapped`, { handle })
-  if (length === 0n || length % PAGE !== 0n) {
-    throw new Refusal('EINVAL', 'the length is no multiple of 4096', { length })
-  }
-  if ((protection & PROT_EXEC) !== 0) throw new Refusal('EPERM', 'nothing of it can be executed', { protection })
-  return { regionId: file.map(call, offset, length).id }
+  return { regionId: file.map(call, { offset, length, protection }).id }
 }
 
 /** Closes a handle. */
@@ -127,8 +122,6 @@ export function closeHandle(call: Call, { handle }: { handle: number }): Record<
   call.after(call.context.files.close(handle))
   return {}
 }
-
-const PROT_EXEC = 4
 
 /** What files without a poll of their own always are. [uAPI poll(2)] */
 const ALWAYS = POLL.IN | POLL.OUT | POLL.RDNORM | POLL.WRNORM

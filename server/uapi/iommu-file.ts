@@ -1,6 +1,7 @@
 /** /dev/iommu: the file of a context itself. Its handle 0 is always open; any other handle of it is as good. */
 
 import type { Call } from '../core/call.js'
+import { mapPage } from '../core/map-space.js'
 import type { Command } from './command.js'
 import { dispatch } from './dispatch.js'
 import { type File, fileAt, IOMMU_PATH } from './file.js'
@@ -30,6 +31,7 @@ export const IOMMU_FILE: File = {
     if (nr < FIRST_NR || nr > (isTest ? TEST_NR : LAST_NR)) return containerIoctl(call, args)
     return dispatch(call, (isTest ? TEST_COMMANDS : COMMANDS).get(nr), args)
   },
+  map: mapPage,
   close: () => undefined,
 }
 

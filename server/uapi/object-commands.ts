@@ -78,9 +78,12 @@ function invalidate(call: Call, values: ValuesOf<Invalidate>, user: UserMemory) 
 }
 
 /** What the driver answers in the data that came with the call. */
-function writeReply(user: UserMemory, { ops }: Viommu, { address, length }: DataAt): void {
+function writeReply(user: UserMemory, { ops, mapPlace }: Viommu, { address, length }: DataAt): void {
   if (ops.reply === undefined) return
   const bytes = user.read(address, length)
   put(SELFTEST_VIOMMU, bytes, ops.reply)
+  if (mapPlace !== undefined) {
+    put(SELFTEST_VIOMMU, bytes, { out_mmap_offset: mapPlace.offset, out_mmap_length: mapPlace.length })
+  }
   user.write(address, bytes)
 }

@@ -2,10 +2,13 @@
 
 import type { Call } from '../core/call.js'
 import { Device } from '../core/device.js'
+import { FaultQueue } from '../core/fault-queue.js'
 import type { IommuObject } from '../core/object.js'
 import { Refusal } from '../core/refusal.js'
+import { Veventq } from '../core/veventq.js'
 import type { File } from './file.js'
 import { IOMMU_FILE } from './iommu-file.js'
+import { FaultQueueFile, VeventqFile } from './queue-files.js'
 import { RegionFile } from './region-file.js'
 import { DeviceFile } from './vfio-device.js'
 
@@ -45,5 +48,7 @@ function fileOn(call: Call, id: number): File {
   const is = call.context.objects.describe(id)
   if (object === undefined) throw new Refusal('ENOENT', is, { object_id: id })
   if (object instanceof Device) return new DeviceFile(object.platform, object)
+  if (object instanceof FaultQueue) return new FaultQueueFile(object)
+  if (object instanceof Veventq) return new VeventqFile(object)
   throw new Refusal('EINVAL', `${is}, which has no file`, { object_id: id })
 }

@@ -1,0 +1,123 @@
+/** Fault queues and vEVENTQs as files: read, write and poll. The object stays while a file of it is open. */
+
+import type { Call } from '../core/call.js'
+import type { Completion } from '../core/driver.js'
+import type { FaultQueue } from '../core/fault-queue.js'
+import type { Holder, IommuObject } from '../core/object.js'
+import { Refusal, refusalOf } from '../core/refusal.js'
+import type { Vevent, Veventq } from '../core/veventq.js'
+import type { Work } from '../core/work.js'
+import { PAGE_RESPONSE, PGFAULT, VEVENT_HEADER } from './data-structs.js'
+import { type File, type MaybeLater, POLL } from './file.js'
+import { decode, encode, put } from './struct.js'
+
+/** Answers to a group of faults. [uAPI enum iommufd_page_response_code] */
+const RESPONSE_CODE = { SUCCESS: 0, INVALID: 1 } as const
+
+/** A file on an object, which it holds. */
+class ObjectFile<T extends IommuObject> {
+  readonly object: T
+  readonly #holder: Holder
+
+  constructor(object: T) {
+    this.object = object
+    this.#holder = { id: object.id, kind: `open file of ${object.kind}` }
+    object.hold(this.#holder)
+  }
+
+  get name(): string {
+    return `${this.object.kind} ${this.object.id}`
+  }
+
+  close(): Completion {
+    this.object.drop(this.#holder)
+    return undefined
+  }
+}
+
+/** [uAPI struct iommu_hwpt_pgfault, struct iommu_hwpt_page_response] */
+export class FaultQueueFile extends ObjectFile<FaultQueue> implements File {
+  read(_call: Call, count: number, most: number): Uint8Array {
+    refusePart(count, PGFAULT.bytes)
+    const groups: Uint8Array[] = []
+    this.object.read(Math.floor(Math.min(count, most) / PGFAULT.bytes), (faults) => {
+      for (const { flags, deviceId, pasid, groupId, access, addr, cookie } of faults) {
+        groups.push(encode(PGFAULT, { flags, dev_id: deviceId, pasid, grpid: groupId, perm: access, addr, cookie }))
+      }
+    })
+    return joined(groups)
+  }
+
+  write(call: Call, data: Uint8Array): MaybeLater<number> {
+    refusePart(data.length, PAGE_RESPONSE.bytes)
+    return call.inSlices(this.#respond(data))
+  }
+
+  poll(): number {
+    return POLL.OUT | POLL.WRNORM | (this.object.isReadable ? POLL.IN | POLL.RDNORM : 0)
+  }
+
+  /** Up to the first that is refused; that is told where nothing was done before it. */
+  *#respond(data: Uint8Array): Work<number> {
+    for (let at = 0; at < data.length; at += PAGE_RESPONSE.bytes) {
+      const { cookie, code } = decode(PAGE_RESPONSE, data.subarray(at))
+      let completion: Completion
+      const refusal = refusalOf(() => {
+        completion = this.object.respond(cookie, isSuccess(code))
+      })
+      if (refusal !== undefined && at === 0) throw refusal
+      if (refusal !== undefined) return at
+      yield completion
+    }
+    return data.length
+  }
+}
+
+/** [uAPI struct iommufd_vevent_header] */
+export class VeventqFile extends ObjectFile<Veventq> implements File {
+  read(_call: Call, count: number, most: number): Uint8Array {
+    const records: Uint8Array[] = []
+    let left = Math.min(count, most)
+    this.object.read((event) => {
+      const record = recordOf(event)
+      if (record.length > left) return false
+      left -= record.length
+      records.push(record)
+      return true
+    })
+    return joined(records)
+  }
+
+  poll(): number {
+    return this.object.isReadable ? POLL.IN | POLL.RDNORM : 0
+  }
+}
+
+/** The header, and the event as its unit wrote it. */
+function recordOf({ flags, sequence, words }: Vevent): Uint8Array {
+  const bytes = new Uint8Array(VEVENT_HEADER.bytes + 4 * words.length)
+  put(VEVENT_HEADER, bytes, { flags, sequence })
+  const view = new DataView(bytes.buffer)
+  for (const [index, word] of words.entries()) view.setUint32(VEVENT_HEADER.bytes + 4 * index, word, true)
+  return bytes
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
+  return whole
+}
+
+function refusePart(count: number, bytes: number): void {
+  if (count % bytes === 0) return
+  throw new Refusal('ESPIPE', `${count} bytes are no whole number of records, which have ${bytes}`, { count, bytes })
+}
+
+function isSuccess(code: number): boolean {
+  if (code === RESPONSE_CODE.SUCCESS || code === RESPONSE_CODE.INVALID) return code === RESPONSE_CODE.SUCCESS
+  throw new Refusal('EINVAL', `code ${code} is no answer; SUCCESS is 0 and INVALID 1`, { code })
+}
