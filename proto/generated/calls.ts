@@ -233,13 +233,15 @@ export interface Calls<Options> {
   requestPages(request?: Init<RequestPagesRequest>, options?: Options): Promise<RequestPagesResponse>
 
   /**
-   * ATS Invalidate Requests that wait for this device's completion, oldest first. Errnos: ENOENT (device, unit).
+   * ATS Invalidate Requests that wait for this device's completion, oldest first. Errnos: ENOENT (device, unit), EINVAL
+   * (the device has no ATS).
    */
   pollInvalidations(request?: Init<PollInvalidationsRequest>, options?: Options): Promise<PollInvalidationsResponse>
 
   /**
-   * ATS Invalidate Completions: the translations are forgotten, nothing uses them any more. Errnos in `refusal`:
-   * ENOENT (device, unit; a tag that is not outstanding).
+   * ATS Invalidate Completions: the translations are forgotten, nothing uses them any more. A device that does not
+   * complete one within the limit `ats_completion_ms` does nothing until it is reset. Errnos in `refusal`: ENOENT
+   * (device, unit; a tag that is not outstanding), EINVAL (the device has no ATS; `timed_out` of a device).
    */
   completeInvalidations(request?: Init<CompleteInvalidationsRequest>, options?: Options): Promise<CompleteInvalidationsResponse>
 
@@ -374,12 +376,14 @@ export interface Calls<Options> {
    * Translates many IOVAs as accesses of the device would, without moving data: caches fill, access and dirty flags
    * are set, faults are recorded. Replies in dense arrays, one element per IOVA. It names regions and offsets.
    * Errnos in `refusal`: ENOENT (device), EINVAL (access without READ, WRITE or EXEC; accesses of another length;
-   * PASID too wide for the device, or given to a mediated device), E2BIG, EDQUOT (pending_dma).
+   * PASID too wide for the device, or given to a mediated device; address_type of a device without ATS), E2BIG, EDQUOT
+   * (pending_dma).
    */
   translate(request?: Init<TranslateRequest>, options?: Options): Promise<TranslateResponse>
 
   /**
-   * Reads memory as the device. Each element may cross pages and end half way. Errnos in `refusal`: as Translate.
+   * Reads memory as the device. Each element may cross pages and end half way. Errnos in `refusal`: as Translate, and
+   * EDQUOT (resident_bytes: of a device that may stall, for what an element is to read).
    */
   dmaRead(request?: Init<DmaReadRequest>, options?: Options): Promise<DmaReadResponse>
 
@@ -391,7 +395,8 @@ export interface Calls<Options> {
 
   /**
    * Tells how PENDING transactions ended, waiting up to `wait_ms` for all of them. An ended transaction is told once
-   * and forgotten; one still PENDING can be asked for again. Errnos in `refusal`: ENOENT (unknown, or told before).
+   * and forgotten; one still PENDING can be asked for again. Errnos in `refusal`: ENOENT (unknown, or told before),
+   * E2BIG (the reads of those before it fill the limit `batch_bytes`).
    */
   awaitDma(request?: Init<AwaitDmaRequest>, options?: Options): Promise<AwaitDmaResponse>
 

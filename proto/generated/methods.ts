@@ -134,7 +134,7 @@ export const METHODS = {
     extension: false,
     machine: true,
     uapi: "",
-    doc: "ATS Invalidate Requests that wait for this device's completion, oldest first. Errnos: ENOENT (device, unit).",
+    doc: "ATS Invalidate Requests that wait for this device's completion, oldest first. Errnos: ENOENT (device, unit), EINVAL\n(the device has no ATS).",
   },
   CompleteInvalidations: {
     service: "AtsService",
@@ -146,7 +146,7 @@ export const METHODS = {
     extension: false,
     machine: true,
     uapi: "",
-    doc: "ATS Invalidate Completions: the translations are forgotten, nothing uses them any more. Errnos in `refusal`:\nENOENT (device, unit; a tag that is not outstanding).",
+    doc: "ATS Invalidate Completions: the translations are forgotten, nothing uses them any more. A device that does not\ncomplete one within the limit `ats_completion_ms` does nothing until it is reset. Errnos in `refusal`: ENOENT\n(device, unit; a tag that is not outstanding), EINVAL (the device has no ATS; `timed_out` of a device).",
   },
   GetCacheStats: {
     service: "CacheService",
@@ -410,7 +410,7 @@ export const METHODS = {
     extension: false,
     machine: true,
     uapi: "",
-    doc: "Translates many IOVAs as accesses of the device would, without moving data: caches fill, access and dirty flags\nare set, faults are recorded. Replies in dense arrays, one element per IOVA. It names regions and offsets.\nErrnos in `refusal`: ENOENT (device), EINVAL (access without READ, WRITE or EXEC; accesses of another length;\nPASID too wide for the device, or given to a mediated device), E2BIG, EDQUOT (pending_dma).",
+    doc: "Translates many IOVAs as accesses of the device would, without moving data: caches fill, access and dirty flags\nare set, faults are recorded. Replies in dense arrays, one element per IOVA. It names regions and offsets.\nErrnos in `refusal`: ENOENT (device), EINVAL (access without READ, WRITE or EXEC; accesses of another length;\nPASID too wide for the device, or given to a mediated device; address_type of a device without ATS), E2BIG, EDQUOT\n(pending_dma).",
   },
   DmaRead: {
     service: "DmaService",
@@ -422,7 +422,7 @@ export const METHODS = {
     extension: false,
     machine: true,
     uapi: "",
-    doc: "Reads memory as the device. Each element may cross pages and end half way. Errnos in `refusal`: as Translate.",
+    doc: "Reads memory as the device. Each element may cross pages and end half way. Errnos in `refusal`: as Translate, and\nEDQUOT (resident_bytes: of a device that may stall, for what an element is to read).",
   },
   DmaWrite: {
     service: "DmaService",
@@ -446,7 +446,7 @@ export const METHODS = {
     extension: false,
     machine: true,
     uapi: "",
-    doc: "Tells how PENDING transactions ended, waiting up to `wait_ms` for all of them. An ended transaction is told once\nand forgotten; one still PENDING can be asked for again. Errnos in `refusal`: ENOENT (unknown, or told before).",
+    doc: "Tells how PENDING transactions ended, waiting up to `wait_ms` for all of them. An ended transaction is told once\nand forgotten; one still PENDING can be asked for again. Errnos in `refusal`: ENOENT (unknown, or told before),\nE2BIG (the reads of those before it fill the limit `batch_bytes`).",
   },
   Explain: {
     service: "DmaService",

@@ -1,17 +1,15 @@
-/** Calls of streams that keep translations of their own and ask for pages. Streams of raw units, that is. */
+/** Calls of devices, and of raw units' streams, that keep translations of their own and ask for pages. */
 
 import { atsStatusOf } from './ats-status.js'
 import type { Call } from './call.js'
 import { checkCount } from './checks.js'
 import { detailOf, forEachUntilRefused, type Progress, type RefusalDetail } from './detail.js'
-import { Device } from './device.js'
+import { completionsOfDevice, invalidationsOfDevice, pagesOfDevice, translationsOfDevice } from './device-ats-calls.js'
 import type { DmaFault } from './dma-fault.js'
 import { DMA_ACCESS, DMA_REQUEST } from './driver.js'
-import type { StreamPageRequest } from './machine.js'
-import { NO_DEVICE_TLBS, NO_PAGE_REQUESTS } from './not-offered.js'
+import { moves, type PagesRequest, pageRequestOf } from './page-request.js'
 import { Refusal } from './refusal.js'
 import { Room } from './transactions.js'
-import { halvesOf } from './u64.js'
 import { Unit } from './unit.js'
 import { waitOn } from './unit-calls.js'
 import { pasidOf, translateOn } from './unit-dma-calls.js'
@@ -41,7 +39,7 @@ export interface TranslationsRequest extends Asking {
 }
 
 /** What RequestTranslations answers. */
-interface TranslationsReply {
+export interface TranslationsReply {
   readonly statuses: Uint32Array
   readonly regionIds: Uint32Array
   readonly addresses: BigUint64Array
@@ -61,17 +59,18 @@ export function requestTranslations(
 }
 
 function* translations(call: Call, request: TranslationsRequest): Work<TranslationsReply> {
-  let stream: Stream
-  let pasid: number
   try {
     checkCount(call, request.iovas.length)
-    stream = streamOf(call, request)
-    pasid = pasidOf(request)
+    return yield* isDevices(request) ? translationsOfDevice(call, request) : translationsOfStream(call, request)
   } catch (error) {
     if (error instanceof Refusal) return { ...NO_TRANSLATIONS, refusal: detailOf(error) }
     throw error
   }
-  const { unit, sourceId } = stream
+}
+
+function* translationsOfStream(call: Call, request: TranslationsRequest): Work<TranslationsReply> {
+  const { unit, sourceId } = streamOf(call, request)
+  const pasid = pasidOf(request)
   const sender = { sourceIds: Uint32Array.of(sourceId), pasid, type: DMA_REQUEST.TRANSLATION }
   // Each asks for the right to read, whatever else it asks for. [PCIe 10.2.2]
   const access = request.access | DMA_ACCESS.READ
@@ -83,17 +82,6 @@ function* translations(call: Call, request: TranslationsRequest): Work<Translati
   for (const [i, rights] of permissions.entries()) if (rights === 0) addresses[i] = 0n
   const statuses = outcomes.map(atsStatusOf)
   return { ...NO_TRANSLATIONS, statuses, addresses, pageSizeLog2s, permissions, faults, doneCount, refusal }
-}
-
-/** What RequestPages takes. */
-export interface PagesRequest extends Asking {
-  readonly pasid?: number
-  readonly requests: readonly {
-    readonly iova: bigint
-    readonly access: number
-    readonly groupIndex: number
-    readonly last: boolean
-  }[]
 }
 
 /** What RequestPages answers. */
@@ -112,7 +100,7 @@ export function requestPages(call: Call, request: PagesRequest): PagesReply | Pr
     const room = new Room(call.context.transactions)
     try {
       return yield* forEachUntilRefused(requests, (one, index) => {
-        const page = pageRequestOf(one, sourceId, pasid)
+        const page = { ...pageRequestOf(one, pasid), sourceId }
         if (page.isLast && moves(page)) {
           room.take()
           transactionIds[index] = streams.expectResponse(page, room)
@@ -126,7 +114,9 @@ export function requestPages(call: Call, request: PagesRequest): PagesReply | Pr
   }
   return call.inSlices(
     (function* () {
-      const progress = yield* withStream(call, request, requests.length, send, NO_PAGE_REQUESTS)
+      const progress = yield* isDevices(request)
+        ? wholeRefused(call, requests.length, pagesOfDevice(call, request, transactionIds))
+        : withStream(call, request, requests.length, send)
       return { ...progress, transactionIds: transactionIds.subarray(0, progress.doneCount) }
     })(),
   )
@@ -137,10 +127,18 @@ export function pollInvalidations(
   call: Call,
   request: Asking & { readonly maxInvalidations: number; readonly waitMs: number },
 ): { invalidations: readonly InvalidationInfo[] } | Promise<{ invalidations: readonly InvalidationInfo[] }> {
-  const { unit, sourceId } = streamOf(call, request)
-  const { streams } = unit
   const { batch_elements: elements } = call.core.limits.call
   const most = request.maxInvalidations === 0 ? elements : Math.min(request.maxInvalidations, elements)
+  if (isDevices(request)) {
+    const told = invalidationsOfDevice(call, request, most)
+    return call.inSlices(
+      (function* () {
+        return { invalidations: yield* told }
+      })(),
+    )
+  }
+  const { unit, sourceId } = streamOf(call, request)
+  const { streams } = unit
   const take = (): { invalidations: readonly InvalidationInfo[] } => ({
     invalidations: streams.takeInvalidations(sourceId, most),
   })
@@ -153,6 +151,7 @@ export function completeInvalidations(
   request: Asking & { readonly tags: BigUint64Array; readonly timedOut: boolean },
 ): Progress | Promise<Progress> {
   const { tags, timedOut } = request
+  if (isDevices(request)) return call.inSlices(wholeRefused(call, tags.length, completionsOfDevice(call, request)))
   const complete = withStream(call, request, tags.length, function* ({ unit, sourceId }) {
     const { raw, streams } = unit
     const progress = yield* forEachUntilRefused([...tags], function* (tag) {
@@ -181,14 +180,25 @@ const NO_TRANSLATIONS: TranslationsReply = {
   doneCount: 0,
 }
 
-/** @throws Refusal EINVAL (nobody asks), ENOENT, EOPNOTSUPP (a device of the platform, and why) */
-function streamOf(call: Call, { deviceId, stream }: Asking, why = NO_DEVICE_TLBS): Stream {
+/** A bound device asks; a stream wins where both are named. */
+const isDevices = <T extends Asking>(request: T): request is T & { readonly deviceId: number } =>
+  request.stream === undefined && request.deviceId !== undefined
+
+/** @throws Refusal EINVAL (nobody asks), ENOENT */
+function streamOf(call: Call, { stream }: Asking): Stream {
   if (stream !== undefined) return { unit: call.look(Unit, stream.unitId, 'unit_id'), sourceId: stream.sourceId }
-  if (deviceId === undefined) {
-    throw new Refusal('EINVAL', 'nothing says who asks: set stream, of a raw unit')
+  throw new Refusal('EINVAL', 'nothing says who asks: set device_id, or stream of a raw unit')
+}
+
+/** A batch that may be refused as a whole. */
+function* wholeRefused(call: Call, count: number, work: Work<Progress>): Work<Progress> {
+  try {
+    checkCount(call, count)
+    return yield* work
+  } catch (error) {
+    if (error instanceof Refusal) return { doneCount: 0, refusal: detailOf(error) }
+    throw error
   }
-  call.look(Device, deviceId, 'device_id')
-  throw new Refusal('EOPNOTSUPP', why, { device: deviceId })
 }
 
 /** A batch of a stream whose unit stays until it is done. */
@@ -197,45 +207,18 @@ function* withStream(
   request: Asking,
   count: number,
   act: (stream: Stream) => Work<Progress>,
-  why?: string,
 ): Work<Progress> {
-  let held: Unit | undefined
-  try {
-    checkCount(call, count)
-    const stream = streamOf(call, request, why)
-    held = stream.unit
-    held.hold(call)
-    return yield* act(stream)
-  } catch (error) {
-    if (error instanceof Refusal) return { doneCount: 0, refusal: detailOf(error) }
-    throw error
-  } finally {
-    held?.drop(call)
-  }
-}
-
-/** READ or WRITE, without which a last request is a stop marker. */
-const moves = ({ access }: StreamPageRequest): boolean => (access & (DMA_ACCESS.READ | DMA_ACCESS.WRITE)) !== 0
-
-/** Bits of a page request's access. */
-const PAGE_ACCESS = DMA_ACCESS.READ | DMA_ACCESS.WRITE | DMA_ACCESS.EXECUTE | DMA_ACCESS.PRIVILEGED
-
-/** Page Request Group Indices have 9 bits. [PCIe 10.4.1] */
-const GROUP_END = 512
-
-/** @throws Refusal EINVAL */
-function pageRequestOf(
-  { iova, access, groupIndex: group, last: isLast }: PagesRequest['requests'][number],
-  sourceId: number,
-  pasid: number,
-): StreamPageRequest {
-  if (group >= GROUP_END) throw new Refusal('EINVAL', 'a group index has at most 9 bits', { group_index: group })
-  if ((access & ~PAGE_ACCESS) !== 0) throw new Refusal('EINVAL', 'an access has bits of AccessFlag', { access })
-  const [lo, hi] = halvesOf(iova & PAGE_MASK)
-  const request = { sourceId, pasid, lo, hi, access, group, isLast }
-  if (moves(request)) return request
-  if (isLast && pasid >= 0) return request
-  throw new Refusal('EINVAL', 'a page request has READ or WRITE; a stop marker has neither, but last and a PASID', {
-    access,
-  })
+  return yield* wholeRefused(
+    call,
+    count,
+    (function* () {
+      const stream = streamOf(call, request)
+      stream.unit.hold(call)
+      try {
+        return yield* act(stream)
+      } finally {
+        stream.unit.drop(call)
+      }
+    })(),
+  )
 }

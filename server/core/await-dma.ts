@@ -1,7 +1,7 @@
 /** Telling how transactions ended that were pending. */
 
 import type { Call } from './call.js'
-import { checkCount } from './checks.js'
+import { checkBytes, checkCount } from './checks.js'
 import { detailOf, type Progress, refusalIn, withIndex } from './detail.js'
 import type { OutcomeNumber } from './dma-batch.js'
 import type { DmaFault } from './dma-fault.js'
@@ -22,6 +22,8 @@ export interface TransactionResult {
   readonly transactionId: bigint
   readonly outcome: OutcomeNumber
   readonly translation?: TranslationResult
+  readonly data?: Uint8Array
+  readonly doneBytes?: number
   readonly fault?: DmaFault
   readonly pageResponse: PageRequestResponse
 }
@@ -37,6 +39,7 @@ export function awaitDma(call: Call, request: AwaitDmaRequest): AwaitDmaReply | 
       const refusal = yield* refusalIn(
         (function* () {
           checkCount(call, request.transactionIds.length)
+          yield* settleAll(call)
           yield* waitForAll(call, request)
           yield* tellAll(call, request, results)
         })(),
@@ -47,6 +50,11 @@ export function awaitDma(call: Call, request: AwaitDmaRequest): AwaitDmaReply | 
       return { results, doneCount: results.length, refusal: detail }
     })(),
   )
+}
+
+/** What units have answered is finished before it is asked for. */
+function* settleAll(call: Call): Work<void> {
+  for (const { context, endpoint } of call.core.bound.values()) if (context === call.context) yield* endpoint.settle()
 }
 
 /** An id that names nothing is told at once, and with it what is known of those before it. */
@@ -70,9 +78,12 @@ function* waitForAll(call: Call, { transactionIds: ids, waitMs }: AwaitDmaReques
 
 function* tellAll(call: Call, { transactionIds: ids }: AwaitDmaRequest, results: TransactionResult[]): Work<void> {
   const { transactions } = call.context
+  let bytes = 0
   for (const id of ids) {
     if (isLook(results.length)) yield
     const transaction = transactions.get(id)
+    bytes += transaction.ended?.data?.length ?? 0
+    checkBytes(call, bytes)
     results.push(resultOf(call, transaction))
     if (transaction.ended !== undefined) transactions.forget(transaction)
   }
@@ -85,8 +96,9 @@ function resultOf(call: Call, { id, ended }: Transaction): TransactionResult {
   if (ended === undefined) {
     return { transactionId, outcome: DMA_STATUS.PENDING, pageResponse: PAGE_REQUEST_RESPONSE.UNSPECIFIED }
   }
-  const { outcome, leaf, fault, pageResponse } = ended
-  if (leaf === undefined) return { transactionId, outcome, fault, pageResponse }
+  const { leaf, ...told } = ended
+  const { outcome, pageResponse } = told
+  if (leaf === undefined) return { transactionId, ...told }
   const { address, pageSizeLog2, permissions } = leaf
   const where = { location: onBus(call, address), address: BigInt(address) }
   return { transactionId, outcome, translation: { outcome, ...where, pageSizeLog2, permissions }, pageResponse }

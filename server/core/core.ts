@@ -14,16 +14,17 @@ import {
   type ServerFacts,
   type Turn,
 } from './ambient.js'
+import { BoundDevices } from './bound-devices.js'
 import { Call, type Handler } from './call.js'
 import { all } from './completion.js'
 import { Context, LIFETIME, lifetimeOf } from './context.js'
-import type { Device } from './device.js'
 import { DeviceListener } from './device-listener.js'
 import type { Completion, ViommuOps } from './driver.js'
+import { EarlyEnds } from './early-ends.js'
 import { EndedLeases } from './ended-leases.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
 import { LockedMemory } from './locked.js'
-import type { Machine, PlatformDevice } from './machine.js'
+import type { Machine } from './machine.js'
 import { Quota } from './quota.js'
 import { Refusal } from './refusal.js'
 import { Unavailable } from './unavailable.js'
@@ -69,7 +70,8 @@ export class Core {
   /** Who pays for pinned memory. */
   readonly locked: LockedMemory
   /** Who has bound each platform device. */
-  readonly bound = new Map<PlatformDevice, Device>()
+  readonly bound = new BoundDevices()
+  readonly earlyEnds = new EarlyEnds()
   /** What each vIOMMU is to its context. */
   readonly viommus = new Map<ViommuOps, Viommu>()
   readonly #random: RandomSource

@@ -138,9 +138,9 @@ export function detachPasid(
 export function resetDevice(call: Call, request: { readonly deviceId: number }): { abortedCount: number } {
   const device = call.take(Device, request.deviceId, 'device_id')
   device.faults.dropParked()
-  call.after(device.platform.device.reset())
-  // Transactions are never left pending: page requests and stalls are not offered.
-  return { abortedCount: 0 }
+  const abortedCount = device.endpoint.abort()
+  call.after(device.reset())
+  return { abortedCount }
 }
 
 type Empty = Record<never, never>

@@ -4,6 +4,7 @@ import { after } from './completion.js'
 import type { Context } from './context.js'
 import { DeviceFaults } from './device-faults.js'
 import { type Completion, RID_SLOT } from './driver.js'
+import { Endpoint } from './endpoint.js'
 import type { PlatformDevice } from './machine.js'
 import { type Holder, IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
@@ -33,6 +34,8 @@ export class Device extends IommuObject {
   /** Domains by slot: RID_SLOT or a PASID. */
   readonly slots = new Map<number, Domain>()
   readonly faults: DeviceFaults
+  /** What it keeps and waits for. */
+  readonly endpoint: Endpoint
   /** Its place in a vIOMMU, if it has one. */
   vdevice: Vdevice | undefined
   /** Whoever bound it holds it, so that a destroy by id is always refused. */
@@ -44,6 +47,7 @@ export class Device extends IommuObject {
     this.platform = platform
     this.grant = grant
     this.faults = new DeviceFaults(context)
+    this.endpoint = new Endpoint(this)
     this.#binding = { id, kind: 'binding of device' }
     this.hold(this.#binding)
     context.core.bound.set(platform, this)
@@ -88,8 +92,20 @@ export class Device extends IommuObject {
     return finish(this.unbinding(), this.context.core.turn)
   }
 
+  /** Function-level reset, of what is its own: other contexts may have other PASIDs of the same function. */
+  reset(): Completion {
+    const { bound } = this.context.core
+    const { device, mediated } = this.platform
+    const isAlone = bound.of(device).length === 1 && mediated === undefined
+    return device.reset(isAlone ? undefined : [...this.slots.keys()])
+  }
+
   /** PASIDs, then the RID are detached, the vDEVICE's id is spoilt, and the device is free. */
   *unbinding(): Work<void> {
+    const { wasUsed } = this.endpoint
+    this.endpoint.close()
+    // As VFIO does when a device's file closes; what never waited for anything has nothing to forget.
+    if (wasUsed) yield this.reset()
     const pasids = [...this.slots.keys()].filter((slot) => slot !== RID_SLOT).sort((a, b) => a - b)
     for (const slot of [...pasids, RID_SLOT]) yield this.detach(slot)
     if (this.vdevice !== undefined) yield this.context.bury(this.vdevice)

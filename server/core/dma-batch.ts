@@ -4,7 +4,7 @@
  */
 
 import { detailOf, type RefusalDetail, refusalIn } from './detail.js'
-import { type DmaFault, faultOf, hasFault } from './dma-fault.js'
+import { type Attempt, type DmaFault, faultOf, hasFault } from './dma-fault.js'
 import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep, UNTRANSLATED_ONLY } from './driver.js'
 import { assert, Refusal } from './refusal.js'
 import { isLook, type Work } from './work.js'
@@ -25,6 +25,8 @@ export interface Requester {
   /** The invalidation that was not sent; empty where none is missing. */
   missing(index: number, lo: number, hi: number, access: number): string
   faultName(fault: number): string
+  /** Whether the fault that the last request ended with was recorded. Absent: it was. */
+  wasRecorded?(): boolean
 }
 
 /** What is the same in every reply; arrays are as long as `doneCount`. */
@@ -70,7 +72,7 @@ export interface Keeper {
   /** Before a request is sent: there is room should it be held. @throws Refusal EDQUOT */
   makeRoom(): void
   /** The request that was sent last is held under this tag; the id of its transaction. */
-  keep(tag: number): bigint
+  keep(tag: number, attempt: Attempt): bigint
 }
 
 /**
@@ -123,7 +125,7 @@ export function* translateBatch(
           faults.push(faultOf(requester, { index: done, lo, hi, access }, out.fault, faults.length < batch.explained))
         } else if (out.status === DMA_STATUS.PENDING && keeper !== undefined) {
           if (transactionIds === NO_IDS) transactionIds = new BigUint64Array(count)
-          transactionIds[done] = keeper.keep(out.tag)
+          transactionIds[done] = keeper.keep(out.tag, { index: done, lo, hi, access })
         } else refusePending(out)
       }
     })(),
@@ -177,7 +179,7 @@ export function checkAccess(access: number, index = 0): void {
 
 const NO_IDS = new BigUint64Array(0)
 
-/** No unit of the platform stalls: their ID registers say so, as nothing here could resume one. */
+/** Who does not keep what pends sends nothing that could. */
 export function refusePending(out: DmaOutcome): void {
-  assert(out.status !== DMA_STATUS.PENDING, 'a unit without stalls and page requests leaves nothing pending')
+  assert(out.status !== DMA_STATUS.PENDING, 'a request that may pend has a keeper')
 }

@@ -7,25 +7,17 @@
 import type { Call } from './call.js'
 import { checkBytes, checkCount } from './checks.js'
 import { detailOf, type Progress, type RefusalDetail, refusalIn } from './detail.js'
-import { Device, refuseChilds } from './device.js'
-import { type BatchColumns, checkAccess, newOutcome, type Requester, translateBatch } from './dma-batch.js'
-import { type Move, type Moved, moveOne } from './dma-move.js'
+import { ADDRESS_TYPE, type DeviceRequester, type DmaRequest, requesterOf, stays } from './device-requester.js'
+import { type BatchColumns, checkAccess, noColumns, translateBatch } from './dma-batch.js'
+import { Mover, translationKeeper } from './dma-held.js'
+import type { Moved } from './dma-move.js'
 import { DMA_ACCESS, type DmaOutcome } from './driver.js'
 import { type Explanation, explainOne } from './explanation.js'
+import { Places } from './places.js'
 import { Refusal, refusalOf } from './refusal.js'
-import { U64_MAX } from './u64.js'
+import { Room } from './transactions.js'
 import type { Place } from './walk-step.js'
-import { isLook, type Work } from './work.js'
-
-const NO_PASID = -1
-
-/** Who makes a DMA, and how. */
-interface DmaRequest {
-  readonly deviceId: number
-  readonly pasid?: number
-  readonly access: number
-  readonly addressType: number
-}
+import type { Work } from './work.js'
 
 /** What Translate takes. */
 export interface TranslateRequest extends DmaRequest {
@@ -43,30 +35,32 @@ export function translate(call: Call, request: TranslateRequest): TranslateReply
 
 function* translation(call: Call, request: TranslateRequest): Work<TranslateReply> {
   const { regions } = call.context
-  let requester: Requester = NOBODY
+  let requester: DeviceRequester | undefined
   let lookAgain = (): void => {}
   const refusal = refusalOf(() => {
     checkCount(call, request.iovas.length)
+    if (request.addressType === ADDRESS_TYPE.TRANSLATED) {
+      throw new Refusal('EINVAL', 'IOVAs are translated, plainly or THROUGH_ATC; nothing is left to do for TRANSLATED')
+    }
     requester = requesterOf(call, request)
     lookAgain = stays(call, request)
   })
+  if (requester === undefined)
+    return { ...noColumns(), regionIds: NO_REGIONS, offsets: NONE, refusal: refusal && detailOf(refusal) }
   const { explained_faults: explained } = call.core.limits.call
-  const batch = refusal === undefined ? request : { iovas: NONE, accesses: new Uint32Array(0), access: 0 }
-  const regionIds = new Uint32Array(batch.iovas.length)
-  const offsets = new BigUint64Array(batch.iovas.length)
-  const halves = new Uint32Array(offsets.buffer)
-  const took = (index: number, { address }: DmaOutcome): void => {
-    const region = regions.atPhysical(address)
-    if (region === undefined) return
-    const offset = address - region.memory.address
-    regionIds[index] = region.id
-    halves[2 * index] = offset
-    halves[2 * index + 1] = offset / 2 ** 32
+  const places = new Places(regions, request.iovas.length)
+  const room = new Room(call.context.transactions)
+  try {
+    const keeper = translationKeeper(call, requester, room)
+    const batch = { ...request, explained, keeper }
+    const took = (index: number, { address }: DmaOutcome): void => {
+      places.tell(index, address)
+    }
+    const columns = yield* translateBatch(requester, batch, took, lookAgain)
+    return { ...columns, ...places.first(columns.doneCount) }
+  } finally {
+    room.close()
   }
-  const columns = yield* translateBatch(requester, { ...batch, explained }, took, lookAgain)
-  const { doneCount } = columns
-  const reply = { ...columns, regionIds: regionIds.subarray(0, doneCount), offsets: offsets.subarray(0, doneCount) }
-  return refusal === undefined ? reply : { ...reply, refusal: detailOf(refusal) }
 }
 
 /** What DmaRead answers. */
@@ -75,7 +69,9 @@ type ReadReply = Progress & { readonly results: readonly (Moved & { readonly dat
 /** Reads memory as the device. */
 export function dmaRead(
   call: Call,
-  request: DmaRequest & { readonly operations: readonly { readonly address: bigint; readonly length: number }[] },
+  request: DmaRequest & {
+    readonly operations: readonly { readonly address: bigint; readonly length: number; readonly regionId?: number }[]
+  },
 ): ReadReply | Promise<ReadReply> {
   const { operations } = request
   const results: (Moved & { data: Uint8Array })[] = []
@@ -83,10 +79,14 @@ export function dmaRead(
     const { machine } = call.core
     for (const { address, length } of operations) {
       const data = new Uint8Array(length)
-      const { bytes, ...moved } = yield* mover.move(results.length, address, length, (physical, from, size) =>
-        machine.readPhysical(physical, data.subarray(from, from + size)),
-      )
-      results.push({ ...moved, data: data.subarray(0, bytes) })
+      const { bytes, ...moved } = yield* mover.move(address, {
+        length,
+        data: () => data,
+        move: (physical, from, size) => machine.readPhysical(physical, data.subarray(from, from + size)),
+      })
+      // What is still read goes on in the same bytes.
+      const read = moved.transactionId === 0n ? data.subarray(0, bytes) : data.slice(0, bytes)
+      results.push({ ...moved, data: read })
     }
   }
   const bytes = (): number => sum(operations.map(({ length }) => length))
@@ -99,16 +99,24 @@ type WriteReply = Progress & { readonly results: readonly (Moved & { readonly do
 /** Writes memory as the device. */
 export function dmaWrite(
   call: Call,
-  request: DmaRequest & { readonly operations: readonly { readonly address: bigint; readonly data: Uint8Array }[] },
+  request: DmaRequest & {
+    readonly operations: readonly { readonly address: bigint; readonly data: Uint8Array; readonly regionId?: number }[]
+  },
 ): WriteReply | Promise<WriteReply> {
   const { operations } = request
   const results: (Moved & { doneBytes: number })[] = []
   const move = function* (mover: Mover): Work<void> {
     const { machine } = call.core
-    for (const { address, data } of operations) {
-      const { bytes, ...moved } = yield* mover.move(results.length, address, data.length, (physical, from, size) =>
-        machine.writePhysical(physical, data.subarray(from, from + size)),
-      )
+    for (const { address, data: given } of operations) {
+      let data = given
+      const { bytes, ...moved } = yield* mover.move(address, {
+        length: given.length,
+        move: (physical, from, size) => machine.writePhysical(physical, data.subarray(from, from + size)),
+        // The message that it came in is not kept.
+        held: () => {
+          data = given.slice()
+        },
+      })
       results.push({ ...moved, doneBytes: bytes })
     }
   }
@@ -117,7 +125,7 @@ export function dmaWrite(
 }
 
 interface Moving extends DmaRequest {
-  readonly operations: readonly unknown[]
+  readonly operations: readonly { readonly regionId?: number }[]
   readonly direction: number
   readonly bytes: () => number
 }
@@ -133,7 +141,12 @@ function* moving<T>(
     (function* () {
       checkCount(call, request.operations.length)
       checkBytes(call, request.bytes())
-      yield* move(moverOf(call, request, request.direction))
+      const mover = moverOf(call, request)
+      try {
+        yield* move(mover)
+      } finally {
+        mover.close()
+      }
     })(),
   )
   return { results, doneCount: results.length, refusal: detailWith(refusal, results.length) }
@@ -158,82 +171,16 @@ export function explain(
 }
 
 const NONE = new BigUint64Array(0)
-const NOBODY: Requester = {
-  translate() {},
-  explain: () => [],
-  peek: () => false,
-  missing: () => '',
-  faultName: () => '',
-}
+const NO_REGIONS = new Uint32Array(0)
 
-function requesterOf(call: Call, request: Omit<DmaRequest, 'access'>): Requester {
-  const { platform } = call.look(Device, request.deviceId, 'device_id')
-  if (request.addressType !== 0) {
-    throw new Refusal(
-      'EOPNOTSUPP',
-      'no device of this platform has an ATC: IDR0.ATS and ECAP.DT are 0; leave address_type out',
-    )
-  }
-  const pasid = pasidOf(platform, request.pasid)
-  refuseChilds(call.core, platform, pasid)
-  const { port } = platform.device
-  return {
-    translate: (_index, lo, hi, access, out) => port.translate(pasid, lo, hi, access, out),
-    explain: (_index, lo, hi, access, out) => port.explain(pasid, lo, hi, access, out),
-    peek: (_index, lo, hi, access, out) => port.peek(pasid, lo, hi, access, out),
-    missing: (_index, lo, hi, access) => port.missing(pasid, lo, hi, access),
-    faultName: (fault) => port.faultName(fault),
-  }
-}
-
-/** A mediated device's requests carry its own PASID; others' what the request names. */
-function pasidOf({ mediated, device, name }: Device['platform'], asked: number | undefined): number {
-  if (mediated !== undefined) {
-    if (asked === undefined) return mediated.pasid
-    const reason = `${name} is PASID ${mediated.pasid} of ${mediated.parent}, which its requests carry by themselves`
-    throw new Refusal('EINVAL', reason, { pasid: asked })
-  }
-  if (asked === undefined) return NO_PASID
-  if (asked < device.maxPasids) return asked
-  const reason = device.maxPasids === 0 ? 'the device has no PASIDs' : `the device has PASIDs below ${device.maxPasids}`
-  throw new Refusal('EINVAL', reason, { pasid: asked, max_pasids: device.maxPasids })
-}
-
-/** What looks after a pause whether device and PASID are still whose they were. @throws Refusal ENOENT, EBUSY */
-function stays(call: Call, { deviceId, pasid = NO_PASID }: Pick<DmaRequest, 'deviceId' | 'pasid'>): () => void {
-  const device = call.look(Device, deviceId, 'device_id')
-  return () => {
-    if (call.look(Device, deviceId, 'device_id') === device) return refuseChilds(call.core, device.platform, pasid)
-    throw new Refusal('ENOENT', `device ${deviceId} was unbound meanwhile, and its id is another's`, { id: deviceId })
-  }
-}
-
-interface Mover {
-  move(index: number, iova: bigint, length: number, move: Move): Work<Moved & { bytes: number }>
-}
-
-function moverOf(call: Call, request: DmaRequest, direction: number): Mover {
-  const requester = requesterOf(call, request)
+function moverOf(call: Call, request: Moving): Mover {
+  const { operations, direction } = request
+  const requester = requesterOf(call, request, (index) => operations[index].regionId ?? 0)
   const beside = direction === DMA_ACCESS.READ ? DMA_ACCESS.PRIVILEGED | DMA_ACCESS.EXECUTE : DMA_ACCESS.PRIVILEGED
   if ((request.access & ~(beside | direction)) !== 0) {
     throw new Refusal('EINVAL', 'beside its direction an access has PRIV, and a read EXEC', { access: request.access })
   }
-  const access = request.access | direction
-  const out = newOutcome()
-  const lookAgain = stays(call, request)
-  return {
-    *move(index, iova, length, move) {
-      if (index > 0 && isLook(index)) {
-        yield
-        lookAgain()
-      }
-      if (length > 0 && iova + BigInt(length) - 1n > U64_MAX) {
-        throw new Refusal('EOVERFLOW', 'the access ends beyond 2^64', { iova, length })
-      }
-      const isThere = (): boolean => refusalOf(lookAgain) === undefined
-      return yield* moveOne(requester, { index, iova, length, access, isThere }, out, move)
-    },
-  }
+  return new Mover(call, requester, request.access | direction, stays(call, request))
 }
 
 const sum = (lengths: readonly number[]): number => lengths.reduce((total, length) => total + length, 0)

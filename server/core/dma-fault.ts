@@ -37,7 +37,8 @@ export function faultOf(requester: Requester, attempt: Attempt, fault: number, e
   const cause = explained ? causeOf(requester, attempt, fault) : UNEXPLAINED
   const name = requester.faultName(fault)
   // What a unit does not record it ends as ABORTED.
-  return { index, code: fault, name, ...cause, iova: join(lo, hi), access, recorded: true }
+  const recorded = requester.wasRecorded?.() ?? true
+  return { index, code: fault, name, ...cause, iova: join(lo, hi), access, recorded }
 }
 
 /** It ended with a fault record, or would if it were not dry. A translation request may be blocked without one. */

@@ -19,29 +19,66 @@ export type Move = (physical: number, from: number, bytes: number) => number
 /** One operation. */
 export interface Piecewise {
   readonly index: number
-  readonly iova: bigint
   /** Bytes. */
   readonly length: number
   readonly access: number
-  /** The device is still bound. */
+  /** The device is still bound, and nobody aborted this. */
   readonly isThere: () => boolean
+  /** Absent where nothing is ever pending. */
+  readonly keeper?: MoveKeeper
 }
 
-/** Goes from leaf to leaf; the first piece that does not end OK ends the operation. */
-export function* moveOne(
+/** Keeps what a unit holds instead of ending it. */
+export interface MoveKeeper {
+  /** Before a request is sent: there is room should it be held. @throws Refusal EDQUOT */
+  makeRoom(): void
+  /** The request that was sent last is held under this tag, and the rest waits for it; the id of the transaction. */
+  keep(tag: number, from: MoveState): bigint
+}
+
+/** How far an operation got. */
+export interface MoveState {
+  /** Of the next byte. */
+  readonly lo: number
+  readonly hi: number
+  /** Moved. */
+  readonly bytes: number
+}
+
+/** Where an operation begins. */
+export function startOf(iova: bigint): MoveState {
+  const [lo, hi] = halvesOf(iova)
+  return { lo, hi, bytes: 0 }
+}
+
+/**
+ * Goes from leaf to leaf; the first piece that does not end OK ends the operation.
+ *
+ * @param out reused; where `isAnswered`, how the piece that was held has ended
+ */
+export function* moveFrom(
   requester: Requester,
   what: Piecewise,
+  from: MoveState,
   out: DmaOutcome,
   move: Move,
+  isAnswered = false,
 ): Work<Moved & { bytes: number }> {
-  const { index, access, length, isThere } = what
-  let [lo, hi] = halvesOf(what.iova)
-  let bytes = 0
+  const { index, access, length, isThere, keeper } = what
+  let { lo, hi, bytes } = from
+  let isKnown = isAnswered
   while (bytes < length) {
-    requester.translate(index, lo, hi, access, out)
+    if (!isKnown) {
+      keeper?.makeRoom()
+      requester.translate(index, lo, hi, access, out)
+    }
+    isKnown = false
     // Reads of a terminated request give zeroes, writes vanish: both count as moved.
     if (out.status === DMA_STATUS.RAZ_WI) return { outcome: DMA_STATUS.RAZ_WI, bytes: length, transactionId: 0n }
     if (out.status !== DMA_STATUS.OK) {
+      if (out.status === DMA_STATUS.PENDING && keeper !== undefined) {
+        return { outcome: DMA_STATUS.PENDING, bytes, transactionId: keeper.keep(out.tag, { lo, hi, bytes }) }
+      }
       refusePending(out)
       const isFault = out.status === DMA_STATUS.FAULT
       const fault = isFault ? faultOf(requester, { index, lo, hi, access }, out.fault, true) : undefined

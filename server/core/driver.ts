@@ -218,8 +218,12 @@ export interface DeviceDriver {
   set(slot: number, domain: DomainOps, old: DomainOps | null): Completion
   /** Empties a slot: its DMA is blocked from now on. Cannot fail. */
   clear(slot: number, old: DomainOps): Completion
-  /** Function-level reset: its ATC and pending transactions go, attachments stay. */
-  reset(): Completion
+  /**
+   * Function-level reset: its ATC and pending transactions go, attachments stay.
+   *
+   * @param slots only what they have: others' slots are other contexts'. Absent: everything
+   */
+  reset(slots?: readonly number[]): Completion
   /**
    * Answers the group of page faults that `last` ended. Nothing where the group is gone: detached, reset, answered.
    *

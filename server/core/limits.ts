@@ -46,6 +46,13 @@ export interface CallLimits {
    * as long as the kernel itself waits for the users of an object that must go. [uAPI VFIO_DEVICE_BIND_IOMMUFD]
    */
   readonly fault_answer_ms: number
+  /**
+   * How long an unmap or invalidation waits for a client that holds translations to forget them. PCIe gives a function a
+   * minute; a call that waits for one must have been answered by then.
+   */
+  readonly ats_completion_ms: number
+  /** Translations that a device is granted at once, a batch's worth; beyond, the oldest is taken back. */
+  readonly atc_entries: number
   /** UTF-16 units of a label: what a line of a table holds. */
   readonly label_length: number
   /** Faults of one call that carry a sentence; each costs a second walk, and a person reads the first few. */
@@ -104,6 +111,8 @@ export const DEFAULT_LIMITS: Limits = {
     lease_default_ms: 30_000,
     wait_ms: 55_000,
     fault_answer_ms: 60_000,
+    ats_completion_ms: 10_000,
+    atc_entries: 65_536,
     label_length: 64,
     explained_faults: 16,
     interrupts_kept: 4096,

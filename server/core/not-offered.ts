@@ -3,12 +3,12 @@
  * daemon, and a way out where there is one.
  */
 
-/** Why devices of the platform have no ATS; streams of raw units may. */
-export const NO_DEVICE_TLBS = 'no device of the platform has a TLB: IDR0.ATS and ECAP.DT are 0; use Translate'
+/** Why a device of the platform has no ATS. */
+export const NO_DEVICE_TLBS = 'the platform gives it none, or its unit does not (IDR0.ATS, ECAP.DT); use Translate'
 
-/** Why devices of the platform ask for no pages; streams of raw units may. */
+/** Why a device of the platform asks for no pages. */
 export const NO_PAGE_REQUESTS =
-  'no device of the platform makes page requests: IDR0.PRI and ECAP.PRS are 0; map the pages before the DMA'
+  'the platform gives it none, or its unit does not (IDR0.PRI, ECAP.PRS); map the pages before the DMA'
 
 const NO_FAULTS =
   'no device of the platform waits for pages: IDR0.PRI, STALL_MODEL and ECAP.PRS deny it; the reply of the DMA tells its fault'
@@ -32,10 +32,6 @@ export const NOT_OFFERED = {
 
 /** What of an offered method is not, for the status table. */
 export const PARTLY_OFFERED = {
-  RequestTranslations: NO_DEVICE_TLBS,
-  RequestPages: NO_PAGE_REQUESTS,
-  PollInvalidations: NO_DEVICE_TLBS,
-  CompleteInvalidations: NO_DEVICE_TLBS,
   AwaitDma: 'no device of the platform leaves anything pending: STALL_MODEL denies stalls, IDR0.PRI and ECAP.PRS pages',
   CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
   CreateUserDomain: 'no windows; make a user domain on a vIOMMU from an STE',
@@ -43,7 +39,4 @@ export const PARTLY_OFFERED = {
   PollEvents: 'the host drivers hand no events to guests; the reply of the DMA tells its fault',
   CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',
   IoasMapFile: 'no descriptors, for which there is no side channel; name a region',
-  Translate: 'no ATC: untranslated addresses only',
-  DmaRead: 'no ATC: untranslated addresses only',
-  DmaWrite: 'no ATC: untranslated addresses only',
 } as const satisfies Readonly<Record<string, string>>

@@ -78,6 +78,11 @@ export class RegionTable {
     return region
   }
 
+  /** Undefined: no region has this id. */
+  find(id: number): Region | undefined {
+    return this.#byId.get(id)
+  }
+
   /** @throws Refusal ENOENT */
   get(id: number | undefined): Region {
     const region = this.#byId.get(id ?? 0)

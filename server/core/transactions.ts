@@ -6,6 +6,7 @@
 import type { OutcomeNumber } from './dma-batch.js'
 import type { DmaFault } from './dma-fault.js'
 import { DMA_STATUS } from './driver.js'
+import type { TranslationResult } from './explanation.js'
 import type { Quota } from './quota.js'
 import { assert, Refusal } from './refusal.js'
 
@@ -18,8 +19,14 @@ export type PageRequestResponse = (typeof PAGE_REQUEST_RESPONSE)[keyof typeof PA
 /** How a transaction ended. */
 export interface Ended {
   readonly outcome: OutcomeNumber
-  /** OK, of a request: where it leads. */
+  /** OK, of a raw unit's request: where it leads. */
   readonly leaf?: { readonly address: number; readonly pageSizeLog2: number; readonly permissions: number }
+  /** OK, of a device's request: where it leads. */
+  readonly translation?: TranslationResult
+  /** Of a read: what was read. */
+  readonly data?: Uint8Array
+  /** Of a read or write: bytes moved. */
+  readonly doneBytes?: number
   readonly fault?: DmaFault
   readonly pageResponse: PageRequestResponse
 }
@@ -29,11 +36,14 @@ const ABORTED: Ended = { outcome: DMA_STATUS.ABORTED, pageResponse: PAGE_REQUEST
 /** One of them. */
 export class Transaction {
   readonly id: bigint
+  /** That it holds until it is told: what it reads or writes. */
+  readonly bytes: number
   /** Undefined as long as it is pending. */
   ended: Ended | undefined
 
-  constructor(id: bigint) {
+  constructor(id: bigint, bytes: number) {
     this.id = id
+    this.bytes = bytes
   }
 
   /** Ends it without an answer, if it has not ended. */
@@ -53,18 +63,25 @@ export class TransactionTable {
   }
 
   /** Room for one, taken before it is known whether it is needed. @throws Refusal EDQUOT */
-  reserve(): void {
+  reserve(bytes: number): void {
     this.#quota.charge('pending_dma')
+    try {
+      this.#quota.charge('resident_bytes', bytes)
+    } catch (error) {
+      this.#quota.release('pending_dma')
+      throw error
+    }
   }
 
   /** Gives room back. */
-  release(): void {
+  release(bytes: number): void {
     this.#quota.release('pending_dma')
+    this.#quota.release('resident_bytes', bytes)
   }
 
   /** One begins to pend, in the room that was reserved for it. */
-  open(): Transaction {
-    const transaction = new Transaction(++this.#last)
+  open(bytes: number): Transaction {
+    const transaction = new Transaction(++this.#last, bytes)
     this.#byId.set(transaction.id, transaction)
     return transaction
   }
@@ -85,13 +102,13 @@ export class TransactionTable {
   forget(transaction: Transaction): void {
     assert(transaction.ended !== undefined, 'a transaction ends before it is forgotten')
     this.#byId.delete(transaction.id)
-    this.release()
+    this.release(transaction.bytes)
   }
 
   /** The context ends: nobody will ask any more. */
   forgetAll(): void {
     for (const transaction of this.#byId.values()) {
-      assert(transaction.ended !== undefined, 'the units of a context end before its transactions')
+      assert(transaction.ended !== undefined, 'the units and devices of a context end before its transactions')
       this.forget(transaction)
     }
   }
@@ -100,29 +117,32 @@ export class TransactionTable {
 /** Room for the next transaction of a call that may need it for any of its elements; one at a time. */
 export class Room {
   readonly #table: TransactionTable
-  #isTaken = false
+  /** Bytes, or undefined: none is taken. */
+  #taken: number | undefined
 
   constructor(table: TransactionTable) {
     this.#table = table
   }
 
   /** @throws Refusal EDQUOT */
-  take(): void {
-    if (this.#isTaken) return
-    this.#table.reserve()
-    this.#isTaken = true
+  take(bytes = 0): void {
+    if (this.#taken === bytes) return
+    this.close()
+    this.#table.reserve(bytes)
+    this.#taken = bytes
   }
 
   /** A transaction in the room that was taken. */
   open(): Transaction {
-    assert(this.#isTaken, 'room is taken before a transaction pends')
-    this.#isTaken = false
-    return this.#table.open()
+    const bytes = this.#taken
+    assert(bytes !== undefined, 'room is taken before a transaction pends')
+    this.#taken = undefined
+    return this.#table.open(bytes)
   }
 
   /** The call ends. */
   close(): void {
-    if (this.#isTaken) this.#table.release()
-    this.#isTaken = false
+    if (this.#taken !== undefined) this.#table.release(this.#taken)
+    this.#taken = undefined
   }
 }

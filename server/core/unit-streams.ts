@@ -6,15 +6,10 @@
 import type { OutcomeNumber } from './dma-batch.js'
 import type { DmaFault } from './dma-fault.js'
 import { DMA_STATUS, type DmaOutcome } from './driver.js'
-import {
-  PAGE_RESPONSE,
-  type StreamInvalidation,
-  type StreamPageRequest,
-  type StreamPort,
-  type StreamRequest,
-} from './machine.js'
+import type { StreamInvalidation, StreamPageRequest, StreamPort, StreamRequest } from './machine.js'
+import { PageGroups } from './page-groups.js'
 import { assert } from './refusal.js'
-import { PAGE_REQUEST_RESPONSE, type PageRequestResponse, type Room, type Transaction } from './transactions.js'
+import { PAGE_REQUEST_RESPONSE, type Room, type Transaction } from './transactions.js'
 import { join } from './u64.js'
 
 /** The contract's AtsInvalidation. */
@@ -32,24 +27,14 @@ interface Held {
   readonly transaction: Transaction
 }
 
-/** A group of page requests that waits for its answer. */
-interface Group {
-  readonly pasid: number
-  readonly transaction: Transaction
-}
-
 const NO_PASID = -1
-
-/** Page request group indices of a stream. */
-const GROUPS = 512
 
 /** One unit's. */
 export class Streams implements StreamPort {
   /** By the unit's tag. */
   readonly #held = new Map<number, Held>()
   readonly #faulted: { readonly held: Held; readonly fault: number }[] = []
-  /** By stream and group index; the oldest first. */
-  readonly #groups = new Map<number, Group[]>()
+  readonly #groups = new PageGroups()
   /** Streams that have not completed an invalidation, by its tag. */
   readonly #outstanding = new Map<bigint, number>()
   /** Invalidations that were not told, by stream and tag, in the order in which they came. */
@@ -70,10 +55,7 @@ export class Streams implements StreamPort {
   /** The last request of a group is about to be sent; the id of the group's transaction. */
   expectResponse({ sourceId, pasid, group }: StreamPageRequest, room: Room): bigint {
     const transaction = room.open()
-    const key = keyOf(sourceId, group)
-    const waiting = this.#groups.get(key)
-    if (waiting === undefined) this.#groups.set(key, [{ pasid, transaction }])
-    else waiting.push({ pasid, transaction })
+    this.#groups.expect(sourceId, pasid, group, transaction)
     return transaction.id
   }
 
@@ -94,18 +76,8 @@ export class Streams implements StreamPort {
     }
   }
 
-  /**
-   * A response without a PASID is for the group of that index, whatever PASID its requests had: a function whose
-   * responses need none has one space of indices.
-   */
   respondToPages(sourceId: number, pasid: number, group: number, code: number): void {
-    const key = keyOf(sourceId, group)
-    const waiting = this.#groups.get(key) ?? []
-    const at = waiting.findIndex((one) => one.pasid === pasid || pasid === NO_PASID)
-    if (at < 0) return
-    const [{ transaction }] = waiting.splice(at, 1)
-    if (waiting.length === 0) this.#groups.delete(key)
-    transaction.ended = { outcome: DMA_STATUS.OK, pageResponse: responseOf(code) }
+    this.#groups.respond(sourceId, pasid, group, code)
   }
 
   invalidate({ tag, sourceId, pasid, allPasids, lo, hi, sizeLg2 }: StreamInvalidation): void {
@@ -164,9 +136,8 @@ export class Streams implements StreamPort {
   abandon(): void {
     for (const { transaction } of this.#held.values()) transaction.abort()
     for (const { held } of this.#faulted.splice(0)) held.transaction.abort()
-    for (const groups of this.#groups.values()) for (const { transaction } of groups) transaction.abort()
     this.#held.clear()
-    this.#groups.clear()
+    this.#groups.abandon()
     this.#outstanding.clear()
     this.#untold.clear()
   }
@@ -175,12 +146,4 @@ export class Streams implements StreamPort {
     const untold = this.#untold.get(sourceId)
     if (untold?.delete(tag) === true && untold.size === 0) this.#untold.delete(sourceId)
   }
-}
-
-const keyOf = (sourceId: number, group: number): number => sourceId * GROUPS + group
-
-/** Codes that PCIe reserves are failures. */
-function responseOf(code: number): PageRequestResponse {
-  if (code === PAGE_RESPONSE.SUCCESS) return PAGE_REQUEST_RESPONSE.SUCCESS
-  return code === PAGE_RESPONSE.INVALID ? PAGE_REQUEST_RESPONSE.INVALID_REQUEST : PAGE_REQUEST_RESPONSE.FAILURE
 }

@@ -3,8 +3,6 @@
 import type {
   Completion,
   DeviceDriver,
-  DmaOutcome,
-  DomainOps,
   IommuDriver,
   PageFault,
   PagingFlags,
@@ -15,7 +13,7 @@ import type {
   UserData,
   UserOps,
 } from '../../server/core/driver.js'
-import { DMA_STATUS, Refusal } from '../../server/core/driver.js'
+import { Refusal } from '../../server/core/driver.js'
 import type {
   Machine,
   PlatformDevice,
@@ -25,6 +23,7 @@ import type {
   RegionSource,
   StreamPort,
 } from '../../server/core/machine.js'
+import { FakeDevice } from './fake-device.js'
 import { FakeDirty } from './fake-dirty.js'
 import { FakeMemory, FakeRawUnit } from './fake-parts.js'
 import { FakeViommu, QUEUED } from './fake-viommu.js'
@@ -54,6 +53,8 @@ export interface FakeDeviceSpec {
   readonly pasidLg2?: number
   readonly reserved?: readonly ReservedRange[]
   readonly mediated?: { readonly parent: string; readonly pasid: number }
+  /** It has ATS, and PRI. */
+  readonly ats?: boolean
 }
 
 const REGION_GAP = 2 ** 32
@@ -86,7 +87,7 @@ export class FakeMachine implements Machine {
       const driver = drivers.get(spec.unit) as FakeDriver
       const device = made.get(spec.mediated?.parent ?? '') ?? new FakeDevice(this, driver, index, spec)
       made.set(spec.name, device)
-      return { name: spec.name, driver, device, mediated: spec.mediated }
+      return { name: spec.name, driver, device, mediated: spec.mediated, ats: spec.ats, pri: spec.ats }
     })
   }
 
@@ -229,7 +230,7 @@ export class FakePaging implements PagingOps {
   readonly mappings: FakeMapping[] = []
   readonly dirty: FakeDirty | undefined
   /** Mappings that were taken out and not flushed. */
-  stale = 0
+  #stale: FakeMapping[] = []
 
   constructor(
     readonly driver: FakeDriver,
@@ -260,12 +261,16 @@ export class FakePaging implements PagingOps {
     if (inside.reduce((sum, one) => sum + one.length, 0n) !== length)
       throw new Error('bug: unmap of what is not mapped')
     for (const one of inside) this.mappings.splice(this.mappings.indexOf(one), 1)
-    this.stale += inside.length
+    this.#stale.push(...inside)
   }
 
   flush(): Completion {
-    this.stale = 0
-    return this.driver.machine.done('flush')
+    const { machine } = this.driver
+    const asked = devicesOf(machine).flatMap((device) => device.forget(this, this.#stale))
+    this.#stale = []
+    const done = machine.done('flush')
+    if (asked.length === 0) return done
+    return Promise.all([done, ...asked]).then(() => undefined)
   }
 
   destroy(): void {
@@ -274,90 +279,6 @@ export class FakePaging implements PagingOps {
   }
 }
 
-/** A device with slots, whose DMA finds what is mapped. */
-export class FakeDevice implements DeviceDriver {
-  readonly rid: number
-  readonly maxPasids: number
-  readonly capabilities: number
-  readonly reserved: readonly ReservedRange[]
-  readonly hwInfo: DeviceDriver['hwInfo']
-  readonly slots = new Map<number, DomainOps>()
-  readonly port: DeviceDriver['port']
-
-  constructor(
-    readonly machine: FakeMachine,
-    readonly driver: FakeDriver,
-    index: number,
-    spec: FakeDeviceSpec,
-  ) {
-    this.rid = index * 8
-    this.capabilities = driver.spec.dirty === true ? 9 : 8
-    this.maxPasids = spec.pasidLg2 === undefined ? 0 : 2 ** spec.pasidLg2
-    this.reserved = spec.reserved ?? []
-    this.hwInfo =
-      driver.kind === 'vtd'
-        ? { kind: 'vtd', flags: 1, cap: 2n ** 63n + 1n, ecap: 3n }
-        : { kind: 'smmuv3', idr: [1, 2, 3, 4, 5, 6], iidr: 7, aidr: 8 }
-    this.port = {
-      translate: (pasid, lo, hi, _access, out) => this.#translate(pasid, lo, hi, out),
-      explain: (pasid, lo, hi, _access, out) => {
-        this.#translate(pasid, lo, hi, out)
-        return [
-          {
-            what: 'stage-1 table entry',
-            stage: 1,
-            level: 3,
-            address: 4096,
-            words: [1, 2],
-            fields: { V: 0, TTB: 2 ** 32 },
-            verdict: 'not valid',
-          },
-        ]
-      },
-      peek: () => false,
-      missing: () => '',
-      faultName: (fault) => `FAULT_${fault}`,
-    }
-  }
-
-  set(slot: number, domain: DomainOps, old: DomainOps | null): Completion {
-    if ((this.slots.get(slot) ?? null) !== old) throw new Error('bug: the old domain is another one')
-    this.machine.failPoint('set')
-    this.slots.set(slot, domain)
-    return this.machine.done(`set ${this.rid}:${slot}`)
-  }
-
-  clear(slot: number, old: DomainOps): Completion {
-    if (this.slots.get(slot) !== old) throw new Error('bug: another domain is cleared')
-    this.slots.delete(slot)
-    return this.machine.done(`clear ${this.rid}:${slot}`)
-  }
-
-  reset(): Completion {
-    return this.machine.done(`reset ${this.rid}`)
-  }
-
-  respond({ pasid, group }: PageFault, isSuccess: boolean): Completion {
-    return this.machine.done(`respond ${this.rid}:${pasid}:${group} ${isSuccess ? 'success' : 'invalid'}`)
-  }
-
-  #translate(pasid: number, lo: number, hi: number, out: DmaOutcome): void {
-    const domain = this.slots.get(Math.max(pasid, 0))
-    const iova = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
-    const found =
-      domain instanceof FakePaging
-        ? domain.mappings.find((one) => iova >= one.iova && iova < one.iova + one.length)
-        : undefined
-    out.hit = 0
-    if (domain === undefined) out.status = DMA_STATUS.ABORTED
-    else if (found === undefined) {
-      out.status = DMA_STATUS.FAULT
-      out.fault = 0x10
-    } else {
-      out.status = DMA_STATUS.OK
-      out.address = found.address + Number(iova - found.iova)
-      out.leafLg2 = 12
-      out.rights = 3
-    }
-  }
-}
+const devicesOf = ({ devices }: FakeMachine): readonly FakeDevice[] => [
+  ...new Set(devices.map(({ device }) => device as FakeDevice)),
+]

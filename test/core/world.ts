@@ -28,6 +28,9 @@ export const fakeMachine = (): FakeMachine =>
       { name: 'intel', unit: 'vtd0', pasidLg2: 8, reserved: [{ kind: 'msi', start: 0xfee00000n, last: 0xfeefffffn }] },
       { name: 'intel/mdev5', unit: 'vtd0', mediated: { parent: 'intel', pasid: 5 } },
       { name: 'mock', unit: 'tiny0' },
+      { name: 'arm/ats', unit: 'smmu0', pasidLg2: 8, ats: true },
+      { name: 'arm/ats5', unit: 'smmu0', mediated: { parent: 'arm/ats', pasid: 5 }, ats: true },
+      { name: 'intel/ats', unit: 'vtd0', pasidLg2: 8, ats: true },
     ],
   )
 
