@@ -202,7 +202,7 @@ function* fill(call: Call, ioas: Ioas, { slices, protection }: MapSpec, claim: C
 }
 
 /** How often an access is asked for what it has pinned, before the unmap gives up. [uAPI IOMMU_IOAS_UNMAP] */
-const ASKED_MOST = 100
+const ASKED_MOST = 101
 
 /** Has the users of an area let go of it. Answers why it stays, if they do not. */
 function* askAccesses(ioas: Ioas, area: Area): Work<Refusal | undefined> {
