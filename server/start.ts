@@ -106,6 +106,7 @@ function makeCore(config: Config, log: Log): Core {
     random,
     turn: eventLoopTurn(TURN_MS),
     limits: limitsWith(config.limits),
+    autoIovaAlignment: BigInt(config.autoIovaAlignment),
     eventSink: (event) => logEvent(log, event),
     facts: {
       version: packageVersion(),

@@ -2293,6 +2293,11 @@ export interface GetServerInfoResponse {
   readonly fileRoots: readonly string[]
   /** The kernel version whose answers this daemon reproduces, such as "7.2.13". */
   readonly uapiVersion: string
+  /**
+   * Largest alignment that IoasMap without FIXED_IOVA aims for, bytes: 4096, or 2097152 as kernels with transparent huge
+   * pages do (`--auto-iova-alignment`).
+   */
+  readonly autoIovaAlignment: bigint
 }
 
 /** A limit. Exceeding it is EDQUOT (E2BIG for the size of an array), and the refusal's context names it. */

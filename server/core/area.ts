@@ -11,7 +11,7 @@ export interface Setup {
   isDone: boolean
 }
 
-/** One mapping. Areas never merge and are never split. */
+/** One mapping. Areas never merge, and only VFIO’s first type cuts them. */
 export class Area {
   readonly start: bigint
   readonly last: bigint
@@ -54,6 +54,24 @@ export class Area {
   /** Whether IOVA, length and source are multiples of `alignment` alike. */
   isAligned(alignment: bigint): boolean {
     return ((this.start | this.length | pageOffset(this.pages, this.offset)) & (alignment - 1n)) === 0n
+  }
+
+  /** Two areas that are as it was, the first up to a byte inside it; it is spent. */
+  cut(last: bigint): readonly [Area, Area] {
+    const length = last - this.start + 1n
+    const parts = [
+      { start: this.start, skip: 0n, length },
+      { start: last + 1n, skip: length, length: this.length - length },
+    ]
+    const [low, high] = parts.map(({ start, skip, length }) => {
+      const slice = { pages: this.pages, offset: this.offset + skip, length }
+      const area = new Area(slice, start, this.protection, this.#setup)
+      area.pin = this.pin?.again(skip, length)
+      return area
+    })
+    this.pages.hold()
+    this.unpin()
+    return [low, high]
   }
 
   /** Its memory, in order; none while the IOAS has no domain. */

@@ -27,6 +27,7 @@ import { LockedMemory } from './locked.js'
 import type { Machine } from './machine.js'
 import { Quota } from './quota.js'
 import { Refusal } from './refusal.js'
+import { PAGE } from './u64.js'
 import { Unavailable } from './unavailable.js'
 import type { Viommu } from './viommu.js'
 
@@ -38,6 +39,8 @@ export interface CoreOptions {
   /** Absent: every call ends in the turn it began in, if no driver makes it wait. */
   readonly turn?: Turn
   readonly limits?: Limits
+  /** Largest alignment that a free choice of an IOVA aims for; a power of two, a page where it is absent. */
+  readonly autoIovaAlignment?: bigint
   readonly eventSink?: EventSink
   readonly facts?: Partial<ServerFacts>
   /** Called before anything is made; what it throws refuses the call. For tests that let the n-th allocation fail. */
@@ -63,6 +66,11 @@ export class Core {
   readonly turn: Turn
   readonly limits: Limits
   readonly facts: ServerFacts
+  /**
+   * Largest alignment that a free choice of an IOVA aims for. Kernels with transparent huge pages aim for 2 MiB; those
+   * whose answers we compare with aim for a page.
+   */
+  readonly autoIovaAlignment: bigint
   readonly failPoint: ((what: string) => void) | undefined
   /** 128 random bits, hex: names this run. */
   readonly bootId: string
@@ -87,6 +95,7 @@ export class Core {
     this.clock = options.clock
     this.turn = options.turn ?? ENDLESS_TURN
     this.limits = options.limits ?? DEFAULT_LIMITS
+    this.autoIovaAlignment = options.autoIovaAlignment ?? PAGE
     this.failPoint = options.failPoint
     this.locked = new LockedMemory(this.limits, this.failPoint)
     this.#random = options.random

@@ -158,7 +158,7 @@ function sliceOf({ pages, offset, pin }: Area, skip: bigint, length: bigint): Sl
 
 function choose(ioas: Ioas, { slices, length }: MapSpec): bigint {
   const [first] = slices
-  return placeAutomatically(ioas, length, first.pages.addressAt(first.offset))
+  return placeAutomatically(ioas, length, first.pages.addressAt(first.offset), ioas.context.core.autoIovaAlignment)
 }
 
 function fixed(ioas: Ioas, iova: bigint, length: bigint): bigint {

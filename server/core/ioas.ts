@@ -191,6 +191,14 @@ export class Ioas extends IommuObject {
     this.drop(call)
   }
 
+  /** An area has become two; the tables stay as they are. */
+  replace(area: Area, [low, high]: readonly [Area, Area]): void {
+    this.areas.remove(area)
+    this.areas.insert(low)
+    this.areas.insert(high)
+    for (const domain of this.domains) domain.cut(area, low, high)
+  }
+
   /** An area is out of every table and no unit remembers it: its range and memory are free. */
   discard(area: Area): void {
     this.areas.remove(area)

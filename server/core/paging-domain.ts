@@ -121,6 +121,13 @@ export class PagingDomain extends IommuObject {
     this.#inPages.delete(area)
   }
 
+  /** An installed area has become two. */
+  cut(area: Area, low: Area, high: Area): void {
+    if (!this.#inPages.delete(area)) return
+    this.#inPages.add(low)
+    this.#inPages.add(high)
+  }
+
   /**
    * Refuses an area whose tables alone would break the quota, before the driver writes millions of entries to find out.
    *

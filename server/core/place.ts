@@ -6,12 +6,6 @@ import { Refusal } from './refusal.js'
 import type { ReservedRanges } from './reserved.js'
 import { lowestBit, max, min, PAGE, roundUpToPowerOfTwo, U64_MAX } from './u64.js'
 
-/**
- * Largest alignment that a free choice aims for, bytes. Kernels with transparent huge pages aim for 2 MiB; those whose
- * answers we compare with aim for a page.
- */
-export const AUTO_ALIGNMENT_CAP = PAGE
-
 /** What a place must keep clear of. */
 export interface Occupied {
   readonly areas: IntervalMap<Range>
@@ -24,13 +18,14 @@ export interface Occupied {
 /**
  * The lowest IOVA for `length` bytes whose source begins at `address`.
  *
+ * @param cap largest alignment that is aimed for, a power of two of at least a page
  * @throws Refusal EOVERFLOW (half of all addresses, or more), EINVAL (cannot be aligned), ENOSPC (no room)
  */
-export function placeAutomatically(occupied: Occupied, length: bigint, address: bigint): bigint {
+export function placeAutomatically(occupied: Occupied, length: bigint, address: bigint, cap: bigint): bigint {
   if (length >= U64_MAX / 2n) {
     throw new Refusal('EOVERFLOW', 'no place can be chosen for half of all addresses; use FIXED_IOVA', { length })
   }
-  const alignment = alignmentFor(length, address)
+  const alignment = min(alignmentFor(length, address), cap)
   if (alignment < occupied.alignment) {
     const reason = `the source is aligned to ${alignment} bytes and the IOAS needs ${occupied.alignment}`
     throw new Refusal('EINVAL', reason, { address, alignment: occupied.alignment })
@@ -53,7 +48,7 @@ interface Wanted {
 function alignmentFor(length: bigint, address: bigint): bigint {
   const ofLength = roundUpToPowerOfTwo(length)
   const ofAddress = address === 0n ? ofLength : lowestBit(address)
-  return min(min(ofLength, ofAddress), AUTO_ALIGNMENT_CAP)
+  return min(ofLength, ofAddress)
 }
 
 /** IOVA 0 and the last page are never chosen. */

@@ -30,11 +30,12 @@ export interface ServerInfo {
   readonly units: readonly UnitInfo[]
   readonly fileRoots: readonly string[]
   readonly uapiVersion: string
+  readonly autoIovaAlignment: bigint
 }
 
 /** The daemon's version, boot, limits, features and platform. */
 export function getServerInfo(call: Call, _request: object): ServerInfo {
-  const { bootId, clock, startedAt, limits, machine, facts } = call.core
+  const { bootId, clock, startedAt, limits, machine, facts, autoIovaAlignment } = call.core
   return {
     ...facts,
     bootId,
@@ -42,6 +43,7 @@ export function getServerInfo(call: Call, _request: object): ServerInfo {
     limits: listLimits(limits),
     fileRoots: machine.fileRoots,
     uapiVersion: UAPI_VERSION,
+    autoIovaAlignment,
     units: machine.units.map(({ driver, idRegisters }) => ({
       name: driver.name,
       type: UNIT_TYPES[driver.kind],

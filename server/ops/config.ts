@@ -35,6 +35,7 @@ export interface Config {
   readonly seed?: string
   readonly clock: 'system' | 'manual'
   readonly limits: Readonly<Record<string, number>>
+  readonly autoIovaAlignment: number
   readonly drainMs: number
   readonly logLevel: LogLevel
   readonly platform: PlatformSpec
@@ -47,6 +48,7 @@ export const DEFAULT_CONFIG: Config = {
   testDevice: false,
   clock: 'system',
   limits: {},
+  autoIovaAlignment: 4096,
   drainMs: DRAIN_MS,
   logLevel: 'info',
   platform: DEFAULT_PLATFORM,

@@ -98,6 +98,13 @@ export const SETTINGS: readonly Setting[] = [
     schema: { type: 'object', additionalProperties: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER } },
   },
   {
+    key: 'autoIovaAlignment',
+    kind: 'integer',
+    metavar: 'BYTES',
+    help: 'largest alignment of IOVAs that the daemon chooses: 4096, or 2097152 as kernels with huge pages',
+    schema: { enum: [4096, 2 ** 21] },
+  },
+  {
     key: 'drainMs',
     kind: 'integer',
     metavar: 'MS',

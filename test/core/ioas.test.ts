@@ -62,6 +62,37 @@ describe('choosing an IOVA', () => {
   })
 })
 
+describe('a free choice that aims for 2 MiB', () => {
+  /** [uAPI: kernels with transparent huge pages] Lengths in pages, and where they go one after the other. */
+  const places = (world: World, ...pages: bigint[]): bigint[] => {
+    const [ioas, region] = [world.ioas(), world.region(0x1000_0000n)]
+    return pages.map((count) => world.map(ioas, region, count * PAGE))
+  }
+
+  it('is aligned to the power of two that the length fills', () => {
+    expect(places(new World({ autoIovaAlignment: 2n ** 21n }), 1n, 5n, 1n)).toEqual([0x1000n, 0x8000n, 0x2000n])
+    expect(places(new World({ autoIovaAlignment: 2n ** 21n }), 1n, 1024n, 512n)).toEqual([
+      0x1000n,
+      0x20_0000n,
+      0x60_0000n,
+    ])
+    expect(places(new World(), 1n, 5n, 1n)).toEqual([0x1000n, 0x2000n, 0x7000n])
+  })
+
+  it('is aligned as the source is, where that is less', () => {
+    const world = new World({ autoIovaAlignment: 2n ** 21n })
+    const [ioas, region] = [world.ioas(), world.region(0x10_0000n)]
+    world.map(ioas, region, PAGE)
+    expect(world.map(ioas, region, 16n * PAGE, undefined, 0x4000n)).toBe(0x4000n)
+    expect(world.map(ioas, region, 0x800n, undefined, 0x800n)).toBe(0x2800n)
+  })
+
+  it('is told by GetServerInfo', () => {
+    expect(new World({ autoIovaAlignment: 2n ** 21n }).do('GetServerInfo').autoIovaAlignment).toBe(2n ** 21n)
+    expect(new World().do('GetServerInfo').autoIovaAlignment).toBe(PAGE)
+  })
+})
+
 describe('mapping', () => {
   it('checks in the order of the kernel', () => {
     const world = new World()

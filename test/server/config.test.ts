@@ -78,6 +78,7 @@ describe('what is refused', () => {
     ['a word too much', ['start'], {}, /too many arguments/],
     ['an address that is not loopback', ['--listen', '0.0.0.0:80'], {}, /listen: must match pattern/],
     ['a number that is none', ['--drain-ms', 'soon'], {}, /--drain-ms: "soon" is not MS/],
+    ['an alignment that no kernel has', ['--auto-iova-alignment', '8192'], {}, /autoIovaAlignment: must be equal/],
     ['a negative number', ['--config', yaml('negative.yaml', 'drainMs: -1')], {}, /drainMs: must be >= 0/],
     ['an unknown level', ['--log-level', 'loud'], {}, /logLevel: .*silent/],
     ['a file that is not there', ['--config', join(folder, 'none.yaml')], {}, /none\.yaml: ENOENT/],
