@@ -83,7 +83,9 @@ async function callMethod<M extends MethodName>(
   if (reply.status !== 200) throw errorOf(method.name, reply)
   const message = decode(method.reply, reply.body) as ReplyOf<M>
   const refusal = (message as { readonly refusal?: RefusalDetail }).refusal
-  if (refusal !== undefined) throw new IommudError(method.name, 'partial', refusal.reason, refusal, message)
+  // An ioctl's errno is its answer, as the caller of ioctl(2) expects.
+  if (refusal !== undefined && method.name !== 'Ioctl')
+    throw new IommudError(method.name, 'partial', refusal.reason, refusal, message)
   return message
 }
 
