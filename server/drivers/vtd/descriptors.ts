@@ -1,4 +1,4 @@
-/** The invalidation descriptors that the driver queues, ready packed. [VTD 6.5.2.1 to 6.5.2.6, 6.5.2.9] */
+/** The descriptors that the driver queues, ready packed. [VTD 6.5.2.1 to 6.5.2.6, 6.5.2.9, 7.6.1] */
 
 import { pack } from '../../../hw-model/bits/layout.js'
 import {
@@ -8,6 +8,7 @@ import {
   GRANULARITY,
   INVALIDATION_WAIT,
   IOTLB_INVALIDATE,
+  PAGE_GROUP_RESPONSE,
   PASID_CACHE_GRANULARITY,
   PASID_CACHE_INVALIDATE,
   PASID_DEVICE_TLB_INVALIDATE,
@@ -19,15 +20,56 @@ import type { DeviceTlb } from './cache-tags.js'
 /** Four 32-bit words. */
 export type Descriptor = Int32Array
 
+/** What a device is to forget: the descriptor, and what it says in plain. */
+export interface DeviceFlush {
+  readonly words: Descriptor
+  readonly sid: number
+  /** PASID of the translations, or -1 for those that were obtained without one. */
+  readonly pasid: number
+  /** Those of every PASID. */
+  readonly allPasids: boolean
+  readonly block: PageBlock
+}
+
+/** What makes a cache forget: the unit's own, or a device's. */
+export type Flush = Descriptor | DeviceFlush
+
 /** What an IOTLB invalidation waits for, where the unit can (CAP.DRD, CAP.DWD). */
 export interface Drains {
   readonly DR: number
   readonly DW: number
 }
 
-/** Everything before it is done when `status` reads `data`. */
-export const waitFor = (status: number, data: number): Descriptor =>
-  pack(INVALIDATION_WAIT, { TypeLow: DESCRIPTOR_TYPE.WAIT, SW: 1, STDATA: data, STADDR: status })
+/** What a wait descriptor writes when everything before it is done. */
+export const DONE = 2
+
+/**
+ * Everything before it is done when `status` reads DONE.
+ *
+ * @param drainsPages page requests that came before are in their queue then, too
+ */
+export const waitFor = (status: number, drainsPages: boolean): Descriptor =>
+  pack(INVALIDATION_WAIT, {
+    TypeLow: DESCRIPTOR_TYPE.WAIT,
+    SW: 1,
+    PD: drainsPages ? 1 : 0,
+    STDATA: DONE,
+    STADDR: status,
+  })
+
+/** Nothing behind it is begun before everything in front of it is done; nobody hears of that. */
+export const fence = (): Descriptor => pack(INVALIDATION_WAIT, { TypeLow: DESCRIPTOR_TYPE.WAIT, FN: 1, STDATA: DONE })
+
+/** Answers a group of page requests. @param pasid the one that its requests had, or -1 */
+export const pageGroupResponse = (rid: number, pasid: number, group: number, code: number): Descriptor =>
+  pack(PAGE_GROUP_RESPONSE, {
+    TypeLow: DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE,
+    PP: pasid < 0 ? 0 : 1,
+    RC: code,
+    RID: rid,
+    PASID: Math.max(pasid, 0),
+    PRGI: group,
+  })
 
 /** An aligned block of 2^AM pages. */
 export interface PageBlock {
@@ -110,7 +152,8 @@ export function pasidPages(did: number, pasid: number, block: PageBlock, leavesO
  *
  * @param pasid 0 for requests without PASID
  */
-export function devicePages({ sid, pfsid }: DeviceTlb, pasid: number, { page, am }: PageBlock): Descriptor {
+export function devicePages({ sid, pfsid }: DeviceTlb, pasid: number, block: PageBlock): DeviceFlush {
+  const { page, am } = block
   const common = { MIP: 0, SID: sid, ...halvesOf(pfsid), S: am > 0 ? 1 : 0 }
   const words =
     pasid === 0
@@ -120,7 +163,8 @@ export function devicePages({ sid, pfsid }: DeviceTlb, pasid: number, { page, am
           ...common,
           PASID: pasid,
         })
-  return withAddress(words, sizedPage({ page, am }))
+  withAddress(words, sizedPage({ page, am }))
+  return { words, sid, pasid: pasid === 0 ? -1 : pasid, allPasids: false, block }
 }
 
 /** Every page there is. */
@@ -130,7 +174,7 @@ export const EVERY_PAGE: PageBlock = { page: 0n, am: 52 }
  * A device forgets all that it obtained with a PASID, whichever that was: GI. A function may lack that (Global Invalidate
  * Supported of its ATS capability); those of this machine do not. [VTD 6.5.2.6]
  */
-export function devicePasids({ sid, pfsid }: DeviceTlb): Descriptor {
+export function devicePasids({ sid, pfsid }: DeviceTlb): DeviceFlush {
   const words = pack(PASID_DEVICE_TLB_INVALIDATE, {
     TypeLow: DESCRIPTOR_TYPE.PASID_DEVICE_TLB,
     SID: sid,
@@ -138,11 +182,12 @@ export function devicePasids({ sid, pfsid }: DeviceTlb): Descriptor {
     GI: 1,
     S: 1,
   })
-  return withAddress(words, sizedPage(EVERY_PAGE))
+  withAddress(words, sizedPage(EVERY_PAGE))
+  return { words, sid, pasid: 0, allPasids: true, block: EVERY_PAGE }
 }
 
 /** What makes a device forget all that it has of a slot, if it keeps anything. */
-export const wholeDevice = (tlb: DeviceTlb | null, slot: number): readonly Descriptor[] =>
+export const wholeDevice = (tlb: DeviceTlb | null, slot: number): readonly DeviceFlush[] =>
   tlb === null ? [] : [devicePages(tlb, slot, EVERY_PAGE)]
 
 /**

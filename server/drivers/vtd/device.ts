@@ -1,8 +1,8 @@
 /** One device behind a VT-d unit: its slots (the RID's own requests, and PASIDs) and its way to memory. */
 
-import type { RemappingUnit } from '../../../hw-model/port.js'
 import { CONTEXT_ENTRY, PASID_TABLE_ENTRY } from '../../../hw-model/vtd/index.js'
 import {
+  type AtsDoor,
   type Completion,
   type DeviceDriver,
   type DeviceFacts,
@@ -10,6 +10,7 @@ import {
   type DomainOps,
   HW_CAPABILITY,
   type HwInfo,
+  type PageFault,
   Refusal,
   type ReservedRange,
   RID_SLOT,
@@ -18,11 +19,15 @@ import { reportedInfo } from '../reported.js'
 import { refusedAttach } from './attachable.js'
 import type { Place } from './bindings.js'
 import type { DeviceTlb } from './cache-tags.js'
-import { deviceContext, domainTranslations, pasidCache, pasidTranslations, wholeDevice } from './descriptors.js'
+import { deviceContext, domainTranslations, fence, pasidCache, pasidTranslations, wholeDevice } from './descriptors.js'
+import { IDENTITY_DID } from './domain-ids.js'
+import { FunctionDoor } from './door.js'
 import type { VtdDriver } from './driver.js'
 import { legacyContextEntry, pasidEntry, type VtdDomain } from './entries.js'
 import { exchangeNested } from './exchange.js'
 import { IdentityDomain } from './identity.js'
+import { PageGroups } from './page-groups.js'
+import type { VtdPageRequest } from './page-request-ring.js'
 import { PagingDomain } from './paging.js'
 import { UnitPort } from './port.js'
 import { UserDomain } from './user.js'
@@ -45,6 +50,7 @@ export class VtdDevice implements DeviceDriver {
   readonly reserved = [INTERRUPT_RANGE]
   readonly hwInfo: HwInfo
   readonly port: DmaPort
+  readonly ats?: AtsDoor
   lastSetWasHitless = true
   /** It asks this unit for pages. */
   readonly hasPageRequests: boolean
@@ -52,12 +58,15 @@ export class VtdDevice implements DeviceDriver {
   readonly #tlb: DeviceTlb | null
   /** Physical address of its PASID directory; 0 in legacy mode. */
   readonly #directory: number
-  /** Slots with a user domain. */
-  readonly #userSlots = new Set<number>()
-  /** Slots that core believes in use, which an attach that was refused has emptied. */
-  readonly #blocked = new Set<number>()
+  /** What is in each slot. */
+  readonly #domains = new Map<number, VtdDomain>()
+  /** Slots whose domain takes faults. */
+  readonly #faultSlots = new Set<number>()
+  readonly #groups: PageGroups
+  /** Slots that core believes in use, which an attach that was refused has emptied, and when that is done. */
+  readonly #blocked = new Map<number, Completion>()
 
-  constructor(driver: VtdDriver, facts: DeviceFacts, unit: RemappingUnit) {
+  constructor(driver: VtdDriver, facts: DeviceFacts) {
     const { cap, ecap, capWord, ecapWord, drains } = driver.hardware
     this.driver = driver
     this.rid = facts.rid
@@ -67,13 +76,20 @@ export class VtdDevice implements DeviceDriver {
     this.hasPageRequests =
       this.#tlb !== null && facts.pri && driver.isScalable && ecap['PRS'] !== 0 && ecap['PDS'] !== 0
     this.capabilities =
+      (driver.canTrackDirty ? HW_CAPABILITY.DIRTY_TRACKING : 0) |
       (this.maxPasids > 0 && ecap['SRS'] ? HW_CAPABILITY.PCI_PASID_PRIV : 0) |
       (this.#tlb === null ? HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED : 0)
-    const own = { kind: 'vtd', flags: HW_INFO_FLAGS, cap: capWord, ecap: ecapWord } as const
-    this.hwInfo = reportedInfo(own, driver.reported)
-    this.port = new UnitPort(unit, driver, facts.rid, (slot) => this.#userSlots.has(slot))
+    const info = { kind: 'vtd', flags: HW_INFO_FLAGS, cap: capWord, ecap: ecapWord } as const
+    this.hwInfo = reportedInfo(info, driver.reported)
+    const { rid, hasPageRequests } = this
+    const port = new UnitPort(driver.unit, driver, rid, (slot) => this.#domains.get(slot)?.kind === 'user')
+    this.port = port
+    const hasTlb = this.#tlb !== null
+    if (hasTlb) this.ats = new FunctionDoor(driver.unit, port, rid, hasPageRequests, () => driver.drain())
+    this.#groups = new PageGroups((pasid, group, isSuccess) => driver.answerPages(rid, pasid, group, isSuccess))
     const { tables, hardware, isScalable } = driver
-    this.#directory = isScalable ? tables.addScalableDevice(facts.rid, this.maxPasids, this.#tlb !== null) : 0
+    const can = { pasids: this.maxPasids, hasTlb, hasPageRequests }
+    this.#directory = isScalable ? tables.addScalableDevice(rid, can) : 0
     // In legacy mode there is room for its context entry now; the entry stays absent.
     if (!isScalable) tables.contextEntry(facts.rid)
     // Caching mode: the absent entry may be cached, under domain-id 0. [VTD 6.5.3.3 T28]
@@ -94,54 +110,85 @@ export class VtdDevice implements DeviceDriver {
     // A table that cannot be had is no reason to block anything.
     const place = this.#placeOf(slot)
     this.lastSetWasHitless = true
+    let done = this.#blocked.get(slot)
     if (old === null) this.#fill(place, next, next.bindings.attach(place))
-    else this.#replace(place, next, old)
+    else done = this.#replace(place, next, old)
     this.#blocked.delete(slot)
-    if (next.kind === 'user') this.#userSlots.add(slot)
-    else this.#userSlots.delete(slot)
-    return undefined
+    this.#domains.set(slot, next)
+    if (next.kind !== 'identity' && next.takesFaults === true) this.#faultSlots.add(slot)
+    else this.#faultSlots.delete(slot)
+    // What the old domain left unanswered is refused, as Linux does.
+    if (old !== null) this.#groups.refuse(slot)
+    this.driver.drain()
+    return done
   }
 
   clear(slot: number, old: Settable): Completion {
-    if (this.#blocked.delete(slot)) return undefined
-    this.#empty(this.#placeOf(slot), old as VtdDomain)
+    const blocked = this.#blocked.get(slot)
+    if (this.#blocked.delete(slot)) return blocked
+    return this.#empty(this.#placeOf(slot), old as VtdDomain)
+  }
+
+  /** Its own translations are its own to forget, nothing of its waits in the unit, and it waits for no page. */
+  reset(): Completion {
+    this.#groups.forget()
     return undefined
   }
 
-  /** Its own translations are its own to forget, and nothing of the device's waits in the unit. */
-  reset(): Completion {
+  respond(last: PageFault, isSuccess: boolean): Completion {
+    this.#groups.respond(last, isSuccess)
+    this.driver.drain()
     return undefined
+  }
+
+  /** A page request of its came: to whoever takes the faults of its slot. */
+  reportPage({ pasid, group, isLast, access, address }: VtdPageRequest): void {
+    const slot = pasid < 0 ? RID_SLOT : pasid
+    const { listener } = this.driver
+    const isTaken = listener !== undefined && this.#faultSlots.has(slot)
+    const tell = isTaken ? (fault: PageFault) => listener.pageFault(this, fault) : undefined
+    this.#groups.report(slot, { pasid, group, isLast, access, address }, tell)
   }
 
   /**
    * In place where every state between is a valid one, else through an absent entry. A RID gives its domain up before it
    * takes the next, a PASID takes the next first, as in Linux; the domain-ids show it.
    */
-  #replace(place: Place, next: VtdDomain, old: VtdDomain): void {
-    if (exchangeNested(this.driver, place, next, old)) return
+  #replace(place: Place, next: VtdDomain, old: VtdDomain): Completion {
+    const exchanged = exchangeNested(this.driver, place, next, old)
+    if (exchanged !== undefined) {
+      if (this.#faultSlots.size > 0) this.#drainPageRequests(place.slot)
+      return exchanged.done
+    }
+    let done: Completion
     if (place.slot === RID_SLOT) {
-      this.#tearDown(place, old)
+      done = this.#tearDown(place, old)
       old.bindings.detach(place)
       this.#fill(place, next, next.bindings.attach(place))
     } else {
       const did = next.bindings.attach(place)
-      this.#tearDown(place, old)
+      done = this.#tearDown(place, old)
       this.#fill(place, next, did)
       old.bindings.detach(place)
     }
     this.lastSetWasHitless = false
+    return done
   }
 
   /** Empties a slot that core does not know to be empty. */
   #block(slot: number, old: VtdDomain): void {
-    this.#empty(this.#placeOf(slot), old)
-    this.#blocked.add(slot)
+    this.#blocked.set(slot, this.#empty(this.#placeOf(slot), old))
   }
 
-  #empty(place: Place, old: VtdDomain): void {
-    this.#userSlots.delete(place.slot)
-    this.#tearDown(place, old)
+  #empty(place: Place, old: VtdDomain): Completion {
+    const { slot } = place
+    const done = this.#tearDown(place, old)
+    this.#domains.delete(slot)
+    this.#faultSlots.delete(slot)
     old.bindings.detach(place)
+    this.#groups.refuse(slot)
+    this.driver.drain()
+    return done
   }
 
   /** Writes an absent entry. Caching mode may have kept its absence. [VTD 6.5.3.3 T28] */
@@ -158,19 +205,36 @@ export class VtdDevice implements DeviceDriver {
     else hardware.submitEach([deviceContext(this.rid, 0), domainTranslations(drains, did)])
   }
 
-  /** Clears P, has the entry forgotten, then what was made through it, then what the device has of it; then zeroes it. */
-  #tearDown({ entry, slot, tlb }: Place, domain: VtdDomain): void {
-    const { tables, hardware, isScalable } = this.driver
+  /**
+   * Clears P, has the entry forgotten, then what was made through it, then zeroes it, and has the device forget. Linux
+   * zeroes it last; but absent is absent, and an answer of the device's may take its time.
+   */
+  #tearDown({ entry, slot, tlb }: Place, domain: VtdDomain): Completion {
+    const { tables, hardware, flusher, isScalable } = this.driver
     const { did } = domain.bindings
     tables.clearPresent(entry)
     const hasSecond = domain.kind === 'user' || (domain.kind === 'paging' && domain.stage === 'second')
     const byDomain = !isScalable || hasSecond
-    hardware.submitEach([
+    const done = flusher.runEach([
       isScalable ? pasidCache(did, slot) : deviceContext(this.rid, did),
       byDomain ? domainTranslations(hardware.drains, did) : pasidTranslations(did, slot),
       ...wholeDevice(tlb, slot),
     ])
     tables.zero(entry, (isScalable ? PASID_TABLE_ENTRY : CONTEXT_ENTRY).$.bytes)
+    if (this.#faultSlots.size > 0) this.#drainPageRequests(slot)
+    return done
+  }
+
+  /**
+   * Every page request that the slot sent is in the queue, and handled. The device forgot its translations before, and
+   * what it had sent came first. [VTD 7.10 Software Steps to Drain Page Requests & Responses]
+   */
+  #drainPageRequests(slot: number): void {
+    const { hardware } = this.driver
+    const did = this.#domains.get(RID_SLOT)?.bindings.did ?? IDENTITY_DID
+    const unit = slot === RID_SLOT ? domainTranslations(hardware.drains, did) : pasidTranslations(did, slot)
+    hardware.submitDraining([fence(), unit])
+    this.driver.drain()
   }
 
   /** Where a slot's entry stands; its table is made if it is the first there. @throws Refusal ENOMEM */

@@ -10,6 +10,7 @@ import {
   type DeviceDriver,
   type DeviceFacts,
   type IommuDriver,
+  PAGE_RESPONSE,
   type PagingFlags,
   type PagingOps,
   Refusal,
@@ -20,11 +21,14 @@ import {
 } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
 import type { ReportedRegisters } from '../reported.js'
-import { allContexts, allPasids, allTranslations } from './descriptors.js'
+import { allContexts, allPasids, allTranslations, pageGroupResponse } from './descriptors.js'
 import { VtdDevice } from './device.js'
+import { DeviceSide } from './device-side.js'
 import { DomainIds } from './domain-ids.js'
+import { Flusher } from './flusher.js'
 import { type VtdFault, VtdHardware } from './hardware.js'
 import { IdentityDomain } from './identity.js'
+import { isBadRequest, isStopMarker, PageRequestRing, type VtdPageRequest } from './page-request-ring.js'
 import { type DomainHost, PagingDomain } from './paging.js'
 import { VtdTables } from './tables.js'
 import { UserDomain } from './user.js'
@@ -56,6 +60,7 @@ export class VtdDriver implements IommuDriver, DomainHost {
   readonly memory: Memory
   readonly ram: HostRam
   readonly hardware: VtdHardware
+  readonly flusher: Flusher
   readonly tables: VtdTables
   readonly ids: DomainIds
   readonly identity: IdentityDomain
@@ -64,14 +69,20 @@ export class VtdDriver implements IommuDriver, DomainHost {
   readonly unit: VtdUnit
   readonly reported: ReportedRegisters | undefined
   readonly #onFault: (fault: VtdFault) => void
-  readonly #rids = new Set<number>()
+  /** By source-id. */
+  readonly #devices = new Map<number, VtdDevice>()
+  /** Null where the unit takes no page requests. */
+  readonly #pages: PageRequestRing | null
   #hasFaultEvent = false
+  #hasPageEvent = false
+  #isDraining = false
 
   constructor({ name, memory, ram, unit, reported, devices, onFault }: VtdDriverOptions) {
     const owner: UnitOwner = {
       message: () => {},
       interrupt: (source) => {
         if (source === 'fault') this.#hasFaultEvent = true
+        else if (source === 'prq') this.#hasPageEvent = true
       },
     }
     this.name = name
@@ -79,11 +90,14 @@ export class VtdDriver implements IommuDriver, DomainHost {
     this.ram = ram
     this.reported = reported
     this.#onFault = onFault
-    this.unit = new VtdUnit(memory, owner, unit, devices)
+    const side = new DeviceSide(this, devices)
+    this.unit = new VtdUnit(memory, owner, unit, side)
+    side.ats = this.unit.ats
     if (this.unit.capabilities.ecap.QI === 0) {
       throw new Refusal('EINVAL', 'the driver works through an invalidation queue, which ECAP.QI denies')
     }
     this.hardware = new VtdHardware(this.unit, memory, ram)
+    this.flusher = new Flusher(this.hardware, side, this)
     const { cap, ecap } = this.hardware
     this.isScalable = ecap['SMTS'] !== 0
     this.hawBits = Math.min(unit.ids.hawBits, cap['MGAW'] + 1)
@@ -92,7 +106,9 @@ export class VtdDriver implements IommuDriver, DomainHost {
     this.ids = new DomainIds(4 + 2 * cap['ND'])
     const everything = allTranslations(this.hardware.drains)
     const flushAll = this.isScalable ? [allContexts(), allPasids(), everything] : [allContexts(), everything]
-    this.hardware.boot(this.tables.root, this.isScalable ? TTM.SCALABLE : TTM.LEGACY, flushAll)
+    this.#pages = ecap['PRS'] ? new PageRequestRing(this.unit, memory, ram) : null
+    const mode = this.isScalable ? TTM.SCALABLE : TTM.LEGACY
+    this.hardware.boot(this.tables.root, mode, flushAll, () => this.#pages?.start())
   }
 
   /** The driver itself, as domains know it. */
@@ -109,9 +125,9 @@ export class VtdDriver implements IommuDriver, DomainHost {
   probe(facts: DeviceFacts): DeviceDriver {
     const { rid } = facts
     // A unit sees source-ids alone: of two segments' devices with the same one it could not tell which is which.
-    if (this.#rids.has(rid)) throw new Refusal('EEXIST', 'a device of that source-id is there already', { ...facts })
-    const device = new VtdDevice(this, facts, this.unit)
-    this.#rids.add(rid)
+    if (this.#devices.has(rid)) throw new Refusal('EEXIST', 'a device of that source-id is there already', { ...facts })
+    const device = new VtdDevice(this, facts)
+    this.#devices.set(rid, device)
     return device
   }
 
@@ -163,10 +179,46 @@ export class VtdDriver implements IommuDriver, DomainHost {
     return { translations, hits, misses, faults, evictions }
   }
 
-  /** Reads out what the unit recorded, if it said that there is something. */
-  drainFaults(): void {
-    if (!this.#hasFaultEvent) return
-    this.#hasFaultEvent = false
-    this.hardware.drainFaults(this.#onFault)
+  /** The device of a source-id. */
+  deviceOf(rid: number): VtdDevice | undefined {
+    return this.#devices.get(rid)
+  }
+
+  /**
+   * Reads out what the unit recorded and queued, if it said that there is something, and whatever follows from that: an
+   * answer may make a device ask again.
+   */
+  drain(): void {
+    if (this.#isDraining || !(this.#hasFaultEvent || this.#hasPageEvent)) return
+    this.#isDraining = true
+    try {
+      while (this.#hasFaultEvent || this.#hasPageEvent) {
+        if (this.#hasFaultEvent) {
+          this.#hasFaultEvent = false
+          this.hardware.drainFaults(this.#onFault)
+        }
+        if (!this.#hasPageEvent) continue
+        this.#hasPageEvent = false
+        this.#pages?.drain((request) => this.#onPageRequest(request))
+      }
+    } finally {
+      this.#isDraining = false
+    }
+  }
+
+  /** Answers a group of page requests. [VTD 7.6.1 Page Group Response Descriptor] */
+  answerPages(rid: number, pasid: number, group: number, isSuccess: boolean): void {
+    const code = isSuccess ? PAGE_RESPONSE.SUCCESS : PAGE_RESPONSE.INVALID
+    this.hardware.submit([pageGroupResponse(rid, pasid, group, code)])
+  }
+
+  #onPageRequest(request: VtdPageRequest): void {
+    const { rid, pasid, group, isLast } = request
+    const device = this.#devices.get(rid)
+    if (isBadRequest(request, this.hardware.cap['FS5LP'] ? 57 : 48)) {
+      if (isLast) this.answerPages(rid, pasid, group, false)
+    } else if (isStopMarker(request)) return
+    else if (device !== undefined) device.reportPage(request)
+    else if (isLast) this.answerPages(rid, pasid, group, false)
   }
 }

@@ -3,7 +3,7 @@
 import type { Field } from '../../../hw-model/bits/layout.js'
 import { FIRST_STAGE_ENTRY, SECOND_STAGE_ENTRY } from '../../../hw-model/vtd/index.js'
 import type { Protection } from '../../core/driver.js'
-import type { EntryEncoder, EntryWords } from '../table-builder.js'
+import type { DirtyMark, EntryEncoder, EntryWords } from '../table-builder.js'
 
 const TWO32 = 4294967296
 const flag = (field: Field): number => 1 << field.low
@@ -36,9 +36,18 @@ export class FirstStageEncoder implements EntryEncoder {
   }
 }
 
+/** D: clean until the first write. [VTD 3.7.2 Accessed and Dirty Flags] */
+const DIRTY_MARK: DirtyMark = {
+  has: ({ lo }) => (lo & flag(SECOND_STAGE_ENTRY.D)) !== 0,
+  remove: (leaf) => {
+    leaf.lo &= ~flag(SECOND_STAGE_ENTRY.D)
+  },
+}
+
 /** Second stage: read and write stand alone. */
 export class SecondStageEncoder implements EntryEncoder {
   readonly topLeafLevel: number
+  readonly dirty = DIRTY_MARK
   readonly #snoop: number
 
   /**

@@ -14,15 +14,23 @@ export type VtdDomain = PagingDomain | UserDomain | IdentityDomain
 /** Entries of the smallest PASID directory, PDTS 0. [VTD 9.4 PDTS] */
 const MIN_DIRECTORY = 128
 
-/**
- * A device's context entry in scalable mode. RID_PASID is 0: requests without PASID use the first PASID entry. PRE stays
- * 0, since nobody here answers page requests.
- */
-export const scalableContextEntry = (directory: number, entries: number, hasPasids: boolean, hasTlb: boolean) =>
+/** What a device can do, as its context entry says it. */
+export interface FunctionFacts {
+  /** PASIDs it can use, a power of two; 0 for none. */
+  readonly pasids: number
+  /** It may ask for translations. */
+  readonly hasTlb: boolean
+  /** It may ask for pages. */
+  readonly hasPageRequests: boolean
+}
+
+/** A device's context entry in scalable mode. RID_PASID is 0: requests without PASID use the first PASID entry. */
+export const scalableContextEntry = (directory: number, entries: number, facts: FunctionFacts) =>
   pack(SCALABLE_CONTEXT_ENTRY, {
     P: 1,
-    DTE: hasTlb ? 1 : 0,
-    PASIDE: hasPasids ? 1 : 0,
+    DTE: facts.hasTlb ? 1 : 0,
+    PASIDE: facts.pasids > 0 ? 1 : 0,
+    PRE: facts.hasPageRequests ? 1 : 0,
     PDTS: Math.log2(entries / MIN_DIRECTORY),
     PASIDDIRPTR: directory,
     RID_PASID: 0,

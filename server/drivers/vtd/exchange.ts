@@ -8,6 +8,7 @@
  * unit that fetches entries whole, as this one does. [VTD 9 Translation Structure Formats]
  */
 
+import type { Completion } from '../../core/driver.js'
 import type { Place } from './bindings.js'
 import { domainTranslations, pasidCache, pasidTranslations, wholeDevice } from './descriptors.js'
 import type { VtdDriver } from './driver.js'
@@ -24,24 +25,29 @@ const GUEST_WORD = 2
  * once: while other devices use the next domain at this PASID its id comes last, while they use the old one it comes
  * first, and when both are in use there it cannot be done.
  *
- * @returns whether it was
+ * @returns when it is, or undefined if it was not
  */
-export function exchangeNested(driver: VtdDriver, place: Place, next: VtdDomain, old: VtdDomain): boolean {
-  if (next.kind !== 'user' || old.kind !== 'user' || next.parent !== old.parent) return false
-  if (next.bindings.users === 0 && !driver.ids.hasFree) return false
+export function exchangeNested(
+  driver: VtdDriver,
+  place: Place,
+  next: VtdDomain,
+  old: VtdDomain,
+): { readonly done: Completion } | undefined {
+  if (next.kind !== 'user' || old.kind !== 'user' || next.parent !== old.parent) return undefined
+  if (next.bindings.users === 0 && !driver.ids.hasFree) return undefined
   const { entry, slot, tlb } = place
   const oldDid = old.bindings.did
   const isOldElsewhere = old.bindings.tags.usersOf(oldDid, slot) > 1
   const isNextElsewhere = next.bindings.tags.usersOf(next.bindings.did, slot) > 0
-  if (isOldElsewhere && isNextElsewhere) return false
-  const { hardware, tables } = driver
+  if (isOldElsewhere && isNextElsewhere) return undefined
+  const { hardware, flusher, tables } = driver
   const did = next.bindings.attach(place)
   const words = pasidEntry(hardware, next, did)
   for (const word of isNextElsewhere ? [GUEST_WORD, DID_WORD] : [DID_WORD, GUEST_WORD]) {
     tables.store(entry + word * 8, words[word * 2], words[word * 2 + 1])
   }
   // Entries before what is made through them, of both ids; the old one may be taken into use again. [VTD 6.5.3.3 T28]
-  hardware.submitEach([
+  const done = flusher.runEach([
     pasidCache(oldDid, slot),
     pasidCache(did, slot),
     domainTranslations(hardware.drains, oldDid),
@@ -49,5 +55,5 @@ export function exchangeNested(driver: VtdDriver, place: Place, next: VtdDomain,
     ...wholeDevice(tlb, slot),
   ])
   old.bindings.detach(place)
-  return true
+  return { done }
 }

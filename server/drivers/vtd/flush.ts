@@ -8,11 +8,13 @@ import { type CacheTag, type CacheTags, TAG } from './cache-tags.js'
 import {
   allTranslations,
   type Descriptor,
+  type DeviceFlush,
   devicePages,
   devicePasids,
   domainPages,
   domainTranslations,
   EVERY_PAGE,
+  type Flush,
   type PageBlock,
   pasidPages,
   pasidTranslations,
@@ -45,8 +47,8 @@ export function flushDescriptors(
   tags: CacheTags,
   byPasid: boolean,
   change: Change,
-): readonly Descriptor[] {
-  const each = (tag: CacheTag): Descriptor => descriptorOf(hardware, tag, byPasid, change)
+): readonly Flush[] {
+  const each = (tag: CacheTag): Flush => descriptorOf(hardware, tag, byPasid, change)
   if (tags.size <= WHOLE_FROM_TAGS) return [...tags].map(each)
   const { ofDevices } = tags
   const ofEachDevice = ofDevices.size <= WHOLE_FROM_TAGS ? [...ofDevices.values()].map(each) : wholeDevices(tags)
@@ -64,14 +66,19 @@ export const changesAStep = ({ size }: CacheTags): number =>
 export function setUpDescriptors(hardware: VtdHardware, tags: CacheTags, block: PageBlock): readonly Descriptor[] {
   const change = { block, leavesOnly: false }
   if (tags.size - tags.ofDevices.size > WHOLE_FROM_TAGS) return wholeDomains(hardware, tags)
-  return [...tags].filter(({ tlb }) => tlb === null).map((tag) => descriptorOf(hardware, tag, false, change))
+  return [...tags].filter(({ tlb }) => tlb === null).map((tag) => unitsOf(hardware, tag, false, change))
 }
 
-function descriptorOf(hardware: VtdHardware, tag: CacheTag, byPasid: boolean, change: Change): Descriptor {
-  const { kind, did, pasid, tlb } = tag
-  const { block, leavesOnly } = change
+function descriptorOf(hardware: VtdHardware, tag: CacheTag, byPasid: boolean, change: Change): Flush {
+  const { kind, pasid, tlb } = tag
+  if (tlb === null) return unitsOf(hardware, tag, byPasid, change)
   // What a device keeps of nested translations is found by addresses that the second stage does not know.
-  if (tlb !== null) return devicePages(tlb, pasid, kind === TAG.NESTED_DEVICE_TLB ? EVERY_PAGE : block)
+  return devicePages(tlb, pasid, kind === TAG.NESTED_DEVICE_TLB ? EVERY_PAGE : change.block)
+}
+
+/** The unit's own part. */
+function unitsOf(hardware: VtdHardware, { did, pasid }: CacheTag, byPasid: boolean, change: Change): Descriptor {
+  const { block, leavesOnly } = change
   if (byPasid) {
     return block === EVERY_PAGE ? pasidTranslations(did, pasid) : pasidPages(did, pasid, block, leavesOnly)
   }
@@ -85,7 +92,7 @@ function wholeDomains({ drains }: VtdHardware, { byDid }: CacheTags): readonly D
   return [...byDid.keys()].map((did) => domainTranslations(drains, did))
 }
 
-const wholeDevices = ({ byDevice }: CacheTags): readonly Descriptor[] =>
+const wholeDevices = ({ byDevice }: CacheTags): readonly DeviceFlush[] =>
   [...byDevice.values()].flatMap(({ tlb, plain, withPasid }) => [
     ...(plain > 0 ? [devicePages(tlb, RID_SLOT, EVERY_PAGE)] : []),
     ...(withPasid > 0 ? [devicePasids(tlb)] : []),

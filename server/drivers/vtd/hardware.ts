@@ -8,7 +8,7 @@ import type { RemappingUnit } from '../../../hw-model/port.js'
 import { CAP, ECAP, FAULT_RECORD, FRCD_BYTES, FSTS, GSTS, IQA, PMEN, REGISTER } from '../../../hw-model/vtd/index.js'
 import { assert } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
-import { type Descriptor, type Drains, waitFor } from './descriptors.js'
+import { type Descriptor, DONE, type Drains, waitFor } from './descriptors.js'
 
 /** One fault, as the unit recorded it. */
 export interface VtdFault {
@@ -30,9 +30,6 @@ const BATCH = 16
 
 /** Slots of the queue: 8 KiB of 32-byte ones or 4 KiB of 16-byte ones. */
 const QUEUE_SLOTS = 256
-
-/** What a wait descriptor writes when everything before it is done. */
-const DONE = 2
 
 const QIE = 1 << 26
 const WBF = 1 << 27
@@ -75,8 +72,12 @@ export class VtdHardware {
     this.#status = ram.alloc(QUEUE_SLOTS * 4)
   }
 
-  /** Quiet, then the queue, the root table, faults, translation; then memory that firmware protected. */
-  boot(rootTable: number, mode: number, flushAll: readonly Descriptor[]): void {
+  /**
+   * Quiet, then the queue, the root table, page requests, faults, translation; then memory that firmware protected.
+   *
+   * @param startPages sets up the queue of page requests
+   */
+  boot(rootTable: number, mode: number, flushAll: readonly Descriptor[], startPages: () => void): void {
     this.#write32(REGISTER.FSTS, -1)
     this.#command(0)
     this.#write64(REGISTER.IQT, 0)
@@ -88,6 +89,7 @@ export class VtdHardware {
     this.#command(SRTP)
     // A unit with ESRTPS has dropped everything by itself.
     if (!this.cap['ESRTPS']) this.submitEach(flushAll)
+    startPages()
     this.#write32(REGISTER.FEDATA, 0)
     this.#write32(REGISTER.FEADDR, FAULT_MESSAGE_ADDRESS)
     this.#write32(REGISTER.FEUADDR, 0)
@@ -107,9 +109,32 @@ export class VtdHardware {
     }
   }
 
+  /** Queues descriptors with a wait that also sees every page request in its queue. [VTD 6.5.2.9 PD, 7.10] */
+  submitDraining(descriptors: readonly Descriptor[]): void {
+    for (const descriptor of descriptors) this.#put(descriptor)
+    this.#waitForDone(true)
+  }
+
   /** Queues descriptors that must be carried out one after another: each is seen done before the next. */
   submitEach(descriptors: readonly Descriptor[]): void {
     for (const descriptor of descriptors) this.submit([descriptor])
+  }
+
+  /**
+   * Queues an invalidation that its device does not answer: the wait behind it never completes, and nothing is fetched
+   * until software clears ITE. A device that does not answer is gone for Linux, which does not try again then.
+   * [VTD 6.5.2.11 Device-TLB Invalidation Response Time-out]
+   *
+   * @param expire runs what starts the queue, and then tells the unit of the time-out
+   */
+  submitUnanswered(descriptor: Descriptor, expire: (start: () => void) => void): void {
+    this.#put(descriptor)
+    const status = this.#putWait()
+    expire(() => this.#start())
+    const [fault] = this.#unit.readRegister(REGISTER.FSTS, 4)
+    const isTimeOut = FSTS.ITE.get(Int32Array.of(fault), 0) === 1
+    assert(isTimeOut && this.#isPending(status), 'a wait that a time-out ended does not complete')
+    this.#write32(REGISTER.FSTS, 1 << FSTS.ITE.low)
   }
 
   /** Makes stores of the processor visible to a unit that does not see them by itself. [VTD 6.8 Write Buffer Flushing] */
@@ -149,14 +174,29 @@ export class VtdHardware {
     }
   }
 
-  #waitForDone(): void {
+  #waitForDone(drainsPages = false): void {
+    const status = this.#putWait(drainsPages)
+    this.#start()
+    assert(!this.#isPending(status), 'the unit carries out what its driver queues')
+  }
+
+  /** Queues a wait, and answers where it will say that it is done. */
+  #putWait(drainsPages = false): number {
     const status = this.#status + this.#tail * 4
     this.#memory.store32(status, 0)
-    this.#put(waitFor(status, DONE))
+    this.#put(waitFor(status, drainsPages))
+    return status
+  }
+
+  #start(): void {
     this.#write64(REGISTER.IQT, this.#tail * this.#slotBytes)
     while (this.#unit.hasWork) this.#unit.run()
+  }
+
+  #isPending(status: number): boolean {
     const loaded = this.#memory.loadWord(status)
-    assert(loaded === MEMORY.OK && this.#memory.lo === DONE, 'the unit carries out what its driver queues')
+    assert(loaded === MEMORY.OK, 'a status word stands in host RAM')
+    return this.#memory.lo !== DONE
   }
 
   #put(descriptor: Descriptor): void {

@@ -7,6 +7,7 @@ import type { Memory } from '../../../hw-model/memory/index.js'
 import {
   assert,
   type Completion,
+  type DirtyOps,
   type IommuDriver,
   type PagingFlags,
   type PagingOps,
@@ -21,6 +22,7 @@ import { blockAround, domainTranslations, pasidCache, wholeDevice } from './desc
 import type { DomainIds } from './domain-ids.js'
 import { FirstStageEncoder, SecondStageEncoder } from './encoders.js'
 import { flushDescriptors, setUpDescriptors } from './flush.js'
+import type { Flusher } from './flusher.js'
 import type { VtdHardware } from './hardware.js'
 import type { VtdTables } from './tables.js'
 import { firstStageShape, secondStageShape } from './widths.js'
@@ -31,6 +33,7 @@ const PAGE_LG2 = 12n
 export interface DomainHost {
   readonly driver: IommuDriver
   readonly hardware: VtdHardware
+  readonly flusher: Flusher
   readonly memory: Memory
   readonly ram: HostRam
   readonly ids: DomainIds
@@ -54,9 +57,11 @@ export class PagingDomain implements PagingOps {
   nestedUsers = 0
   /** Writes through it are logged in its entries: SSADE of every PASID entry that uses them. [VTD 3.7.2] */
   isDirtyTracked = false
+  /** Absent on a domain that was made without dirty tracking. */
+  readonly dirty?: DirtyOps
   readonly #hardware: VtdHardware
+  readonly #flusher: Flusher
   readonly #entries: VtdTables
-  readonly #canTrackDirty: boolean
   readonly #tables: TableBuilder
   /** First physical byte that no entry can hold. */
   readonly #physicalEnd: number
@@ -70,7 +75,8 @@ export class PagingDomain implements PagingOps {
     this.#hardware = host.hardware
     this.stage = stage
     this.#entries = host.tables
-    this.#canTrackDirty = dirtyTracking
+    this.#flusher = host.flusher
+    if (dirtyTracking) this.dirty = this.#dirtyOps()
     this.isNestParent = nestParent
     this.#physicalEnd = 2 ** host.hawBits
     const { levels, bits } = stage === 'first' ? firstStageShape(cap) : secondStageShape(cap)
@@ -125,36 +131,51 @@ export class PagingDomain implements PagingOps {
   }
 
   flush(): Completion {
+    let done: Completion
     if (this.#first >= 0n) {
       const block = blockAround(this.#first, this.#last)
       const change = { block, leavesOnly: !this.#tables.hasEmptied }
-      this.#hardware.submit(flushDescriptors(this.#hardware, this.bindings.tags, this.stage === 'first', change))
+      done = this.#flusher.run(flushDescriptors(this.#hardware, this.bindings.tags, this.stage === 'first', change))
       this.#first = -1n
       this.#last = -1n
     }
+    // The unit has forgotten them. A device keeps addresses of pages, and of no table.
     this.#tables.releaseFreed()
-    return undefined
+    return done
+  }
+
+  #dirtyOps(): DirtyOps {
+    return {
+      setTracking: (isOn) => this.#setTracking(isOn),
+      collect: (start, last, clears, found) => this.#collect(start, last, clears, found),
+    }
   }
 
   /**
    * Starts or ends the log of writes: one store into each PASID entry that uses these tables, those of nested domains
    * included, each with its flush. What is attached later follows. [VTD 6.5.3.3 T28]
-   *
-   * @throws Refusal EOPNOTSUPP for a domain made without dirty tracking
    */
-  setDirtyTracking(isOn: boolean): Completion {
-    if (!this.#canTrackDirty) throw new Refusal('EOPNOTSUPP', 'the domain was made without DIRTY_TRACKING')
+  #setTracking(isOn: boolean): Completion {
     if (isOn === this.isDirtyTracked) return undefined
     this.isDirtyTracked = isOn
+    const done: Completion[] = []
     for (const { did, place } of this.bindings.everywhere()) {
       this.#entries.setLogging(place.entry, isOn)
-      this.#hardware.submitEach([
-        pasidCache(did, place.slot),
-        domainTranslations(this.#hardware.drains, did),
-        ...wholeDevice(place.tlb, place.slot),
-      ])
+      const flushes = [pasidCache(did, place.slot), domainTranslations(this.#hardware.drains, did)]
+      done.push(this.#flusher.runEach([...flushes, ...wholeDevice(place.tlb, place.slot)]))
     }
-    return undefined
+    return allOf(done)
+  }
+
+  /** What is made clean here is dirty for the caches still, which set no flag for what they have, until the flush. */
+  #collect(start: bigint, last: bigint, clears: boolean, found?: (iova: bigint, length: bigint) => void) {
+    const tell = (page: number, pages: number): void => {
+      const first = BigInt(page)
+      if (clears) this.#takenOut(first, first + BigInt(pages) - 1n)
+      found?.(first << PAGE_LG2, BigInt(pages) << PAGE_LG2)
+    }
+    const next = this.#tables.collectDirty(Number(start >> PAGE_LG2), Number(last >> PAGE_LG2) + 1, clears, tell)
+    return next < 0 ? undefined : BigInt(next) << PAGE_LG2
   }
 
   destroy(): void {
@@ -167,4 +188,10 @@ export class PagingDomain implements PagingOps {
     if (this.#first < 0n || first < this.#first) this.#first = first
     if (last > this.#last) this.#last = last
   }
+}
+
+/** Done when all are. */
+function allOf(done: readonly Completion[]): Completion {
+  const waiting = done.filter((one) => one !== undefined)
+  return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => undefined)
 }

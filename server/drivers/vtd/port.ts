@@ -1,13 +1,13 @@
 /** Where a device's DMA enters its VT-d unit. */
 
-import { type Invalidation, NO_PASID, type RemappingUnit, Transaction } from '../../../hw-model/port.js'
+import { type Invalidation, NO_PASID, REQUEST, type RemappingUnit, Transaction } from '../../../hw-model/port.js'
 import { type DmaOutcome, type DmaPort, type ExplainStep, RID_SLOT } from '../../core/driver.js'
 import { addressText } from '../invalidation-text.js'
 import type { VtdDriver } from './driver.js'
 
 const NOTHING: Invalidation = { name: '', operands: {} }
 
-/** The requester's side of the unit. Fault records are read out after each request that may have made one. */
+/** The requester's side of the unit. What it records is read out after each request that may have made a record. */
 export class UnitPort implements DmaPort {
   readonly #unit: RemappingUnit
   readonly #driver: VtdDriver
@@ -23,8 +23,13 @@ export class UnitPort implements DmaPort {
   }
 
   translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
-    this.#unit.translate(this.#fill(pasid, lo, hi, access), out)
-    this.#driver.drainFaults()
+    this.send(REQUEST.UNTRANSLATED, pasid, lo, hi, access, out)
+  }
+
+  /** Sends a request of any type. @param type one of REQUEST */
+  send(type: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
+    this.#unit.translate(this.#fill(pasid, lo, hi, access, type), out)
+    this.#driver.drain()
   }
 
   explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
@@ -50,8 +55,9 @@ export class UnitPort implements DmaPort {
     return this.#unit.faultName(fault)
   }
 
-  #fill(pasid: number, lo: number, hi: number, access: number): Transaction {
+  #fill(pasid: number, lo: number, hi: number, access: number, type: number = REQUEST.UNTRANSLATED): Transaction {
     const transaction = this.#transaction
+    transaction.type = type
     transaction.pasid = pasid < 0 ? NO_PASID : pasid
     transaction.lo = lo | 0
     transaction.hi = hi | 0

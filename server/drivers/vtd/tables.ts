@@ -16,7 +16,7 @@ import {
 } from '../../../hw-model/vtd/index.js'
 import { assert } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
-import { scalableContextEntry } from './entries.js'
+import { type FunctionFacts, scalableContextEntry } from './entries.js'
 
 const PAGE_BYTES = 4096
 
@@ -45,17 +45,15 @@ export class VtdTables {
   /**
    * Gives a device an empty PASID directory: all of its DMA is blocked by absent PASID entries.
    *
-   * @param pasids PASIDs it can use, a power of two; 0 for none
-   * @param hasTlb whether it may ask for translations
    * @returns physical address of the directory
    */
-  addScalableDevice(rid: number, pasids: number, hasTlb: boolean): number {
+  addScalableDevice(rid: number, facts: FunctionFacts): number {
     const entry = this.contextEntry(rid)
     // Whole pages, as Linux does: a small directory is never seen from it.
-    const bytes = Math.max(PAGE_BYTES, (pasids / PASIDS_PER_TABLE) * PASID_DIRECTORY_ENTRY.$.bytes)
+    const bytes = Math.max(PAGE_BYTES, (facts.pasids / PASIDS_PER_TABLE) * PASID_DIRECTORY_ENTRY.$.bytes)
     const directory = this.#ram.alloc(bytes)
     const entries = bytes / PASID_DIRECTORY_ENTRY.$.bytes
-    this.fill(entry, scalableContextEntry(directory, entries, pasids > 0, hasTlb))
+    this.fill(entry, scalableContextEntry(directory, entries, facts))
     return directory
   }
 

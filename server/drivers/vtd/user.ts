@@ -14,7 +14,7 @@ import {
   type VtdInvalidation,
 } from '../../core/driver.js'
 import { Bindings } from './bindings.js'
-import { blockAround, type Descriptor, EVERY_PAGE, type PageBlock } from './descriptors.js'
+import { blockAround, EVERY_PAGE, type Flush, type PageBlock } from './descriptors.js'
 import { changesAStep, flushDescriptors } from './flush.js'
 import type { DomainHost, PagingDomain } from './paging.js'
 
@@ -88,9 +88,9 @@ export class UserDomain implements UserOps {
     if (entries.kind !== 'vtd_s1') {
       throw new Refusal('EINVAL', 'a VT-d user domain takes entries of the type vtd_s1: {addr, npages, flags}')
     }
-    const { hardware } = this.#host
+    const { hardware, flusher } = this.#host
     const { tags } = this.bindings
-    const descriptors: Descriptor[] = []
+    const flushes: Flush[] = []
     let done = 0
     let refusal: Refusal | undefined
     const last = Math.min(end, from + changesAStep(tags))
@@ -108,11 +108,10 @@ export class UserDomain implements UserOps {
       const block = blockOf(entry.addr, entry.npages)
       const leavesOnly = (entry.flags & LEAF) !== 0
       // Attached nowhere there is nothing to forget.
-      if (block !== null) descriptors.push(...flushDescriptors(hardware, tags, true, { block, leavesOnly }))
+      if (block !== null) flushes.push(...flushDescriptors(hardware, tags, true, { block, leavesOnly }))
       done++
     }
-    hardware.submit(descriptors)
-    return { done, refusal, completion: undefined }
+    return { done, refusal, completion: flusher.run(flushes) }
   }
 }
 
