@@ -39,6 +39,8 @@ export const ERRNO = {
   ERANGE: 34,
   /** Users kept it busy until the limit of tries. */
   EDEADLK: 35,
+  /** Another page than the one that was expected. */
+  EBADE: 52,
   /** An address plus a length leaves 64 bits. */
   EOVERFLOW: 75,
   /** The handle is open and is not of the kind that is wanted. */

@@ -35,6 +35,6 @@ export interface SelftestUnit {
   requestPage(device: DeviceDriver, fault: PageFault): void
   /** What an event of the device would be, or undefined where its RID is in no vIOMMU, or there without a name. */
   eventOf(device: DeviceDriver): SelftestEvent | undefined
-  /** The device reports its event. */
-  report(event: SelftestEvent): void
+  /** The device reports its event. False: nobody listens for events of that type. */
+  report(event: SelftestEvent): boolean
 }

@@ -40,6 +40,7 @@ export const CODE_OF_ERRNO: Readonly<Record<ErrnoName, Code>> = {
   ESPIPE: 'invalid_argument',
   EBADF: 'invalid_argument',
   EBADFD: 'invalid_argument',
+  EBADE: 'invalid_argument',
   ENOENT: 'not_found',
   ENODEV: 'not_found',
   ENXIO: 'not_found',

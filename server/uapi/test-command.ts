@@ -2,8 +2,10 @@
 
 import { Refusal } from '../core/refusal.js'
 import { type Command, type CommandAnswer, command, type Run } from './command.js'
+import { ACCESS_OPS } from './test-access.js'
 import { DEVICE_OPS } from './test-devices.js'
 import { DOMAIN_OPS } from './test-domains.js'
+import { MEMORY_OPS } from './test-memory.js'
 import { TEST_CMD } from './test-structs.js'
 
 /** Its number; those between it and the last ordinary command are holes of the table. */
@@ -16,8 +18,10 @@ export type TestRun = Run<typeof TEST_CMD.fields>
 export type TestAnswer = CommandAnswer<typeof TEST_CMD.fields>
 
 const OPS: Readonly<Record<number, TestRun>> = {
+  ...ACCESS_OPS,
   ...DEVICE_OPS,
   ...DOMAIN_OPS,
+  ...MEMORY_OPS,
 }
 
 /** The command. */

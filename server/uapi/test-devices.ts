@@ -85,6 +85,17 @@ export const DEVICE_OPS: Readonly<Record<number, TestRun>> = {
     })
     return {}
   },
+  [TEST_OP.TRIGGER_VEVENT](call, { trigger_vevent_dev_id: id }) {
+    const unit = selftestOf(call)
+    const event = unit.eventOf(selftestDevice(call, id).platform.device)
+    if (event === undefined) {
+      throw new Refusal('ENOENT', 'the RID of the device is in no vIOMMU, or has the virtual id 0 there', {
+        device: id,
+      })
+    }
+    if (!unit.report(event)) throw new Refusal('EOPNOTSUPP', 'the vIOMMU has no event queue of the self-test’s type')
+    return {}
+  },
   [TEST_OP.SET_TEMP_MEMORY_LIMIT](_call, { memory_limit_limit: limit }) {
     // The kernel's lists of pages in pieces; here nothing is listed.
     if (limit < SMALLEST_LIMIT) throw new Refusal('EINVAL', `the limit is at least ${SMALLEST_LIMIT} bytes`, { limit })

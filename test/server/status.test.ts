@@ -8,7 +8,7 @@ import { CODE_OF_ERRNO, CODES, errorOf, RpcError, refused } from '../../server/r
 
 /** As the contract's documentation groups them. */
 const GROUPS: Readonly<Record<string, string>> = {
-  invalid_argument: 'EINVAL E2BIG EFAULT EIO ESPIPE EBADF EBADFD',
+  invalid_argument: 'EINVAL E2BIG EFAULT EIO ESPIPE EBADF EBADFD EBADE',
   not_found: 'ENOENT ENODEV ENXIO',
   already_exists: 'EEXIST',
   failed_precondition: 'EBUSY EADDRINUSE EDEADLK',

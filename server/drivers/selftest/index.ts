@@ -75,8 +75,9 @@ export class Selftest implements SelftestUnit {
     return viommu === undefined || virtId === 0n ? undefined : { viommu, virtId }
   }
 
-  report({ viommu, virtId }: SelftestEvent): void {
+  report({ viommu, virtId }: SelftestEvent): boolean {
     // The record has 32 bits, whatever the name has.
-    this.driver.listener?.viommuEvent(viommu, VEVENTQ_TYPE, [Number(virtId & 0xffff_ffffn)], 'SELFTEST')
+    const words = [Number(virtId & 0xffff_ffffn)]
+    return this.driver.listener?.viommuEvent(viommu, VEVENTQ_TYPE, words, 'SELFTEST') ?? false
   }
 }
