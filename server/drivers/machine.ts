@@ -121,6 +121,7 @@ function probeDevices(platform: PlatformSpec, units: ReadonlyMap<string, Platfor
       pasidLg2: spec.pasidBits,
       ats: spec.ats,
       pri: spec.pri,
+      stalls: spec.stalls,
       canwbs: spec.canwbs,
     })
     physical.set(spec.name, { driver: unit.driver, device })

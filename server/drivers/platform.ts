@@ -5,7 +5,9 @@ export interface UnitSpec {
   /** Such as `smmu0`; unique. */
   readonly name: string
   readonly type: 'smmuv3' | 'vtd'
-  /** ID registers that differ from the type's default, by the manual's name (`IDR5`, `CAP` …). */
+  /** A named part, whose ID registers it has; absent or empty: the type's default. */
+  readonly preset?: string
+  /** ID registers that differ from the preset's, by the manual's name (`IDR5`, `CAP` …). */
   readonly registers?: Readonly<Record<string, bigint>>
   /**
    * ID registers that GetHwInfo tells otherwise than the unit has them. Nothing but that answer changes: for a machine
@@ -38,8 +40,12 @@ export interface DeviceSpec {
   readonly iommu: string
   /** log2 of the PASIDs it can use; 0: none. */
   readonly pasidBits: number
+  /** It keeps translations of its own, where its unit answers translation requests (IDR0.ATS, ECAP.DT). */
   readonly ats: boolean
+  /** It asks for pages, where it has ATS and its unit takes page requests (IDR0.PRI, ECAP.PRS). */
   readonly pri: boolean
+  /** It can wait for software where its unit stalls it (STALL_MODEL), as platform devices can and PCI ones cannot. Absent: no. */
+  readonly stalls?: boolean
   /** Its accesses are coherent whatever a guest's tables say (CANWBS): an SMMUv3 without S2FWB nests for it. Absent: no. */
   readonly canwbs?: boolean
   /** Present on a mediated device: one PASID of a parent device. */

@@ -21,7 +21,8 @@ export interface UnitRecord {
 /**
  * Starts a unit with its host driver.
  *
- * @throws Refusal EINVAL when a register offers what the model does not do; the unit is named
+ * @throws Refusal EINVAL when a register offers what the model does not do, ENOENT for an unknown preset; the unit is
+ * named
  */
 export function createUnitDriver(
   spec: UnitSpec,
@@ -37,14 +38,14 @@ export function createUnitDriver(
         name,
         memory,
         ram: hostRam,
-        overrides: smmuIds('', overrides),
+        overrides: smmuIds(spec.preset ?? '', overrides),
         reported,
         caches: spec.cache === undefined ? {} : cachesOfSize(spec.cache),
         onEvent: ({ event, sid }) => onRecord({ code: event, rid: sid }),
       })
       return { driver, idRegisters: readIds(driver.unit) }
     }
-    const { ids } = vtdOptions('', overrides)
+    const { ids } = vtdOptions(spec.preset ?? '', overrides)
     const caches = spec.cache === undefined ? {} : vtdCachesOfSize(spec.cache)
     const onFault = ({ reason, rid }: VtdFault): void => onRecord({ code: reason, rid })
     const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, reported, caches, onFault })

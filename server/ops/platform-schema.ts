@@ -27,6 +27,7 @@ export const PLATFORM_SCHEMA = {
         properties: {
           name: NAME,
           type: { enum: ['smmuv3', 'vtd'] },
+          preset: { type: 'string', pattern: '^[a-z0-9-]{1,64}$' },
           registers: { type: 'object', additionalProperties: REGISTER },
           reported: { type: 'object', additionalProperties: REGISTER },
           cache: {
@@ -54,6 +55,7 @@ export const PLATFORM_SCHEMA = {
           pasidBits: { type: 'integer', minimum: 0, maximum: 20, default: 0 },
           ats: { type: 'boolean', default: false },
           pri: { type: 'boolean', default: false },
+          stalls: { type: 'boolean' },
           canwbs: { type: 'boolean' },
           mediated: {
             type: 'object',
@@ -96,8 +98,15 @@ export function platformFaults({ units, devices }: WrittenPlatform): string[] {
     faults.push(`platform: two mediated devices are ${slot}`)
   }
   for (const device of devices) {
-    const { name, iommu, mediated } = device
+    const { name, iommu, mediated, ats, pri, stalls } = device
     const parent = devices.find((other) => other.name === mediated?.parent)
+    if (pri && !ats) faults.push(`platform: device ${name}: who asks for pages (pri) keeps translations (ats)`)
+    if (stalls === true && units.some((unit) => unit.name === iommu && unit.type === 'vtd')) {
+      faults.push(`platform: device ${name}: VT-d stalls nobody; a device behind it that waits has pri`)
+    }
+    if (parent !== undefined && ((ats && !parent.ats) || (pri && !parent.pri) || stalls === true)) {
+      faults.push(`platform: device ${name}: ats and pri are its parent's too, and stalls is its parent's alone`)
+    }
     if (!units.some((unit) => unit.name === iommu)) faults.push(`platform: device ${name}: there is no unit ${iommu}`)
     if (mediated === undefined && ridOf(name) === undefined) {
       faults.push(`platform: device ${name}: its name is not segment:bus:dev.fn, such as 0000:00:01.0`)

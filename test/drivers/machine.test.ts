@@ -25,4 +25,22 @@ describe('a machine', () => {
       [true, true],
     ])
   })
+
+  it('gives a unit the registers of a named part, and those that the platform names in their place', () => {
+    const units = [
+      { name: 'smmu0', type: 'smmuv3', preset: 'full' },
+      { name: 'smmu1', type: 'smmuv3', preset: 'full', registers: { IDR5: 0x400075n } },
+      { name: 'vtd0', type: 'vtd', preset: 'vtd-full' },
+    ] as const
+    const machine = createMachine({ platform: { units, devices: [] }, files })
+    const id = (index: number, name: string): bigint => machine.units[index].idRegisters.get(name) ?? 0n
+    // IDR0.ATS is bit 10 and IDR0.PRI bit 16; ECAP.DT is bit 2 and ECAP.PRS bit 29.
+    expect([0, 1].map((index) => [(id(index, 'IDR0') >> 10n) & 1n, (id(index, 'IDR0') >> 16n) & 1n])).toEqual([
+      [1n, 1n],
+      [1n, 1n],
+    ])
+    expect([id(1, 'IDR5'), (id(2, 'ECAP') >> 2n) & 1n, (id(2, 'ECAP') >> 29n) & 1n]).toEqual([0x400075n, 1n, 1n])
+    const unknown = { units: [{ name: 'u', type: 'vtd', preset: 'nobody' }], devices: [] } as const
+    expect(() => createMachine({ platform: unknown, files })).toThrow(/unit u: there is no preset nobody/)
+  })
 })

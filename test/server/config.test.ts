@@ -153,6 +153,20 @@ describe('a platform', () => {
       },
       /two mediated devices are PASID 3 of 0000:00:01\.0/,
     ],
+    ['page requests without ATS', { units: [smmu], devices: [{ ...device, pri: true }] }, /keeps translations \(ats\)/],
+    [
+      'stalls behind VT-d',
+      { units: [{ name: 'v', type: 'vtd' }], devices: [{ ...device, iommu: 'v', stalls: true }] },
+      /VT-d stalls nobody/,
+    ],
+    [
+      'ATS of a mediated device whose parent has none',
+      {
+        units: [smmu],
+        devices: [device, { name: 'm', iommu: 'smmu0', ats: true, mediated: { parent: device.name, pasid: 3 } }],
+      },
+      /ats and pri are its parent's too/,
+    ],
     [
       'a cache of three entries',
       { units: [{ ...smmu, cache: { entries: 3, ways: 1 } }], devices: [] },
