@@ -4,7 +4,7 @@ import { SparseBacking } from '../../hw-model/memory/backing.js'
 import { Memory } from '../../hw-model/memory/memory.js'
 import { ACCESS, Outcome, STATUS } from '../../hw-model/port.js'
 import type { IdOverrides } from '../../hw-model/smmuv3/index.js'
-import type { DeviceDriver, PagingFlags, Refusal } from '../../server/core/driver.js'
+import type { DeviceDriver, DeviceFacts, PagingFlags, Refusal } from '../../server/core/driver.js'
 import { HostRam } from '../../server/drivers/host-ram.js'
 import { createSmmuV3Driver, type SmmuEvent, type SmmuV3Driver } from '../../server/drivers/smmuv3/index.js'
 
@@ -26,7 +26,8 @@ export class World {
   readonly a: DeviceDriver
   readonly b: DeviceDriver
 
-  constructor(overrides: IdOverrides = {}) {
+  /** @param facts of the device `a` */
+  constructor(overrides: IdOverrides = {}, facts: Partial<DeviceFacts> = {}) {
     this.ram = new HostRam(this.memory, 2 ** 33, 2 ** 30)
     this.memory.place(GUEST_RAM, new SparseBacking(2 ** 30))
     this.driver = createSmmuV3Driver({
@@ -36,7 +37,7 @@ export class World {
       overrides,
       onEvent: (event) => this.events.push(event),
     })
-    this.a = this.driver.probe({ rid: 8, pasidLg2: 20, ats: false, pri: false })
+    this.a = this.driver.probe({ rid: 8, pasidLg2: 20, ats: false, pri: false, ...facts })
     this.b = this.driver.probe({ rid: 0x1234, pasidLg2: 0, ats: false, pri: false })
   }
 
@@ -48,7 +49,29 @@ export class World {
     const out = new Outcome()
     device.port.translate(pasid, Number(address & 0xffffffffn), Number(address >> 32n), access, out)
     if (out.status === STATUS.OK) return `ok ${out.address.toString(16)}`
+    if (out.status === STATUS.PENDING) return `pending ${out.tag}`
     return out.status === STATUS.ABORTED ? 'aborted' : device.port.faultName(out.fault)
+  }
+
+  /** The eight 64-bit words of a stream's entry, as they stand in memory. */
+  ste(device: DeviceDriver): bigint[] {
+    const base = this.register(0x80, 8) & 0xf_ffff_ffff_ffc0n
+    const leaf = this.peek(Number(base) + Math.floor(device.rid / 256) * 8) & 0xf_ffff_ffff_ffc0n
+    return this.words(Number(leaf) + (device.rid % 256) * 64, 8)
+  }
+
+  peek(address: number): bigint {
+    this.memory.loadWord(address)
+    return (BigInt(this.memory.hi >>> 0) << 32n) | BigInt(this.memory.lo >>> 0)
+  }
+
+  words(address: number, count: number): bigint[] {
+    return Array.from({ length: count }, (_, i) => this.peek(address + i * 8))
+  }
+
+  register(offset: number, bytes: 4 | 8): bigint {
+    const [lo, hi] = this.driver.unit.readRegister(offset, bytes)
+    return (BigInt(hi) << 32n) | BigInt(lo)
   }
 }
 

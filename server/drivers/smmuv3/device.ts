@@ -4,29 +4,30 @@
  * other two while a PASID is in use.
  */
 
-import { type Invalidation, NO_PASID, Outcome, Transaction } from '../../../hw-model/port.js'
-import { S1DSS, type SmmuV3 } from '../../../hw-model/smmuv3/index.js'
+import { EATS, S1DSS, type SmmuV3, STALL_MODEL, STE } from '../../../hw-model/smmuv3/index.js'
 import {
+  type AtsDoor,
   type Completion,
   type DeviceDriver,
   type DeviceFacts,
-  type DmaOutcome,
   type DmaPort,
   type DomainOps,
-  type ExplainStep,
   HW_CAPABILITY,
   type HwInfo,
   type IommuDriver,
+  type PageFault,
   Refusal,
   type ReservedRange,
   RID_SLOT,
 } from '../../core/driver.js'
-import { spell } from '../invalidation-text.js'
 import { reportedInfo } from '../reported.js'
+import { forgetAll, forgetWhole } from './atc.js'
 import { CdTable } from './cd-table.js'
-import { abortSte, stageOneSte, stageTwoSte } from './entries.js'
+import { abortSte, type StreamShape, stageOneSte, stageTwoSte } from './entries.js'
+import type { Waiting } from './faults.js'
 import type { Host } from './host.js'
 import { StageOneDomain, StageTwoDomain } from './paging.js'
+import { SmmuPort } from './port.js'
 import { UserDomain } from './user.js'
 import type { SmmuViommu } from './viommu.js'
 
@@ -36,17 +37,16 @@ const MSI_WINDOW: ReservedRange = { start: 0x0800_0000n, last: 0x080f_ffffn, kin
 /** log2 of the CDs where two-level tables are not offered: a linear table of 64 KiB. */
 const LINEAR_LIMIT_LG2 = 10
 
-/** Commands that `Unit.missing` may name and a guest may give. */
-const GUESTS: readonly string[] = ['TLBI_NH_VA', 'CFGI_CD']
-
 /** Which guest's name a device's events carry. */
 export interface VirtualStream {
   readonly viommu: SmmuViommu
   readonly virtId: bigint
 }
 
+type Domain = StageOneDomain | StageTwoDomain | UserDomain
+
 /** A device. */
-export class SmmuDevice implements DeviceDriver, DmaPort {
+export class SmmuDevice implements DeviceDriver {
   readonly driver: IommuDriver
   readonly rid: number
   readonly maxPasids: number
@@ -55,29 +55,29 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
   readonly hwInfo: HwInfo
   /** Coherent whatever a guest's tables say. */
   readonly canwbs: boolean
-  readonly port: DmaPort = this
+  readonly port: DmaPort
+  readonly ats?: AtsDoor
   /** Set while a user domain is on the RID whose guest has a name for the device. */
   virtual: VirtualStream | null = null
+  /** What waits for an answer of software's. */
+  readonly waits = new Set<Waiting>()
 
   /** Whether the last `set` left no moment in which a DMA could have met an invalid entry. */
   lastSetWasHitless = true
 
   readonly #host: Host
-  readonly #unit: SmmuV3
-  readonly #drain: () => void
+  /** It can wait, and the unit can let it: Linux's `dma-can-stall`, or a unit that knows nothing else. */
+  readonly #stalls: boolean
   readonly #pasidLg2: number
   readonly #pasids = new Map<number, StageOneDomain>()
-  #onRid: StageOneDomain | StageTwoDomain | UserDomain | null = null
+  #onRid: Domain | null = null
   #cds: CdTable | null = null
-  readonly #transaction = new Transaction()
+  #hasAtsOn = false
 
-  /** @param drain takes the unit's event records out; called after every DMA that may have made one */
-  constructor(host: Host, unit: SmmuV3, facts: DeviceFacts, drain: () => void) {
+  constructor(host: Host, unit: SmmuV3, facts: DeviceFacts) {
     const { features } = host
     this.driver = host.driver
     this.#host = host
-    this.#unit = unit
-    this.#drain = drain
     this.rid = facts.rid
     const limit = features.cd2l ? features.ssidSize : Math.min(features.ssidSize, LINEAR_LIMIT_LG2)
     this.#pasidLg2 = features.stage1 ? Math.min(facts.pasidLg2, limit) : 0
@@ -86,22 +86,49 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
     const idr = [IDR0, IDR1, IDR2, IDR3, IDR4, IDR5]
     this.hwInfo = reportedInfo({ kind: 'smmuv3', idr, iidr: IIDR, aidr: AIDR }, host.reported)
     this.canwbs = facts.canwbs ?? false
-    this.capabilities = HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED | (host.tracksDirty ? HW_CAPABILITY.DIRTY_TRACKING : 0)
-    this.#transaction.rid = facts.rid
+    const { stallModel } = features
+    this.#stalls = stallModel === STALL_MODEL.FORCED || (stallModel === STALL_MODEL.BOTH && facts.stalls === true)
+    const hasAts = features.ats && facts.ats
+    this.capabilities =
+      (hasAts ? 0 : HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED) | (host.tracksDirty ? HW_CAPABILITY.DIRTY_TRACKING : 0)
+    const port = new SmmuPort(host, unit, this, hasAts && features.pri && facts.pri)
+    this.port = port
+    if (hasAts) this.ats = port
     host.streams.ensure(facts.rid)
     this.#writeSte(abortSte())
+  }
+
+  /** ATS is on in its STE. */
+  get hasAtsOn(): boolean {
+    return this.#hasAtsOn
+  }
+
+  /** A request may be stalled: it says so itself, or the CDs are a guest's. */
+  get mayStall(): boolean {
+    return this.#host.stalls && (this.#stalls || this.#onRid instanceof UserDomain)
+  }
+
+  /** The domain that a request goes to. Who is on the RID in stage 2 serves every PASID. */
+  domainOf(pasid: number): DomainOps | null {
+    if (this.#onRid instanceof StageTwoDomain || this.#onRid instanceof UserDomain || pasid < 0) return this.#onRid
+    return this.#pasids.get(pasid) ?? null
   }
 
   set(slot: number, domain: DomainOps, old: DomainOps | null): Completion {
     if (domain.driver !== this.driver) throw new Refusal('EINVAL', 'the domain was made for another unit')
     this.lastSetWasHitless = true
+    const hadAts = this.#hasAtsOn
     if (slot === RID_SLOT) this.#setRid(domain)
     else this.#setPasid(slot, domain)
-    if (old !== null) release(old)
-    return undefined
+    if (old !== null) this.#release(slot, old)
+    this.#attach(slot, domain)
+    this.#host.drain()
+    const isStageOne = domain instanceof StageOneDomain && (old === null || old instanceof StageOneDomain)
+    return this.#forget(slot, hadAts, !isStageOne)
   }
 
   clear(slot: number, old: DomainOps): Completion {
+    const hadAts = this.#hasAtsOn
     if (slot === RID_SLOT) {
       this.#onRid = null
       this.virtual = null
@@ -112,60 +139,36 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
       this.#pasids.delete(slot)
       if (this.#onRid === null && this.#pasids.size === 0) this.#writeSte(abortSte())
     }
-    release(old)
-    this.#drain()
-    return undefined
+    if (this.#onRid === null && this.#pasids.size === 0) this.#endStalls()
+    this.#release(slot, old)
+    this.#host.drain()
+    return this.#forget(slot, hadAts, !(old instanceof StageOneDomain))
   }
 
-  /** Nothing of a device's is held here: it has no ATC, and no transaction waits. */
+  /** What waits is ended; page requests are the device's own to forget, and so is what it kept. */
   reset(): Completion {
+    this.#endStalls()
+    this.waits.clear()
+    this.#host.drain()
     return undefined
   }
 
-  translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
-    this.#unit.translate(this.#fill(pasid, lo, hi, access), out)
-    if (out.fault !== 0) this.#drain()
+  respond(last: PageFault, isSuccess: boolean): Completion {
+    this.#host.faults.answer(this, last.waits as Waiting, isSuccess)
+    this.#host.drain()
+    return undefined
   }
 
-  explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
-    const steps: ExplainStep[] = []
-    const outcome = new Outcome()
-    this.#unit.explain(this.#fill(pasid, lo, hi, access), outcome, { step: (step) => void steps.push(step) })
-    Object.assign(out, outcome)
-    return steps
-  }
-
-  peek(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean {
-    return this.#unit.peek(this.#fill(pasid, lo, hi, access), out)
-  }
-
-  missing(pasid: number, lo: number, hi: number, access: number): string {
-    // Without the guest's name for the device nothing here is the guest's to invalidate.
-    if (this.virtual === null) return ''
-    const { virtId } = this.virtual
-    const commands = this.#unit.missing(this.#fill(pasid, lo, hi, access))
-    if (commands.length === 0 || !commands.every(({ name }) => GUESTS.includes(name))) return ''
-    return `${spell(commands.map((command) => asGuest(command, virtId)))} on the vIOMMU`
-  }
-
-  faultName(fault: number): string {
-    return this.#unit.faultName(fault)
-  }
-
-  #fill(pasid: number, lo: number, hi: number, access: number): Transaction {
-    const transaction = this.#transaction
-    transaction.pasid = pasid < 0 ? NO_PASID : pasid
-    transaction.lo = lo
-    transaction.hi = hi
-    transaction.access = access
-    return transaction
+  #endStalls(): void {
+    if (this.#host.stalls) this.#host.faults.endStalls(this)
   }
 
   #setRid(domain: DomainOps): void {
     if (domain instanceof StageOneDomain) {
+      this.#checkCoherency(domain)
       this.#writeCd(RID_SLOT, domain)
       this.#take(domain)
-      this.#writeSte(stageOneSte(this.#cdTable().shape, S1DSS.SSID0))
+      this.#writeSte(stageOneSte(this.#cdTable().shape, S1DSS.SSID0, this.#stream(domain)))
       return
     }
     if (!(domain instanceof StageTwoDomain) && !(domain instanceof UserDomain)) {
@@ -177,9 +180,11 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
       })
     }
     const virtual = domain instanceof UserDomain ? this.#virtualOf(domain) : null
+    this.#checkCoherency(domain instanceof UserDomain ? domain.parent : domain)
     this.#take(domain)
     this.virtual = virtual
-    this.#writeSte(domain instanceof UserDomain ? domain.ste() : stageTwoSte(domain.shape()))
+    const stream = this.#stream(domain)
+    this.#writeSte(domain instanceof UserDomain ? domain.ste(stream) : stageTwoSte(domain.shape(), stream))
     this.#cds?.clear(RID_SLOT)
   }
 
@@ -206,23 +211,76 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
       const why = "the RID is on stage 2 or on a user domain, so the CD table is not the host's to put a PASID into"
       throw new Refusal('EINVAL', why, { pasid })
     }
+    this.#checkCoherency(domain)
     this.#writeCd(pasid, domain)
     domain.users++
     this.#pasids.set(pasid, domain)
     this.#writeSte(this.#restingSte())
   }
 
-  #take(domain: StageOneDomain | StageTwoDomain | UserDomain): void {
+  #checkCoherency(domain: StageOneDomain | StageTwoDomain): void {
+    if (!domain.enforcesCoherency || this.canwbs) return
+    throw new Refusal('EINVAL', 'the domain was made for a coherent device (CANWBS), and this one is not')
+  }
+
+  #take(domain: Domain): void {
     if (!(domain instanceof UserDomain)) domain.users++
     this.#onRid = domain
     this.virtual = null
   }
 
+  /** The domain's changes reach what the device keeps. */
+  #attach(slot: number, domain: DomainOps): void {
+    const pasid = slot === RID_SLOT ? -1 : slot
+    if (domain instanceof StageOneDomain) domain.attach(slot, { device: this, pasid, reach: 'own' })
+    else if (domain instanceof StageTwoDomain) domain.attach(slot, { device: this, pasid, reach: 'all-pasids' })
+    else if (domain instanceof UserDomain) {
+      domain.parent.attach(slot, { device: this, pasid, reach: domain.translates ? 'guest' : 'all-pasids' })
+    }
+  }
+
+  /** A slot has let go of a domain; the last one to do so empties the TLB of it. */
+  #release(slot: number, domain: DomainOps): void {
+    if (domain instanceof UserDomain) domain.parent.detach(this, slot)
+    if (!(domain instanceof StageOneDomain) && !(domain instanceof StageTwoDomain)) return
+    domain.detach(this, slot)
+    domain.users--
+    if (domain.users === 0) domain.forget()
+  }
+
+  /** What the device keeps of a slot means something else now. [SMMU 3.9.1 ATS Interface] */
+  #forget(slot: number, hadAts: boolean, isWide: boolean): Completion {
+    if (!hadAts && !this.#hasAtsOn) return undefined
+    const isWhole = isWide || hadAts !== this.#hasAtsOn
+    const commands = isWhole ? forgetAll(this) : [forgetWhole(this.rid, slot === RID_SLOT ? -1 : slot)]
+    return this.#host.atcs.run(this.#host, commands)
+  }
+
   /** The STE of a RID that is on stage 1, or blocked: then without a PASID nothing passes. */
   #restingSte(): Int32Array {
-    if (this.#onRid instanceof StageOneDomain) return stageOneSte(this.#cdTable().shape, S1DSS.SSID0)
+    if (this.#onRid instanceof StageOneDomain) {
+      return stageOneSte(this.#cdTable().shape, S1DSS.SSID0, this.#stream(this.#onRid))
+    }
     if (this.#pasids.size === 0) return abortSte()
-    return stageOneSte(this.#cdTable().shape, S1DSS.TERMINATE)
+    return stageOneSte(this.#cdTable().shape, S1DSS.TERMINATE, this.#stream(null))
+  }
+
+  /** ATS is off where a guest would not invalidate it, and beside stalls of stage 2, which do not go with it. */
+  #stream(domain: Domain | null): StreamShape {
+    const stalls = domain !== null && this.#lets(domain)
+    const isStageOne = domain === null || domain instanceof StageOneDomain
+    const isAllowed = !(domain instanceof UserDomain) || domain.allowsAts
+    return {
+      ats: this.ats !== undefined && isAllowed && (isStageOne || !stalls),
+      stalls,
+      neverStalls: !this.#stalls && this.#host.features.stallModel === STALL_MODEL.BOTH,
+    }
+  }
+
+  /** Whether what a domain refuses waits: somebody may answer, or the unit knows nothing else. */
+  #lets(domain: DomainOps): boolean {
+    const isForced = this.#host.features.stallModel === STALL_MODEL.FORCED
+    return isForced || (this.#stalls && domain.takesFaults === true)
   }
 
   #cdTable(): CdTable {
@@ -232,23 +290,11 @@ export class SmmuDevice implements DeviceDriver, DmaPort {
   }
 
   #writeCd(index: number, domain: StageOneDomain): void {
-    if (!this.#cdTable().write(index, domain.cd())) this.lastSetWasHitless = false
+    if (!this.#cdTable().write(index, domain.cd(this.#lets(domain)))) this.lastSetWasHitless = false
   }
 
   #writeSte(ste: Int32Array): void {
     if (!this.#host.streams.update(this.rid, ste)) this.lastSetWasHitless = false
+    this.#hasAtsOn = STE.EATS.get(ste, 0) === EATS.FULL
   }
-}
-
-/** The VMID is the host's to fill in, and a guest knows the device by a name of its own. */
-function asGuest({ name, operands, page }: Invalidation, virtId: bigint): Invalidation {
-  const { VMID: _, ...own } = operands
-  return { name, operands: 'SID' in own ? { ...own, SID: Number(virtId) } : own, page }
-}
-
-/** A slot has let go of a domain; the last one to do so empties the TLB of it. */
-function release(domain: DomainOps): void {
-  if (!(domain instanceof StageOneDomain) && !(domain instanceof StageTwoDomain)) return
-  domain.users--
-  if (domain.users === 0) domain.forget()
 }

@@ -5,6 +5,7 @@
 
 import { pack } from '../../../hw-model/bits/layout.js'
 import type { Memory } from '../../../hw-model/memory/index.js'
+import type { DevicePort } from '../../../hw-model/port.js'
 import {
   CMD_CFGI_STE_RANGE,
   CMD_TLBI_NSNH_ALL,
@@ -18,8 +19,10 @@ import {
   IRQ_CTRL,
   OFFSET,
   OPCODE,
+  PRI_ENTRY,
   RANGE_ALL,
   type SmmuV3,
+  STALL_MODEL,
 } from '../../../hw-model/smmuv3/index.js'
 import {
   type DeviceDriver,
@@ -35,18 +38,24 @@ import {
 } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
 import type { ReportedRegisters } from '../reported.js'
+import { Atcs } from './atc.js'
 import { SmmuDevice, type VirtualStream } from './device.js'
+import { Faults } from './faults.js'
 import type { Host } from './host.js'
 import { IdAllocator } from './ids.js'
 import { Invalidator } from './invalidation.js'
 import { StageOneDomain, StageTwoDomain } from './paging.js'
-import { CommandRing, EventRing } from './queues.js'
+import { CommandRing, EVENTQ, PRIQ, RecordRing } from './queues.js'
 import { Registers } from './registers.js'
 import { StreamTable } from './stream-table.js'
 import { SmmuViommu } from './viommu.js'
 
 /** [uAPI IOMMU_VIOMMU_TYPE_ARM_SMMUV3] */
 const VIOMMU_TYPE_ARM_SMMUV3 = 1
+
+/** Bits of an output address in tables of 4 KiB granules, and the code of that size. [SMMU 6.3.6 SMMU_IDR5] */
+const TABLE_BITS = 48
+const TABLE_BITS_CODE = 5
 
 /** One record of the event queue. */
 export interface SmmuEvent {
@@ -81,15 +90,19 @@ export class SmmuV3Driver implements IommuDriver {
   listener?: UnitListener
   readonly name: string
   readonly unit: SmmuV3
+  /** The devices, as the unit meets them. */
+  readonly devicePort: DevicePort
   readonly #host: Host
   readonly #registers: Registers
-  readonly #events: EventRing
+  readonly #events: RecordRing
+  readonly #pages: RecordRing | null
   readonly #onEvent: (event: SmmuEvent) => void
   readonly #devices = new Map<number, SmmuDevice>()
+  #isDraining = false
 
   /** Resets the unit and switches it on with a stream table that lets nobody through. */
   constructor(unit: SmmuV3, options: SmmuDriverOptions) {
-    const { memory, ram, reported } = options
+    const { memory, ram } = options
     const { features } = unit
     if ((features.granules & (1 << 12)) === 0) throw new RangeError('the host driver needs IDR5.GRAN4K')
     this.name = options.name
@@ -98,7 +111,11 @@ export class SmmuV3Driver implements IommuDriver {
     this.#registers = new Registers(unit)
     const coherent = IDR0.COHACC.get(Int32Array.of(unit.id.IDR0), 0) === 1
     const commands = new CommandRing(memory, ram, this.#registers, features.commandQueueLg2, features.msi && coherent)
-    this.#events = new EventRing(memory, ram, this.#registers, features.eventQueueLg2)
+    this.#events = new RecordRing(memory, ram, this.#registers, EVENTQ, features.eventQueueLg2)
+    const ring = (): RecordRing => new RecordRing(memory, ram, this.#registers, PRIQ, features.priQueueLg2)
+    this.#pages = features.pri ? ring() : null
+    const atcs = new Atcs(unit, this.#registers)
+    commands.onStop(() => atcs.recover())
     this.#host = {
       driver: this,
       memory,
@@ -109,10 +126,18 @@ export class SmmuV3Driver implements IommuDriver {
       flush: new Invalidator(commands, features.ril),
       asids: new IdAllocator('ASID', features.asid16 ? 16 : 8, ram.failPoint),
       vmids: new IdAllocator('VMID', features.vmid16 ? 16 : 8, ram.failPoint),
-      reported,
-      oasCode: IDR5.OAS.get(Int32Array.of(unit.id.IDR5), 0),
+      reported: options.reported,
+      atcs,
+      faults: new Faults(unit, commands, () => this.listener),
+      devices: this.#devices,
+      pending: new Map(),
+      drain: () => this.drainEvents(),
+      stalls: features.stallModel !== STALL_MODEL.TERMINATE,
+      oasBits: Math.min(features.oasBits, TABLE_BITS),
+      oasCode: Math.min(IDR5.OAS.get(Int32Array.of(unit.id.IDR5), 0), TABLE_BITS_CODE),
       tracksDirty: features.httu >= 2 && coherent,
     }
+    this.devicePort = this.#devicePort()
     this.#reset()
   }
 
@@ -121,7 +146,7 @@ export class SmmuV3Driver implements IommuDriver {
       throw new Refusal('EINVAL', 'the StreamID is beyond the stream table', { rid: facts.rid })
     }
     if (this.#devices.has(facts.rid)) throw new Refusal('EEXIST', 'a device of that RID is there already', { ...facts })
-    const device = new SmmuDevice(this.#host, this.unit, facts, () => this.drainEvents())
+    const device = new SmmuDevice(this.#host, this.unit, facts)
     this.#devices.set(facts.rid, device)
     return device
   }
@@ -129,6 +154,12 @@ export class SmmuV3Driver implements IommuDriver {
   createPaging(device: DeviceDriver, flags: PagingFlags, data?: UserData): PagingOps {
     this.#own(device)
     if (data !== undefined) throw new Refusal('EOPNOTSUPP', 'a paging domain of an SMMUv3 takes no data')
+    const domain = this.#makePaging(flags)
+    domain.enforcesCoherency = (device as SmmuDevice).canwbs
+    return domain
+  }
+
+  #makePaging(flags: PagingFlags): StageOneDomain | StageTwoDomain {
     const { stage1, stage2 } = this.#host.features
     const { nestParent, dirtyTracking, pasid } = flags
     if (nestParent && (pasid || dirtyTracking)) {
@@ -192,24 +223,64 @@ export class SmmuV3Driver implements IommuDriver {
       events: written,
       eventsDropped: dropped,
       eventOverflows: this.#events.overflows,
+      pageRequestOverflows: this.#pages?.overflows ?? 0,
+      atcTimeouts: this.#host.atcs.timeouts,
     }
   }
 
-  /** Takes the unit's event records out and hands them on. */
+  /**
+   * Takes the unit's records out and brings them to whom they concern, until there are none: an answer may cause the next
+   * one. A call from inside is part of that.
+   */
   drainEvents(): void {
-    this.#events.drain((words) => {
-      const record = words.slice()
-      const sid = EVENT_RECORD.SID.get(record, 0)
-      const device = this.#devices.get(sid)
-      this.#onEvent({
-        event: EVENT_RECORD.ID.get(record, 0),
-        sid,
-        record,
-        isStageTwo: F_TRANSLATION.S2.get(record, 0) === 1,
-        device,
-        virtual: device?.virtual ?? null,
-      })
+    if (this.#isDraining) return
+    this.#isDraining = true
+    try {
+      for (let more = true; more; ) {
+        const records = this.#events.drain()
+        const pages = this.#pages?.drain() ?? []
+        for (const record of records) this.#event(record)
+        for (const entry of pages) this.#page(entry)
+        more = records.length + pages.length > 0
+      }
+    } finally {
+      this.#isDraining = false
+    }
+  }
+
+  /** What the unit sends to the devices in front of it. */
+  #devicePort(): DevicePort {
+    return {
+      invalidateAtc: (invalidation) => this.#host.atcs.invalidated(invalidation),
+      respondToPages: (rid, pasid, group, code) => {
+        const device = this.#devices.get(rid >>> 0)
+        if (device !== undefined) this.listener?.respondToPages(device, pasid, group, code)
+      },
+      ended: (tag, outcome) => {
+        const device = this.#host.pending.get(tag)
+        this.#host.pending.delete(tag)
+        if (device !== undefined) this.listener?.ended(device, tag, outcome)
+      },
+    }
+  }
+
+  #event(record: Int32Array): void {
+    const sid = EVENT_RECORD.SID.get(record, 0)
+    const device = this.#devices.get(sid)
+    this.#onEvent({
+      event: EVENT_RECORD.ID.get(record, 0),
+      sid,
+      record,
+      isStageTwo: F_TRANSLATION.S2.get(record, 0) === 1,
+      device,
+      virtual: device?.virtual ?? null,
     })
+    if (device !== undefined) this.#host.faults.event(device, record)
+  }
+
+  #page(entry: Int32Array): void {
+    const device = this.#devices.get(PRI_ENTRY.StreamID.get(entry, 0))
+    if (device !== undefined) this.#host.faults.page(device, entry)
   }
 
   #own(device: DeviceDriver): void {
@@ -219,25 +290,32 @@ export class SmmuV3Driver implements IommuDriver {
   /** Each queue is on before the next step needs it; translation comes last. */
   #reset(): void {
     const registers = this.#registers
-    const { commands, streams } = this.#host
-    const enable = (values: Readonly<Partial<Record<'SMMUEN' | 'EVENTQEN' | 'CMDQEN', number>>>): void => {
-      registers.write32(OFFSET.CR0, pack(CR0, values)[0])
+    const { commands, streams, features } = this.#host
+    const on = { CMDQEN: 0, EVENTQEN: 0, PRIQEN: 0, ATSCHK: 0, SMMUEN: 0 }
+    const enable = (...names: readonly (keyof typeof on)[]): void => {
+      for (const name of names) on[name] = 1
+      registers.write32(OFFSET.CR0, pack(CR0, on)[0])
     }
-    enable({})
+    enable()
     const cacheable = { QUEUE_SH: 3, QUEUE_OC: 1, QUEUE_IC: 1, TABLE_SH: 3, TABLE_OC: 1, TABLE_IC: 1 }
     registers.write32(OFFSET.CR1, pack(CR1, cacheable)[0])
     registers.write32(OFFSET.CR2, pack(CR2, { PTM: 1, RECINVSID: 1 })[0])
     streams.program(registers)
     commands.program()
-    enable({ CMDQEN: 1 })
+    enable('CMDQEN')
     commands.add(CMD_CFGI_STE_RANGE, OPCODE.CFGI_STE_RANGE, { Range: RANGE_ALL })
     commands.sync()
     commands.add(CMD_TLBI_NSNH_ALL, OPCODE.TLBI_NSNH_ALL, {})
     commands.sync()
     this.#events.program()
-    enable({ CMDQEN: 1, EVENTQEN: 1 })
+    enable('EVENTQEN')
+    this.#pages?.program()
+    if (features.pri) enable('PRIQEN')
+    // Else a translated access would pass whatever its STE says. [SMMU 6.3.9.3 ATSCHK]
+    if (features.ats) enable('ATSCHK')
     registers.write32(OFFSET.IRQ_CTRL, 0)
-    registers.write32(OFFSET.IRQ_CTRL, pack(IRQ_CTRL, { EVENTQ_IRQEN: 1, GERROR_IRQEN: 1 })[0])
-    enable({ CMDQEN: 1, EVENTQEN: 1, SMMUEN: 1 })
+    const interrupts = { EVENTQ_IRQEN: 1, GERROR_IRQEN: 1, PRIQ_IRQEN: features.pri ? 1 : 0 }
+    registers.write32(OFFSET.IRQ_CTRL, pack(IRQ_CTRL, interrupts)[0])
+    enable('SMMUEN')
   }
 }

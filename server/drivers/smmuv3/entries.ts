@@ -1,7 +1,7 @@
 /** The STEs and CDs that the driver writes, and which of their bits hardware looks at. */
 
 import { type Field, pack } from '../../../hw-model/bits/layout.js'
-import { CD, CONFIG, L1CD, S1DSS, STE } from '../../../hw-model/smmuv3/index.js'
+import { CD, CONFIG, EATS, L1CD, S1DSS, STE } from '../../../hw-model/smmuv3/index.js'
 import { ENTRY_WORDS } from './entry-update.js'
 
 /** What the CD table of a device looks like to its STE. */
@@ -32,6 +32,18 @@ export const GUEST_FIELDS = {
   dw1: ['S1DSS', 'S1CIR', 'S1COR', 'S1CSH', 'S1STALLD'],
 } as const
 
+/** What of a device's STE is not its domain's. */
+export interface StreamShape {
+  /** EATS: the device may ask for translations and use them. */
+  readonly ats: boolean
+  /** S2S: what stage 2 refuses waits for software. */
+  readonly stalls: boolean
+  /** S1STALLD: no CD may say that something waits. */
+  readonly neverStalls: boolean
+}
+
+const PLAIN_STREAM: StreamShape = { ats: false, stalls: false, neverStalls: false }
+
 /** Normal write-back memory, read-allocate; inner shareable. */
 const WRITE_BACK = 1
 const INNER_SHAREABLE = 3
@@ -42,7 +54,7 @@ const INCOMING = 1
 export const abortSte = (): Int32Array => pack(STE, { V: 1, Config: CONFIG.ABORT })
 
 /** Stage 1 with the host's own CD table; stage 2 is bypassed, so the pointer is a physical address. */
-export function stageOneSte(table: CdTableShape, s1dss: number): Int32Array {
+export function stageOneSte(table: CdTableShape, s1dss: number, stream = PLAIN_STREAM): Int32Array {
   return pack(STE, {
     V: 1,
     Config: CONFIG.S1_TRANS,
@@ -53,11 +65,13 @@ export function stageOneSte(table: CdTableShape, s1dss: number): Int32Array {
     S1CIR: WRITE_BACK,
     S1COR: WRITE_BACK,
     S1CSH: INNER_SHAREABLE,
+    S1STALLD: stream.neverStalls ? 1 : 0,
+    EATS: stream.ats ? EATS.FULL : EATS.OFF,
   })
 }
 
 /** Stage 2 alone. */
-export function stageTwoSte(shape: StageTwoShape): Int32Array {
+export function stageTwoSte(shape: StageTwoShape, stream = PLAIN_STREAM): Int32Array {
   return pack(STE, {
     V: 1,
     Config: CONFIG.S2_TRANS,
@@ -72,14 +86,16 @@ export function stageTwoSte(shape: StageTwoShape): Int32Array {
     S2PS: shape.ps,
     S2AA64: 1,
     S2PTW: 1,
+    S2S: stream.stalls ? 1 : 0,
     S2R: 1,
+    EATS: stream.ats ? EATS.FULL : EATS.OFF,
     S2TTB: shape.table,
   })
 }
 
 /** The parent's stage 2 with the guest's stage 1 before it: the guest's pointer is an IPA. */
-export function nestedSte(shape: StageTwoShape, guest: Int32Array): Int32Array {
-  const ste = stageTwoSte(shape)
+export function nestedSte(shape: StageTwoShape, guest: Int32Array, stream = PLAIN_STREAM): Int32Array {
+  const ste = stageTwoSte(shape, stream)
   STE.Config.set(ste, 0, CONFIG.NESTED)
   STE.MEV.set(ste, 0, 1)
   for (const name of [...GUEST_FIELDS.dw0, ...GUEST_FIELDS.dw1]) STE[name].set(ste, 0, STE[name].get(guest, 0))
@@ -103,7 +119,7 @@ const MAIR0 = 0xf404ff44
 export const STAGE_1_BITS = 48
 
 /** TTB0 over the whole low half, TTB1 off. */
-export function stageOneCd(shape: StageOneShape): Int32Array {
+export function stageOneCd(shape: StageOneShape, stalls = false): Int32Array {
   return pack(CD, {
     T0SZ: 64 - STAGE_1_BITS,
     IR0: WRITE_BACK,
@@ -113,6 +129,7 @@ export function stageOneCd(shape: StageOneShape): Int32Array {
     V: 1,
     IPS: shape.ips,
     AA64: 1,
+    S: stalls ? 1 : 0,
     R: 1,
     A: 1,
     ASET: 1,
@@ -184,11 +201,16 @@ export function usedSteBits(ste: Int32Array): Int32Array {
   return used
 }
 
-/** Bits of an STE that may change early: whether events merge, and ATS, which this unit does not have. */
-export function safeSteBits(): Int32Array {
+/**
+ * Bits of an STE that may change early: whether events merge; and whether ATS is on, which no trusted device uses in that
+ * moment, where no state on the way would be an illegal one. [SMMU 5.2 EATS]
+ */
+export function safeSteBits(current: Int32Array, target: Int32Array): Int32Array {
   const safe = new Int32Array(ENTRY_WORDS)
   setAll(safe, STE.MEV)
-  safe[STE.EATS.low >>> 5] |= 1 << (STE.EATS.low & 31)
+  const either = current.map((word, i) => word | target[i])
+  const isSplit = (STE.EATS.get(either, 0) & EATS.SPLIT) !== 0
+  if (!isSplit && STE.S2S.get(either, 0) === 0) safe[STE.EATS.low >>> 5] |= 1 << (STE.EATS.low & 31)
   return safe
 }
 

@@ -5,6 +5,9 @@ import type { Features } from '../../../hw-model/smmuv3/index.js'
 import type { IommuDriver } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
 import type { ReportedRegisters } from '../reported.js'
+import type { Atcs } from './atc.js'
+import type { SmmuDevice } from './device.js'
+import type { Faults } from './faults.js'
 import type { IdAllocator } from './ids.js'
 import type { Invalidator } from './invalidation.js'
 import type { CommandRing } from './queues.js'
@@ -23,7 +26,18 @@ export interface Host {
   readonly vmids: IdAllocator
   /** ID registers that are told otherwise. */
   readonly reported: ReportedRegisters | undefined
-  /** Code of IDR5.OAS. */
+  readonly atcs: Atcs
+  readonly faults: Faults
+  /** By StreamID. */
+  readonly devices: ReadonlyMap<number, SmmuDevice>
+  /** Whose request each tag names that is PENDING. */
+  readonly pending: Map<number, SmmuDevice>
+  /** Brings all that the unit has recorded to whom it concerns. */
+  drain(): void
+  /** Requests may wait for software: IDR0.STALL_MODEL is not 1. */
+  readonly stalls: boolean
+  /** Bits of an output address that tables of 4 KiB granules reach, and their code. */
+  readonly oasBits: number
   readonly oasCode: number
   /** Hardware can mark what was written, in tables that it reads coherently. */
   readonly tracksDirty: boolean

@@ -1,6 +1,7 @@
 /** A host driver with the unit that it drives. */
 
 import type { Memory } from '../../../hw-model/memory/index.js'
+import type { DevicePort } from '../../../hw-model/port.js'
 import {
   type CacheOptions,
   type IdOverrides,
@@ -36,8 +37,15 @@ export interface SmmuV3Setup {
 /** @throws RangeError naming the ID register and the field that offers what the model does not do */
 export function createSmmuV3Driver(setup: SmmuV3Setup): SmmuV3Driver {
   const { name, memory, ram, preset, overrides, reported, caches = {}, onEvent } = setup
-  // Interrupts are not waited for: the driver drains the event queue after every DMA that may have written to it.
+  // Interrupts are not waited for: the driver drains its queues after everything that may have written to them.
   const owner = { message: () => undefined, interrupt: () => undefined }
-  const unit = new SmmuV3({ memory, owner, id: idRegisters(preset, overrides), caches })
-  return new SmmuV3Driver(unit, { name, memory, ram, reported, onEvent })
+  // The unit talks to the devices when the driver has let some in.
+  const devices: DevicePort = {
+    invalidateAtc: (invalidation) => driver.devicePort.invalidateAtc(invalidation),
+    respondToPages: (...answer) => driver.devicePort.respondToPages(...answer),
+    ended: (...end) => driver.devicePort.ended(...end),
+  }
+  const unit = new SmmuV3({ memory, owner, devices, id: idRegisters(preset, overrides), caches })
+  const driver = new SmmuV3Driver(unit, { name, memory, ram, reported, onEvent })
+  return driver
 }

@@ -2,6 +2,7 @@
 
 import type { Completion, DirtyOps, IommuDriver, PagingOps, Protection, Range } from '../../core/driver.js'
 import { TableBuilder } from '../table-builder.js'
+import { type AtcOwner, forgetAll, forgetRange, forgetRangeOfAll, forgetWhole } from './atc.js'
 import { stageOneEncoder, stageTwoEncoder } from './encoders.js'
 import { STAGE_1_BITS, type StageTwoShape, stageOneCd } from './entries.js'
 import type { Host } from './host.js'
@@ -19,6 +20,15 @@ interface StaleRange {
   pages: number
 }
 
+/** Where a domain is attached, for what the devices keep of it. */
+export interface Attachment {
+  readonly device: AtcOwner
+  /** -1: the RID. */
+  readonly pasid: number
+  /** Whose addresses the device's are: this domain's, under one PASID or all, or those of a guest's stage 1 before it. */
+  readonly reach: 'own' | 'all-pasids' | 'guest'
+}
+
 /** What both stages do alike. */
 abstract class PagingDomain implements PagingOps {
   readonly kind = 'paging'
@@ -30,10 +40,14 @@ abstract class PagingDomain implements PagingOps {
   readonly dirty?: DirtyOps
   /** Devices and user domains that use it. */
   users = 0
+  takesFaults?: boolean
+  /** It was made for a coherent device, and takes no other. [uAPI IOMMU_HWPT_ALLOC] */
+  enforcesCoherency = false
   protected readonly host: Host
   protected readonly tables: TableBuilder
   /** What the TLB may hold although the tables say otherwise now. */
   #stale: StaleRange[] = []
+  readonly #attachments = new Map<string, Attachment>()
 
   constructor(host: Host, tables: TableBuilder, inputBits: number) {
     this.host = host
@@ -60,10 +74,21 @@ abstract class PagingDomain implements PagingOps {
   flush(): Completion {
     // A table that was emptied last may have led to what was unmapped first.
     const tables = this.tables.hasEmptied
-    if (this.#stale.length > 0) this.flushRanges(this.#stale.map((range) => ({ ...range, tables })))
+    const ranges = this.#stale.map((range) => ({ ...range, tables }))
     this.#stale = []
+    if (ranges.length > 0) this.flushRanges(ranges)
     this.tables.releaseFreed()
-    return undefined
+    const { atcs } = this.host
+    return ranges.length > 0 ? atcs.run(this.host, this.#atcCommands(ranges)) : undefined
+  }
+
+  /** From now on a device may hold translations of it. */
+  attach(slot: number, attachment: Attachment): void {
+    this.#attachments.set(`${attachment.device.rid}/${slot}`, attachment)
+  }
+
+  detach(device: AtcOwner, slot: number): void {
+    this.#attachments.delete(`${device.rid}/${slot}`)
   }
 
   /** The last user has gone: nothing of it may stay in the TLB, since its number may soon be another's. */
@@ -73,6 +98,19 @@ abstract class PagingDomain implements PagingOps {
     this.forget()
     this.tables.destroy()
     this.freeNumber()
+  }
+
+  #atcCommands(ranges: readonly FlushRange[]): Int32Array[] {
+    const commands: Int32Array[] = []
+    const isWhole = ranges.length >= WHOLE_FROM_RANGES
+    for (const { device, pasid, reach } of this.#attachments.values()) {
+      if (!device.hasAtsOn) continue
+      if (reach === 'guest' || (isWhole && reach === 'all-pasids')) commands.push(...forgetAll(device))
+      else if (isWhole) commands.push(forgetWhole(device.rid, pasid))
+      else if (reach === 'own') commands.push(...ranges.map((range) => forgetRange(device.rid, pasid, range)))
+      else commands.push(...ranges.flatMap((range) => forgetRangeOfAll(device, range)))
+    }
+    return commands
   }
 
   /** The next `flush` reaches these pages, too. What comes in pieces is flushed as a whole. */
@@ -117,10 +155,10 @@ export class StageOneDomain extends PagingDomain {
     if (tracksDirty) this.dirty = this.#dirtyOps()
   }
 
-  /** The CD that leads to it. */
-  cd(): Int32Array {
+  /** The CD that leads to it. @param stalls what it refuses waits for software */
+  cd(stalls: boolean): Int32Array {
     const { asid, host, dirty } = this
-    return stageOneCd({ asid, table: this.tables.root, ips: host.oasCode, tracksDirty: dirty !== undefined })
+    return stageOneCd({ asid, table: this.tables.root, ips: host.oasCode, tracksDirty: dirty !== undefined }, stalls)
   }
 
   /** The log is always kept; who begins to track cleans it first. [SMMU 3.13.3 Dirty flag hardware update] */
@@ -160,13 +198,17 @@ export class StageTwoDomain extends PagingDomain {
   readonly isNestParent: boolean
   readonly vmid: number
   readonly #geometry: StageTwoGeometry
+  /** S2FWB is for guests, who could choose other attributes. */
+  readonly #forcesWriteBack: boolean
 
   constructor(host: Host, isNestParent: boolean) {
-    const geometry = stageTwoGeometry(host.features.oasBits)
-    const encoder = stageTwoEncoder(host.features.fwb)
+    const geometry = stageTwoGeometry(host.oasBits)
+    const forcesWriteBack = host.features.fwb && isNestParent
+    const encoder = stageTwoEncoder(forcesWriteBack)
     const tables = new TableBuilder(host.memory, host.ram, encoder, geometry.topLevel, geometry.rootTables)
-    super(host, tables, host.features.oasBits)
+    super(host, tables, host.oasBits)
     this.#geometry = geometry
+    this.#forcesWriteBack = forcesWriteBack
     this.isNestParent = isNestParent
     this.vmid = this.take(host.vmids)
   }
@@ -175,11 +217,11 @@ export class StageTwoDomain extends PagingDomain {
   shape(): StageTwoShape {
     return {
       vmid: this.vmid,
-      t0sz: 64 - this.host.features.oasBits,
+      t0sz: 64 - this.host.oasBits,
       sl0: this.#geometry.sl0,
       ps: this.host.oasCode,
       table: this.tables.root,
-      forcedWriteBack: this.host.features.fwb,
+      forcedWriteBack: this.#forcesWriteBack,
       keepsShareability: this.host.features.typesOverride,
     }
   }

@@ -1,4 +1,4 @@
-/** The driver's ends of the unit's queues: commands in, event records out. [SMMU 3.5 Command and Event queues] */
+/** The driver's ends of the unit's queues: commands in, events and page requests out. [SMMU 3.5 Command and Event queues] */
 
 import { type FieldSpec, type Layout, pack } from '../../../hw-model/bits/layout.js'
 import type { Memory } from '../../../hw-model/memory/index.js'
@@ -9,6 +9,7 @@ import {
   EVENTQ_CONS,
   OFFSET,
   PAGE_1,
+  PRI_ENTRY,
   QUEUE_BASE,
   SYNC_CS,
 } from '../../../hw-model/smmuv3/index.js'
@@ -16,7 +17,7 @@ import { assert } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
 import type { Registers } from './registers.js'
 
-/** Both queues are one page: commands are consumed as they come, and events are drained after every DMA. */
+/** Each queue is one page: commands are consumed as they come, and records are drained after every DMA. */
 const QUEUE_BYTES = 4096
 
 /** The SYNC's MSI: inner shareable, write-back. */
@@ -37,6 +38,7 @@ export class CommandRing {
   readonly #syncByMsi: boolean
   #prod = 0
   #pending = 0
+  #recover: () => boolean = () => false
 
   constructor(memory: Memory, ram: HostRam, registers: Registers, limitLg2: number, syncByMsi: boolean) {
     this.#memory = memory
@@ -51,6 +53,11 @@ export class CommandRing {
     this.#registers.write64(OFFSET.CMDQ_BASE, pack(QUEUE_BASE, { ADDR: this.#base, LOG2SIZE: this.#slotsLg2, RA: 1 }))
     this.#registers.write32(OFFSET.CMDQ_PROD, 0)
     this.#registers.write32(OFFSET.CMDQ_CONS, 0)
+  }
+
+  /** @param recover called when the unit stopped; answers whether it may go on now */
+  onStop(recover: () => boolean): void {
+    this.#recover = recover
   }
 
   /** Queues a command; it is carried out at the next `sync`, or when the queue fills up. */
@@ -87,52 +94,84 @@ export class CommandRing {
     if (this.#pending === 0) return
     this.#pending = 0
     this.#registers.write32(OFFSET.CMDQ_PROD, this.#prod)
-    const cons = this.#registers.read32(OFFSET.CMDQ_CONS)
-    assert((cons & 0xfffff) === this.#prod, `the unit stopped at a command of ours (CMDQ_CONS ${cons.toString(16)})`)
+    while (this.#cons !== this.#prod) assert(this.#recover(), 'the unit stops at no command of ours')
+  }
+
+  get #cons(): number {
+    return this.#registers.read32(OFFSET.CMDQ_CONS) & 0xfffff
   }
 }
 
-/** The event queue. */
-export class EventRing {
+/** A queue that the unit writes. */
+export interface RingPlace {
+  readonly base: number
+  readonly prod: number
+  readonly cons: number
+  /** Layout of a record. */
+  readonly record: { readonly $: { readonly bytes: number; readonly words: number } }
+}
+
+/** Where the event queue is told to the unit. [SMMU 6.3.95 SMMU_EVENTQ_PROD] */
+export const EVENTQ: RingPlace = {
+  base: OFFSET.EVENTQ_BASE,
+  prod: PAGE_1 + OFFSET.EVENTQ_PROD,
+  cons: PAGE_1 + OFFSET.EVENTQ_CONS,
+  record: EVENT_RECORD,
+}
+
+/** Where the PRI queue is. [SMMU 6.3.97 SMMU_PRIQ_PROD] */
+export const PRIQ: RingPlace = {
+  base: OFFSET.PRIQ_BASE,
+  prod: PAGE_1 + OFFSET.PRIQ_PROD,
+  cons: PAGE_1 + OFFSET.PRIQ_CONS,
+  record: PRI_ENTRY,
+}
+
+/** The driver's end of the event queue, or of the PRI queue, which is alike. */
+export class RecordRing {
   /** Overflows seen: records were lost. */
   overflows = 0
   readonly #memory: Memory
   readonly #registers: Registers
+  readonly #place: RingPlace
   readonly #base: number
   readonly #slotsLg2: number
-  readonly #record = new Int32Array(EVENT_RECORD.$.words)
 
-  constructor(memory: Memory, ram: HostRam, registers: Registers, limitLg2: number) {
+  constructor(memory: Memory, ram: HostRam, registers: Registers, place: RingPlace, limitLg2: number) {
     this.#memory = memory
     this.#registers = registers
-    this.#slotsLg2 = Math.min(limitLg2, Math.log2(QUEUE_BYTES / EVENT_RECORD.$.bytes))
+    this.#place = place
+    this.#slotsLg2 = Math.min(limitLg2, Math.log2(QUEUE_BYTES / place.record.$.bytes))
     this.#base = ram.alloc(QUEUE_BYTES)
   }
 
   /** Tells the unit where the queue is. */
   program(): void {
-    this.#registers.write64(OFFSET.EVENTQ_BASE, pack(QUEUE_BASE, { ADDR: this.#base, LOG2SIZE: this.#slotsLg2, RA: 1 }))
-    this.#registers.write32(PAGE_1 + OFFSET.EVENTQ_PROD, 0)
-    this.#registers.write32(PAGE_1 + OFFSET.EVENTQ_CONS, 0)
+    const { base, prod, cons } = this.#place
+    this.#registers.write64(base, pack(QUEUE_BASE, { ADDR: this.#base, LOG2SIZE: this.#slotsLg2, RA: 1 }))
+    this.#registers.write32(prod, 0)
+    this.#registers.write32(cons, 0)
   }
 
-  /** Takes out every record. `visit` must copy what it keeps. Answers whether records had been lost. */
-  drain(visit: (record: Int32Array) => void): boolean {
-    const prod = this.#registers.read32(PAGE_1 + OFFSET.EVENTQ_PROD)
-    const cons = this.#registers.read32(PAGE_1 + OFFSET.EVENTQ_CONS)
+  /** Takes out every record. An overflow is acknowledged. */
+  drain(): Int32Array[] {
+    const { record } = this.#place
+    const prod = this.#registers.read32(this.#place.prod)
+    const cons = this.#registers.read32(this.#place.cons)
     const wrap = 2 ** (this.#slotsLg2 + 1)
-    let at = cons % wrap
     const end = (prod & 0xfffff) % wrap
-    while (at !== end) {
-      const slot = this.#base + (at % 2 ** this.#slotsLg2) * EVENT_RECORD.$.bytes
-      this.#memory.loadRecord(slot, this.#record, 0, EVENT_RECORD.$.words)
-      visit(this.#record)
-      at = (at + 1) % wrap
+    const records: Int32Array[] = []
+    for (let at = cons % wrap; at !== end; at = (at + 1) % wrap) {
+      const slot = this.#base + (at % 2 ** this.#slotsLg2) * record.$.bytes
+      const words = new Int32Array(record.$.words)
+      this.#memory.loadRecord(slot, words, 0, words.length)
+      records.push(words)
     }
     const overflowed = prod >>> 31 !== cons >>> 31
     if (overflowed) this.overflows++
+    if (records.length === 0 && !overflowed) return records
     const next = pack(EVENTQ_CONS, { RD: end, OVACKFLG: prod >>> 31 })
-    this.#registers.write32(PAGE_1 + OFFSET.EVENTQ_CONS, next[0])
-    return overflowed
+    this.#registers.write32(this.#place.cons, next[0])
+    return records
   }
 }

@@ -40,7 +40,6 @@ export class StreamTable {
   readonly #base: number
   /** Level 2 tables by the index of their level 1 descriptor. */
   readonly #leaves = new Map<number, number>()
-  readonly #safe = safeSteBits()
 
   constructor(memory: Memory, ram: HostRam, commands: CommandRing, features: Features) {
     this.#memory = memory
@@ -82,7 +81,7 @@ export class StreamTable {
     this.#memory.loadRecord(at, current, 0, ENTRY_WORDS)
     const writer: EntryWriter = {
       used: usedSteBits,
-      safe: this.#safe,
+      safe: safeSteBits(current, target),
       store: (qword, lo, hi) => {
         this.#memory.storeWord(at + qword * 8, lo, hi)
       },

@@ -4,13 +4,13 @@
  */
 
 import { maskOutside } from '../../../hw-model/bits/layout.js'
-import { CONFIG, STE } from '../../../hw-model/smmuv3/index.js'
+import { CONFIG, EATS, STE } from '../../../hw-model/smmuv3/index.js'
 import { type IommuDriver, Refusal, type UserData, type UserOps } from '../../core/driver.js'
-import { abortSte, GUEST_FIELDS, nestedSte, stageTwoSte } from './entries.js'
+import { abortSte, GUEST_FIELDS, nestedSte, type StreamShape, stageTwoSte } from './entries.js'
 import type { StageTwoDomain } from './paging.js'
 import type { SmmuViommu } from './viommu.js'
 
-/** Fields that a guest may set. EATS is accepted as 0 or 1 and means nothing where the unit has no ATS. */
+/** Fields that a guest may set. EATS is accepted as 0 or 1 and means nothing where unit or device has no ATS. */
 const ALLOWED = ['V', 'Config', ...GUEST_FIELDS.dw0, ...GUEST_FIELDS.dw1, 'EATS'] as const
 const FORBIDDEN = maskOutside(STE, ALLOWED)
 /** A guest's pointer has 52 bits; the record has room for four more. */
@@ -26,6 +26,9 @@ export class UserDomain implements UserOps {
   readonly parent: StageTwoDomain
   /** Whether it leads to the guest's own tables; such a one attaches only where the device has a vDEVICE. */
   readonly translates: boolean
+  /** The guest invalidates what the device keeps, or there is nothing of its own in it. */
+  readonly allowsAts: boolean
+  takesFaults?: boolean
   readonly #guest: Int32Array
   readonly #config: number
 
@@ -43,14 +46,15 @@ export class UserDomain implements UserOps {
     if (isValid) check(this.#guest)
     this.#config = isValid ? STE.Config.get(this.#guest, 0) : CONFIG.ABORT
     this.translates = this.#config === CONFIG.S1_TRANS
+    this.allowsAts = !this.translates || STE.EATS.get(this.#guest, 0) === EATS.FULL
     parent.users++
   }
 
   /** The host's STE: the parent's stage 2 with the guest's fields before it. A guest's bypass is stage 2 alone. */
-  ste(): Int32Array {
+  ste(stream: StreamShape): Int32Array {
     if (this.#config === CONFIG.ABORT) return abortSte()
-    if (this.#config === CONFIG.BYPASS) return stageTwoSte(this.parent.shape())
-    return nestedSte(this.parent.shape(), this.#guest)
+    if (this.#config === CONFIG.BYPASS) return stageTwoSte(this.parent.shape(), stream)
+    return nestedSte(this.parent.shape(), this.#guest, stream)
   }
 
   destroy(): void {

@@ -74,20 +74,25 @@ export class SmmuViommu implements ViommuOps {
     if (entries.count === 0) throw new Refusal('EINVAL', 'the list of commands is empty')
     let done = 0
     let refusal: Refusal | undefined
+    // What devices keep is invalidated after what the unit keeps, whatever the guest's order: else they could obtain it
+    // again. [SMMU 3.9.1 ATS Interface]
+    const atc: Int32Array[] = []
     for (const command of entries.all('smmuv3').slice(from, end)) {
-      refusal = this.#carryOut(command, from + done)
+      refusal = this.#carryOut(command, from + done, atc)
       if (refusal !== undefined) break
       done++
     }
     if (done > 0) this.#host.commands.sync()
-    return { done, refusal, completion: undefined }
+    const completion = this.#host.atcs.run(this.#host, atc)
+    this.#host.drain()
+    return { done, refusal, completion }
   }
 
   destroy(): void {
     this.parent.users--
   }
 
-  #carryOut(command: SmmuCommand, index: number): Refusal | undefined {
+  #carryOut(command: SmmuCommand, index: number, atc: Int32Array[]): Refusal | undefined {
     const words = commandWords(command)
     const opcode = COMMAND.Opcode.get(words, 0)
     const features = this.#host.features
@@ -112,21 +117,25 @@ export class SmmuViommu implements ViommuOps {
         vsid,
       })
     CMD_CFGI_CD.SID.set(words, 0, device.rid)
+    if (opcode !== OPCODE.ATC_INV) return this.#push(words, index, features)
     // Without ATS there is no ATC that could hold anything, so there is nothing left to do; the queue would answer
     // CERROR_ILL, and a guest that was told of no ATS gives the command only as a matter of course.
-    if (opcode === OPCODE.ATC_INV) return undefined
-    return this.#push(words, index, features)
+    if (!features.ats) return undefined
+    if (isIllegal(words, features)) return wouldStop(index)
+    if (device.ats !== undefined) atc.push(words)
+    return undefined
   }
 
   /** A command that would stop the queue is everybody's trouble: it is refused before it gets there. */
   #push(words: Int32Array, index: number, features: Features): Refusal | undefined {
-    if (isIllegal(words, features)) {
-      return new Refusal('EIO', 'the unit would answer this command with CERROR_ILL: reserved range or SSec', { index })
-    }
+    if (isIllegal(words, features)) return wouldStop(index)
     this.#host.commands.push(words)
     return undefined
   }
 }
+
+const wouldStop = (index: number): Refusal =>
+  new Refusal('EIO', 'the unit would answer this command with CERROR_ILL: reserved range, size or SSec', { index })
 
 function commandWords({ dw0, dw1 }: SmmuCommand): Int32Array {
   return Int32Array.of(

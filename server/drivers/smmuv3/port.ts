@@ -1,0 +1,110 @@
+/** Where a device's requests enter the unit: DMA, and what ATS and PRI add to it. */
+
+import {
+  type Invalidation,
+  NO_PASID,
+  Outcome,
+  PageRequest,
+  REQUEST,
+  STATUS,
+  Transaction,
+} from '../../../hw-model/port.js'
+import type { SmmuV3 } from '../../../hw-model/smmuv3/index.js'
+import type { AtsDoor, AtsPageRequest, DmaOutcome, DmaPort, ExplainStep } from '../../core/driver.js'
+import { spell } from '../invalidation-text.js'
+import type { SmmuDevice } from './device.js'
+import type { Host } from './host.js'
+
+/** Commands that `Unit.missing` may name and a guest may give. */
+const GUESTS: readonly string[] = ['TLBI_NH_VA', 'CFGI_CD']
+
+/** One device's way in. Whatever a request made the unit record is told before the request's own answer is. */
+export class SmmuPort implements DmaPort, AtsDoor {
+  readonly takesPageRequests: boolean
+  readonly #unit: SmmuV3
+  readonly #host: Host
+  readonly #device: SmmuDevice
+  readonly #transaction = new Transaction()
+  readonly #page = new PageRequest()
+
+  constructor(host: Host, unit: SmmuV3, device: SmmuDevice, takesPageRequests: boolean) {
+    this.#host = host
+    this.#unit = unit
+    this.#device = device
+    this.takesPageRequests = takesPageRequests
+    this.#transaction.rid = device.rid
+    this.#page.rid = device.rid
+  }
+
+  get mayPend(): boolean {
+    return this.#device.mayStall
+  }
+
+  translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
+    this.#send(this.#fill(pasid, lo, hi, access), REQUEST.UNTRANSLATED, out)
+  }
+
+  request(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
+    this.#send(this.#fill(pasid, lo, hi, access), REQUEST.TRANSLATION, out)
+  }
+
+  /** Such an access carries no PASID here: IDR3.PASIDTT is 0. */
+  translated(_pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
+    this.#send(this.#fill(NO_PASID, lo, hi, access), REQUEST.TRANSLATED, out)
+  }
+
+  requestPage({ pasid, lo, hi, access, group, isLast }: AtsPageRequest): void {
+    this.#unit.ats?.requestPage(Object.assign(this.#page, { pasid, lo, hi, access, group, isLast }))
+    this.#host.drain()
+  }
+
+  explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
+    const steps: ExplainStep[] = []
+    const outcome = new Outcome()
+    this.#unit.explain(this.#fill(pasid, lo, hi, access), outcome, { step: (step) => void steps.push(step) })
+    Object.assign(out, outcome)
+    return steps
+  }
+
+  peek(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean {
+    return this.#unit.peek(this.#fill(pasid, lo, hi, access), out)
+  }
+
+  missing(pasid: number, lo: number, hi: number, access: number): string {
+    // Without the guest's name for the device nothing here is the guest's to invalidate.
+    const { virtual } = this.#device
+    if (virtual === null) return ''
+    const commands = this.#unit.missing(this.#fill(pasid, lo, hi, access))
+    if (commands.length === 0 || !commands.every(({ name }) => GUESTS.includes(name))) return ''
+    return `${spell(commands.map((command) => asGuest(command, virtual.virtId)))} on the vIOMMU`
+  }
+
+  faultName(fault: number): string {
+    return this.#unit.faultName(fault)
+  }
+
+  #send(transaction: Transaction, type: number, out: DmaOutcome): void {
+    transaction.type = type
+    this.#unit.translate(transaction, out)
+    if (out.status === STATUS.OK) return
+    // It may end while its record is being read.
+    if (out.status === STATUS.PENDING) this.#host.pending.set(out.tag, this.#device)
+    this.#host.drain()
+  }
+
+  #fill(pasid: number, lo: number, hi: number, access: number): Transaction {
+    const transaction = this.#transaction
+    transaction.pasid = pasid < 0 ? NO_PASID : pasid
+    transaction.lo = lo
+    transaction.hi = hi
+    transaction.access = access
+    transaction.type = REQUEST.UNTRANSLATED
+    return transaction
+  }
+}
+
+/** The VMID is the host's to fill in, and a guest knows the device by a name of its own. */
+function asGuest({ name, operands, page }: Invalidation, virtId: bigint): Invalidation {
+  const { VMID: _, ...own } = operands
+  return { name, operands: 'SID' in own ? { ...own, SID: Number(virtId) } : own, page }
+}
