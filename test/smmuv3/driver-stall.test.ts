@@ -96,6 +96,21 @@ describe('a request that stage 1 stalls', () => {
   })
 })
 
+describe('a reset of some slots alone', () => {
+  it('ends what waits in them, told or not, and nothing of the others', () => {
+    const [nine, ten] = [attached(9), attached(10)]
+    world.dma(world.a, 0x5000n, 9)
+    world.dma(world.a, 0x5000n, 10)
+    world.dma(world.a, 0x6000n, 9)
+    world.a.reset([9])
+    expect(ear.ends).toEqual([`1 ${ABORTED}`, `3 ${ABORTED}`])
+    expect(ear.faults.map(({ pasid }) => pasid)).toEqual([9, 10])
+    for (const domain of [nine, ten]) mapLater(domain)
+    for (const fault of ear.faults) world.a.respond?.(fault, true)
+    expect(ear.ends.slice(2)).toEqual(['2 ok 10000005000'])
+  })
+})
+
 describe('who does not stall', () => {
   it('is a domain without a fault queue, and a device that cannot', () => {
     attached(0, false)

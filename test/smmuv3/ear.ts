@@ -31,8 +31,9 @@ export class Ear implements UnitListener {
     return this.takes
   }
 
-  viommuEvent(viommu: ViommuOps, type: number, words: readonly number[], name: string): void {
+  viommuEvent(viommu: ViommuOps, type: number, words: readonly number[], name: string): boolean {
     this.vevents.push({ viommu, type, words, name })
+    return true
   }
 
   ended(_device: DeviceDriver, tag: number, { status, address }: DmaOutcome): void {

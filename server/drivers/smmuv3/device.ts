@@ -73,6 +73,7 @@ export class SmmuDevice implements DeviceDriver {
   #onRid: Domain | null = null
   #cds: CdTable | null = null
   #hasAtsOn = false
+  #resets: readonly number[] | null = null
 
   constructor(host: Host, unit: SmmuV3, facts: DeviceFacts) {
     const { features } = host
@@ -106,6 +107,11 @@ export class SmmuDevice implements DeviceDriver {
   /** A request may be stalled: it says so itself, or the CDs are a guest's. */
   get mayStall(): boolean {
     return this.#host.stalls && (this.#stalls || this.#onRid instanceof UserDomain)
+  }
+
+  /** Nobody is asked of a fault now: the slot it concerns is being reset. */
+  isResetting(pasid: number): boolean {
+    return this.#resets?.includes(this.#slotOf(pasid)) === true
   }
 
   /** The domain that a request goes to. Who is on the RID in stage 2 serves every PASID. */
@@ -146,10 +152,17 @@ export class SmmuDevice implements DeviceDriver {
   }
 
   /** What waits is ended; page requests are the device's own to forget, and so is what it kept. */
-  reset(): Completion {
-    this.#endStalls()
-    this.waits.clear()
+  reset(slots?: readonly number[]): Completion {
+    const isWhole = slots === undefined
+    this.#resets = slots ?? null
+    for (const waits of this.waits) {
+      if (!isWhole && !slots.includes(this.#slotOf(waits.pasid))) continue
+      if (waits.kind === 'page') this.waits.delete(waits)
+      else if (!isWhole) this.#host.faults.answer(this, waits, false)
+    }
+    if (isWhole) this.#endStalls()
     this.#host.drain()
+    this.#resets = null
     return undefined
   }
 
@@ -157,6 +170,11 @@ export class SmmuDevice implements DeviceDriver {
     this.#host.faults.answer(this, last.waits as Waiting, isSuccess)
     this.#host.drain()
     return undefined
+  }
+
+  #slotOf(pasid: number): number {
+    const isWhole = this.#onRid instanceof StageTwoDomain || this.#onRid instanceof UserDomain
+    return isWhole || pasid < 0 ? RID_SLOT : pasid
   }
 
   #endStalls(): void {

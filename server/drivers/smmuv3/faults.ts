@@ -136,7 +136,7 @@ export class Faults {
   }
 
   #isTaken(device: SmmuDevice, fault: PageFault): boolean {
-    if (device.domainOf(fault.pasid)?.takesFaults !== true) return false
+    if (device.domainOf(fault.pasid)?.takesFaults !== true || device.isResetting(fault.pasid)) return false
     return this.#listener()?.pageFault(device, fault) === true
   }
 }
