@@ -202,7 +202,10 @@ function accessible(ioas: Ioas, at: bigint, last: bigint, writes: boolean): Area
   if (area.preventsAccess) {
     throw new Refusal('EINVAL', `the mapping ${hexRange(area)} is about to be unmapped`, { ioas: ioas.id })
   }
-  if (writes ? area.protection.write : area.protection.read) return area
+  if (writes ? area.protection.write : area.protection.read) {
+    if (area.pages.source.kind !== 'dma-buf') return area
+    throw new Refusal('EINVAL', `the mapping ${hexRange(area)} is of a DMA buffer, which devices alone reach`)
+  }
   const wanted = writes ? 'WRITEABLE' : 'READABLE'
   throw new Refusal('EPERM', `the mapping ${hexRange(area)} was made without ${wanted}`, { ioas: ioas.id })
 }

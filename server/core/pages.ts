@@ -3,6 +3,7 @@
  * until the IOAS has a domain; then each area pins what it needs, and a bad address shows. [uAPI IOMMU_IOAS_MAP]
  */
 
+import type { DmaBuf } from './dma-buf.js'
 import type { AccountMode, LockedMemory, Payer } from './locked.js'
 import { Pin, type Segment } from './pin.js'
 import { PinTree } from './pin-tree.js'
@@ -16,6 +17,8 @@ const PAGE_BYTES = Number(PAGE)
 export type PagesSource =
   | { readonly kind: 'region' | 'file'; readonly region: Region; readonly offset: bigint }
   | { readonly kind: 'client'; readonly address: bigint; readonly regions: RegionTable }
+  /** Its exporter may take it back. */
+  | { readonly kind: 'dma-buf'; readonly region: Region; readonly offset: bigint; readonly buffer: DmaBuf }
   /** An open file without memory, such as /dev/iommu: the kernel takes it, and refuses it where pages are pinned. */
   | { readonly kind: 'special'; readonly name: string; readonly offset: bigint }
 
@@ -36,6 +39,8 @@ export class Pages {
   #account: Account
   /** Pays as well, for a time. */
   #next: Payer | undefined
+  /** The exporter has taken it back: these pages are nothing any more, whatever he allows later. */
+  #isGone = false
   /** What areas and accesses pin; pages that several of them do are pinned, and paid for, once. */
   readonly #pinned: PinTree
   /** Whoever makes pages holds them until each area that maps them does. */
@@ -83,6 +88,11 @@ export class Pages {
     return (this.source.kind === 'client' ? this.source.address : this.source.offset) + offset
   }
 
+  /** The exporter of its buffer takes it back. What has pinned it lets go next. */
+  takeBack(): void {
+    this.#isGone = true
+  }
+
   /** An area maps a slice of it. */
   hold(): void {
     this.#holds++
@@ -106,6 +116,7 @@ export class Pages {
 
   /** Finds the bytes of a slice, which may be gone in the next step. @throws Refusal EFAULT, EINVAL */
   find(offset: bigint, length: bigint): readonly Segment[] {
+    if (this.#isGone) return []
     const segments = this.source.kind === 'client' ? this.#byAddress(offset, length) : this.#inRegion(offset, length)
     for (const { region } of segments) {
       if (region.spec.isMapping !== true) continue
@@ -127,6 +138,7 @@ export class Pages {
     const [first, last] = this.#span(slice)
     const before = this.#pinned.covered
     this.#pinned.change(first, last, -1)
+    if (this.source.kind === 'dma-buf') return
     const { book, mode, payer } = this.#account
     for (const one of [payer, this.#next]) {
       if (one !== undefined) book.release(one, mode, (before - this.#pinned.covered) * PAGE_BYTES)
@@ -134,6 +146,7 @@ export class Pages {
   }
 
   #charge(bytes: number): void {
+    if (this.source.kind === 'dma-buf') return
     const { book, mode, payer } = this.#account
     book.charge(payer, mode, bytes)
     if (this.#next === undefined) return

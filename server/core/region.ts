@@ -78,6 +78,14 @@ export class RegionTable {
     return region
   }
 
+  /** Adds memory that no call names, charged alike. It is there until its last hold is dropped. */
+  addNameless(memory: RegionMemory): Region {
+    const spec = { path: '', label: '', clientAddress: undefined, busAddress: undefined }
+    const region = new Region(this, 0, memory, spec)
+    this.#placed.splice(this.#after(memory.address), 0, region)
+    return region
+  }
+
   /** Undefined: no region has this id. */
   find(id: number): Region | undefined {
     return this.#byId.get(id)

@@ -4,6 +4,7 @@ import { Refusal } from '../core/refusal.js'
 import { type Command, type CommandAnswer, command, type Run } from './command.js'
 import { ACCESS_OPS } from './test-access.js'
 import { DEVICE_OPS } from './test-devices.js'
+import { DMABUF_OPS } from './test-dmabuf.js'
 import { DOMAIN_OPS } from './test-domains.js'
 import { MEMORY_OPS } from './test-memory.js'
 import { TEST_CMD } from './test-structs.js'
@@ -20,6 +21,7 @@ export type TestAnswer = CommandAnswer<typeof TEST_CMD.fields>
 const OPS: Readonly<Record<number, TestRun>> = {
   ...ACCESS_OPS,
   ...DEVICE_OPS,
+  ...DMABUF_OPS,
   ...DOMAIN_OPS,
   ...MEMORY_OPS,
 }

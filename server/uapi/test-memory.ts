@@ -4,8 +4,7 @@
  */
 
 import type { Call } from '../core/call.js'
-import { Ioas } from '../core/ioas.js'
-import type { Pages } from '../core/pages.js'
+import { allPages, pinCount } from '../core/pin-count.js'
 import { Refusal } from '../core/refusal.js'
 import type { Region } from '../core/region.js'
 import { hex, PAGE, U64_MAX } from '../core/u64.js'
@@ -47,25 +46,14 @@ function* checkRefs(
   user: UserMemory,
   { length, uptr, refs }: { readonly length: bigint; readonly uptr: bigint; readonly refs: number },
 ): Work<TestAnswer> {
+  const all = allPages(call.context)
   for (let at = 0n; at < length; at += PAGE) {
     const place = placeBehind(call, user, uptr + at)
-    const pins = place === undefined ? 0 : yield* countPins(call, place.region, place.offset)
+    const pins = place === undefined ? 0 : pinCount(all, place.region, place.offset)
+    if (isLook(Number(at / PAGE))) yield
     if (pins === refs) continue
     const reason = `the page at ${hex(uptr + at)} is pinned ${pins} times, not ${refs}`
     throw new Refusal('EIO', reason, { address: hex(uptr + at), pins })
   }
   return {}
-}
-
-function* countPins(call: Call, region: Region, offset: number): Work<number> {
-  const pinning = new Set<Pages>()
-  let seen = 0
-  for (const object of call.context.objects.ascending()) {
-    if (!(object instanceof Ioas)) continue
-    for (const { pages } of object.areas) {
-      if (pages.pins(region, offset)) pinning.add(pages)
-      if (isLook(++seen)) yield
-    }
-  }
-  return pinning.size
 }
