@@ -4,7 +4,9 @@
  */
 
 import { describe, expect, it } from 'vitest'
+import { DIRTY_TRACKING } from './cases/dirty-tracking.js'
 import { IOMMUFD } from './cases/iommufd.js'
+import { VFIO_COMPAT } from './cases/vfio-compat.js'
 import { caseName, type Fixture, WORLDS } from './harness/fixture.js'
 
 /** Fixtures with their variants and tests, spelled from the kernel's tools/testing/selftests/iommu/iommufd.c. */
@@ -61,7 +63,7 @@ const INVENTORY: Readonly<Record<string, { readonly variants: readonly string[];
 }
 
 /** Our counterparts. */
-const FIXTURES = [IOMMUFD] as unknown as readonly Fixture[]
+const FIXTURES = [IOMMUFD, DIRTY_TRACKING, VFIO_COMPAT] as unknown as readonly Fixture[]
 
 const testsOf = (name: string): readonly string[] => INVENTORY[name].tests.split(/\s+/)
 

@@ -32,9 +32,15 @@ const SCRATCH = 0x6000_0000_0000n
 /** The caller's own memory behind a pointer, at an address where nothing else is. */
 export const behind = (data: Uint8Array, writable = false): Memory => ({ address: SCRATCH, data, writable })
 
-/** What was written there, or what was there before. */
-export const writtenTo = ({ written }: Answer, before: Uint8Array): Uint8Array =>
-  written.find(({ address }) => address === SCRATCH)?.data ?? before
+/** What is there afterwards: what was before, and over it what was written. */
+export function writtenTo({ written }: Answer, before: Uint8Array): Uint8Array {
+  const after = before.slice()
+  for (const { address, data } of written) {
+    const at = address - SCRATCH
+    if (at >= 0n && at < BigInt(after.length)) after.set(data, Number(at))
+  }
+  return after
+}
 
 /** Calls on one /dev/iommu. */
 export class Iommufd {

@@ -26,6 +26,8 @@ export type StdevAnswer = Stdev & { readonly errno: number; readonly reason: str
 /** What differs between the worlds. */
 export interface World {
   readonly name: WorldName
+  /** An IOVA behind which 128 MiB can be mapped: the mock's aperture begins there, an SMMUv3 has its doorbell behind it. */
+  readonly base: bigint
   /** Smallest page of its domains. */
   readonly page: bigint
   /** Where its automatic domains map. */

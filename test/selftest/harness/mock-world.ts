@@ -40,6 +40,7 @@ const pasid = async (iommufd: Iommufd, op: number, { stdev }: Stdev, number: num
 /** The mock's world. */
 export const MOCK_WORLD: World = {
   name: 'mock',
+  base: 0x100_0000n,
   page: 2048n,
   aperture: [0x100_0000n, 0x7fff_ffffn],
   reserved: [],

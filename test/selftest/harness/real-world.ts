@@ -18,6 +18,7 @@ interface Platform {
   /** Those with PASIDs, and those without. */
   readonly devices: readonly string[]
   readonly plain: readonly string[]
+  readonly base: bigint
   readonly aperture: World['aperture']
   readonly reserved: World['reserved']
   readonly types: World['types']
@@ -100,6 +101,7 @@ export const SMMU_WORLD = realWorld({
   name: 'smmuv3',
   devices: ['0000:00:01.0', '0000:00:02.0', '0000:00:04.0'],
   plain: ['0000:00:03.0'],
+  base: 0x1000_0000n,
   aperture: [0n, 2n ** 48n - 1n],
   reserved: [[0x0800_0000n, 0x080f_ffffn]],
   types: { data: 2, invalidate: 1, viommu: 1, veventq: 1 },
@@ -110,6 +112,7 @@ export const VTD_WORLD = realWorld({
   name: 'vtd',
   devices: ['0000:01:01.0', '0000:01:02.0', '0000:01:04.0'],
   plain: ['0000:01:03.0'],
+  base: 0x100_0000n,
   aperture: [0n, 2n ** 47n - 1n],
   reserved: [[0xfee0_0000n, 0xfeef_ffffn]],
   types: { data: 1, invalidate: 0, viommu: 0, veventq: 0 },
