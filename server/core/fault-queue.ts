@@ -5,12 +5,14 @@
  * attachment, whose end answers it INVALID, and after a limit of time the daemon does so itself.
  */
 
+import { after } from './completion.js'
 import type { Context } from './context.js'
 import type { Device, Domain } from './device.js'
 import type { Completion, PageFault } from './driver.js'
 import { LowestFree } from './ids.js'
 import { IommuObject, OBJECT_TYPE } from './object.js'
 import { assert, Refusal } from './refusal.js'
+import { finish, type Work } from './work.js'
 
 /** Bits of a fault's flags. [uAPI enum iommu_hwpt_pgfault_flags] */
 export const PAGE_FAULT_FLAG = { PASID_VALID: 1, LAST_PAGE: 2 } as const
@@ -140,7 +142,6 @@ export class FaultQueue extends IommuObject {
       this.#awaiting.delete(waiting.cookie)
       this.#cookies.free(waiting.cookie)
     }
-    if (this.#unanswered.size === 0) this.#stopWatch()
     this.context.quota.release('queue_depth', group.faults.length)
     const { device, faults } = group
     device.faults.forget(group)
@@ -150,6 +151,7 @@ export class FaultQueue extends IommuObject {
   /** Every attachment has ended, as their domains hold the queue, and so every group is answered. */
   destroy(): Completion {
     assert(this.#unanswered.size === 0, 'the end of an attachment answers its page faults')
+    this.#cancelWatch?.()
     return undefined
   }
 
@@ -161,25 +163,22 @@ export class FaultQueue extends IommuObject {
     const { clock, limits, turn } = this.context.core
     const left = oldest.since + limits.call.fault_answer_ms - clock.now()
     this.#cancelWatch = clock.after(Math.max(1, Math.ceil(left)), () => {
-      this.#cancelWatch = undefined
       turn.begin()
-      this.#expire()
-      this.#watch()
+      after(finish(this.#expire(), turn), () => {
+        this.#cancelWatch = undefined
+        this.#watch()
+      })
     })
   }
 
-  #stopWatch(): void {
-    this.#cancelWatch?.()
-    this.#cancelWatch = undefined
-  }
-
-  #expire(): void {
+  *#expire(): Work<void> {
     const { clock, limits } = this.context.core
     const before = clock.now() - limits.call.fault_answer_ms
     for (const { group, since } of [...this.#unanswered.values()]) {
-      if (since > before) break
-      this.#timedOut++
-      this.answer(group, false)
+      if (since > before) return
+      // While others had their turn, it may have been answered.
+      if (this.#unanswered.has(group)) this.#timedOut++
+      yield this.answer(group, false)
     }
   }
 }

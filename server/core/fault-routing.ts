@@ -9,8 +9,8 @@ import { Refusal } from './refusal.js'
 /** Whoever has bound a device, or the mediated device that is one PASID of it. A PASID of -1 is the RID. */
 export function ownerOf({ bound }: Core, hardware: DeviceDriver, pasid: number): Device | undefined {
   let parent: Device | undefined
-  for (const [{ device, mediated }, one] of bound) {
-    if (device !== hardware) continue
+  for (const one of bound.of(hardware)) {
+    const { mediated } = one.platform
     if (mediated === undefined) parent = one
     else if (mediated.pasid === pasid) return one
   }
