@@ -5,6 +5,7 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { areaMaps } from './areas.js'
 import { guestLookups } from './guest.js'
 import { type Contender, race, type Timing } from './measure.js'
 import { overTheSocket } from './socket.js'
@@ -29,6 +30,7 @@ const rows: Row[] = []
 
 await hitsAndWalks()
 await messages()
+await areas()
 await turns()
 report()
 
@@ -50,6 +52,13 @@ async function messages(): Promise<void> {
     }
   } finally {
     await stop()
+  }
+}
+
+/** A million areas, beside a thousand. */
+async function areas(): Promise<void> {
+  for (const [few, many] of areaMaps()) {
+    add(many.name, 'among a million areas, against a thousand', await race([few, many], TURNS, TURN_MS), many, few)
   }
 }
 

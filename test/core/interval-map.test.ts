@@ -34,6 +34,7 @@ class Naive {
 }
 
 const SPACE = 4000
+const ALL = 2n ** 64n - 1n
 
 describe('an interval map', () => {
   it('answers as a sorted array does', () => {
@@ -64,8 +65,80 @@ describe('an interval map', () => {
           expect([...map.in(start, start + 50n)]).toEqual(inside)
         }
       }),
-      { numRuns: 60 },
+      { numRuns: 40 },
     )
+  })
+
+  it('answers as a sorted array does at both ends and in the middle of 64 bits', () => {
+    const anchors = [0n, 2n ** 63n - 150n, 2n ** 64n - 300n]
+    const address = fc.tuple(fc.constantFrom(...anchors), fc.nat(299)).map(([anchor, at]) => anchor + BigInt(at))
+    const step = fc.record({ start: address, bytes: fc.integer({ min: 1, max: 5 }), removes: fc.boolean() })
+    const ask = fc.record({
+      from: address,
+      to: address,
+      length: fc.constantFrom(1n, 2n, 40n, 2n ** 62n, 2n ** 63n - 200n),
+    })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 700, size: 'max' }), fc.array(ask), (steps, asks) => {
+        const map = new IntervalMap<Item>()
+        const naive = new Naive()
+        for (const { start, bytes, removes } of steps) {
+          const last = start + BigInt(bytes - 1) > ALL ? ALL : start + BigInt(bytes - 1)
+          const there = naive.firstIn(start, last)
+          expect(map.firstIn(start, last)).toBe(there)
+          if (there === undefined) {
+            map.insert({ start, last })
+            naive.insert(map.firstFrom(start) as Item)
+          } else if (removes) {
+            map.remove(there)
+            naive.items.splice(naive.items.indexOf(there), 1)
+          }
+        }
+        expect([...map]).toEqual(naive.items)
+        for (const { from, to, length } of asks) {
+          expect(map.hole(from, ALL, length)).toEqual(naive.hole(from, ALL, length))
+          expect(map.hole(0n, to, length)).toEqual(naive.hole(0n, to, length))
+          expect(map.hole(from, to, length)).toEqual(from > to ? undefined : naive.hole(from, to, length))
+        }
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  it('looks at few of 100,000 ranges, whatever is asked', () => {
+    let looks = 0
+    class Counted implements Item {
+      constructor(readonly at: number) {}
+      get start(): bigint {
+        looks++
+        return BigInt(this.at * 10)
+      }
+      get last(): bigint {
+        looks++
+        return BigInt(this.at * 10 + 9)
+      }
+    }
+    const most = (action: () => unknown): number => {
+      looks = 0
+      action()
+      return looks
+    }
+    const map = new IntervalMap<Item>()
+    const items = Array.from({ length: 100_000 }, (_, at) => new Counted(at))
+    // In an order that meets every part of the map again and again.
+    const scattered = items.map((_, at) => items[(at * 37_633) % items.length])
+    const inserting = scattered.map((item) => most(() => map.insert(item)))
+    expect(Math.max(...inserting)).toBeLessThan(500)
+    const whole = [0n, BigInt(items.length * 10 - 1)] as const
+    map.hole(...whole, 1n)
+    expect(most(() => expect(map.hole(...whole, 1n)).toBeUndefined())).toBeLessThan(500)
+    expect(
+      Math.max(...scattered.slice(0, 1000).map((item) => most(() => map.firstFrom(BigInt(item.at * 10))))),
+    ).toBeLessThan(50)
+    const removing = scattered.slice(0, 90_000).map((item) => most(() => map.remove(item)))
+    expect(Math.max(...removing)).toBeLessThan(500)
+    expect(most(() => map.hole(...whole, 10n))).toBeLessThan(500)
+    expect(map.size).toBe(10_000)
   })
 
   it('reaches both ends of 64 bits', () => {
@@ -78,7 +151,7 @@ describe('an interval map', () => {
     expect(map.hole(0n, all, 2n ** 64n - 1n)).toBeUndefined()
   })
 
-  it('finds the hole that a removal opens in a chunk known to be full', () => {
+  it('finds the hole that a removal opens in a part known to be full', () => {
     const map = new IntervalMap<Item>()
     const items = Array.from({ length: 2000 }, (_, at) => ({ start: BigInt(at * 10), last: BigInt(at * 10 + 9) }))
     for (const item of items) map.insert(item)
