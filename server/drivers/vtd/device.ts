@@ -130,8 +130,8 @@ export class VtdDevice implements DeviceDriver {
   }
 
   /** Its own translations are its own to forget, nothing of its waits in the unit, and it waits for no page. */
-  reset(): Completion {
-    this.#groups.forget()
+  reset(slots?: readonly number[]): Completion {
+    this.#groups.forget(slots)
     return undefined
   }
 

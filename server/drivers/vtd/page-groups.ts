@@ -42,9 +42,9 @@ export class PageGroups {
     for (const waiting of [...this.#waiting]) if (waiting.slot === slot) this.#end(waiting, false)
   }
 
-  /** The device was reset and waits for nothing. */
-  forget(): void {
-    this.#waiting.clear()
+  /** The device was reset and waits for nothing. @param slots only what these have; absent: all */
+  forget(slots?: readonly number[]): void {
+    for (const waiting of [...this.#waiting]) if (slots?.includes(waiting.slot) ?? true) this.#waiting.delete(waiting)
   }
 
   #end(waits: Waiting, isSuccess: boolean): void {
