@@ -60,8 +60,9 @@ function firstFitting(ioas: Ioas, attempt: (domain: PagingDomain) => Domain): Do
 
 function makeAuto(call: Call, device: Device, ioas: Ioas): PagingDomain {
   const id = call.newId()
-  const ops = device.platform.driver.createPaging(device.platform.device, AUTO_FLAGS)
-  return call.make(new PagingDomain(id, ioas, ops, AUTO_FLAGS, true))
+  const { driver, device: hardware } = device.platform
+  const ops = driver.createPaging(hardware, AUTO_FLAGS)
+  return call.make(new PagingDomain(id, ioas, ops, AUTO_FLAGS, true, hardware.enforcesCoherency))
 }
 
 function put(call: Call, device: Device, slot: number, domain: Domain): Domain {

@@ -207,6 +207,8 @@ export interface DeviceDriver {
   readonly maxPasids: number
   /** Bits of HW_CAPABILITY. */
   readonly capabilities: number
+  /** Its unit makes all of its accesses coherent, whatever they ask for. Absent: no. */
+  readonly enforcesCoherency?: boolean
   readonly reserved: readonly ReservedRange[]
   readonly hwInfo: HwInfo
   /**

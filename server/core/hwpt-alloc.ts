@@ -61,7 +61,7 @@ function* makePaging(call: Call, device: Device, ioas: Ioas, { flags, data }: Hw
   }
   const id = call.newId()
   const ops = driver.createPaging(hardware, pagingFlags, data)
-  const domain = call.make(new PagingDomain(id, ioas, ops, pagingFlags, false))
+  const domain = call.make(new PagingDomain(id, ioas, ops, pagingFlags, false, hardware.enforcesCoherency))
   yield* ioas.join(domain)
   return domain
 }

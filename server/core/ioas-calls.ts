@@ -85,7 +85,16 @@ export function ioasMap(call: Call, request: MapRequest): { iova: bigint } | Pro
 function* mapping(call: Call, request: MapRequest): Work<{ iova: bigint }> {
   checkMap(request.flags, request.iova, request.length)
   const ioas = call.look(Ioas, request.ioasId, 'ioas_id')
-  const source = sourceOf(call, request)
+  return { iova: yield* mapMemory(call, ioas, sourceOf(call, request), request) }
+}
+
+/** Maps memory whose flags have been looked at. Answers the IOVA. */
+export function* mapMemory(
+  call: Call,
+  ioas: Ioas,
+  source: PagesSource,
+  request: { readonly flags: number; readonly length: bigint; readonly iova: bigint },
+): Work<bigint> {
   const from = source.kind === 'client' ? source.address : source.offset
   if (from + request.length > U64_MAX) {
     throw new Refusal('EOVERFLOW', 'the source ends beyond 2^64', { source: hex(from), length: request.length })
@@ -93,7 +102,7 @@ function* mapping(call: Call, request: MapRequest): Work<{ iova: bigint }> {
   if (request.length === 0n || request.length > U64_MAX - PAGE) {
     throw new Refusal('EINVAL', 'the length is 0, or too large for a mapping', { length: request.length })
   }
-  return { iova: yield* mapNew(call, ioas, source, request) }
+  return yield* mapNew(call, ioas, source, request)
 }
 
 /** Maps a file's memory: that of a region, by the region's file. */

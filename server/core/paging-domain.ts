@@ -24,6 +24,8 @@ export class PagingDomain extends IommuObject {
   readonly ioas: Ioas
   readonly ops: PagingOps
   readonly flags: PagingFlags
+  /** Its device's accesses are coherent whatever they ask for. [uAPI VFIO_DMA_CC_IOMMU] */
+  readonly enforcesCoherency: boolean
   /** Made for an attach to an IOAS; goes with its last attachment. */
   readonly isAuto: boolean
   #faultQueue: FaultQueue | undefined
@@ -35,12 +37,13 @@ export class PagingDomain extends IommuObject {
   readonly #inPages = new Set<Area>()
   #chargedBytes = 0
 
-  constructor(id: number, ioas: Ioas, ops: PagingOps, flags: PagingFlags, isAuto: boolean) {
+  constructor(id: number, ioas: Ioas, ops: PagingOps, flags: PagingFlags, isAuto: boolean, isCoherent = false) {
     super(id)
     this.ioas = ioas
     this.ops = ops
     this.flags = flags
     this.isAuto = isAuto
+    this.enforcesCoherency = isCoherent
     this.#sizes = bitsOf(ops.pageSizes)
     ioas.hold(this)
   }

@@ -3,6 +3,7 @@
 import type { Call } from '../core/call.js'
 import { Device } from '../core/device.js'
 import { FaultQueue } from '../core/fault-queue.js'
+import { ACCOUNT_MODE } from '../core/locked.js'
 import type { IommuObject } from '../core/object.js'
 import { Refusal } from '../core/refusal.js'
 import { Veventq } from '../core/veventq.js'
@@ -20,10 +21,14 @@ export interface OpenRequest {
 }
 
 const DEVICES = '/dev/vfio/devices/'
+const CONTAINER = '/dev/vfio/vfio'
 
 /** Opens a file. */
 export function openHandle(call: Call, request: OpenRequest): { handle: number } {
-  return { handle: call.context.files.open(call, fileOf(call, request)) }
+  const handle = call.context.files.open(call, fileOf(call, request))
+  // A container's memory is the process's to account for, from then on.
+  if (request.path === CONTAINER) call.context.accountMode = ACCOUNT_MODE.PROCESS
+  return { handle }
 }
 
 function fileOf(call: Call, { path, objectId, regionId }: OpenRequest): File {
@@ -34,7 +39,7 @@ function fileOf(call: Call, { path, objectId, regionId }: OpenRequest): File {
 }
 
 function fileAtPath(call: Call, path: string): File {
-  if (path === '/dev/iommu' || path === '/dev/vfio/vfio') return IOMMU_FILE
+  if (path === '/dev/iommu' || path === CONTAINER) return IOMMU_FILE
   const device = path.startsWith(DEVICES)
     ? call.core.machine.devices.find(({ name }) => DEVICES + name === path)
     : undefined

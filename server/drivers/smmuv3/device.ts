@@ -57,6 +57,7 @@ export class SmmuDevice implements DeviceDriver {
   readonly canwbs: boolean
   readonly port: DmaPort
   readonly ats?: AtsDoor
+  readonly enforcesCoherency: boolean
   /** Set while a user domain is on the RID whose guest has a name for the device. */
   virtual: VirtualStream | null = null
   /** What waits for an answer of software's. */
@@ -95,6 +96,7 @@ export class SmmuDevice implements DeviceDriver {
     const port = new SmmuPort(host, unit, this, hasAts && features.pri && facts.pri)
     this.port = port
     if (hasAts) this.ats = port
+    this.enforcesCoherency = this.canwbs
     host.streams.ensure(facts.rid)
     this.#writeSte(abortSte())
   }

@@ -47,6 +47,7 @@ export class VtdDevice implements DeviceDriver {
   readonly rid: number
   readonly maxPasids: number
   readonly capabilities: number
+  readonly enforcesCoherency: boolean
   readonly reserved = [INTERRUPT_RANGE]
   readonly hwInfo: HwInfo
   readonly port: DmaPort
@@ -70,6 +71,7 @@ export class VtdDevice implements DeviceDriver {
     const { cap, ecap, capWord, ecapWord, drains } = driver.hardware
     this.driver = driver
     this.rid = facts.rid
+    this.enforcesCoherency = ecap['SC'] !== 0
     const unitPasids = driver.isScalable && ecap['PASID'] ? 2 ** (ecap['PSS'] + 1) : 0
     this.maxPasids = facts.pasidLg2 > 0 ? Math.min(2 ** facts.pasidLg2, unitPasids) : 0
     this.#tlb = facts.ats && ecap['DT'] ? { sid: facts.rid, pfsid: ecap['DIT'] ? facts.rid : 0 } : null
