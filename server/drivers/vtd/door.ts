@@ -1,6 +1,6 @@
 /** A device's side of ATS and PRI, as its messages enter the unit. [VTD 4 Support For Device-TLBs, 7.4] */
 
-import { PageRequest, REQUEST } from '../../../hw-model/port.js'
+import { NO_PASID, PageRequest, REQUEST } from '../../../hw-model/port.js'
 import type { VtdUnit } from '../../../hw-model/vtd/index.js'
 import { type AtsDoor, type AtsPageRequest, assert, type DmaOutcome } from '../../core/driver.js'
 import type { UnitPort } from './port.js'
@@ -26,8 +26,9 @@ export class FunctionDoor implements AtsDoor {
     this.#port.send(REQUEST.TRANSLATION, pasid, lo, hi, access, out)
   }
 
-  translated(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
-    this.#port.send(REQUEST.TRANSLATED, pasid, lo, hi, access, out)
+  /** Without the PASID: no context entry here enables PASIDs on translated requests. [VTD 9.4 EPTR] */
+  translated(_pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
+    this.#port.send(REQUEST.TRANSLATED, NO_PASID, lo, hi, access, out)
   }
 
   requestPage(asked: AtsPageRequest): void {
