@@ -65,8 +65,8 @@ export interface InvalidateArray {
   readonly count: number
   /** One element. @throws Refusal EINVAL (a length that the type does not have), EFAULT, EOPNOTSUPP, E2BIG */
   at<K extends InvalidateKind>(kind: K, index: number): InvalidateOf[K]
-  /** All of them, copied before the first is looked at. @throws as `at` */
-  all<K extends InvalidateKind>(kind: K): readonly InvalidateOf[K][]
+  /** Those in `[from, end)`; the whole array was copied before the first of it is looked at. @throws as `at`, ENOMEM */
+  copied<K extends InvalidateKind>(kind: K, from: number, end: number): readonly InvalidateOf[K][]
 }
 
 /** Data that a typed method carried. */
@@ -87,5 +87,10 @@ export function givenEntries<K extends InvalidateKind>(kind: K, entries: readonl
     if ((asked as InvalidateKind) !== kind) throw new Refusal('EINVAL', `the entries are ${kind}, not ${asked}`)
     return entries as unknown as readonly InvalidateOf[T][]
   }
-  return { kind, count: entries.length, all, at: (asked, index) => all(asked)[index] }
+  return {
+    kind,
+    count: entries.length,
+    at: (asked, index) => all(asked)[index],
+    copied: (asked, from, end) => all(asked).slice(from, end),
+  }
 }

@@ -52,15 +52,6 @@ export interface DataAt {
   readonly length: number
 }
 
-/** Reads one struct by the rules of `copy_struct_from_user`. @throws Refusal E2BIG, EFAULT */
-export function readStruct(user: UserMemory, of: Struct, { address, length }: DataAt): Uint8Array {
-  if (length > of.bytes && !user.isZero(address + BigInt(of.bytes), length - of.bytes)) {
-    const reason = `struct ${of.name} has ${of.bytes} bytes here, and something behind them is not zero`
-    throw new Refusal('E2BIG', reason, { length, known_bytes: of.bytes })
-  }
-  return user.read(address, Math.min(length, of.bytes))
-}
-
 /** Data of a call that makes an object. */
 export function dataBehind(user: UserMemory, at: DataAt, kind: UserDataKind | undefined): UserData {
   return {
@@ -74,7 +65,7 @@ export function dataBehind(user: UserMemory, at: DataAt, kind: UserDataKind | un
         const reason = `struct ${name} has ${minBytes === bytes ? bytes : `${minBytes} to ${bytes}`} bytes`
         throw new Refusal('EINVAL', reason, { data_len: at.length })
       }
-      return form.decode(readStruct(user, form.struct, at))
+      return form.decode(user.read(at.address, at.length))
     },
   }
 }
@@ -90,16 +81,12 @@ export interface ArrayAt {
 /** Invalidations behind a pointer. What their number means depends on what is invalidated. */
 export function entriesBehind(user: UserMemory, array: ArrayAt, kind: InvalidateKind | undefined): InvalidateArray {
   const { address, entryLength, count } = array
-  const at = (index: number): DataAt => ({
-    address: address + BigInt(index) * BigInt(entryLength),
-    length: entryLength,
-  })
   const formOf = <K extends InvalidateKind>(asked: K): Form<InvalidateOf[K]> => {
     if (asked === kind) return ENTRIES[asked]
     throw new Refusal('EINVAL', `the entries are not of the type ${asked}`, { data_type: array.type })
   }
   // A driver that is handed a piece asks again; what it saw first is what counts.
-  let copied: readonly unknown[] | undefined
+  let copy: Uint8Array | undefined
   return {
     kind,
     count,
@@ -109,32 +96,45 @@ export function entriesBehind(user: UserMemory, array: ArrayAt, kind: Invalidate
       if (entryLength !== bytes) {
         throw new Refusal('EINVAL', `struct ${name} has ${bytes} bytes`, { entry_len: entryLength, index })
       }
-      return form.decode(readStruct(user, form.struct, at(index)))
+      return form.decode(user.read(address + BigInt(index * bytes), bytes))
     },
-    all<K extends InvalidateKind>(asked: K): readonly InvalidateOf[K][] {
+    copied<K extends InvalidateKind>(asked: K, from: number, end: number): readonly InvalidateOf[K][] {
       const form = formOf(asked)
       if (count === 0) throw new Refusal('EINVAL', 'the array is empty', { entry_num: 0 })
-      if (copied === undefined) {
-        if (count > MOST_COPIED) throw new Refusal('ENOMEM', `at most ${MOST_COPIED} entries are copied`, { count })
-        copied = copyAll(user, form, array)
+      copy ??= copyAll(user, form.struct, array)
+      const entries: InvalidateOf[K][] = []
+      for (let index = from; index < end; index++) {
+        const start = index * entryLength
+        entries.push(form.decode(copy.subarray(start, start + Math.min(entryLength, form.struct.bytes))))
       }
-      return copied as readonly InvalidateOf[K][]
+      return entries
     },
   }
 }
 
-/** Invalidations that are copied as a whole: what a list of them in the daemon may cost. */
-const MOST_COPIED = 65_536
+/** The largest copy of an array: what the kernel can have in one piece. */
+const COPY_BYTES_MAX = 2 ** 22
 
-function copyAll<T>(user: UserMemory, { struct, decode: read }: Form<T>, array: ArrayAt): readonly T[] {
-  const { address, entryLength, count } = array
-  user.mustHold(address, count * entryLength)
-  const each = (index: number): Uint8Array =>
-    readStruct(user, struct, { address: address + BigInt(index) * BigInt(entryLength), length: entryLength })
-  if (entryLength !== struct.bytes) return Array.from({ length: count }, (_, index) => read(each(index)))
-  const bytes = user.read(address, count * entryLength)
-  return Array.from({ length: count }, (_, index) => read(bytes.subarray(index * entryLength)))
+function copyAll(
+  user: UserMemory,
+  { name, bytes: known }: Struct,
+  { address, entryLength, count }: ArrayAt,
+): Uint8Array {
+  const [bytes, kernelBytes] = [count * entryLength, count * known]
+  if (kernelBytes > COPY_BYTES_MAX) throw tooLarge(kernelBytes)
+  user.mustHold(address, bytes)
+  if (bytes > COPY_BYTES_MAX) throw tooLarge(bytes)
+  const copy = user.read(address, bytes)
+  for (let end = entryLength; entryLength > known && end <= bytes; end += entryLength) {
+    if (copy.subarray(end - entryLength + known, end).every((byte) => byte === 0)) continue
+    const reason = `struct ${name} has ${known} bytes here, and something behind them is not zero`
+    throw new Refusal('E2BIG', reason, { entry_len: entryLength, index: end / entryLength - 1 })
+  }
+  return copy
 }
+
+const tooLarge = (bytes: number): Refusal =>
+  new Refusal('ENOMEM', `the array is copied as a whole, and ${bytes} bytes are too many; give it in parts`, { bytes })
 
 interface Form<T> {
   readonly struct: Struct

@@ -82,18 +82,6 @@ export class UserMemory {
     }
   }
 
-  /** Whether all bytes are zero; the first that is not decides before one behind it that cannot be read. @throws Refusal EFAULT */
-  isZero(address: bigint, length: number): boolean {
-    let isZero = true
-    this.#walk(address, length, (place, _, count) => {
-      const bytes = new Uint8Array(Math.min(count, CHUNK))
-      place.read(bytes)
-      isZero = bytes.every((byte) => byte === 0)
-      return isZero ? bytes.length : 'stop'
-    })
-    return isZero
-  }
-
   /** What came with the call and was written: the bytes there now. */
   get written(): readonly MemoryRange[] {
     return this.#ranges.flatMap((range) =>
@@ -113,23 +101,17 @@ export class UserMemory {
   /**
    * Goes through the places behind `[address, address + length)`.
    *
-   * @param each answers how far it came: all of it, so many bytes, `stop`; false: the place cannot take it
+   * @param each answers false where the place cannot take it
    */
-  #walk(
-    address: bigint,
-    length: number,
-    each: (place: Place, at: number, count: number) => boolean | number | 'stop',
-  ): void {
+  #walk(address: bigint, length: number, each: (place: Place, at: number, count: number) => boolean): void {
     for (let at = 0; at < length; ) {
       const here = address + BigInt(at)
       const place = here <= U64_MAX ? this.#placeAt(here) : undefined
       if (place === undefined)
         throw fault(here, 'no memory of the call and no region’s client_address has this address')
       const count = Math.min(place.bytes, length - at)
-      const done = each(place, at, count)
-      if (done === 'stop') return
-      if (done === false) throw fault(here, 'the memory there was given as not writable')
-      at += done === true ? count : done
+      if (!each(place, at, count)) throw fault(here, 'the memory there was given as not writable')
+      at += count
     }
   }
 
@@ -190,7 +172,7 @@ export class UserMemory {
   }
 }
 
-/** Bytes that are looked at in one go. */
+/** Bytes that are cleared in one go. */
 const CHUNK = 65_536
 
 const fault = (address: bigint, why: string): Refusal => new Refusal('EFAULT', why, { address: hex(address) })

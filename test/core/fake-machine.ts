@@ -198,7 +198,7 @@ export class FakeDriver implements IommuDriver {
       ...this.#user(data),
       invalidate: (entries, from, end) => {
         if (entries.kind !== 'vtd_s1') throw new Refusal('EINVAL', 'vtd_s1 is wanted')
-        const piece = entries.all('vtd_s1').slice(from, end)
+        const piece = entries.copied('vtd_s1', from, end)
         const bad = piece.findIndex(({ addr }) => addr % 4096n !== 0n)
         const refusal = bad < 0 ? undefined : new Refusal('EINVAL', 'addr is not aligned', { index: from + bad })
         return { done: bad < 0 ? piece.length : bad, refusal, completion: machine.done('invalidate user domain') }

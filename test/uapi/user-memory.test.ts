@@ -115,12 +115,13 @@ describe('memory of regions', () => {
   })
 })
 
-describe('looking for zeros', () => {
-  it('finds a byte that is not zero before one that is not there', () => {
-    const user = memoryOf(new Door(), memory(0x1000n, bytes(0, 0, 1)))
-    expect(user.isZero(0x1000n, 2)).toBe(true)
-    expect(user.isZero(0x1000n, 0x7fffffff)).toBe(false)
-    expect(no(() => user.isZero(0x1000n, 2) && user.isZero(0x0ffen, 3))).toBe('EFAULT')
-    expect(user.isZero(0n, 0)).toBe(true)
+describe('clearing', () => {
+  it('writes zeros up to the byte that cannot be written', () => {
+    const user = memoryOf(new Door(), memory(0x1000n, bytes(1, 2, 3)))
+    expect([...user.clear(0x1001n, 1)]).toEqual([undefined])
+    expect(user.written).toEqual([memory(0x1001n, bytes(0))])
+    expect(no(() => [...user.clear(0x1002n, 2)])).toBe('EFAULT')
+    expect(user.read(0x1000n, 3)).toEqual(bytes(1, 0, 0))
+    expect([...user.clear(0n, 0)]).toEqual([])
   })
 })

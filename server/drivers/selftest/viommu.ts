@@ -64,9 +64,8 @@ export class SelftestViommu implements ViommuOps {
       throw new Refusal('EINVAL', 'a vIOMMU of the self-test unit takes entries of its own type')
     }
     if (end === 0) return { done: 0, completion: undefined }
-    const all = entries.all('selftest_viommu')
-    for (let index = from; index < end; index++) {
-      const { flags, vdevId, cacheId } = all[index]
+    let done = 0
+    for (const { flags, vdevId, cacheId } of entries.copied('selftest_viommu', from, end)) {
       try {
         checkEntry({ length: CACHE_ENTRIES }, flags, cacheId)
         const device = this.#devices.get(BigInt(vdevId))
@@ -74,10 +73,11 @@ export class SelftestViommu implements ViommuOps {
         forget(device.cache, flags, cacheId)
       } catch (error) {
         if (!(error instanceof Refusal)) throw error
-        return { done: index - from, refusal: error, completion: undefined }
+        return { done, refusal: error, completion: undefined }
       }
+      done++
     }
-    return { done: end - from, completion: undefined }
+    return { done, completion: undefined }
   }
 
   hasHwQueues(type: number): boolean {

@@ -77,7 +77,7 @@ export class SmmuViommu implements ViommuOps {
     // What devices keep is invalidated after what the unit keeps, whatever the guest's order: else they could obtain it
     // again. [SMMU 3.9.1 ATS Interface]
     const atc: Int32Array[] = []
-    for (const command of entries.all('smmuv3').slice(from, end)) {
+    for (const command of entries.copied('smmuv3', from, end)) {
       refusal = this.#carryOut(command, from + done, atc)
       if (refusal !== undefined) break
       done++
