@@ -36,7 +36,6 @@ export const PARTLY_OFFERED = {
   CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
   CreateUserDomain: 'no windows; make a user domain on a vIOMMU from an STE',
   PollFaults: NO_FAULTS,
-  PollEvents: 'the host drivers hand no events to guests; the reply of the DMA tells its fault',
   CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',
   IoasMapFile: 'no descriptors, for which there is no side channel; name a region',
 } as const satisfies Readonly<Record<string, string>>
