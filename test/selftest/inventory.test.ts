@@ -6,6 +6,7 @@
 import { describe, expect, it } from 'vitest'
 import { DIRTY_TRACKING } from './cases/dirty-tracking.js'
 import { IOMMUFD } from './cases/iommufd.js'
+import { MOCK_DOMAIN } from './cases/mock-domain.js'
 import { VFIO_COMPAT } from './cases/vfio-compat.js'
 import { caseName, type Fixture, WORLDS } from './harness/fixture.js'
 
@@ -63,7 +64,7 @@ const INVENTORY: Readonly<Record<string, { readonly variants: readonly string[];
 }
 
 /** Our counterparts. */
-const FIXTURES = [IOMMUFD, DIRTY_TRACKING, VFIO_COMPAT] as unknown as readonly Fixture[]
+const FIXTURES = [IOMMUFD, MOCK_DOMAIN, DIRTY_TRACKING, VFIO_COMPAT] as unknown as readonly Fixture[]
 
 const testsOf = (name: string): readonly string[] => INVENTORY[name].tests.split(/\s+/)
 

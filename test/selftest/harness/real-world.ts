@@ -4,7 +4,7 @@ import { IommudError } from '../../../clients/node/index.js'
 import { struct, u32 } from './bytes.js'
 import type { Iommufd } from './calls.js'
 import type { Stdev, World } from './lab.js'
-import { BUFFER, BUFFER_BYTES, E, FILE_BUFFER } from './process.js'
+import { E } from './process.js'
 
 const VFIO = (nr: number): number => 0x3b00 | nr
 const BIND = VFIO(118)
@@ -50,9 +50,10 @@ async function take(iommufd: Iommufd, names: readonly string[], pt: number) {
 /** Compares, page by page, where the device's accesses go with what is at the caller's address. */
 async function checkMap(iommufd: Iommufd, { dev }: Stdev, iova: bigint, length: bigint, va: bigint): Promise<number> {
   const { process } = iommufd
-  const isFile = va >= FILE_BUFFER && va < FILE_BUFFER + BUFFER_BYTES
-  const regionId = isFile ? process.fileRegion : process.bufferRegion
-  const base = isFile ? FILE_BUFFER : BUFFER
+  const { regions } = await process.client.listMemoryRegions()
+  const region = regions.find(({ clientAddress: at, bytes }) => at !== undefined && at <= va && va < at + bytes)
+  if (region?.clientAddress === undefined) throw new Error(`nothing is at ${va.toString(16)}`)
+  const { regionId, clientAddress: base } = region
   const iovas = BigUint64Array.from({ length: Number(length / 4096n) }, (_, at) => iova + 4096n * BigInt(at))
   try {
     const { outcomes, regionIds, offsets } = await process.client.translate({ deviceId: dev, access: 1, iovas })
