@@ -10,8 +10,6 @@ export const NO_DEVICE_TLBS = 'the platform gives it none, or its unit does not 
 export const NO_PAGE_REQUESTS =
   'the platform gives it none, or its unit does not (IDR0.PRI, ECAP.PRS); map the pages before the DMA'
 
-const NO_FAULTS =
-  'no device of the platform waits for pages: IDR0.PRI, STALL_MODEL and ECAP.PRS deny it; the reply of the DMA tells its fault'
 const NO_CHECKER = 'cached translations are not checked against the tables; compare Translate with Explain'
 const NO_WINDOWS = 'no range of a parent is set aside for the daemon; make a user domain on a vIOMMU from an STE'
 const FIXED_PLATFORM = 'the platform is fixed at the start; give it with --platform'
@@ -35,7 +33,6 @@ export const PARTLY_OFFERED = {
   AwaitDma: 'no device of the platform leaves anything pending: STALL_MODEL denies stalls, IDR0.PRI and ECAP.PRS pages',
   CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
   CreateUserDomain: 'no windows; make a user domain on a vIOMMU from an STE',
-  PollFaults: NO_FAULTS,
   CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',
   IoasMapFile: 'no descriptors, for which there is no side channel; name a region',
 } as const satisfies Readonly<Record<string, string>>

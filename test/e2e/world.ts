@@ -43,12 +43,17 @@ export class World {
     this.guest = guest
   }
 
-  /** Starts both. @param platform other units and devices than the built-in ones */
-  static async start(platform?: object): Promise<World> {
+  /**
+   * Starts both.
+   *
+   * @param platform other units and devices than the built-in ones
+   * @param flags further ones of the daemon
+   */
+  static async start(platform?: object, flags: readonly string[] = []): Promise<World> {
     const guest = await GuestMemory.start()
     const path = join(guest.folder, 'platform.json')
     if (platform !== undefined) writeFileSync(path, JSON.stringify(platform))
-    const args = platform === undefined ? [] : ['--platform', path]
+    const args = platform === undefined ? flags : ['--platform', path, ...flags]
     return new World(await startDaemon({ fileRoots: [guest.folder], args }), guest)
   }
 
