@@ -10,8 +10,8 @@ import {
   IoasMapFlag,
 } from '../../clients/node/index.js'
 
-/** Units whose drivers have a door for ATS. */
-export const UNIT_TYPES = ['vtd'] as const
+/** Units whose drivers have a door for ATS: both. */
+export const UNIT_TYPES = ['smmuv3', 'vtd'] as const
 
 /** A unit with everything, and four devices: two whole ones, a third with a mediated child, a fourth without ATS. */
 export const platformOf = (type: 'smmuv3' | 'vtd') => ({
