@@ -6,6 +6,7 @@
 import type { Call } from '../core/call.js'
 import type { RefusalDetail } from '../core/detail.js'
 import type { MapRequest } from '../core/map-space.js'
+import type { IommuObject } from '../core/object.js'
 import type { OpenFile } from '../core/open-files.js'
 import type { PagesSource } from '../core/pages.js'
 import { Refusal } from '../core/refusal.js'
@@ -38,6 +39,8 @@ export type MaybeLater<T> = T | Promise<T>
 
 /** An open file. */
 export interface File extends OpenFile {
+  /** What closing it ends: while another call changes that, closing is EBUSY. */
+  readonly ends?: IommuObject
   /** @throws Refusal ENOTTY for commands that it does not have. Absent: it has none */
   ioctl?(call: Call, args: IoctlArgs): MaybeLater<IoctlAnswer>
   /**

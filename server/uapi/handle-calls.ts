@@ -118,7 +118,8 @@ export function mapHandle(
 /** Closes a handle. */
 export function closeHandle(call: Call, { handle }: { handle: number }): Record<never, never> {
   if (handle === 0) throw new Refusal('EBADF', 'handle 0 is the context itself, which CloseContext closes', { handle })
-  fileAt(call, handle)
+  const { ends } = fileAt(call, handle)
+  if (ends !== undefined) call.change(ends)
   call.after(call.context.files.close(handle))
   return {}
 }

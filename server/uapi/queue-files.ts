@@ -50,7 +50,7 @@ export class FaultQueueFile extends ObjectFile<FaultQueue> implements File {
 
   write(call: Call, data: Uint8Array): MaybeLater<number> {
     refusePart(data.length, PAGE_RESPONSE.bytes)
-    return call.inSlices(this.#respond(data))
+    return call.inSlices(this.#respond(call, data))
   }
 
   poll(): number {
@@ -58,18 +58,24 @@ export class FaultQueueFile extends ObjectFile<FaultQueue> implements File {
   }
 
   /** Up to the first that is refused; that is told where nothing was done before it. */
-  *#respond(data: Uint8Array): Work<number> {
-    for (let at = 0; at < data.length; at += PAGE_RESPONSE.bytes) {
-      const { cookie, code } = decode(PAGE_RESPONSE, data.subarray(at))
-      let completion: Completion
-      const refusal = refusalOf(() => {
-        completion = this.object.respond(cookie, isSuccess(code))
-      })
-      if (refusal !== undefined && at === 0) throw refusal
-      if (refusal !== undefined) return at
-      yield completion
+  *#respond(call: Call, data: Uint8Array): Work<number> {
+    const queue = this.object
+    queue.hold(call)
+    try {
+      for (let at = 0; at < data.length; at += PAGE_RESPONSE.bytes) {
+        const { cookie, code } = decode(PAGE_RESPONSE, data.subarray(at))
+        let completion: Completion
+        const refusal = refusalOf(() => {
+          completion = queue.respond(cookie, isSuccess(code))
+        })
+        if (refusal !== undefined && at === 0) throw refusal
+        if (refusal !== undefined) return at
+        yield completion
+      }
+      return data.length
+    } finally {
+      queue.drop(call)
     }
-    return data.length
   }
 }
 

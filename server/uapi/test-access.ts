@@ -52,6 +52,10 @@ export class AccessFile implements File {
     this.access.unpin(pin)
   }
 
+  get ends(): Access {
+    return this.access
+  }
+
   close(): Completion {
     this.#dropItems(0n, U64_MAX)
     return this.access.release()

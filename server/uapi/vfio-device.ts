@@ -65,6 +65,10 @@ export class DeviceFile implements File {
     return device !== undefined && device.context.objects.find(device.id) === device ? device : undefined
   }
 
+  get ends(): Device | undefined {
+    return this.device
+  }
+
   ioctl(call: Call, args: IoctlArgs): MaybeLater<IoctlAnswer> {
     if (args.cmd === VFIO.DEVICE_BIND_IOMMUFD) return this.#bind(call, args)
     const { device } = this
