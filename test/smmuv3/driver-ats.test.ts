@@ -252,6 +252,23 @@ describe('a page request', () => {
     expect([ear.faults, ear.answers]).toEqual([[], []])
   })
 
+  it('beyond what the queue holds is answered by the unit, and the next one is told again', () => {
+    attached().takesFaults = true
+    // While it tells of the first the driver reads no further: 256 entries fit (IDR1.PRIQS), and 44 do not.
+    const tell = ear.pageFault.bind(ear)
+    ear.pageFault = (device, fault) => {
+      const taken = tell(device, fault)
+      if (ear.faults.length === 1) for (let i = 0; i < 300; i++) request(i)
+      return taken
+    }
+    request(500)
+    expect([ear.faults.length, ear.answers.length]).toEqual([1 + 256, 44])
+    expect(ear.answers[0]).toBe(`8 -1 256 ${SUCCESS}`)
+    expect(world.driver.counters()['pageRequestOverflows']).toBe(1)
+    request(501)
+    expect(ear.faults.at(-1)?.group).toBe(501)
+  })
+
   it('of a device that was reset is answered no more', () => {
     attached().takesFaults = true
     request(3)

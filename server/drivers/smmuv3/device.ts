@@ -34,6 +34,9 @@ import type { SmmuViommu } from './viommu.js'
 /** Where the host keeps the page of the MSI doorbell in every IOVA space; the kernel's choice. */
 const MSI_WINDOW: ReservedRange = { start: 0x0800_0000n, last: 0x080f_ffffn, kind: 'msi' }
 
+/** Devices with PASIDs can ask to execute and for privilege under them, and Linux lets them. */
+const PASID_CAPABILITIES = HW_CAPABILITY.PCI_PASID_EXEC | HW_CAPABILITY.PCI_PASID_PRIV
+
 /** log2 of the CDs where two-level tables are not offered: a linear table of 64 KiB. */
 const LINEAR_LIMIT_LG2 = 10
 
@@ -53,11 +56,10 @@ export class SmmuDevice implements DeviceDriver {
   readonly capabilities: number
   readonly reserved: readonly ReservedRange[] = [MSI_WINDOW]
   readonly hwInfo: HwInfo
-  /** Coherent whatever a guest's tables say. */
-  readonly canwbs: boolean
+  /** CANWBS: coherent whatever a request or a guest's tables say. */
+  readonly enforcesCoherency: boolean
   readonly port: DmaPort
   readonly ats?: AtsDoor
-  readonly enforcesCoherency: boolean
   /** Set while a user domain is on the RID whose guest has a name for the device. */
   virtual: VirtualStream | null = null
   /** What waits for an answer of software's. */
@@ -87,16 +89,18 @@ export class SmmuDevice implements DeviceDriver {
     const { IDR0, IDR1, IDR2, IDR3, IDR4, IDR5, IIDR, AIDR } = unit.id
     const idr = [IDR0, IDR1, IDR2, IDR3, IDR4, IDR5]
     this.hwInfo = reportedInfo({ kind: 'smmuv3', idr, iidr: IIDR, aidr: AIDR }, host.reported)
-    this.canwbs = facts.canwbs ?? false
+    this.enforcesCoherency = facts.canwbs ?? false
     const { stallModel } = features
     this.#stalls = stallModel === STALL_MODEL.FORCED || (stallModel === STALL_MODEL.BOTH && facts.stalls === true)
     const hasAts = features.ats && facts.ats
     this.capabilities =
-      (hasAts ? 0 : HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED) | (host.tracksDirty ? HW_CAPABILITY.DIRTY_TRACKING : 0)
+      (hasAts ? 0 : HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED) |
+      (host.tracksDirty ? HW_CAPABILITY.DIRTY_TRACKING : 0) |
+      (this.maxPasids === 0 ? 0 : PASID_CAPABILITIES)
     const port = new SmmuPort(host, unit, this, hasAts && features.pri && facts.pri)
     this.port = port
     if (hasAts) this.ats = port
-    this.enforcesCoherency = this.canwbs
+    this.enforcesCoherency = this.enforcesCoherency
     host.streams.ensure(facts.rid)
     this.#writeSte(abortSte())
   }
@@ -239,7 +243,7 @@ export class SmmuDevice implements DeviceDriver {
   }
 
   #checkCoherency(domain: StageOneDomain | StageTwoDomain): void {
-    if (!domain.enforcesCoherency || this.canwbs) return
+    if (!domain.enforcesCoherency || this.enforcesCoherency) return
     throw new Refusal('EINVAL', 'the domain was made for a coherent device (CANWBS), and this one is not')
   }
 

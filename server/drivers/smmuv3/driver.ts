@@ -155,7 +155,7 @@ export class SmmuV3Driver implements IommuDriver {
     this.#own(device)
     if (data !== undefined) throw new Refusal('EOPNOTSUPP', 'a paging domain of an SMMUv3 takes no data')
     const domain = this.#makePaging(flags)
-    domain.enforcesCoherency = (device as SmmuDevice).canwbs
+    domain.enforcesCoherency = (device as SmmuDevice).enforcesCoherency
     return domain
   }
 
@@ -187,7 +187,7 @@ export class SmmuV3Driver implements IommuDriver {
     const { stage1, stage2, fwb } = this.#host.features
     if (!stage1 || !stage2) throw new Refusal('EOPNOTSUPP', 'nesting needs both IDR0.S1P and IDR0.S2P')
     // Without it a guest could make its accesses miss the host's caches. [SMMU 5.2 S2FWB]
-    if (!fwb && !(device as SmmuDevice).canwbs) {
+    if (!fwb && !(device as SmmuDevice).enforcesCoherency) {
       const reason = "nesting needs IDR3.FWB or a CANWBS device, so that a guest cannot bypass the host's caches"
       throw new Refusal('EOPNOTSUPP', reason)
     }
