@@ -16,7 +16,7 @@ import { IntervalMap } from './interval-map.js'
 import { type Holder, IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
 import { Refusal } from './refusal.js'
-import { merge, ReservedRanges } from './reserved.js'
+import { firstOf, merge, ReservedRanges } from './reserved.js'
 import { hex, hexRange, lowestBit, PAGE, U64_MAX } from './u64.js'
 import { finish, type Work } from './work.js'
 
@@ -98,7 +98,7 @@ export class Ioas extends IommuObject {
   reserve({ owner, ranges }: Reservation): void {
     for (const range of ranges) {
       const area = this.areas.firstIn(range.start, range.last)
-      const allowed = this.allowed.find(({ start, last }) => start <= range.last && range.start <= last)
+      const allowed = firstOf(this.allowed, range.start, range.last)
       const hit = area ?? allowed
       if (hit === undefined) continue
       const what = area === undefined ? 'an allowed range' : 'a mapping'

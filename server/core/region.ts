@@ -5,6 +5,7 @@
 
 import type { Context } from './context.js'
 import { LowestFree } from './ids.js'
+import { IntervalMap } from './interval-map.js'
 import type { RegionMemory } from './machine.js'
 import { assert, Refusal } from './refusal.js'
 import { hex } from './u64.js'
@@ -52,6 +53,13 @@ export class Region {
   }
 }
 
+/** Where somebody sees a region. */
+interface Seen {
+  readonly start: bigint
+  readonly last: bigint
+  readonly region: Region
+}
+
 /** One context's regions: by id, by the client's address, and by physical address. */
 export class RegionTable {
   readonly #context: Context
@@ -59,6 +67,8 @@ export class RegionTable {
   readonly #byId = new Map<number, Region>()
   /** All that still have memory, ascending by physical address. */
   readonly #placed: Region[] = []
+  /** Those that have an id, by where the client and where raw units see them. */
+  readonly #seenAt = { clientAddress: new IntervalMap<Seen>(), busAddress: new IntervalMap<Seen>() }
   #lastFound: Region | undefined
 
   constructor(context: Context) {
@@ -74,6 +84,7 @@ export class RegionTable {
   add(memory: RegionMemory, spec: RegionSpec): Region {
     const region = new Region(this, this.#ids.take(), memory, spec)
     this.#byId.set(region.id, region)
+    for (const [seen, map] of this.#seen(region)) map.insert(seen)
     if (spec.isMapping !== true) this.#placed.splice(this.#after(memory.address), 0, region)
     return region
   }
@@ -100,20 +111,13 @@ export class RegionTable {
 
   /** The region with a byte at the client's own address. */
   atClientAddress(address: bigint): Region | undefined {
-    for (const region of this.#byId.values()) {
-      const from = region.spec.clientAddress
-      if (from !== undefined && address >= from && address < from + BigInt(region.memory.lengthBytes)) return region
-    }
-    return undefined
+    return this.#seenAt.clientAddress.firstIn(address, address)?.region
   }
 
   /** The region with a byte at an address of raw units' buses. */
   atBusAddress(address: number): Region | undefined {
-    for (const region of this.#byId.values()) {
-      const from = region.spec.busAddress
-      if (from !== undefined && address >= from && address < from + region.memory.lengthBytes) return region
-    }
-    return undefined
+    const at = BigInt(address)
+    return this.#seenAt.busAddress.firstIn(at, at)?.region
   }
 
   /** The region with a byte at a physical address; destroyed ones that are still mapped count. Allocates nothing. */
@@ -129,6 +133,7 @@ export class RegionTable {
   /** Gives a region's id back; its memory goes when nothing maps it any more. */
   destroy(region: Region): void {
     this.#byId.delete(region.id)
+    for (const [seen, map] of this.#seen(region)) map.remove(map.firstFrom(seen.start) as Seen)
     this.#ids.free(region.id)
     region.id = 0
     region.drop()
@@ -157,15 +162,20 @@ export class RegionTable {
 
   /** Refuses a client range that another region covers. @throws Refusal EINVAL */
   refuseOverlap(from: bigint, lengthBytes: bigint, which: 'clientAddress' | 'busAddress'): void {
-    for (const other of this.#byId.values()) {
-      const at = other.spec[which]
+    const other = this.#seenAt[which].firstIn(from, from + lengthBytes - 1n)
+    if (other === undefined) return
+    const name = which === 'clientAddress' ? 'client_address' : 'bus_address'
+    const { id } = other.region
+    const facts = { region: id, first: hex(other.start), last: hex(other.last) }
+    throw new Refusal('EINVAL', `region ${id} has part of this range of ${name} already`, facts)
+  }
+
+  *#seen(region: Region): Iterable<readonly [Seen, IntervalMap<Seen>]> {
+    for (const which of ['clientAddress', 'busAddress'] as const) {
+      const at = region.spec[which]
       if (at === undefined) continue
       const start = BigInt(at)
-      const end = start + BigInt(other.memory.lengthBytes)
-      if (from >= end || from + lengthBytes <= start) continue
-      const name = which === 'clientAddress' ? 'client_address' : 'bus_address'
-      const facts = { region: other.id, first: hex(start), last: hex(end - 1n) }
-      throw new Refusal('EINVAL', `region ${other.id} has part of this range of ${name} already`, facts)
+      yield [{ start, last: start + BigInt(region.memory.lengthBytes) - 1n, region }, this.#seenAt[which]]
     }
   }
 

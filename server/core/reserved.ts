@@ -1,20 +1,17 @@
 /**
  * The ranges of an IOAS that nothing may be mapped into, each with the device or domain that reserves it. They may
- * overlap; what matters is their union. There are a handful per device, so the union is rebuilt when one changes.
+ * overlap; what matters is their union. A new range joins it in its place; when an owner leaves it is built again.
  */
 
 import type { Range } from './driver.js'
 import type { Holder } from './object.js'
 import { U64_MAX } from './u64.js'
 
-interface Owned extends Range {
-  readonly owner: Holder
-}
-
 /** Reserved ranges with their owners. */
 export class ReservedRanges {
-  #owned: Owned[] = []
-  #merged: readonly Range[] = []
+  /** Each owner’s own, ascending; those of several may overlap. */
+  readonly #owned = new Map<Holder, readonly Range[]>()
+  #merged: Range[] = []
 
   /** The union, ascending, no two touch. */
   get merged(): readonly Range[] {
@@ -35,26 +32,37 @@ export class ReservedRanges {
 
   /** Adds what one owner reserves. */
   add(owner: Holder, ranges: readonly Range[]): void {
-    for (const { start, last } of ranges) this.#owned.push({ start, last, owner })
-    this.#merged = merge(this.#owned)
+    this.#owned.set(owner, merge([...(this.#owned.get(owner) ?? []), ...ranges]))
+    for (const range of ranges) this.#join(range)
   }
 
   /** Takes away all that an owner reserves; nothing if it reserves nothing. */
   removeOwner(owner: Holder): void {
-    this.#owned = this.#owned.filter((range) => range.owner !== owner)
-    this.#merged = merge(this.#owned)
+    if (this.#owned.delete(owner)) this.#merged = [...merge([...this.#owned.values()].flat())]
   }
 
   /** The lowest part of the union that shares a byte with `[start, last]`. */
   firstIn(start: bigint, last: bigint): Range | undefined {
-    const found = this.#merged[firstFrom(this.#merged, start)]
-    return found !== undefined && found.start <= last ? found : undefined
+    return firstOf(this.#merged, start, last)
   }
 
   /** Who reserves a byte of the range, for a refusal. */
   ownerIn(start: bigint, last: bigint): string {
-    const owned = this.#owned.find((range) => range.start <= last && start <= range.last)
-    return owned === undefined ? 'nobody' : `${owned.owner.kind} ${owned.owner.id}`
+    for (const [owner, ranges] of this.#owned) {
+      if (firstOf(ranges, start, last) !== undefined) return `${owner.kind} ${owner.id}`
+    }
+    return 'nobody'
+  }
+
+  /** A range joins the union: it takes the place of those that it meets or touches. */
+  #join({ start, last }: Range): void {
+    const from = firstFrom(this.#merged, start - 1n)
+    let end = from
+    while (end < this.#merged.length && this.#merged[end].start <= last + 1n) end++
+    const met = this.#merged.slice(from, end)
+    const low = met[0]?.start ?? start
+    const high = met.at(-1)?.last ?? last
+    this.#merged.splice(from, met.length, { start: low < start ? low : start, last: high > last ? high : last })
   }
 }
 
@@ -69,6 +77,12 @@ export function merge(ranges: readonly Range[]): readonly Range[] {
     } else merged.push({ start, last })
   }
   return merged
+}
+
+/** The lowest of ascending disjoint ranges that shares a byte with `[start, last]`. */
+export function firstOf(ranges: readonly Range[], start: bigint, last: bigint): Range | undefined {
+  const found = ranges[firstFrom(ranges, start)]
+  return found !== undefined && found.start <= last ? found : undefined
 }
 
 /** Index of the lowest of ascending disjoint ranges that has a byte at or beyond `address`. */
