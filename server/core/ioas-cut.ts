@@ -36,14 +36,18 @@ export function cutAreas(call: Call, ioas: Ioas, bytes: readonly bigint[]): void
 function checkCut(ioas: Ioas, area: Area, last: bigint): void {
   const { alignment } = ioas
   const facts = { ioas: ioas.id, mapping: hexRange(area), last: hex(last) }
-  const no = (name: 'EBUSY' | 'EINVAL' | 'EOPNOTSUPP', why: string): never => {
-    throw new Refusal(name, `the mapping ${hexRange(area)} cannot be cut behind ${hex(last)}: ${why}`, facts)
+  const cut = `the mapping ${hexRange(area)} cannot be cut behind ${hex(last)}`
+  if (area.busy !== undefined) throw new Refusal('EBUSY', `${cut}: it is being ${area.busy}`, facts)
+  if (area.preventsAccess) throw new Refusal('EBUSY', `${cut}: it is about to be unmapped`, facts)
+  if (area.pages.source.kind === 'dma-buf') {
+    throw new Refusal('EOPNOTSUPP', `${cut}: it is of a DMA buffer, which is mapped whole`, facts)
   }
-  if (area.busy !== undefined) no('EBUSY', `it is being ${area.busy}`)
-  if (area.preventsAccess) no('EBUSY', 'it is about to be unmapped')
-  if (area.pages.source.kind === 'dma-buf') no('EOPNOTSUPP', 'a DMA buffer stays whole')
   const source = pageOffset(area.pages, area.offset + (last + 1n - area.start))
-  if (((last + 1n) | source) % alignment !== 0n) no('EINVAL', `the IOAS is in multiples of ${alignment} bytes`)
-  if (area.accesses > 0) no('EINVAL', 'something inside the daemon has pinned part of it')
-  if (area.pin !== undefined && ioas.hugePages) no('EINVAL', 'its leaves may be larger; switch HUGE_PAGES off first')
+  if (((last + 1n) | source) % alignment !== 0n) {
+    throw new Refusal('EINVAL', `${cut}: the IOAS is in multiples of ${alignment} bytes`, facts)
+  }
+  if (area.accesses > 0) throw new Refusal('EINVAL', `${cut}: something inside the daemon has pinned part of it`, facts)
+  if (area.pin !== undefined && ioas.hugePages) {
+    throw new Refusal('EINVAL', `${cut}: its leaves may be larger; switch HUGE_PAGES off first`, facts)
+  }
 }
