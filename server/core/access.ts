@@ -98,6 +98,7 @@ export class Access extends IommuObject {
   *pin(start: bigint, length: bigint, writes: boolean): Work<Pin> {
     const last = lastOf(start, length)
     const ioas = this.#attached()
+    assert(this.spec.pins, 'an access that pins says so when it is made')
     this.#context.core.failPoint?.('pin')
     const parts: PinnedPart[] = []
     const areas: Area[] = []
@@ -105,7 +106,7 @@ export class Access extends IommuObject {
       for (let at = start; at <= last; ) {
         const area = accessible(ioas, at, last, writes)
         const end = min(area.last, last)
-        checkPages(area, at, end, last)
+        checkPage(area, at)
         parts.push(pinPart(area, at, end))
         areas.push(area)
         area.accesses++
@@ -210,13 +211,13 @@ function accessible(ioas: Ioas, at: bigint, last: bigint, writes: boolean): Area
   throw new Refusal('EPERM', `the mapping ${hexRange(area)} was made without ${wanted}`, { ioas: ioas.id })
 }
 
-/** Only whole pages of memory can be pinned; the end of the last one may be beyond the range. @throws Refusal EINVAL */
-function checkPages(area: Area, at: bigint, end: bigint, last: bigint): void {
-  const from = pageOffset(area.pages, area.offset + (at - area.start))
-  const to = pageOffset(area.pages, area.offset + (end - area.start))
-  if (from === 0n && (end === last || to === PAGE - 1n)) return
-  const reason = `the memory behind ${hexRange({ start: at, last: end })} is not whole pages of 4096 bytes`
-  throw new Refusal('EINVAL', reason, { mapping: hexRange(area) })
+/**
+ * Only whole pages of memory can be pinned. Every mapping is of whole pages where an access pins, so what is left to be
+ * refused is a range that begins inside one. @throws Refusal EINVAL
+ */
+function checkPage(area: Area, at: bigint): void {
+  if (pageOffset(area.pages, area.offset + (at - area.start)) === 0n) return
+  throw new Refusal('EINVAL', `the memory at ${hex(at)} begins inside a page of 4096 bytes`, { iova: hex(at) })
 }
 
 /** Pins part of an area: what its domains have pinned, else what is there now. @throws Refusal EFAULT, EINVAL, ENOMEM */

@@ -241,6 +241,18 @@ describe('the end of an attachment', () => {
     expect(respond(world, queue, [1, SUCCESS]).doneCount).toBe(1)
   })
 
+  it('by replacing spares what comes through the new domain before the replace is done', async () => {
+    const { world, queue, device, ioas } = pending()
+    const next = faulting(world, device, ioas, queue)
+    world.machine.deferred = []
+    const reply = world.begin('ReplaceRid', { deviceId: device, ptId: next })
+    world.machine.fault('intel', { group: 4 })
+    await world.machine.finish()
+    await reply
+    expect(answers(world)).toEqual(BOTH)
+    expect(poll(world, queue)).toMatchObject([{ groupId: 4 }])
+  })
+
   it('by a replace that is refused is none', () => {
     const { world, queue, device, ioas } = pending()
     const next = faulting(world, device, ioas, queue)
