@@ -2178,7 +2178,7 @@ export interface MemoryRegion {
   readonly busAddress?: bigint
   /** The name given to it. */
   readonly label: string
-  /** Handle to give to the ioctl IOMMU_IOAS_MAP_FILE as `fd`. */
+  /** Handle to give to the ioctl IOMMU_IOAS_MAP_FILE as `fd`: the lowest that OpenHandle opened on it, 0 for none. */
   readonly handle: number
 }
 

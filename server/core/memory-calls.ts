@@ -76,7 +76,8 @@ export function destroyMemoryRegion(call: Call, request: { readonly regionId: nu
 
 /** The context's regions by ascending id. */
 export function listMemoryRegions(call: Call, _request: object): { regions: readonly RegionInfo[] } {
-  return { regions: call.context.regions.all.map(infoOf) }
+  const handles = call.context.files.ofRegions
+  return { regions: call.context.regions.all.map((region) => infoOf(region, handles.get(region) ?? 0)) }
 }
 
 /** What ReadMemory answers. */
@@ -182,7 +183,7 @@ function checkBatch(call: Call, count: number, bytes: () => number): Progress | 
   return refusal === undefined ? undefined : { doneCount: 0, refusal: detailOf(refusal) }
 }
 
-function infoOf({ id, memory, spec }: Region): RegionInfo {
+function infoOf({ id, memory, spec }: Region, handle: number): RegionInfo {
   return {
     regionId: id,
     bytes: BigInt(memory.lengthBytes),
@@ -191,7 +192,7 @@ function infoOf({ id, memory, spec }: Region): RegionInfo {
     clientAddress: spec.clientAddress,
     busAddress: spec.busAddress === undefined ? undefined : BigInt(spec.busAddress),
     label: spec.label,
-    handle: 0,
+    handle,
   }
 }
 

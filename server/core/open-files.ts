@@ -5,11 +5,14 @@ import type { Completion } from './driver.js'
 import { LowestFree } from './ids.js'
 import type { Quota } from './quota.js'
 import { assert } from './refusal.js'
+import type { Region } from './region.js'
 
 /** A file that a context has open. */
 export interface OpenFile {
   /** As a refusal names it: `/dev/vfio/devices/0000:00:01.0`. */
   readonly name: string
+  /** The memory region that it is, if it is one. */
+  readonly region?: Region
   /** Its last handle is closed. Cannot fail. */
   close(): Completion
 }
@@ -32,6 +35,15 @@ export class OpenFiles {
   /** The file behind a handle. */
   find(handle: number): OpenFile | undefined {
     return this.#files.get(handle)
+  }
+
+  /** The lowest handle of each region that has one. */
+  get ofRegions(): ReadonlyMap<Region, number> {
+    const handles = new Map<Region, number>()
+    for (const [handle, { region }] of this.all) {
+      if (region !== undefined && !handles.has(region)) handles.set(region, handle)
+    }
+    return handles
   }
 
   /** Opens a file for a call; it is closed again when the call is refused. @throws Refusal EDQUOT */

@@ -78,6 +78,20 @@ describe('a handle', () => {
     expect(door.errno(0x3b80, words(8, 1))).toBe('ok')
   })
 
+  it('of a region is listed with it: the lowest', () => {
+    const door = new Door()
+    const [first, second] = [door.region(), door.region()]
+    const listed = (): readonly number[] => door.do('ListMemoryRegions').regions.map(({ handle }) => handle)
+    expect(listed()).toEqual([0, 0])
+    const handles = [second, first, second].map((regionId) => door.handle('OpenHandle', { regionId }).handle)
+    expect([handles, listed()]).toEqual([
+      [1, 2, 3],
+      [2, 1],
+    ])
+    close(door, 1)
+    expect(listed()).toEqual([2, 3])
+  })
+
   it('opens what there is, and says what else there would be', () => {
     const door = new Door()
     const deviceId = door.bind('arm')
