@@ -16,8 +16,11 @@ const HOST_RAM_BYTES = 2 ** 36
 /** First address of clients' regions. */
 const REGION_BASE = 2 ** 40
 
-/** One past the last: the narrowest output size of the default units is 44 bits. [SMMU 6.3.6 IDR5.OAS] */
-const REGION_LIMIT = 2 ** 44
+/** The same where a unit does not reach all of the other regions: behind host RAM. */
+const LOW_REGION_BASE = 2 ** 37
+
+/** Regions end below it: the narrowest output size of the default units is 44 bits. [SMMU 6.3.6 IDR5.OAS] */
+const REGION_BITS = 44
 
 const MIB2 = 2 ** 21
 const GIB = 2 ** 30
@@ -26,12 +29,19 @@ const GIB = 2 ** 30
 export class PhysicalSpace {
   readonly memory = new Memory()
   readonly hostRam: HostRam
+  /** Bits of an address that every unit has. */
+  #bits = REGION_BITS
   /** Placed regions by ascending address: where each starts and ends. */
   readonly #placed: { readonly start: number; readonly end: number }[] = []
 
   /** @param failPoint as of `MachineOptions` */
   constructor(failPoint?: (what: string) => void) {
     this.hostRam = new HostRam(this.memory, HOST_RAM_BASE, HOST_RAM_BYTES, failPoint)
+  }
+
+  /** There is a unit that reaches no further. It comes before the first region. */
+  limitTo(addressBits: number): void {
+    this.#bits = Math.min(this.#bits, addressBits)
   }
 
   /**
@@ -41,7 +51,7 @@ export class PhysicalSpace {
    */
   place(backing: Backing): number {
     const align = backing.lengthBytes >= GIB ? GIB : backing.lengthBytes >= MIB2 ? MIB2 : CHUNK_BYTES
-    let start = REGION_BASE
+    let start = this.#bits < REGION_BITS ? LOW_REGION_BASE : REGION_BASE
     let index = 0
     for (; index < this.#placed.length; index++) {
       const next = this.#placed[index]
@@ -49,7 +59,7 @@ export class PhysicalSpace {
       start = Math.ceil(next.end / align) * align
     }
     const end = start + backing.lengthBytes
-    if (end > REGION_LIMIT) {
+    if (end > 2 ** this.#bits) {
       throw new Refusal('ENOMEM', 'no physical addresses are left for a region of this length', {
         lengthBytes: backing.lengthBytes,
       })

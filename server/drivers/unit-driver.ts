@@ -26,10 +26,11 @@ export interface UnitRecord {
  */
 export function createUnitDriver(
   spec: UnitSpec,
-  { memory, hostRam }: PhysicalSpace,
+  space: PhysicalSpace,
   onRecord: (record: UnitRecord) => void,
 ): PlatformUnitInfo {
   const { name } = spec
+  const { memory, hostRam } = space
   const overrides = new Map(Object.entries(spec.registers ?? {}))
   const reported = new Map(Object.entries(spec.reported ?? {}))
   try {
@@ -43,12 +44,14 @@ export function createUnitDriver(
         caches: spec.cache === undefined ? {} : cachesOfSize(spec.cache),
         onEvent: ({ event, sid }) => onRecord({ code: event, rid: sid }),
       })
+      space.limitTo(driver.unit.features.oasBits)
       return { driver, idRegisters: readIds(driver.unit) }
     }
     const { ids } = vtdOptions(spec.preset ?? '', overrides)
     const caches = spec.cache === undefined ? {} : vtdCachesOfSize(spec.cache)
     const onFault = ({ reason, rid }: VtdFault): void => onRecord({ code: reason, rid })
     const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, reported, caches, onFault })
+    space.limitTo(driver.hawBits)
     return { driver, idRegisters: readIds(driver.unit) }
   } catch (error) {
     if (error instanceof Refusal) throw new Refusal(error.name, `unit ${name}: ${error.message}`, error.context)

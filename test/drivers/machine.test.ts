@@ -43,4 +43,23 @@ describe('a machine', () => {
     const unknown = { units: [{ name: 'u', type: 'vtd', preset: 'nobody' }], devices: [] } as const
     expect(() => createMachine({ platform: unknown, files })).toThrow(/unit u: there is no preset nobody/)
   })
+
+  it('places memory where its narrowest unit reaches', () => {
+    // MGAW and SAGAW of 39 bits; IDR5.OAS of 40 bits; the default units reach 44 bits and more.
+    const narrow = { name: 'vtd0', type: 'vtd', registers: { CAP: 0x80d2008c22260206n, ECAP: 0xf00f4an } } as const
+    const forty = { name: 'smmu0', type: 'smmuv3', registers: { IDR5: 0x72n } } as const
+    const wide = { name: 'vtd1', type: 'vtd' } as const
+    const addressOf = (...units: readonly (typeof narrow | typeof forty | typeof wide)[]): number => {
+      const machine = createMachine({ platform: { units, devices: [] }, files })
+      const [first, second] = [2 ** 30, 0x1000].map((lengthBytes) =>
+        machine.createRegion({ kind: 'anonymous', lengthBytes }, () => undefined),
+      )
+      expect(second.address).toBe(first.address + 2 ** 30)
+      return first.address
+    }
+    expect([addressOf(wide), addressOf(wide, narrow), addressOf(forty, wide)]).toEqual([2 ** 40, 2 ** 37, 2 ** 37])
+    const machine = createMachine({ platform: { units: [narrow], devices: [] }, files })
+    const tooLong = { kind: 'anonymous', lengthBytes: 2 ** 39 } as const
+    expect(() => machine.createRegion(tooLong, () => undefined)).toThrow(/no physical addresses/)
+  })
 })
