@@ -5,6 +5,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { DIRTY_TRACKING } from './cases/dirty-tracking.js'
+import { IOAS } from './cases/ioas.js'
 import { IOMMUFD } from './cases/iommufd.js'
 import { MOCK_DOMAIN } from './cases/mock-domain.js'
 import { VFIO_COMPAT } from './cases/vfio-compat.js'
@@ -64,7 +65,7 @@ const INVENTORY: Readonly<Record<string, { readonly variants: readonly string[];
 }
 
 /** Our counterparts. */
-const FIXTURES = [IOMMUFD, MOCK_DOMAIN, DIRTY_TRACKING, VFIO_COMPAT] as unknown as readonly Fixture[]
+const FIXTURES = [IOMMUFD, IOAS, MOCK_DOMAIN, DIRTY_TRACKING, VFIO_COMPAT] as unknown as readonly Fixture[]
 
 const testsOf = (name: string): readonly string[] => INVENTORY[name].tests.split(/\s+/)
 

@@ -82,17 +82,17 @@ export const realWorld = ({ devices, plain, ...facts }: Platform): World => ({
   checkMap,
 })
 
-/** The platform that both real worlds share: three devices behind each unit, one of them without PASIDs. */
+/** The platform that both real worlds share: five devices behind each unit, two of them without PASIDs. */
 export const PLATFORM = {
   units: [
     { name: 'smmu0', type: 'smmuv3' },
     { name: 'vtd0', type: 'vtd' },
   ],
   devices: ['00', '01'].flatMap((bus) =>
-    ['01', '02', '03', '04'].map((dev) => ({
+    ['01', '02', '03', '04', '05'].map((dev) => ({
       name: `0000:${bus}:${dev}.0`,
       iommu: bus === '00' ? 'smmu0' : 'vtd0',
-      pasidBits: dev === '03' ? 0 : 20,
+      pasidBits: dev === '03' || dev === '05' ? 0 : 20,
     })),
   ),
 } as const
@@ -101,7 +101,7 @@ export const PLATFORM = {
 export const SMMU_WORLD = realWorld({
   name: 'smmuv3',
   devices: ['0000:00:01.0', '0000:00:02.0', '0000:00:04.0'],
-  plain: ['0000:00:03.0'],
+  plain: ['0000:00:03.0', '0000:00:05.0'],
   base: 0x1000_0000n,
   aperture: [0n, 2n ** 48n - 1n],
   reserved: [[0x0800_0000n, 0x080f_ffffn]],
@@ -112,7 +112,7 @@ export const SMMU_WORLD = realWorld({
 export const VTD_WORLD = realWorld({
   name: 'vtd',
   devices: ['0000:01:01.0', '0000:01:02.0', '0000:01:04.0'],
-  plain: ['0000:01:03.0'],
+  plain: ['0000:01:03.0', '0000:01:05.0'],
   base: 0x100_0000n,
   aperture: [0n, 2n ** 47n - 1n],
   reserved: [[0xfee0_0000n, 0xfeef_ffffn]],
