@@ -5,8 +5,8 @@ import type { PagingOps } from '../../server/core/driver.js'
 import { Ear, NestedGuest, VSID } from './ear.js'
 import { GUEST_RAM, PARENT, PASID, PLAIN, RW, World } from './world.js'
 
-/** IDR0.STALL_MODEL, bits 25:24, 0: software chooses. IDR5.STALL_MAX, bits 31:16, is 2. */
-const IDS = { IDR0: PRESETS.default.IDR0 & ~(3 << 24), IDR5: (PRESETS.default.IDR5 | (2 << 16)) >>> 0 }
+/** IDR0.STALL_MODEL, bits 25:24, 0: software chooses. IDR5.STALL_MAX, bits 31:16, is 6. */
+const IDS = { IDR0: PRESETS.default.IDR0 & ~(3 << 24), IDR5: (PRESETS.default.IDR5 | (6 << 16)) >>> 0 }
 /** STE.S1STALLD is bit 91, so bit 27 of its second word; S2S is bit 185, so bit 57 of the third. */
 const S1STALLD = 1n << 27n
 const S2S = 1n << 57n
@@ -72,14 +72,15 @@ describe('a request that stage 1 stalls', () => {
     expect(ear.ends).toEqual([`1 ${ABORTED}`])
   })
 
-  it('beyond IDR5.STALL_MAX is told when another was answered', () => {
+  it('beyond its share of IDR5.STALL_MAX is aborted, and takes no place of another device', () => {
     const domain = attached()
-    for (const at of [0x5000n, 0x6000n, 0x7000n]) expect(world.dma(world.a, at)).toMatch('pending')
-    expect(ear.faults.map(({ address }) => address)).toEqual([0x5000n, 0x6000n])
-    domain.map(0x5000n, GUEST_RAM + 0x5000, 0x3000n, RW)
-    world.a.respond?.(ear.faults[0], true)
-    // The third is retried, and finds what was mapped meanwhile.
-    expect(ear.ends).toEqual(['1 ok 10000005000', '3 ok 10000007000'])
+    for (const at of [0x5000n, 0x6000n, 0x7000n, 0x8000n]) expect(world.dma(world.a, at)).toMatch('pending')
+    expect([ear.faults.length, ear.ends.splice(0)]).toEqual([3, [`4 ${ABORTED}`]])
+    world.a.respond?.(ear.faults[0], false)
+    expect(world.dma(world.a, 0x8000n)).toBe('pending 5')
+    expect([ear.faults.length, ear.ends]).toEqual([4, [`1 ${ABORTED}`]])
+    world.a.clear(0, domain)
+    expect(ear.ends).toHaveLength(4)
   })
 
   it.each([
@@ -97,17 +98,25 @@ describe('a request that stage 1 stalls', () => {
 })
 
 describe('a reset of some slots alone', () => {
-  it('ends what waits in them, told or not, and nothing of the others', () => {
+  it('ends what waits in them, and nothing of the others', () => {
     const [nine, ten] = [attached(9), attached(10)]
     world.dma(world.a, 0x5000n, 9)
     world.dma(world.a, 0x5000n, 10)
     world.dma(world.a, 0x6000n, 9)
     world.a.reset([9])
     expect(ear.ends).toEqual([`1 ${ABORTED}`, `3 ${ABORTED}`])
-    expect(ear.faults.map(({ pasid }) => pasid)).toEqual([9, 10])
     for (const domain of [nine, ten]) mapLater(domain)
     for (const fault of ear.faults) world.a.respond?.(fault, true)
     expect(ear.ends.slice(2)).toEqual(['2 ok 10000005000'])
+  })
+
+  it('ends what the unit had no place to tell of, and tells nobody', () => {
+    world = new World({ ...IDS, IDR5: PRESETS.default.IDR5 | (1 << 16) }, { stalls: true })
+    world.driver.listener = ear
+    attached(9)
+    for (const at of [0x5000n, 0x6000n]) expect(world.dma(world.a, at, 9)).toMatch('pending')
+    world.a.reset([9])
+    expect([ear.ends, ear.faults.length]).toEqual([[`1 ${ABORTED}`, `2 ${ABORTED}`], 1])
   })
 })
 

@@ -24,7 +24,7 @@ import { reportedInfo } from '../reported.js'
 import { forgetAll, forgetWhole } from './atc.js'
 import { CdTable } from './cd-table.js'
 import { abortSte, type StreamShape, stageOneSte, stageTwoSte } from './entries.js'
-import type { Waiting } from './faults.js'
+import type { Waiting, WaitingOfDevice } from './faults.js'
 import type { Host } from './host.js'
 import { StageOneDomain, StageTwoDomain } from './paging.js'
 import { SmmuPort } from './port.js'
@@ -63,7 +63,7 @@ export class SmmuDevice implements DeviceDriver {
   /** Set while a user domain is on the RID whose guest has a name for the device. */
   virtual: VirtualStream | null = null
   /** What waits for an answer of software's. */
-  readonly waits = new Set<Waiting>()
+  readonly waits: WaitingOfDevice = { stall: new Set(), page: new Set() }
 
   /** Whether the last `set` left no moment in which a DMA could have met an invalid entry. */
   lastSetWasHitless = true
@@ -159,14 +159,11 @@ export class SmmuDevice implements DeviceDriver {
 
   /** What waits is ended; page requests are the device's own to forget, and so is what it kept. */
   reset(slots?: readonly number[]): Completion {
-    const isWhole = slots === undefined
+    const isReset = ({ pasid }: Waiting): boolean => slots === undefined || slots.includes(this.#slotOf(pasid))
     this.#resets = slots ?? null
-    for (const waits of this.waits) {
-      if (!isWhole && !slots.includes(this.#slotOf(waits.pasid))) continue
-      if (waits.kind === 'page') this.waits.delete(waits)
-      else if (!isWhole) this.#host.faults.answer(this, waits, false)
-    }
-    if (isWhole) this.#endStalls()
+    for (const waits of this.waits.page) if (isReset(waits)) this.waits.page.delete(waits)
+    if (slots === undefined) this.#endStalls()
+    else for (const waits of this.waits.stall) if (isReset(waits)) this.#host.faults.answer(this, waits, false)
     this.#host.drain()
     this.#resets = null
     return undefined

@@ -128,7 +128,12 @@ export class SmmuV3Driver implements IommuDriver {
       vmids: new IdAllocator('VMID', features.vmid16 ? 16 : 8, ram.failPoint),
       reported: options.reported,
       atcs,
-      faults: new Faults(unit, commands, () => this.listener),
+      faults: new Faults(
+        unit,
+        commands,
+        () => this.listener,
+        () => this.#devices.size,
+      ),
       devices: this.#devices,
       pending: new Map(),
       drain: () => this.drainEvents(),

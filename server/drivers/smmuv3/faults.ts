@@ -45,16 +45,26 @@ export interface Waiting {
   readonly pasid: number
 }
 
+/** What waits of one device, by its kind. */
+export type WaitingOfDevice = Readonly<Record<Waiting['kind'], Set<Waiting>>>
+
 /** The way from the records of one unit to its listener, and back. */
 export class Faults {
   readonly #unit: SmmuV3
   readonly #commands: CommandRing
   readonly #listener: () => UnitListener | undefined
+  readonly #countDevices: () => number
 
-  constructor(unit: SmmuV3, commands: CommandRing, listener: () => UnitListener | undefined) {
+  constructor(
+    unit: SmmuV3,
+    commands: CommandRing,
+    listener: () => UnitListener | undefined,
+    countDevices: () => number,
+  ) {
     this.#unit = unit
     this.#commands = commands
     this.#listener = listener
+    this.#countDevices = countDevices
   }
 
   /** Brings an event record to whom it concerns. */
@@ -92,13 +102,13 @@ export class Faults {
       address: addressOf(PRI_ENTRY.PageAddress.lo(entry, 0), PRI_ENTRY.PageAddress.hi(entry, 0)),
       waits,
     }
-    if (fault.isLast) device.waits.add(waits)
+    if (fault.isLast) device.waits.page.add(waits)
     if (!this.#isTaken(device, fault) && fault.isLast) this.answer(device, waits, false)
   }
 
   /** Ends what waits; nothing where it does no more. */
   answer(device: SmmuDevice, waits: Waiting, isSuccess: boolean): void {
-    if (!device.waits.delete(waits)) return
+    if (!device.waits[waits.kind].delete(waits)) return
     const { rid } = device
     const { group, pasid } = waits
     if (waits.kind === 'stall') {
@@ -114,7 +124,7 @@ export class Faults {
 
   /** Aborts every stalled request of a device, recorded or not. [SMMU 4.7.2 CMD_STALL_TERM] */
   endStalls(device: SmmuDevice): void {
-    for (const waits of device.waits) if (waits.kind === 'stall') device.waits.delete(waits)
+    device.waits.stall.clear()
     this.#commands.add(CMD_STALL_TERM, OPCODE.STALL_TERM, { SID: device.rid })
     this.#commands.sync()
   }
@@ -124,7 +134,7 @@ export class Faults {
     const group = STAG.get(record, 0)
     const pasid = SSV.get(record, 0) === 1 ? SSID.get(record, 0) : NO_PASID
     const waits: Waiting = { kind: 'stall', group, pasid }
-    device.waits.add(waits)
+    device.waits.stall.add(waits)
     const access =
       (RnW.get(record, 0) === 1 ? ACCESS.READ : ACCESS.WRITE) |
       (InD.get(record, 0) === 1 ? ACCESS.EXECUTE : 0) |
@@ -132,7 +142,13 @@ export class Faults {
     const word = InputAddr.low >>> 5
     const address = addressOf(record[word], record[word + 1])
     const fault: PageFault = { pasid, group, isLast: true, access, address, waits }
-    if (!this.#isTaken(device, fault)) this.answer(device, waits, false)
+    const isWithin = device.waits.stall.size <= this.#share()
+    if (!isWithin || !this.#isTaken(device, fault)) this.answer(device, waits, false)
+  }
+
+  /** Each device has its share of the unit's places: whoever answers nothing takes none of another's. [SMMU 6.3.6 STALL_MAX] */
+  #share(): number {
+    return Math.max(1, Math.floor(this.#unit.features.stallMax / this.#countDevices()))
   }
 
   #isTaken(device: SmmuDevice, fault: PageFault): boolean {
