@@ -51,6 +51,13 @@ function altered<F extends Record<string, FieldSpec>>(
   return words[0] >>> 0
 }
 
+/** The default with devices that keep translations and ask for pages. */
+const WITH_ATS: IdRegisters = {
+  ...DEFAULT,
+  IDR0: altered(IDR0, DEFAULT.IDR0, { ATS: 1, PRI: 1 }),
+  IDR1: altered(IDR1, DEFAULT.IDR1, { PRIQS: 19 }),
+}
+
 /** Everything this model does, for those who drive a unit themselves. */
 const FULL: IdRegisters = {
   ...DEFAULT,
@@ -81,6 +88,7 @@ const FULL: IdRegisters = {
 /** Presets by name: what the platform uses, everything, and units that exist. */
 export const PRESETS = {
   default: DEFAULT,
+  ats: WITH_ATS,
   full: FULL,
   qemu: QEMU,
   gem5: GEM5,

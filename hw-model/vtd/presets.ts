@@ -79,7 +79,13 @@ const SCALABLE: IdRegisters = {
   hawBits: 48,
 }
 
-/** The same with 57-bit guest addresses. */
+/** The same with devices that keep translations and ask for pages. */
+const WITH_ATS: IdRegisters = {
+  ...SCALABLE,
+  ECAP: halves(ECAP, { ...SCALABLE_ECAP, DT: 1, PRS: 1, PDS: 1 }),
+}
+
+/** Scalable mode with 57-bit guest addresses. */
 const SCALABLE_57: IdRegisters = {
   VER: 0x10,
   CAP: halves(CAP, { ...PLATFORM_CAP, ...WIDE, FS1GP: 1 }),
@@ -118,6 +124,7 @@ const FULL: IdRegisters = {
 /** Presets by name: what the platform uses, everything, and units that exist. */
 export const PRESETS = {
   'vtd-scalable': SCALABLE,
+  'vtd-ats': WITH_ATS,
   'vtd-scalable-57': SCALABLE_57,
   'vtd-legacy': LEGACY,
   'vtd-full': FULL,

@@ -30,7 +30,6 @@ export const NOT_OFFERED = {
 
 /** What of an offered method is not, for the status table. */
 export const PARTLY_OFFERED = {
-  AwaitDma: 'no device of the platform leaves anything pending: STALL_MODEL denies stalls, IDR0.PRI and ECAP.PRS pages',
   CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
   CreateUserDomain: 'no windows; make a user domain on a vIOMMU from an STE',
   CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',

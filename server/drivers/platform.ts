@@ -67,33 +67,36 @@ export function ridOf(name: string): number | undefined {
   return (Number.parseInt(match[1], 16) << 8) | (device << 3) | Number.parseInt(match[3], 16)
 }
 
-/** One SMMUv3 and one VT-d unit, four devices each, one of them mediated. */
+/**
+ * One SMMUv3 and one VT-d unit, four devices each, one of them mediated. The second of each and its mediated child have
+ * ATS and PRI; what has neither is flushed without a word to it.
+ */
 export const DEFAULT_PLATFORM: PlatformSpec = {
   units: [
-    { name: 'smmu0', type: 'smmuv3' },
-    { name: 'vtd0', type: 'vtd' },
+    { name: 'smmu0', type: 'smmuv3', preset: 'ats' },
+    { name: 'vtd0', type: 'vtd', preset: 'vtd-ats' },
   ],
   devices: [
     { name: '0000:00:01.0', iommu: 'smmu0', pasidBits: 20, ats: false, pri: false },
-    { name: '0000:00:02.0', iommu: 'smmu0', pasidBits: 20, ats: false, pri: false },
+    { name: '0000:00:02.0', iommu: 'smmu0', pasidBits: 20, ats: true, pri: true },
     { name: '0000:00:03.0', iommu: 'smmu0', pasidBits: 0, ats: false, pri: false },
     {
       name: '0000:00:02.0-mdev',
       iommu: 'smmu0',
       pasidBits: 0,
-      ats: false,
-      pri: false,
+      ats: true,
+      pri: true,
       mediated: { parent: '0000:00:02.0', pasid: 7 },
     },
     { name: '0000:01:01.0', iommu: 'vtd0', pasidBits: 20, ats: false, pri: false },
-    { name: '0000:01:02.0', iommu: 'vtd0', pasidBits: 20, ats: false, pri: false },
+    { name: '0000:01:02.0', iommu: 'vtd0', pasidBits: 20, ats: true, pri: true },
     { name: '0000:01:03.0', iommu: 'vtd0', pasidBits: 0, ats: false, pri: false },
     {
       name: '0000:01:02.0-mdev',
       iommu: 'vtd0',
       pasidBits: 0,
-      ats: false,
-      pri: false,
+      ats: true,
+      pri: true,
       mediated: { parent: '0000:01:02.0', pasid: 7 },
     },
   ],

@@ -10,6 +10,7 @@ const word = ([lo, hi]: readonly [number, number]): bigint => (BigInt(hi) << 32n
 describe('the registers of a preset', () => {
   it.each([
     ['vtd-scalable', 0x81d2078c226f0606n, 0x0013e99c84000fc3n, 48],
+    ['vtd-ats', 0x81d2078c226f0606n, 0x0013ed9ca4000fc7n, 48],
     ['vtd-scalable-57', 0x91d2078c22780e06n, 0x0013e99c84000fc3n, 52],
     ['vtd-legacy', 0x80d2078c226f0606n, 0xfc3n, 48],
     ['qemu-legacy', 0x80d2008c222f0606n, 0xf00f4an, 48],
