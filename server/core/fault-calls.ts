@@ -4,6 +4,7 @@ import type { Call } from './call.js'
 import { checkCount, checkFlags } from './checks.js'
 import { detailOf, forEachUntilRefused, type Progress } from './detail.js'
 import { FaultQueue, type ReadFault } from './fault-queue.js'
+import { RECORDS_A_STEP } from './limits.js'
 import { Refusal } from './refusal.js'
 import { mostOf, waitUntil } from './wait.js'
 
@@ -38,12 +39,14 @@ export function pollFaults(call: Call, request: PollFaultsRequest): ReadFaults |
   return call.inSlices(
     (function* () {
       const faults: ReadFault[] = []
+      const most = mostOf(call, request.maxFaults)
       queue.hold(call)
       try {
         yield* waitUntil(call, request.waitMs, () => queue.isReadable)
-        queue.read(mostOf(call, request.maxFaults), (group) => {
+        const take = (group: readonly ReadFault[]): void => {
           for (const fault of group) faults.push(fault)
-        })
+        }
+        while (queue.read(most - faults.length, take, RECORDS_A_STEP) > 0) yield
       } finally {
         queue.drop(call)
       }

@@ -100,13 +100,15 @@ export class FaultQueue extends IommuObject {
    *
    * @param most faults
    * @param take is handed a group's faults; when it throws, the group is not read and stays where it was
+   * @param groups at most
    * @returns how many faults were read
    */
-  read(most: number, take: (faults: readonly ReadFault[]) => void): number {
+  read(most: number, take: (faults: readonly ReadFault[]) => void, groups = Number.POSITIVE_INFINITY): number {
     let done = 0
+    let left = groups
     for (const waiting of this.#queued) {
       const { faults } = waiting.group
-      if (faults.length > most - done) break
+      if (faults.length > most - done || left-- === 0) break
       const cookie = this.#cookies.take()
       try {
         take(faults.map((fault) => readable(waiting.group.device, fault, cookie)))

@@ -94,6 +94,9 @@ export const ELEMENTS_A_LOOK = 16
 /** Invalidations that a driver is handed at once. A slow one looks through the whole translation cache. */
 export const INVALIDATIONS_A_STEP = 16
 
+/** Groups of page faults, or events, that a reader is handed between two looks at the time: a tenth of a millisecond. */
+export const RECORDS_A_STEP = 256
+
 const MIB = 2 ** 20
 const TIB = 2 ** 40
 

@@ -2,6 +2,7 @@
 
 import type { Call } from './call.js'
 import { checkFlags } from './checks.js'
+import { RECORDS_A_STEP } from './limits.js'
 import { Refusal } from './refusal.js'
 import { join } from './u64.js'
 import { VEVENTQ_DEPTH_MAX, type Vevent, Veventq } from './veventq.js'
@@ -60,16 +61,26 @@ export function pollEvents(call: Call, request: PollEventsRequest): ReadEvents |
   const queue = call.look(Veventq, request.veventqId, 'veventq_id')
   return call.inSlices(
     (function* () {
-      const events: Vevent[] = []
+      const events: ReadEvents['events'][number][] = []
       const most = mostOf(call, request.maxEvents)
+      let end = 0
+      const take = (event: Vevent): boolean => {
+        if (events.length === end) return false
+        events.push({ ...event, words: pairsOf(event.words) })
+        return true
+      }
       queue.hold(call)
       try {
         yield* waitUntil(call, request.waitMs, () => queue.isReadable)
-        queue.read((event) => events.length < most && events.push(event) > 0)
+        do {
+          end = Math.min(most, events.length + RECORDS_A_STEP)
+          queue.read(take)
+          yield
+        } while (events.length === end && end < most)
       } finally {
         queue.drop(call)
       }
-      return { events: events.map((event) => ({ ...event, words: pairsOf(event.words) })) }
+      return { events }
     })(),
   )
 }

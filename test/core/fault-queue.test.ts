@@ -79,6 +79,17 @@ describe('a fault queue', () => {
     ])
   })
 
+  it('gives thousands of groups at once', () => {
+    const { world, queue } = waiting()
+    for (let group = 0; group < 3000; group++) world.machine.fault('intel', { group })
+    expect(poll(world, queue).map(({ cookie }) => cookie)).toEqual(Array.from({ length: 3000 }, (_, at) => at + 1))
+    expect(
+      respond(world, queue, ...Array.from({ length: 3000 }, (_, at): [number, number] => [at + 1, SUCCESS])),
+    ).toEqual({
+      doneCount: 3000,
+    })
+  })
+
   it('shows nothing of a group before its last fault, however many groups are mixed', () => {
     const { world, queue } = waiting()
     expect(world.machine.fault('intel', { group: 1, isLast: false, address: 1n })).toBe(true)

@@ -93,6 +93,14 @@ describe('an event', () => {
     expect(poll(world, queue, 2).map(({ sequence }) => sequence)).toEqual([4])
   })
 
+  it('is one of thousands, and a reader takes them all', () => {
+    const { world, queue } = listening(5000)
+    for (let at = 0; at < 5001; at++) report(world, [at])
+    const read = poll(world, queue)
+    expect(read.map(({ sequence }) => sequence)).toEqual(Array.from({ length: 5001 }, (_, at) => at))
+    expect(read.map(({ flags }) => flags).indexOf(LOST)).toBe(5000)
+  })
+
   it('still comes when its vDEVICE has become a tombstone', () => {
     const { world, queue, device, viommu } = listening()
     world.do('CreateVdevice', { viommuId: viommu, deviceId: device, virtId: 7n })
