@@ -4,6 +4,7 @@
  */
 
 import { describe, expect, it } from 'vitest'
+import { CHANGE_PROCESS } from './cases/change-process.js'
 import { DIRTY_TRACKING } from './cases/dirty-tracking.js'
 import { IOAS } from './cases/ioas.js'
 import { IOMMUFD } from './cases/iommufd.js'
@@ -65,7 +66,14 @@ const INVENTORY: Readonly<Record<string, { readonly variants: readonly string[];
 }
 
 /** Our counterparts. */
-const FIXTURES = [IOMMUFD, IOAS, MOCK_DOMAIN, DIRTY_TRACKING, VFIO_COMPAT] as unknown as readonly Fixture[]
+const FIXTURES = [
+  IOMMUFD,
+  CHANGE_PROCESS,
+  IOAS,
+  MOCK_DOMAIN,
+  DIRTY_TRACKING,
+  VFIO_COMPAT,
+] as unknown as readonly Fixture[]
 
 const testsOf = (name: string): readonly string[] => INVENTORY[name].tests.split(/\s+/)
 
