@@ -74,7 +74,7 @@ function put(call: Call, device: Device, slot: number, domain: Domain): Domain {
   if (slot === RID_SLOT) reserveFor(device, domain.ioas)
   try {
     check(device, slot, domain)
-    call.after(device.platform.device.set(slot, domain.ops, null))
+    call.after(device.fill(slot, domain, null))
   } catch (error) {
     if (slot === RID_SLOT) domain.ioas.reserved.removeOwner(device)
     throw error
@@ -95,7 +95,7 @@ function exchange(call: Call, device: Device, slot: number, domain: Domain): Dom
   if (moves) reserveFor(device, domain.ioas)
   try {
     check(device, slot, domain)
-    const done = device.platform.device.set(slot, domain.ops, old.ops)
+    const done = device.fill(slot, domain, old)
     occupy(device, slot, domain)
     call.after(done, () => {
       if (moves) old.ioas.reserved.removeOwner(device)
@@ -167,7 +167,7 @@ function checkPasid(device: Device, pasid: number, domain: Domain): void {
     throw new Refusal('EINVAL', reason, { domain: rid.id })
   }
   const { maxPasids } = device.platform.device
-  if (pasid < maxPasids) return
+  if (pasid < maxPasids || (maxPasids === 0 && device.takesAnyPasid)) return
   const reason = maxPasids === 0 ? 'the device has no PASIDs' : `the device has PASIDs below ${maxPasids}`
   throw new Refusal('EINVAL', reason, { pasid, max_pasids: maxPasids })
 }

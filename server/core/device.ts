@@ -31,6 +31,11 @@ export class Device extends IommuObject {
   readonly context: Context
   readonly platform: PlatformDevice
   readonly grant: Grant
+  /**
+   * Without PASIDs of its own, it lets any be attached: nothing comes of it, as it sends none. The kernel's way with
+   * devices of VFIO; a typed bind is told.
+   */
+  takesAnyPasid = false
   /** Domains by slot: RID_SLOT or a PASID. */
   readonly slots = new Map<number, Domain>()
   readonly faults: DeviceFaults
@@ -62,12 +67,18 @@ export class Device extends IommuObject {
     return { name: this.platform.name, unit: this.platform.driver.name, grant, attachments: String(this.slots.size) }
   }
 
+  /** Has hardware put a domain into a slot. @throws Refusal */
+  fill(slot: number, domain: Domain, old: Domain | null): Completion {
+    return this.#isInHardware(slot) ? this.platform.device.set(slot, domain.ops, old?.ops ?? null) : undefined
+  }
+
   /** Empties a slot: its DMA is blocked, and what the attachment reserved and held is free. Nothing there is done. */
   detach(slot: number): Completion {
     const domain = this.slots.get(slot)
     if (domain === undefined) return undefined
     this.slots.delete(slot)
-    return after(this.platform.device.clear(slot, domain.ops), () => {
+    const cleared = this.#isInHardware(slot) ? this.platform.device.clear(slot, domain.ops) : undefined
+    return after(cleared, () => {
       if (slot === RID_SLOT) domain.ioas.reserved.removeOwner(this)
       return this.endAttachment(slot, domain)
     })
@@ -111,6 +122,10 @@ export class Device extends IommuObject {
     if (this.vdevice !== undefined) yield this.context.bury(this.vdevice)
     this.drop(this.#binding)
     yield this.context.discard(this)
+  }
+
+  #isInHardware(slot: number): boolean {
+    return slot === RID_SLOT || this.platform.device.maxPasids > 0
   }
 
   destroy(): Completion {

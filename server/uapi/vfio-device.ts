@@ -17,7 +17,7 @@ import {
 } from '../core/device-calls.js'
 import { type Completion, RID_SLOT } from '../core/driver.js'
 import type { PlatformDevice } from '../core/machine.js'
-import { Refusal } from '../core/refusal.js'
+import { assert, Refusal } from '../core/refusal.js'
 import { unknownCommand } from './dispatch.js'
 import { type File, type IoctlAnswer, type IoctlArgs, type MaybeLater, onceDone } from './file.js'
 import { IOMMU_FILE, openFile } from './iommu-file.js'
@@ -112,7 +112,10 @@ export class DeviceFile implements File {
     }
     this.#refuseOpen(call)
     const { deviceId } = bindDevice(call, { deviceName: this.platform.name, grant: 0 })
-    this.#device = call.core.bound.get(this.platform)
+    const device = call.core.bound.get(this.platform)
+    assert(device?.id === deviceId, 'what was bound is bound')
+    device.takesAnyPasid = true
+    this.#device = device
     this.#ridIsPasidZero = false
     put(BIND_IOMMUFD, arg, { out_devid: deviceId })
     return DONE

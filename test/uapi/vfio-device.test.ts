@@ -161,6 +161,26 @@ describe('VFIO_DEVICE_ATTACH_IOMMUFD_PT', () => {
     expect(door.do('GetDevice', { deviceId: device }).attachments).toEqual([{ pasid: 3, domainId: two }])
   })
 
+  it('takes any PASID of a device that has none, as nothing comes of it, unless the domains forbid it', () => {
+    const ioas = door.newIoas()
+    file = door.handle('OpenHandle', { path: '/dev/vfio/devices/arm2' }).handle
+    const device = bound()
+    const [plain, one, two] = [door.paging(device, ioas), compatible(device, ioas), compatible(device, ioas)]
+    expect(on(ATTACH, attachPasid(plain, 5))).toBe('EINVAL')
+    door.done(ATTACH, attachPasid(one, 5), [], file)
+    door.done(ATTACH, attachPasid(two, 5), [], file)
+    expect(door.do('GetDevice', { deviceId: device }).attachments).toEqual([{ pasid: 5, domainId: two }])
+    expect(on(ATTACH, attach(plain))).toBe('EINVAL')
+    expect(on(ATTACH, attach(one))).toBe('ok')
+    // No hardware has heard of it.
+    expect(door.machine.log.filter((entry) => /^(set|clear) .*:5$/.test(entry))).toEqual([])
+    expect(on(DETACH, detachPasid(5))).toBe('ok')
+    expect(door.do('Destroy', { objectId: two })).toEqual({})
+    // Bound by the typed call, it says that it has none.
+    door.do('UnbindDevice', { deviceId: device })
+    expect(door.no('AttachPasid', { deviceId: door.bind('arm2'), pasid: 5, ptId: one })).toBe('EINVAL')
+  })
+
   it('takes PASID 0 for the RID’s own slot, which it keeps apart from the RID', () => {
     const ioas = door.newIoas()
     const device = bound()
