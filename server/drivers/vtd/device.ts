@@ -38,6 +38,12 @@ const INTERRUPT_RANGE: ReservedRange = { kind: 'msi', start: 0xfee00000n, last: 
 /** Flag bit 0: erratum 772415, which Linux always reports. [uAPI struct iommu_hw_info_vtd] */
 const HW_INFO_FLAGS = 1
 
+/**
+ * Devices with PASIDs can ask to execute and for privilege under them, and Linux switches on what they can: the bits are
+ * the device's own. What its unit says to such requests is in ECAP, ERS and SRS.
+ */
+const PASID_CAPABILITIES = HW_CAPABILITY.PCI_PASID_EXEC | HW_CAPABILITY.PCI_PASID_PRIV
+
 /** What a slot can be set to: a domain that core carries, or the host's own. */
 type Settable = DomainOps | IdentityDomain
 
@@ -79,7 +85,7 @@ export class VtdDevice implements DeviceDriver {
       this.#tlb !== null && facts.pri && driver.isScalable && ecap['PRS'] !== 0 && ecap['PDS'] !== 0
     this.capabilities =
       (driver.canTrackDirty ? HW_CAPABILITY.DIRTY_TRACKING : 0) |
-      (this.maxPasids > 0 && ecap['SRS'] ? HW_CAPABILITY.PCI_PASID_PRIV : 0) |
+      (this.maxPasids > 0 ? PASID_CAPABILITIES : 0) |
       (this.#tlb === null ? HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED : 0)
     const info = { kind: 'vtd', flags: HW_INFO_FLAGS, cap: capWord, ecap: ecapWord } as const
     this.hwInfo = reportedInfo(info, driver.reported)
