@@ -207,7 +207,10 @@ describe('unmapping what a device holds', () => {
     world.map(ioas, region, 0x1000n, IOVA)
     expect([read(IOVA, 0).outcome, read(OFFSET, TRANSLATED).outcome, poll()]).toEqual([ABORTED, ABORTED, []])
     expect([...ask([IOVA]).statuses]).toEqual([2])
+    const facts = () => world.do('ListObjects').objects.find(({ id }) => id === deviceId)?.facts
+    expect(facts()?.['blocked']).toMatch(/ResetDevice/)
     world.do('ResetDevice', { deviceId })
+    expect(facts()).not.toHaveProperty('blocked')
     expect([read(IOVA, 0).outcome, [...ask([IOVA]).statuses]]).toEqual([OK, [1]])
     expect(hardware.slots.size).toBe(1)
   })

@@ -107,6 +107,20 @@ describe.each(UNIT_TYPES)('two clients behind one %s', (type) => {
     expect(await first.read(IOVA, THROUGH_ATC)).not.toBe(OK)
   })
 
+  it.each(['replaceRid', 'detachRid'] as const)('lose with %s what the domain before granted', async (how) => {
+    const { client, deviceId, ioasId } = first
+    await first.ask([IOVA])
+    const { domainId } = await client.createPagingDomain({ deviceId, ioasId })
+    const changed = new Watched(client[how]({ deviceId, ...(how === 'replaceRid' ? { ptId: domainId } : {}) }))
+    const tags = await first.poll(1000)
+    expect([tags.length, changed.isAnswered]).toEqual([1, false])
+    expect(await second.read(IOVA)).toBe(OK)
+    await first.complete(tags)
+    await changed.done
+    expect(await first.read(0n, TRANSLATED)).toBe(FORBIDDEN)
+    expect((await first.read(IOVA)) === OK).toBe(how === 'replaceRid')
+  })
+
   it('inherit nothing with a device', async () => {
     await first.ask([IOVA])
     await first.close()
