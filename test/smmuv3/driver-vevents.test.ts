@@ -69,6 +69,13 @@ describe("events of a guest's vIOMMU", () => {
     expect(ear.vevents).toEqual([])
   })
 
+  it('carry the low 32 bits of a name that is wider', () => {
+    guest.viommu.addVdevice(world.a, (1n << 60n) + 0x8000_0063n)
+    world.a.set(0, guest.domain(), null)
+    world.dma(world.a, 0x5000n)
+    expect(ear.vevents[0].words[1]).toBe(0x8000_0063)
+  })
+
   it('carry the name that the device had when it was attached', () => {
     nest()
     guest.viommu.removeVdevice(world.a)

@@ -78,7 +78,8 @@ export class Faults {
     const { virtual } = device
     if (virtual === null || F_TRANSLATION.S2.get(record, 0) === 1) return
     const words = record.slice()
-    EVENT_RECORD.SID.set(words, 0, Number(virtual.virtId))
+    // A name may be wider than a StreamID; the record has its low half, as Linux puts it there.
+    EVENT_RECORD.SID.set(words, 0, Number(BigInt.asUintN(32, virtual.virtId)))
     const unsigned = Array.from(words, (word) => word >>> 0)
     this.#listener()?.viommuEvent(virtual.viommu, VEVENTQ_TYPE_ARM_SMMUV3, unsigned, this.#unit.faultName(event))
   }
