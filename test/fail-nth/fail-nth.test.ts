@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import type { PlatformSpec } from '../../server/drivers/platform.js'
+import { SELFTEST_STORIES } from './selftest-stories.js'
 import { STORIES } from './stories.js'
 import { World } from './telling.js'
 
@@ -32,4 +33,16 @@ describe.each(Object.entries(CASTS))('on %s', (_name, cast) => {
     expect(tellings).toBeGreaterThan(5)
     expect([...refused.keys()]).toContain('object')
   })
+})
+
+describe('basic_fail_nth, on the mock through the ioctl door', () => {
+  it.each(Object.entries(SELFTEST_STORIES))(
+    '%s: a refused allocation leaves everything as it was',
+    async (_name, story) => {
+      const world = new World(PLATFORM)
+      const { tellings, refused } = await world.tellIoctls(story)
+      expect(tellings).toBeGreaterThan(1)
+      expect(refused.size).toBeGreaterThan(0)
+    },
+  )
 })

@@ -5,6 +5,7 @@ import type { Teller } from './telling.js'
 const RW = 6
 const FIXED_RW = 7
 const NEST_PARENT = 1
+const DIRTY_TRACKING = 2
 const PASID = 8
 
 /** Which devices a story has. */
@@ -111,6 +112,33 @@ export const STORIES: Readonly<Record<string, Story>> = {
     teller.do('AttachPasid', { deviceId, pasid: 3, ptId: one })
     teller.do('DetachPasid', { deviceId, pasid: 3 })
     teller.do('UnbindDevice', { deviceId })
+  },
+
+  dirty(teller, { device }) {
+    const ioasId = ioas(teller)
+    const deviceId = bind(teller, device)
+    const domainId = paging(teller, deviceId, ioasId, DIRTY_TRACKING)
+    map(teller, ioasId, 0x10_0000n)
+    teller.do('AttachRid', { deviceId, ptId: domainId })
+    teller.do('SetDirtyTracking', { domainId, flags: 1 })
+    teller.do('GetDirtyBitmap', { domainId, flags: 0, iova: 0x10_0000n, length: 0x3000n, pageSize: 0x1000n })
+    teller.do('SetDirtyTracking', { domainId, flags: 0 })
+  },
+
+  queues(teller, { device, isSmmu }) {
+    const { faultQueueId } = teller.do('CreateFaultQueue', { flags: 0 })
+    const ioasId = ioas(teller)
+    const deviceId = bind(teller, device)
+    const parent = paging(teller, deviceId, ioasId, NEST_PARENT)
+    const request = { flags: 4, deviceId, ioasId, faultQueueId }
+    const { domainId } = teller.do('CreatePagingDomain', request) as { domainId: number }
+    if (isSmmu) {
+      const viommu = { flags: 0, type: 1, deviceId, parentDomainId: parent }
+      const { viommuId } = teller.do('CreateViommu', viommu)
+      teller.do('CreateVeventq', { flags: 0, viommuId, type: 1, depth: 8 })
+    }
+    teller.do('Destroy', { objectId: domainId })
+    teller.do('Destroy', { objectId: faultQueueId })
   },
 }
 

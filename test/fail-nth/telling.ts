@@ -6,7 +6,9 @@
 import { Core, HANDLERS, Refusal } from '../../server/core/index.js'
 import type { Machine } from '../../server/core/machine.js'
 import { createMachine, type MachineOptions } from '../../server/drivers/machine.js'
+import { HANDLE_HANDLERS } from '../../server/uapi/index.js'
 import { StillClock } from '../core/world.js'
+import { type Answer, BUFFER, type Memory } from '../selftest/harness/process.js'
 
 type Method = keyof typeof HANDLERS
 type RequestOf<N extends Method> = Omit<Parameters<(typeof HANDLERS)[N]>[1], 'context'>
@@ -20,6 +22,17 @@ export interface Teller {
   readonly regionId: number
 }
 
+/** What a story of the self-test is told with: a process that makes ioctls. */
+export interface Ioctl {
+  /** Makes an ioctl, twice if its first try is refused by the injected failure. */
+  ioctl(fd: number, cmd: number, arg: Uint8Array, ...memory: readonly Memory[]): Promise<Answer>
+  close(fd: number): Promise<number>
+  /** What the story begins with is not refused. */
+  enable(): void
+  /** A descriptor of the region at BUFFER. */
+  readonly mfd: number
+}
+
 /** How often a story was told, and what was refused. */
 export interface Told {
   readonly tellings: number
@@ -27,6 +40,9 @@ export interface Told {
 }
 
 const PEER = { uid: 0 }
+
+/** How the reason of an injected failure begins. */
+const INJECTED = 'the test refuses this'
 
 /** The failure that is injected. */
 class Injected extends Refusal {}
@@ -47,7 +63,7 @@ export class World {
         throw new Error('no story maps a file by its path')
       },
     }
-    this.#machine = createMachine({ platform, files, failPoint })
+    this.#machine = createMachine({ platform, files, failPoint, testDevice: true })
     let counter = 0
     const random = { bytes: (count: number) => Uint8Array.from({ length: count }, () => counter++ & 0xff) }
     this.#core = new Core({ machine: this.#machine, clock: new StillClock(), random, failPoint })
@@ -68,11 +84,66 @@ export class World {
     }
   }
 
+  /** Tells a story of ioctls until nothing in it is refused any more. */
+  async tellIoctls(story: (process: Ioctl) => Promise<void>): Promise<Told> {
+    const refused = new Map<string, number>()
+    await this.#onceIoctls(story, Number.POSITIVE_INFINITY)
+    const resting = this.#held()
+    for (let nth = 1; ; nth++) {
+      const what = await this.#onceIoctls(story, nth)
+      const held = this.#held()
+      if (held !== resting) throw new Error(`refusing allocation ${nth} (${what}) left ${held}, not ${resting}`)
+      if (what === undefined) return { tellings: nth, refused }
+      refused.set(what, (refused.get(what) ?? 0) + 1)
+    }
+  }
+
+  async #onceIoctls(story: (process: Ioctl) => Promise<void>, nth: number): Promise<string | undefined> {
+    this.#failed = undefined
+    this.#token = this.#open()
+    const region = { anonymous: { bytes: REGION_BYTES }, clientAddress: BUFFER, label: '' }
+    const { regionId } = this.#call('CreateMemoryRegion', region)
+    const mfd = (this.#door('OpenHandle', { regionId }) as { handle: number }).handle
+    const enable = (): void => {
+      this.#left = nth
+    }
+    const ioctl = async (fd: number, cmd: number, arg: Uint8Array, ...memory: readonly Memory[]): Promise<Answer> =>
+      this.#ioctl({ handle: fd, cmd, arg, memory })
+    const close = async (fd: number): Promise<number> => {
+      this.#door('CloseHandle', { handle: fd })
+      return 0
+    }
+    await story({ ioctl, close, enable, mfd })
+    this.#left = Number.POSITIVE_INFINITY
+    if (this.#core.contextOf(this.#token, PEER).end('closed') !== undefined) throw new Error('the end waits')
+    const devices = this.#machine.devices.filter(({ driver }) => driver.kind === 'selftest')
+    if (devices.length > 0) throw new Error('a test device is left')
+    return this.#failed
+  }
+
+  #ioctl(request: object): Answer {
+    const before = this.#state(true)
+    const first = this.#door('Ioctl', request) as unknown as Answer & { refusal?: { reason: string } }
+    const isInjected = first.refusal?.reason.startsWith(INJECTED) === true
+    if (!isInjected) return { ...first, reason: first.refusal?.reason ?? '' }
+    const after = this.#state(true)
+    if (after !== before) throw new Error(`an ioctl was refused (${this.#failed}) and changed\n${before}\nto\n${after}`)
+    const second = this.#door('Ioctl', request) as unknown as Answer & { refusal?: { reason: string } }
+    return { ...second, reason: second.refusal?.reason ?? '' }
+  }
+
+  #door(method: keyof typeof HANDLE_HANDLERS, request: object): object {
+    const handler = HANDLE_HANDLERS[method]
+    const reply: unknown = this.#core.call(PEER, handler as never, { ...request, context: this.#token } as never)
+    if (reply instanceof Promise) throw new Error(`${method} did not answer at once`)
+    return reply as object
+  }
+
   #allocate(what: string): void {
     if (--this.#left > 0) return
     this.#left = Number.POSITIVE_INFINITY
     this.#failed = what
-    throw new Injected('ENOMEM', `the test refuses this ${what}`)
+    throw new Injected('ENOMEM', `${INJECTED} ${what}`)
   }
 
   /** Answers what was refused. */

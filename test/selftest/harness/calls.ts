@@ -42,12 +42,15 @@ export function writtenTo({ written }: Answer, before: Uint8Array): Uint8Array {
   return after
 }
 
+/** Whatever makes ioctls. */
+export type Ioctls = Pick<Process, 'ioctl'>
+
 /** Calls on one /dev/iommu. */
-export class Iommufd {
-  readonly process: Process
+export class Iommufd<P extends Ioctls = Process> {
+  readonly process: P
   readonly fd: number
 
-  constructor(process: Process, fd = 0) {
+  constructor(process: P, fd = 0) {
     this.process = process
     this.fd = fd
   }

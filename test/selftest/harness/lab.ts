@@ -4,7 +4,7 @@
  */
 
 import type { Daemon } from '../../../clients/node/testing.js'
-import { Iommufd } from './calls.js'
+import { type Ioctls, Iommufd } from './calls.js'
 import { type Answer, Process } from './process.js'
 
 /** Names of worlds. */
@@ -78,7 +78,7 @@ export class Lab {
 
 /** struct iommu_test_cmd: 72 bytes, the operation's own at 16. */
 export function testCommand(
-  iommufd: Iommufd,
+  iommufd: Iommufd<Ioctls>,
   op: number,
   id: number,
   body: Uint8Array,
