@@ -10,7 +10,8 @@ export const INTEL = '0000:01:01.0'
 /** Where calls have their data. */
 export const DATA = 0x2000_0000n
 
-const files = {
+/** No files by path. */
+export const files = {
   roots: [],
   map: () => {
     throw new Error('nothing maps a file by its path here')
