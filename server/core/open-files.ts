@@ -46,9 +46,16 @@ export class OpenFiles {
     return handles
   }
 
-  /** Opens a file for a call; it is closed again when the call is refused. @throws Refusal EDQUOT */
-  open(call: Call, file: OpenFile): number {
+  /**
+   * Opens a file for a call; it is closed again when the call is refused.
+   *
+   * @param make is asked when nothing but it can refuse the call any more
+   * @throws Refusal EDQUOT, and what `make` throws
+   */
+  open(call: Call, make: () => OpenFile): number {
     call.core.failPoint?.('handle')
+    this.#quota.check('handles', 1)
+    const file = make()
     this.#quota.charge('handles')
     const handle = this.#numbers.take()
     this.#files.set(handle, file)

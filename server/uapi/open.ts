@@ -25,7 +25,7 @@ const CONTAINER = '/dev/vfio/vfio'
 
 /** Opens a file. */
 export function openHandle(call: Call, request: OpenRequest): { handle: number } {
-  const handle = call.context.files.open(call, fileOf(call, request))
+  const handle = call.context.files.open(call, () => fileOf(call, request))
   // A container's memory is the process's to account for, from then on.
   if (request.path === CONTAINER) call.context.accountMode = ACCOUNT_MODE.PROCESS
   return { handle }

@@ -12,13 +12,13 @@ import * as structs from './structs.js'
 export const QUEUE_COMMANDS: readonly Command[] = [
   command(0x8e, structs.FAULT_QUEUE_ALLOC, (call, { flags }) => {
     const queue = makeFaultQueue(call, flags)
-    const handle = call.context.files.open(call, new FaultQueueFile(queue))
+    const handle = call.context.files.open(call, () => new FaultQueueFile(queue))
     return { set: { out_fault_id: queue.id, out_fault_fd: handle } }
   }),
   command(0x93, structs.VEVENTQ_ALLOC, (call, { flags, viommu_id, type, veventq_depth, __reserved }) => {
     refuseReserved(__reserved)
     const queue = makeVeventq(call, { flags, viommuId: viommu_id, type, depth: veventq_depth })
-    const handle = call.context.files.open(call, new VeventqFile(queue))
+    const handle = call.context.files.open(call, () => new VeventqFile(queue))
     return { set: { out_veventq_id: queue.id, out_veventq_fd: handle } }
   }),
   command(0x94, structs.HW_QUEUE_ALLOC, (call, { flags, viommu_id, type, index, nesting_parent_iova, length }) => {

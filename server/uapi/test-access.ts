@@ -117,7 +117,7 @@ export const ACCESS_OPS: Readonly<Record<number, TestRun>> = {
 function* createAccess(call: Call, ioasId: number, pins: boolean): Work<TestAnswer> {
   const file = new AccessFile(call, pins)
   const { access } = file
-  const handle = call.context.files.open(call, file)
+  const handle = call.context.files.open(call, () => file)
   yield* access.move(call.take(Ioas, ioasId, 'id'))
   call.make(access)
   return { set: { create_access_out_access_fd: handle } }

@@ -42,7 +42,7 @@ export const DMABUF_OPS: Readonly<Record<number, TestRun>> = {
       throw new Refusal('EINVAL', `a buffer has 1 to ${MOST_PAGES} pages of 4096 bytes`, { length })
     }
     // The return value itself is the descriptor.
-    return { result: call.context.files.open(call, new DmaBufFile(makeDmaBuf(call, pages * PAGE_BYTES))) }
+    return { result: call.context.files.open(call, () => new DmaBufFile(makeDmaBuf(call, pages * PAGE_BYTES))) }
   },
   [TEST_OP.DMABUF_REVOKE](call, { dmabuf_revoke_dmabuf_fd: fd, dmabuf_revoke_revoked: isRevoked }) {
     const file = fileAt(call, fd)
