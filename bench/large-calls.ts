@@ -130,7 +130,8 @@ const maps = (ioasId: number, regionId: number, from: number, count: number): In
     return { map: { ioasId, flags: MAP, region: { regionId, offset: 0n }, length: PAGE, iova } }
   })
 
-async function manyAreas(client: ContextClient, deviceName = '') {
+/** 100,000 areas, in the tables of a device's domain if one is named. */
+export async function manyAreas(client: ContextClient, deviceName = '') {
   const { ioasId } = await client.createIoas()
   const { regionId } = await client.createMemoryRegion({ anonymous: { bytes: GIB } })
   for (let from = 0; from < AREAS; from += MAPS) {

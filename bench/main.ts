@@ -8,6 +8,7 @@ import { resolve } from 'node:path'
 import { areaMaps } from './areas.js'
 import { guestLookups } from './guest.js'
 import { type Contender, race, type Timing } from './measure.js'
+import { waitsBesideNeighbours } from './neighbours.js'
 import { overTheSocket } from './socket.js'
 import { waitsBesideLargeCalls } from './turns.js'
 
@@ -32,6 +33,7 @@ await hitsAndWalks()
 await messages()
 await areas()
 await turns()
+await neighbours()
 report()
 
 /** A hit and a walk of the whole unit, beside a lookup of the same pages in a plain Map. */
@@ -75,6 +77,22 @@ async function turns(): Promise<void> {
     })
     if (process.stderr.isTTY) process.stderr.write(`\r\x1b[Kturns-${name} done`)
   }
+}
+
+/** How long one translation waits beside two loud clients, against how long it waits alone. */
+async function neighbours(): Promise<void> {
+  const [idle, beside] = await waitsBesideNeighbours(quick ? 500 : 3000, quick ? 1 : 3)
+  rows.push({
+    id: 'third-translate',
+    what: 'p99 of Translate while one client maps and unmaps 16 GiB and another ends with 100,000 areas, against idle',
+    measured: Math.round((beside.p99Ms / idle.p99Ms) * 100) / 100,
+    detail: {
+      'p99 ms': beside.p99Ms,
+      'idle p99 ms': idle.p99Ms,
+      'longest ms': beside.longestMs,
+      'it took ms': beside.tookMs,
+    },
+  })
 }
 
 function add(id: string, what: string, timings: readonly Timing[], one: Contender, other: Contender): void {
