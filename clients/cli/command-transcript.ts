@@ -1,11 +1,7 @@
 /** `iommuctl transcript verify`: a real kernel's recorded answers, compared with this daemon's, ioctl by ioctl. */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { Command } from 'commander'
-import { ContextLifetime } from '../node/index.js'
-import { type Daemon, startDaemon } from '../node/testing.js'
+import { type Client, ContextLifetime } from '../node/index.js'
 import type { SetExit } from './command-verb.js'
 import { EXIT, reportFailure } from './failure.js'
 import { printable } from './format.js'
@@ -14,6 +10,7 @@ import { Interrupted, untilInterrupted } from './interrupt.js'
 import type { Io } from './io.js'
 import { startProgress } from './progress.js'
 import { machineOf, type RecordedMachine } from './transcript/machine.js'
+import { onMachine } from './transcript/private-daemon.js'
 import { loadRecording, type Recording, RecordingError } from './transcript/recording.js'
 import { holds, type Mismatch, summaryOf, type TranscriptResult, verifyRecording } from './transcript/verify.js'
 import { UsageError } from './values.js'
@@ -60,32 +57,22 @@ async function transcriptVerify(file: string, globals: Globals, io: Io): Promise
   }
 }
 
-/** Starts the recorded machine, plays the recording to it, and leaves nothing behind. */
-async function verifyOn(
+/** Plays the recording to its machine, until a signal comes. */
+function verifyOn(
   recording: Recording,
   machine: RecordedMachine,
   interrupted: Promise<never>,
 ): Promise<TranscriptResult> {
-  const folder = mkdtempSync(join(tmpdir(), 'iommuctl-transcript-'))
-  try {
-    const platform = join(folder, 'platform.json')
-    writeFileSync(platform, JSON.stringify(machine.platform))
-    const daemon = await startDaemon({ args: ['--platform', platform, ...machine.args] })
-    try {
-      const work = verifyWithProgress(daemon, recording, machine)
-      // Once interrupted, nobody waits for the rest of it; its calls fail when the daemon ends.
-      work.catch(() => {})
-      return await Promise.race([work, interrupted])
-    } finally {
-      await daemon.stop()
-    }
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
+  return onMachine(machine, (client) => {
+    const work = verifyWithProgress(client, recording, machine)
+    // Once interrupted, nobody waits for the rest of it; its calls fail when the daemon ends.
+    work.catch(() => {})
+    return Promise.race([work, interrupted])
+  })
 }
 
 async function verifyWithProgress(
-  { client }: Daemon,
+  client: Client,
   recording: Recording,
   machine: RecordedMachine,
 ): Promise<TranscriptResult> {
