@@ -7,6 +7,7 @@ import {
   type Domain,
   type Ioas,
   ioasOf,
+  logMapped,
   meet,
   No,
   no,
@@ -47,7 +48,11 @@ function check(ctx: Context, device: Device, slot: number, domain: Domain): void
     no('EINVAL', slot >= maxPasids)
   }
   if (unit.kind === 'smmuv3') checkSmmu(ctx, device, slot, domain, pasids.length, rid)
-  else if (domain.kind === 'user') no('EINVAL', !domain.fits)
+  else {
+    // No device here asks for pages, and VT-d's fault queues are theirs alone.
+    no('ENODEV', domain.fault !== undefined)
+    if (domain.kind === 'user') no('EINVAL', !domain.fits)
+  }
 }
 
 function checkSmmu(
@@ -154,7 +159,18 @@ export function replace(ctx: Context, device: Device, slot: number, target: Ioas
 
 function automatic(ctx: Context, device: Device, ioas: Ioas): Paging {
   const { unit } = device.facts
-  return { kind: 'paging', id: ctx.nextId(), ioas, unit, nest: false, pasid: false, auto: true, stage: 1 }
+  return {
+    kind: 'paging',
+    id: ctx.nextId(),
+    ioas,
+    unit,
+    nest: false,
+    pasid: false,
+    dirty: false,
+    logged: new Set(),
+    auto: true,
+    stage: 1,
+  }
 }
 
 /** A domain that is not published yet takes over every mapping. */
@@ -175,6 +191,7 @@ export function join(ctx: Context, domain: Paging): void {
     no('EFAULT', area.offset + (area.last - area.start) >= REGION_BYTES)
     no('EINVAL', isParentOfErratum && !area.write)
   }
+  for (const area of ioas.areas) logMapped(domain, area)
 }
 
 /** Whether IOVA, length and source lie on pages. */

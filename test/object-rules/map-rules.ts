@@ -1,7 +1,7 @@
 /** Mapping, copying and unmapping, in the kernel's order. */
 
 import { REGION_BYTES } from './attach-rules.js'
-import { type Area, type Context, type Ioas, meet, No, no, type Span, type Thing, TOP } from './model.js'
+import { type Area, type Context, type Ioas, logMapped, meet, No, no, type Span, type Thing, TOP } from './model.js'
 
 const FIXED = 1
 const WRITEABLE = 2
@@ -78,6 +78,7 @@ function place(ctx: Context, ioas: Ioas, pieces: readonly Piece[], flags: number
     no('EFAULT', offset + (last - start) >= REGION_BYTES)
     no('EINVAL', !write && domains.some(({ nest, unit }) => nest && unit.kind === 'vtd'))
   }
+  for (const domain of domains) for (const area of areas) logMapped(domain, area)
   ioas.areas.push(...areas)
   return at
 }
@@ -179,6 +180,9 @@ export function unmap(
     no('ENOENT', area.start < span.start || area.last > span.last)
     ioas.areas.splice(ioas.areas.indexOf(area), 1)
     removed += area.last - area.start + 1n
+    for (const { logged } of ctx.domainsOf(ioas)) {
+      for (const page of logged) if (page >= area.start >> 12n && page <= area.last >> 12n) logged.delete(page)
+    }
   }
   no('ENOENT', removed === 0n && !everything)
   return { length: removed }

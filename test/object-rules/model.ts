@@ -61,6 +61,9 @@ export interface Paging extends Thing {
   readonly unit: UnitFacts
   readonly nest: boolean
   readonly pasid: boolean
+  readonly dirty: boolean
+  /** Pages that are logged as written, by IOVA >> 12. Nothing writes here, but an SMMUv3's begin so. */
+  readonly logged: Set<bigint>
   readonly auto: boolean
   readonly stage: 1 | 2
   readonly fault?: Thing
@@ -111,6 +114,7 @@ export interface Vdevice extends Thing {
 export interface Veventq extends Thing {
   readonly kind: 'veventq'
   readonly viommu: Viommu
+  readonly type: number
 }
 
 /** A "no". */
@@ -235,6 +239,12 @@ export function holds(thing: Thing): Thing[] {
     default:
       return []
   }
+}
+
+/** An SMMUv3's leaf that may be written is written as far as its flags tell, until tracking begins. */
+export function logMapped({ dirty, unit, logged }: Paging, { start, last, write }: Area): void {
+  if (!dirty || unit.kind !== 'smmuv3' || !write) return
+  for (let page = start >> 12n; page <= last >> 12n; page++) logged.add(page)
 }
 
 /** The parent at whose address space a domain's devices reserve. */

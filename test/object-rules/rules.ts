@@ -11,8 +11,10 @@ import {
   no,
   type Paging,
   type Thing,
+  TOP,
   type User,
   type Vdevice,
+  type Veventq,
   type Viommu,
 } from './model.js'
 
@@ -131,6 +133,8 @@ function createPaging(ctx: Context, { flags, deviceId, ioasId, faultQueueId }: P
     unit,
     nest,
     pasid: (flags & PASID) !== 0,
+    dirty: (flags & DIRTY) !== 0,
+    logged: new Set(),
     auto: false,
     stage: isSecond ? 2 : 1,
   }
@@ -160,11 +164,13 @@ function createUser(ctx: Context, request: UserRequest): object {
     no('EINVAL', smmuv3Ste === undefined)
   } else {
     no('EINVAL', on.kind !== 'paging')
+    // A typed call refuses at once what no attach of such a domain would take: a parent of another unit of the kind.
+    const isForeign = on.unit !== unit && on.unit.kind === unit.kind
+    no('EINVAL', unit.kind === 'vtd' && isForeign && (on as Paging).nest)
     no('EOPNOTSUPP', (flags & ~12) !== 0 || unit.kind === 'smmuv3')
     const parent = on as Paging
     no('EINVAL', parent.auto || !parent.nest || parent.unit.kind !== unit.kind)
     no('EOPNOTSUPP', vtdS1 === undefined)
-    no('EINVAL', parent.unit !== unit)
   }
   const config = Number(((smmuv3Ste?.ste0 ?? 0n) >> 1n) & 7n)
   const isValid = ((smmuv3Ste?.ste0 ?? 0n) & 1n) === 1n
@@ -214,6 +220,78 @@ function createVdevice(ctx: Context, request: { viommuId: number; deviceId: numb
   return made(ctx, 'vdeviceId', { kind: 'vdevice', id: ctx.nextId(), viommu, device, virtId } as Vdevice)
 }
 
+function createVeventq(
+  ctx: Context,
+  { flags, viommuId, type, depth }: { flags: number; viommuId: number; type: number; depth: number },
+): object {
+  no('EOPNOTSUPP', flags !== 0 || type === 0)
+  no('EINVAL', depth === 0 || depth === 2 ** 32 - 1)
+  const viommu = ctx.things.get(viommuId) as Viommu | undefined
+  if (viommu?.kind !== 'viommu') throw new No('ENOENT')
+  no(
+    'EEXIST',
+    (ctx.all('veventq') as Veventq[]).some((one) => one.viommu === viommu && one.type === type),
+  )
+  return made(ctx, 'veventqId', { kind: 'veventq', id: ctx.nextId(), viommu, type } as Veventq)
+}
+
+function createHwQueue(
+  ctx: Context,
+  request: { flags: number; viommuId: number; type: number; nestingParentIova: bigint; length: bigint },
+): object {
+  const { flags, type, nestingParentIova: iova, length } = request
+  no('EOPNOTSUPP', flags !== 0 || type === 0)
+  no('EINVAL', length === 0n)
+  no('EOVERFLOW', iova + length - 1n > TOP)
+  if (ctx.things.get(request.viommuId)?.kind !== 'viommu') throw new No('ENOENT')
+  // No unit here reads a guest's queue by itself.
+  throw new No('EOPNOTSUPP')
+}
+
+/** A kernel-owned domain of an id. */
+function pagingOf(ctx: Context, id: number): Paging {
+  const found = ctx.things.get(id)
+  if (found?.kind !== 'paging') throw new No('ENOENT')
+  return found as Paging
+}
+
+function setDirty(ctx: Context, { domainId, flags }: { domainId: number; flags: number }): object {
+  no('EOPNOTSUPP', flags > 1)
+  const domain = pagingOf(ctx, domainId)
+  no('EOPNOTSUPP', !domain.dirty)
+  if (flags === 1) domain.logged.clear()
+  return {}
+}
+
+function getBitmap(
+  ctx: Context,
+  request: { domainId: number; flags: number; iova: bigint; length: bigint; pageSize: bigint },
+): object {
+  const { flags, iova, length, pageSize } = request
+  no('EOPNOTSUPP', flags > 1)
+  const domain = pagingOf(ctx, request.domainId)
+  const end = iova + length
+  no('EOVERFLOW', end - 1n > TOP || (length === 0n && iova > 0n))
+  const mask = ctx.alignment(domain.ioas) - 1n
+  no('EINVAL', ((iova | BigInt.asUintN(64, end)) & mask) !== 0n || pageSize === 0n)
+  no('EINVAL', ((iova | BigInt.asUintN(64, end)) & (pageSize - 1n)) !== 0n)
+  no('EOPNOTSUPP', !domain.dirty)
+  // A bit stands for the lowest power of two in the page size.
+  const unit = pageSize & -pageSize
+  const bitmap = new Uint8Array(Number((length / unit + 7n) / 8n))
+  const { areas } = domain.ioas
+  for (let at = iova; at < end; at += 4096n) {
+    // Where nothing is mapped the walk ends.
+    if (!areas.some(({ start, last }) => start <= at && at <= last)) break
+    if (!domain.logged.has(at >> 12n)) continue
+    if (flags === 0) domain.logged.delete(at >> 12n)
+    for (let bit = Number((at - iova) / unit); bit <= Number((at - iova + 4095n) / unit); bit++) {
+      bitmap[bit >> 3] |= 1 << (bit & 7)
+    }
+  }
+  return { bitmap }
+}
+
 function setOption(ctx: Context, request: { option: number; objectId: number; value: bigint }): object {
   const ioas = ioasOfId(ctx, request.objectId)
   no('EINVAL', request.value > 1n)
@@ -239,6 +317,14 @@ export const RULES: Readonly<Record<string, Rule>> = {
     no('EOPNOTSUPP', flags !== 0)
     return made(ctx, 'ioasId', { kind: 'ioas', id: ctx.nextId(), areas: [], allowed: [], huge: true } as Ioas)
   },
+  CreateFaultQueue: (ctx, { flags }: { flags: number }) => {
+    no('EOPNOTSUPP', flags !== 0)
+    return made(ctx, 'faultQueueId', { kind: 'fault', id: ctx.nextId() })
+  },
+  CreateVeventq: createVeventq,
+  CreateHwQueue: createHwQueue,
+  SetDirtyTracking: setDirty,
+  GetDirtyBitmap: getBitmap,
   Destroy: destroy,
   BindDevice: bind,
   UnbindDevice: unbind,

@@ -51,6 +51,11 @@ export class Story {
       return step(method, { deviceId, pasid: this.#pasid(ctx, deviceId), ptId: this.#target(ctx, deviceId, true) })
     }
     return [
+      [2, () => step('CreateFaultQueue', { flags: rng.chance(0.05) ? 1 : 0 })],
+      [2, (ctx) => this.#veventq(ctx)],
+      [1, (ctx) => this.#hwQueue(ctx)],
+      [2, (ctx) => step('SetDirtyTracking', { domainId: this.#id(ctx, 'paging'), flags: rng.pick([0, 1, 1, 2]) })],
+      [2, (ctx) => this.#bitmap(ctx)],
       [3, () => step('CreateIoas', { flags: rng.chance(0.05) ? 1 : 0 })],
       [5, (ctx) => this.#destroy(ctx)],
       [9, () => step('BindDevice', { deviceName: this.#deviceName(), grant: rng.pick([0, 0, 0, 1, 2, 2, 3]) })],
@@ -135,7 +140,12 @@ export class Story {
 
   #paging(ctx: Context): Step {
     const flags = this.#rng.pick([0, 0, 1, 1, 1, 8, 8, 8, 9, 2, 3, 4, 5, 12, 16])
-    const request = { flags, deviceId: this.#id(ctx, 'device'), ioasId: this.#id(ctx, 'ioas'), faultQueueId: 0 }
+    const request = {
+      flags,
+      deviceId: this.#id(ctx, 'device'),
+      ioasId: this.#id(ctx, 'ioas'),
+      faultQueueId: this.#id(ctx, 'fault'),
+    }
     return { method: 'CreatePagingDomain', request }
   }
 
@@ -153,7 +163,7 @@ export class Story {
         deviceId,
         ...(onViommu ? { viommuId: on } : { parentDomainId: on }),
         ...(isSmmu ? { smmuv3Ste } : { vtdS1 }),
-        faultQueueId: 0,
+        faultQueueId: this.#id(ctx, 'fault'),
       },
     }
   }
@@ -168,6 +178,30 @@ export class Story {
     const virtId = BigInt(this.#rng.int(4))
     const { deviceId, on: viommuId } = this.#onUnit(ctx, 'viommu')
     return { method: 'CreateVdevice', request: { viommuId, deviceId, virtId } }
+  }
+
+  #veventq(ctx: Context): Step {
+    const rng = this.#rng
+    const type = rng.pick([1, 1, 1, 2, 0])
+    const depth = rng.pick([1, 8, 8, 8, 0, 2 ** 32 - 1])
+    const request = { flags: rng.chance(0.05) ? 1 : 0, viommuId: this.#id(ctx, 'viommu'), type, depth }
+    return { method: 'CreateVeventq', request }
+  }
+
+  #hwQueue(ctx: Context): Step {
+    const rng = this.#rng
+    const viommuId = this.#id(ctx, 'viommu')
+    const request = { flags: 0, viommuId, type: rng.pick([0, 1]), index: 0, nestingParentIova: this.#iova() }
+    return { method: 'CreateHwQueue', request: { ...request, length: this.#length() } }
+  }
+
+  #bitmap(ctx: Context): Step {
+    const rng = this.#rng
+    const pageSize = rng.pick([0x1000n, 0x1000n, 0x2000n, 0x800n, 0n, 3n])
+    const length = BigInt(rng.int(8)) * 0x1000n
+    const iova = this.#iova()
+    const request = { domainId: this.#id(ctx, 'paging'), flags: rng.pick([0, 1, 2]), iova, length, pageSize }
+    return { method: 'GetDirtyBitmap', request }
   }
 
   #map(ctx: Context): Step {
@@ -240,7 +274,8 @@ export class Story {
     const roll = rng.int(50)
     if (roll === 0) return rng.pick([0n, TOP, TOP - 0xfffn, 2n ** 63n, 1n])
     if (roll === 1) return BigInt(rng.int(0x4000))
-    if (roll === 2) return 0x20_0000n
+    // No block of 2 MiB: a block's flags are those of all its pages.
+    if (roll === 2) return 0x1f_f000n
     return BigInt(1 + rng.int(6)) * 0x1000n
   }
 }
