@@ -14,7 +14,7 @@ describe.each([11, 12, 13])('random calls of three contexts, seed %i', (seed) =>
     expect(found).toEqual([])
     expect(after).toBeLessThan(before + STAYS_BYTES)
     const { byMethod } = run.summary
-    // Each method is both carried out and refused.
-    for (const [method, { all, done }] of byMethod) expect([method, done > 0]).toEqual([method, all > 0])
+    // Each method is carried out sometimes; only hardware queues are none of these units'.
+    for (const [method, { done }] of byMethod) expect([method, done > 0]).toEqual([method, method !== 'CreateHwQueue'])
   })
 })
