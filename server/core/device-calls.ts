@@ -24,9 +24,16 @@ export interface DeviceInfo {
 
 /** The platform's devices, by name. */
 export function listDevices(call: Call, _request: object): { devices: readonly DeviceInfo[] } {
-  const byName = [...call.core.machine.devices].sort((a, b) => (a.name < b.name ? -1 : 1))
+  const byName = visibleDevices(call).sort((a, b) => (a.name < b.name ? -1 : 1))
   return { devices: byName.map((device) => describe(call, device)) }
 }
+
+/** The platform's devices, and the context's own test devices: those of others are their objects. */
+export const visibleDevices = ({ core, context }: Call): PlatformDevice[] =>
+  core.machine.devices.filter((device) => {
+    const by = device.driver.kind === 'selftest' ? core.bound.get(device) : undefined
+    return by === undefined || by.context === context
+  })
 
 /** A bound device and what is attached to it. */
 export function getDevice(
@@ -47,7 +54,7 @@ export function bindDevice(
   call: Call,
   request: { readonly deviceName: string; readonly grant: number; readonly tokenUuid?: Uint8Array },
 ): { deviceId: number } {
-  const platform = call.core.machine.devices.find(({ name }) => name === request.deviceName)
+  const platform = visibleDevices(call).find(({ name }) => name === request.deviceName)
   if (platform === undefined) {
     const reason = `the platform has no device ${request.deviceName}; ListDevices names them`
     throw new Refusal('ENODEV', reason, { device_name: request.deviceName })

@@ -48,7 +48,10 @@ export function getServerInfo(call: Call, _request: object): ServerInfo {
       name: driver.name,
       type: UNIT_TYPES[driver.kind],
       idRegisters: namedRegisters(idRegisters),
-      deviceNames: machine.devices.filter((device) => device.driver === driver).map(({ name }) => name),
+      // Test devices are objects of the contexts that made them.
+      deviceNames: machine.devices
+        .filter((device) => device.driver === driver && driver.kind !== 'selftest')
+        .map(({ name }) => name),
     })),
   }
 }

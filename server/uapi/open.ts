@@ -41,7 +41,7 @@ function fileOf(call: Call, { path, objectId, regionId }: OpenRequest): File {
 function fileAtPath(call: Call, path: string): File {
   if (path === '/dev/iommu' || path === CONTAINER) return IOMMU_FILE
   const device = path.startsWith(DEVICES)
-    ? call.core.machine.devices.find(({ name }) => DEVICES + name === path)
+    ? call.core.machine.devices.find(({ name, driver }) => DEVICES + name === path && driver.kind !== 'selftest')
     : undefined
   if (device !== undefined) return new DeviceFile(device)
   const reason = `there are /dev/iommu, /dev/vfio/vfio and ${DEVICES}NAME for each device of ListDevices`
@@ -52,7 +52,9 @@ function fileOn(call: Call, id: number): File {
   const object: IommuObject | undefined = call.context.objects.find(id)
   const is = call.context.objects.describe(id)
   if (object === undefined) throw new Refusal('ENOENT', is, { object_id: id })
-  if (object instanceof Device) return new DeviceFile(object.platform, object)
+  // The file of a test device is its own object.
+  const isTest = object instanceof Device && object.platform.driver.kind === 'selftest'
+  if (object instanceof Device && !isTest) return new DeviceFile(object.platform, object)
   if (object instanceof FaultQueue) return new FaultQueueFile(object)
   if (object instanceof Veventq) return new VeventqFile(object)
   throw new Refusal('EINVAL', `${is}, which has no file`, { object_id: id })

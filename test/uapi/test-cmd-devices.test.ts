@@ -130,6 +130,29 @@ describe('a test device', () => {
   })
 })
 
+describe('another context', () => {
+  it('sees no test device, and cannot name one', () => {
+    const [, , idev] = newDevice(door.newIoas())
+    const token = door.open().context
+    expect(door.do('ListDevices').devices.map(({ name, deviceId }) => [name, deviceId])).toEqual([
+      ['iommufd_mock0', idev],
+    ])
+    expect(door.do('ListDevices', {}, token).devices).toEqual([])
+    expect(door.no('BindDevice', { deviceName: 'iommufd_mock0' }, token)).toBe('ENODEV')
+    expect(door.do('GetServerInfo').units).toMatchObject([{ name: 'selftest0', type: 0, deviceNames: [] }])
+  })
+})
+
+describe('a test device’s file', () => {
+  it('is its object: there is no other', () => {
+    const [stdev, , idev] = newDevice(door.newIoas())
+    const open = (request: object) => () => door.handle('OpenHandle', request)
+    expect(open({ path: '/dev/vfio/devices/iommufd_mock0' })).toThrow(/no|there are/)
+    expect(open({ objectId: idev })).toThrow(/no file/)
+    expect(open({ objectId: stdev })).toThrow(/no file/)
+  })
+})
+
 describe('MOCK_DOMAIN_REPLACE', () => {
   it('moves the RID and tells the domain', () => {
     const [first, second] = [door.newIoas(), door.newIoas()]
