@@ -44,7 +44,7 @@ export function play<S, V>(fixture: Fixture<S, V>): void {
     let daemon: Daemon
     beforeAll(async () => {
       // A daemon of its own on a socket costs more for each call; the same bytes go through the same codec in process.
-      const inProcess = process.env['IOMMUD_SELFTEST_SOCKET'] !== '1'
+      const inProcess = process.env['IOMMUD_TEST_SOCKET'] !== '1'
       const args = ['--test-device', '--platform', platformFile(), ...(fixture.daemonArgs ?? [])]
       daemon = await startDaemon({ inProcess, args })
     })
