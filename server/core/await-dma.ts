@@ -54,7 +54,7 @@ export function awaitDma(call: Call, request: AwaitDmaRequest): AwaitDmaReply | 
 
 /** What units have answered is finished before it is asked for. */
 function* settleAll(call: Call): Work<void> {
-  for (const { context, endpoint } of call.core.bound.values()) if (context === call.context) yield* endpoint.settle()
+  for (const { context, endpoint } of call.core.bound.values()) if (context === call.context) yield endpoint.settled()
 }
 
 /** An id that names nothing is told at once, and with it what is known of those before it. */

@@ -109,6 +109,8 @@ export class Call implements Holder {
 
   /** Ends a call that succeeded: when all is done, what it made becomes visible. For `Core.run`. */
   succeed(): Completion {
+    // When a reply leaves, all it caused can be seen.
+    for (const one of this.core.unsettled) if (one.context === this.#context) this.after(one.settled())
     if (this.#pending.length === 0) {
       this.#publish()
       this.#land()

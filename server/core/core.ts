@@ -22,6 +22,7 @@ import { DeviceListener } from './device-listener.js'
 import type { Completion, ViommuOps } from './driver.js'
 import { EarlyEnds } from './early-ends.js'
 import { EndedLeases } from './ended-leases.js'
+import type { Endpoint } from './endpoint.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
 import { LockedMemory } from './locked.js'
 import type { Machine } from './machine.js'
@@ -80,6 +81,8 @@ export class Core {
   /** Who has bound each platform device. */
   readonly bound = new BoundDevices()
   readonly earlyEnds = new EarlyEnds()
+  /** Devices whose held requests ended and are not finished: the call under way has caused it. */
+  readonly unsettled = new Set<Endpoint>()
   /** What each vIOMMU is to its context. */
   readonly viommus = new Map<ViommuOps, Viommu>()
   readonly #random: RandomSource

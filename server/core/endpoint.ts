@@ -1,12 +1,13 @@
 /**
  * What a bound device keeps and waits for: translations that it was granted, invalidations that it has not answered,
  * requests that its unit holds, and groups of page requests. Units call in here from the middle of their work, so nothing
- * here calls a unit; what needs it waits for `settle`.
+ * here calls a unit; what needs it waits for `settled`.
  */
 
 import { Atc, type Grant, pageOf } from './atc.js'
+import type { Context } from './context.js'
 import type { Device } from './device.js'
-import type { AtsInvalidation, Completion, DmaOutcome } from './driver.js'
+import { type AtsInvalidation, type Completion, DMA_STATUS, type DmaOutcome } from './driver.js'
 import { PageGroups } from './page-groups.js'
 import type { Transaction } from './transactions.js'
 import { join } from './u64.js'
@@ -16,8 +17,18 @@ import { finish, type Work } from './work.js'
 /** A request that the device's unit holds. */
 export interface HeldRequest {
   readonly transaction: Transaction
-  /** Finishes it. The unit is at rest; the transaction was not aborted. */
+  /**
+   * Finishes it; the transaction was not aborted. Of an outcome that is OK the first step calls no unit, and is all that
+   * uses the address: what is there may be another's in the next. Otherwise the unit is at rest.
+   */
   readonly end: (outcome: DmaOutcome) => Work<void> | void
+}
+
+/** A request that has ended, and what is left to be done of it. */
+interface EndedRequest {
+  readonly held: HeldRequest
+  readonly outcome: DmaOutcome
+  readonly work?: Work<void>
 }
 
 interface Outstanding {
@@ -37,9 +48,10 @@ export class Endpoint {
   readonly atc: Atc
   readonly #device: Device
   readonly #held = new Map<number, HeldRequest>()
-  #ended: { readonly held: HeldRequest; readonly outcome: DmaOutcome }[] = []
+  #ended: EndedRequest[] = []
   /** What is being finished, which may take turns. */
-  readonly #finishing = new Set<HeldRequest>()
+  #finishing: HeldRequest | undefined
+  #settling: Completion
   readonly #groups = new PageGroups()
   readonly #outstanding = new Map<bigint, Outstanding>()
   readonly #untold = new Map<bigint, InvalidationInfo>()
@@ -51,6 +63,11 @@ export class Endpoint {
   constructor(device: Device) {
     this.#device = device
     this.atc = new Atc(device.context.core.limits.call.atc_entries)
+  }
+
+  /** Whose device it is. */
+  get context(): Context {
+    return this.#device.context
   }
 
   /** It did not answer an invalidation in time, and does nothing until it is reset. */
@@ -84,30 +101,29 @@ export class Endpoint {
     else this.#groups.expect(ONE_SOURCE, pasid, group, transaction)
   }
 
-  /** A held request ended; it is finished when the unit is at rest. False: there is none of that tag. */
-  ended(tag: number, outcome: DmaOutcome): boolean {
+  /** A held request ended. What of it needs the unit is done when that is at rest. False: there is none of that tag. */
+  ended(tag: number, out: DmaOutcome): boolean {
     const held = this.#held.get(tag)
     if (held === undefined) return false
     this.#held.delete(tag)
-    this.#ended.push({ held, outcome: { ...outcome } })
-    if (this.#ended.length === 1) void Promise.resolve().then(() => this.#settleSoon())
+    const outcome = { ...out }
+    if (out.status !== DMA_STATUS.OK) this.#finishLater({ held, outcome })
+    else {
+      const work = held.end(outcome) ?? undefined
+      if (work === undefined || work.next().done === true) this.context.waiters.wakeAll()
+      else this.#finishLater({ held, outcome, work })
+    }
     return true
   }
 
-  /** Finishes what ended. To be called before anything of it is told. */
-  *settle(): Work<void> {
-    while (this.#ended.length > 0) {
-      const [{ held, outcome }] = this.#ended.splice(0, 1)
-      this.#finishing.add(held)
-      try {
-        const work = held.end(outcome)
-        if (work !== undefined) yield* work
-      } finally {
-        this.#finishing.delete(held)
-      }
-      this.#device.context.waiters.wakeAll()
-      yield
-    }
+  /** Finishes what ended: now, or until the promise ends. To be called before anything of it is told. */
+  settled(): Completion {
+    if (this.#settling !== undefined || this.#ended.length === 0) return this.#settling
+    const { turn } = this.context.core
+    this.#settling = finish(this.#settle(), turn)?.finally(() => {
+      this.#settling = undefined
+    })
+    return this.#settling
   }
 
   /**
@@ -117,7 +133,7 @@ export class Endpoint {
    */
   respond(pasid: number, group: number, code: number, isShared: boolean): boolean {
     const isFound = this.#groups.respond(ONE_SOURCE, pasid, group, code, isShared)
-    if (isFound) this.#device.context.waiters.wakeAll()
+    if (isFound) this.context.waiters.wakeAll()
     return isFound
   }
 
@@ -125,7 +141,7 @@ export class Endpoint {
   invalidate({ pasid, allPasids, lo, hi, sizeLg2 }: AtsInvalidation): Promise<boolean> | undefined {
     const grants = this.atc.leave({ pasid, allPasids, page: pageOf(lo, hi), sizeLg2 })
     if (grants.length === 0) return undefined
-    const { clock, limits, turn } = this.#device.context.core
+    const { clock, limits, turn } = this.context.core
     const tag = ++this.#lastTag
     const info: InvalidationInfo = {
       tag,
@@ -145,7 +161,7 @@ export class Endpoint {
       }
       this.#outstanding.set(tag, { info, grants, end })
       this.#untold.set(tag, info)
-      this.#device.context.waiters.wakeAll()
+      this.context.waiters.wakeAll()
     })
   }
 
@@ -194,25 +210,50 @@ export class Endpoint {
     this.#drop(false)
   }
 
-  #settleSoon(): Completion {
-    const { turn } = this.#device.context.core
-    turn.begin()
-    return finish(this.settle(), turn)
+  /** A call that is under way waits for it; without one, nobody does. */
+  #finishLater(ended: EndedRequest): void {
+    const { core } = this.context
+    this.#ended.push(ended)
+    core.unsettled.add(this)
+    if (this.#ended.length > 1) return
+    void Promise.resolve().then(() => {
+      core.turn.begin()
+      return this.settled()
+    })
+  }
+
+  *#settle(): Work<void> {
+    for (;;) {
+      const [next] = this.#ended.splice(0, 1)
+      if (next === undefined) break
+      this.#finishing = next.held
+      try {
+        const work = next.work ?? next.held.end(next.outcome)
+        if (work !== undefined) yield* work
+      } finally {
+        this.#finishing = undefined
+      }
+      this.context.waiters.wakeAll()
+      yield
+    }
+    this.context.core.unsettled.delete(this)
   }
 
   #drop(isForgotten: boolean): number {
-    const waiting = [...this.#held.values(), ...this.#ended.map(({ held }) => held), ...this.#finishing]
+    const waiting = [...this.#held.values(), ...this.#ended.map(({ held }) => held)]
+    if (this.#finishing !== undefined) waiting.push(this.#finishing)
     const aborted = waiting.filter(({ transaction }) => transaction.ended === undefined)
     for (const { transaction } of aborted) transaction.abort()
     this.#held.clear()
     this.#ended = []
+    if (this.#finishing === undefined) this.context.core.unsettled.delete(this)
     const count = aborted.length + this.#groups.abandon()
     this.atc.clear()
     const outstanding = [...this.#outstanding.values()]
     this.#outstanding.clear()
     this.#untold.clear()
     for (const { end } of outstanding) end(isForgotten)
-    this.#device.context.waiters.wakeAll()
+    this.context.waiters.wakeAll()
     return count
   }
 }

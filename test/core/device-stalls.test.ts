@@ -113,6 +113,36 @@ describe('a read or write that the unit holds', () => {
     expect(awaited(1n).results).toMatchObject([{ outcome: OK, doneBytes: 2 }])
   })
 
+  it('has been written when the reply leaves to the call that had it answered', () => {
+    const { world, write, hardware, mapHole, region, ioas } = stalling()
+    world.map(ioas, region, 0x1000n, HOLE + 0x1000n, 0x9000n)
+    write(HOLE + 0xffen, 0, 0, Uint8Array.of(5, 6, 7))
+    mapHole()
+    const answering = (): void => hardware.answer(1, true)
+    world.core.run(world.peer, world.core.contexts[0], answering, undefined)
+    const slices = [{ regionId: region, offset: 0x8ffen, length: 3 }]
+    expect(world.do('ReadMemory', { slices }).data).toEqual([Uint8Array.of(5, 6, 7)])
+  })
+
+  it('goes where it was answered, whatever is unmapped before the rest of it goes on', async () => {
+    const { world, write, hardware, mapHole, ioas, region } = stalling()
+    mapHole()
+    world.do('IoasUnmap', { ioasId: ioas, iova: HOLE, length: 0x1000n })
+    write(HOLE, 0, 0, Uint8Array.of(5))
+    write(HOLE, 0, 0, Uint8Array.of(6))
+    mapHole()
+    const { memory } = world.core.contexts[0].regions.get(region)
+    hardware.answer(1, true)
+    hardware.answer(2, true)
+    world.do('IoasUnmap', { ioasId: ioas, iova: HOLE, length: 0x1000n })
+    // Another's from now on.
+    memory.write(0x8000, Uint8Array.of(9))
+    await hasEnded(undefined)
+    const after = new Uint8Array(1)
+    memory.read(0x8000, after)
+    expect(after).toEqual(Uint8Array.of(9))
+  })
+
   it('tells a fault of a later page, and what was moved before', () => {
     const { write, hardware, mapHole, awaited } = stalling()
     expect(write(HOLE + 0xffen, 0, 0, Uint8Array.of(1, 2, 3))).toMatchObject({ outcome: PENDING })
