@@ -7,6 +7,7 @@ import type { Context } from './context.js'
 import type { Domain } from './device.js'
 import type { Completion, PageFault } from './driver.js'
 import type { FaultGroup } from './fault-queue.js'
+import { FAULTS_PARKED_MAX } from './limits.js'
 import { finish, type Work } from './work.js'
 
 /** What a device has asked for, and nobody has answered. */
@@ -14,14 +15,21 @@ export class DeviceFaults {
   readonly #context: Context
   /** By group number; PASIDs do not matter. [uAPI IOMMU_FAULT_QUEUE_ALLOC] */
   readonly #parked = new Map<number, PageFault[]>()
+  #parkedCount = 0
   readonly #bySlot = new Map<number, Set<FaultGroup>>()
 
   constructor(context: Context) {
     this.#context = context
   }
 
+  /** There is no room for another fault whose group has not ended. */
+  get isFull(): boolean {
+    return this.#parkedCount >= FAULTS_PARKED_MAX
+  }
+
   /** Keeps a fault, charged already, until the last of its group comes. */
   park(fault: PageFault): void {
+    this.#parkedCount++
     const parked = this.#parked.get(fault.group)
     if (parked === undefined) this.#parked.set(fault.group, [fault])
     else parked.push(fault)
@@ -31,6 +39,7 @@ export class DeviceFaults {
   join(last: PageFault): readonly PageFault[] {
     const parked = this.#parked.get(last.group) ?? []
     this.#parked.delete(last.group)
+    this.#parkedCount -= parked.length
     return [...parked, last]
   }
 
@@ -39,6 +48,7 @@ export class DeviceFaults {
     const parked = this.#parked.get(group)
     if (parked === undefined) return
     this.#parked.delete(group)
+    this.#parkedCount -= parked.length
     this.#context.quota.release('queue_depth', parked.length)
   }
 

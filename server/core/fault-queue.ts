@@ -100,15 +100,14 @@ export class FaultQueue extends IommuObject {
    *
    * @param most faults
    * @param take is handed a group's faults; when it throws, the group is not read and stays where it was
-   * @param groups at most
+   * @param enough faults after which no further group is begun
    * @returns how many faults were read
    */
-  read(most: number, take: (faults: readonly ReadFault[]) => void, groups = Number.POSITIVE_INFINITY): number {
+  read(most: number, take: (faults: readonly ReadFault[]) => void, enough = Number.POSITIVE_INFINITY): number {
     let done = 0
-    let left = groups
     for (const waiting of this.#queued) {
       const { faults } = waiting.group
-      if (faults.length > most - done || left-- === 0) break
+      if (faults.length > most - done || done >= enough) break
       const cookie = this.#cookies.take()
       try {
         take(faults.map((fault) => readable(waiting.group.device, fault, cookie)))

@@ -27,6 +27,8 @@ export function routePageFault(core: Core, hardware: DeviceDriver, fault: PageFa
   const place = device && placeOf(device, fault.pasid)
   if (device === undefined || place?.domain.faultQueue === undefined) return false
   const { faults, context } = device
+  // What is lost, of a group that goes on, the device asks for again.
+  if (!fault.isLast && faults.isFull) return false
   try {
     core.failPoint?.('page fault')
     context.quota.charge('queue_depth')

@@ -51,7 +51,10 @@ export interface CallLimits {
    * minute; a call that waits for one must have been answered by then.
    */
   readonly ats_completion_ms: number
-  /** Translations that a device is granted at once, a batch's worth; beyond, the oldest is taken back. */
+  /**
+   * Translations that a device is granted at once; beyond, the oldest is taken back. More than real ones keep, and few
+   * enough to be taken back in one turn.
+   */
   readonly atc_entries: number
   /** UTF-16 units of a label: what a line of a table holds. */
   readonly label_length: number
@@ -95,8 +98,14 @@ export const ELEMENTS_A_LOOK = 16
 /** Invalidations that a driver is handed at once. A slow one looks through the whole translation cache. */
 export const INVALIDATIONS_A_STEP = 16
 
-/** Groups of page faults, or events, that a reader is handed between two looks at the time: a tenth of a millisecond. */
+/** Page faults, or events, that a reader is handed between two looks at the time: half a millisecond. */
 export const RECORDS_A_STEP = 256
+
+/**
+ * Page requests that a device may have sent of groups whose last did not come. A reader is handed a group whole, so it is
+ * some milliseconds of work, and more than devices are given credits for. [PCIe 10.5.2.4 Outstanding Page Request Capacity]
+ */
+export const FAULTS_PARKED_MAX = 1024
 
 const MIB = 2 ** 20
 const TIB = 2 ** 40
@@ -116,7 +125,7 @@ export const DEFAULT_LIMITS: Limits = {
     wait_ms: 55_000,
     fault_answer_ms: 60_000,
     ats_completion_ms: 10_000,
-    atc_entries: 65_536,
+    atc_entries: 4096,
     label_length: 64,
     explained_faults: 16,
     interrupts_kept: 4096,

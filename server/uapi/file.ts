@@ -49,7 +49,7 @@ export interface File extends OpenFile {
    * @param most what a reply can carry, where `count` is more
    * @throws Refusal
    */
-  read?(call: Call, count: number, most: number): Uint8Array
+  read?(call: Call, count: number, most: number): MaybeLater<Uint8Array>
   /** How many bytes it took. Absent: EINVAL. @throws Refusal, where it took none */
   write?(call: Call, data: Uint8Array): MaybeLater<number>
   /** Bits of POLL that hold now. Absent: always ready. Who makes it ready wakes `Context.waiters`. */

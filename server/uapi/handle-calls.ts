@@ -57,11 +57,12 @@ export function ioctl(call: Call, request: IoctlRequest): MaybeLater<IoctlReply>
 }
 
 /** Reads a file. */
-export function readHandle(call: Call, request: { handle: number; count: number }): { data: Uint8Array } {
+export function readHandle(call: Call, request: { handle: number; count: number }): MaybeLater<{ data: Uint8Array }> {
   const file = openFile(call, request.handle)
   if (file.read === undefined) throw new Refusal('EINVAL', `${file.name} cannot be read`, { handle: request.handle })
   // What a message cannot carry stays in the file: read(2) may always answer less.
-  return { data: file.read(call, request.count, call.core.limits.call.batch_bytes) }
+  const read = file.read(call, request.count, call.core.limits.call.batch_bytes)
+  return onceDone(read, (data) => ({ data }))
 }
 
 /** Writes to a file. */

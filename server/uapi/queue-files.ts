@@ -2,7 +2,8 @@
 
 import type { Call } from '../core/call.js'
 import type { Completion } from '../core/driver.js'
-import type { FaultQueue } from '../core/fault-queue.js'
+import type { FaultQueue, ReadFault } from '../core/fault-queue.js'
+import { RECORDS_A_STEP } from '../core/limits.js'
 import type { Holder, IommuObject } from '../core/object.js'
 import { Refusal, refusalOf } from '../core/refusal.js'
 import type { Vevent, Veventq } from '../core/veventq.js'
@@ -37,15 +38,9 @@ class ObjectFile<T extends IommuObject> {
 
 /** [uAPI struct iommu_hwpt_pgfault, struct iommu_hwpt_page_response] */
 export class FaultQueueFile extends ObjectFile<FaultQueue> implements File {
-  read(_call: Call, count: number, most: number): Uint8Array {
+  read(call: Call, count: number, most: number): MaybeLater<Uint8Array> {
     refusePart(count, PGFAULT.bytes)
-    const groups: Uint8Array[] = []
-    this.object.read(Math.floor(Math.min(count, most) / PGFAULT.bytes), (faults) => {
-      for (const { flags, deviceId, pasid, groupId, access, addr, cookie } of faults) {
-        groups.push(encode(PGFAULT, { flags, dev_id: deviceId, pasid, grpid: groupId, perm: access, addr, cookie }))
-      }
-    })
-    return joined(groups)
+    return call.inSlices(this.#read(call, Math.floor(Math.min(count, most) / PGFAULT.bytes)))
   }
 
   write(call: Call, data: Uint8Array): MaybeLater<number> {
@@ -54,7 +49,23 @@ export class FaultQueueFile extends ObjectFile<FaultQueue> implements File {
   }
 
   poll(): number {
-    return POLL.OUT | POLL.WRNORM | (this.object.isReadable ? POLL.IN | POLL.RDNORM : 0)
+    return POLL.OUT | (this.object.isReadable ? POLL.IN | POLL.RDNORM : 0)
+  }
+
+  *#read(call: Call, most: number): Work<Uint8Array> {
+    const records: Uint8Array[] = []
+    const take = (group: readonly ReadFault[]): void => {
+      for (const { flags, deviceId, pasid, groupId, access, addr, cookie } of group) {
+        records.push(encode(PGFAULT, { flags, dev_id: deviceId, pasid, grpid: groupId, perm: access, addr, cookie }))
+      }
+    }
+    this.object.hold(call)
+    try {
+      while (this.object.read(most - records.length, take, RECORDS_A_STEP) > 0) yield
+    } finally {
+      this.object.drop(call)
+    }
+    return joined(records)
   }
 
   /** Up to the first that is refused; that is told where nothing was done before it. */
@@ -81,16 +92,32 @@ export class FaultQueueFile extends ObjectFile<FaultQueue> implements File {
 
 /** [uAPI struct iommufd_vevent_header] */
 export class VeventqFile extends ObjectFile<Veventq> implements File {
-  read(_call: Call, count: number, most: number): Uint8Array {
+  read(call: Call, count: number, most: number): MaybeLater<Uint8Array> {
+    return call.inSlices(this.#read(call, Math.min(count, most)))
+  }
+
+  *#read(call: Call, bytes: number): Work<Uint8Array> {
     const records: Uint8Array[] = []
-    let left = Math.min(count, most)
-    this.object.read((event) => {
+    let left = bytes
+    let end = 0
+    const take = (event: Vevent): boolean => {
+      if (records.length === end) return false
       const record = recordOf(event)
       if (record.length > left) return false
       left -= record.length
       records.push(record)
       return true
-    })
+    }
+    this.object.hold(call)
+    try {
+      do {
+        end = records.length + RECORDS_A_STEP
+        this.object.read(take)
+        yield
+      } while (records.length === end)
+    } finally {
+      this.object.drop(call)
+    }
     return joined(records)
   }
 

@@ -91,7 +91,8 @@ export const ACCESS_OPS: Readonly<Record<number, TestRun>> = {
     refuseFlags(flags, FLAG.WRITE | FLAG.SYZ)
     const file = fileOf(call, values.id)
     if (!file.pins) throw new Refusal('EOPNOTSUPP', 'the access was made without NEEDS_PIN_PAGES (1)')
-    const iova = iovaOf(file.access, values.access_pages_iova, flags)
+    // Nobody moves or closes it between two pages.
+    const iova = iovaOf(call.change(file.access), values.access_pages_iova, flags)
     const work = pinAndCompare(call, user, file, { iova, length, uptr: values.access_pages_uptr, flags })
     return call.inSlices(work)
   },
@@ -99,7 +100,7 @@ export const ACCESS_OPS: Readonly<Record<number, TestRun>> = {
     const { access_rw_length: length, access_rw_flags: flags } = values
     refuseLong(length)
     refuseFlags(flags, FLAG.WRITE | FLAG.SLOW_PATH | FLAG.SYZ)
-    const { access } = fileOf(call, values.id)
+    const access = call.change(fileOf(call, values.id).access)
     const writes = (flags & FLAG.WRITE) !== 0
     const uptr = values.access_rw_uptr
     const bytes = writes ? user.read(uptr, Number(length)) : new Uint8Array(Number(length))

@@ -102,6 +102,17 @@ describe('a fault queue', () => {
     expect(poll(world, queue).map(({ addr }) => addr)).toEqual([2n, 5n])
   })
 
+  it('keeps so many faults of groups that do not end, and loses what comes then; their ends are still taken', () => {
+    const { world, queue } = waiting()
+    const ask = (group: number, isLast: boolean) => world.machine.fault('intel', { group, isLast })
+    for (let count = 0; count < 1024; count++) expect(ask(1, false)).toBe(true)
+    expect([ask(1, false), ask(2, false), ask(2, true)]).toEqual([false, false, true])
+    expect(poll(world, queue)).toHaveLength(1)
+    expect(ask(1, true)).toBe(true)
+    expect(poll(world, queue)).toHaveLength(1025)
+    expect(ask(3, false)).toBe(true)
+  })
+
   it('gives the lowest free cookie, from 1, when a group is read', () => {
     const { world, queue } = waiting()
     for (const group of [1, 2, 3]) world.machine.fault('intel', { group })

@@ -1,5 +1,6 @@
 /** The self-test unit through the ioctl door. */
 
+import type { CoreOptions } from '../../server/core/core.js'
 import { Door, join, words } from '../uapi/door.js'
 import { selftestMachine } from './world.js'
 
@@ -8,8 +9,8 @@ export const TEST = 0x3ba0
 
 /** A context in front of the self-test unit alone. */
 export class SelftestDoor extends Door {
-  constructor() {
-    super({ machine: selftestMachine().machine as never })
+  constructor(options: Partial<CoreOptions> = {}) {
+    super({ ...options, machine: selftestMachine().machine as never })
   }
 
   /** An IOMMU_TEST_CMD: the union's members are given from offset 16 on. */

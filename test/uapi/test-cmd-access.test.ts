@@ -1,6 +1,7 @@
 /** The self-test's accesses, which stand for a driver in the kernel that pins and copies. [uAPI struct iommu_test_cmd] */
 
 import { beforeEach, describe, expect, it } from 'vitest'
+import { SpentTurn } from '../core/paused.js'
 import { SelftestDoor, TEST } from '../selftest/door.js'
 import { bytesOf, memory, word, words } from './door.js'
 
@@ -198,5 +199,36 @@ describe('ACCESS_RW', () => {
     expect(map(VA, PAGE, 4n * PAGE, READABLE)).toBe('ok')
     expect(rw(handle, 4n * PAGE, text('a'), WRITE)).toBe('EPERM')
     expect(rw(handle, 4n * PAGE, text('.'), 0, false)).toBe('EFAULT')
+  })
+})
+
+describe('an access that pins in slices', () => {
+  it('is moved or closed by nobody meanwhile, and leaves nothing', async () => {
+    const turn = new SpentTurn()
+    const slow = new SelftestDoor({ turn })
+    const later = (cmd: number, arg: Uint8Array) => {
+      const reply = Promise.resolve(slow.handleLater('Ioctl', { handle: 0, cmd, arg, memory: [] }))
+      return { end: async () => (await turn.finish(reply)).refusal?.name ?? 'ok', reply }
+    }
+    const done = async (cmd: number, arg: Uint8Array) => {
+      const { reply } = later(cmd, arg)
+      return (await turn.finish(reply)).arg
+    }
+    const [from, to] = [await done(0x3b81, words(12, 0, 0)), await done(0x3b81, words(12, 0, 0))].map((a) => word(a, 8))
+    slow.region(4n * PAGE, VA)
+    for (let at = 0n; at < 4n * PAGE; at += PAGE) {
+      await done(0x3b85, new Uint8Array([...words(40, FIXED | RW, from, 0), ...longs(VA + at, PAGE, PAGE + at)]))
+    }
+    const handle = word(await done(TEST, test(5, from, words(0, 1))), 16)
+    const pinned = later(TEST, test(7, handle, words(0, 0), longs(PAGE, 4n * PAGE, 0n)))
+    await turn.step()
+    expect(await later(TEST, test(11, handle, words(to))).end()).toBe('EBUSY')
+    expect(await pinned.end()).toBe('ok')
+    const again = later(TEST, test(7, handle, words(0, 0), longs(PAGE, 4n * PAGE, 0n)))
+    await turn.step()
+    expect(() => slow.handle('CloseHandle', { handle })).toThrow(/still changing access/)
+    expect(await again.end()).toBe('ok')
+    await turn.finish(slow.begin('CloseContext'))
+    expect(slow.core.contexts).toEqual([])
   })
 })

@@ -100,7 +100,6 @@ export class SmmuDevice implements DeviceDriver {
     const port = new SmmuPort(host, unit, this, hasAts && features.pri && facts.pri)
     this.port = port
     if (hasAts) this.ats = port
-    this.enforcesCoherency = this.enforcesCoherency
     host.streams.ensure(facts.rid)
     this.#writeSte(abortSte())
   }
