@@ -194,6 +194,23 @@ export class Memory {
     return MEMORY.OK
   }
 
+  /**
+   * Stores entries of one table, each as `storeWord` does; much faster for many.
+   *
+   * @param pa of the first; all are in the same 64 KiB, counted from a multiple of 64 KiB
+   * @param count 32-bit words to store, even
+   */
+  storeEntries(pa: number, words: Int32Array, count: number): number {
+    const chunk = this.#chunkForWrite(pa)
+    const first = (pa >>> 2) & WORD_MASK
+    if (chunk === undefined || first + count > chunk.length) return MEMORY.ABORT
+    for (let i = 0; i < count; i += 2) {
+      Atomics.store(chunk, first + i + 1, words[i + 1])
+      Atomics.store(chunk, first + i, words[i])
+    }
+    return MEMORY.OK
+  }
+
   /** Copies bytes out; answers how many there were before nothing was there. */
   readBytes(pa: number, into: Uint8Array): number {
     return this.#eachPiece(pa, into.length, false, (bytes, done) => into.set(bytes, done))

@@ -119,7 +119,9 @@ function pieceAt(iova: bigint, address: bigint, left: bigint, sizes: readonly bi
   let leaf = sizes.length - 1
   while (leaf > 0 && (((iova | address) & (sizes[leaf] - 1n)) !== 0n || left < sizes[leaf])) leaf--
   const size = sizes[leaf]
-  const bytes = min(left < size ? left : left - (left % size), size * ENTRIES)
+  const table = size * ENTRIES
+  // Up to the end of a table, so that a step fills one, or empties one, at most.
+  const bytes = min(left < size ? left : left - (left % size), table - (iova % table))
   const larger = sizes[leaf + 1]
   // Where a larger leaf can begin, its piece begins.
   if (larger === undefined || (iova - BigInt(address)) % larger !== 0n) return bytes

@@ -105,8 +105,9 @@ export interface PagingOps extends DomainOps {
    * @param iova first byte, aligned to the lowest page size
    * @param address first physical byte, aligned alike
    * @param length bytes, a multiple of the lowest page size
+   * @param inPages in leaves of 4096 bytes, or smaller ones, only
    */
-  map(iova: bigint, address: number, length: bigint, protection: Protection): void
+  map(iova: bigint, address: number, length: bigint, protection: Protection, inPages?: boolean): void
   /** Takes the entries away; nothing is flushed yet. `[iova, iova + length)` was mapped by whole `map` calls. */
   unmap(iova: bigint, length: bigint): void
   /** Flushes what was unmapped, in every unit and device it is attached to, and then frees emptied tables. */

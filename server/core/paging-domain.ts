@@ -95,15 +95,11 @@ export class PagingDomain extends IommuObject {
     let done = 0n
     try {
       for (const { iova, address, length } of piecesOf(area, hugePages ? this.#sizes : ONE_SIZE)) {
-        const step = hugePages ? length : PAGE
-        for (let at = 0n; at < length; at += step) {
-          // Each is a step of its own: a unit that keeps what was absent is told of it by the driver.
-          this.ops.map(iova + at, address + Number(at), step, area.protection)
-          done += step
-          this.chargeTables()
-          yield
-          if (this.#isGone) return
-        }
+        this.ops.map(iova, address, length, area.protection, !hugePages)
+        done += length
+        this.chargeTables()
+        yield
+        if (this.#isGone) return
       }
     } catch (error) {
       yield* this.remove(area, done)

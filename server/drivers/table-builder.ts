@@ -18,7 +18,7 @@ export interface EntryWords {
 export interface EntryEncoder {
   /** Fills `out` with a pointer to the table at `address`. */
   table(address: number, out: EntryWords): void
-  /** Fills `out` with a leaf. */
+  /** Fills `out` with a leaf. The address stands in it as it is, so that the next page's leaf is 4096 more. */
   leaf(address: number, level: number, protection: Protection, out: EntryWords): void
   /** Highest level that may hold a leaf. */
   readonly topLeafLevel: number
@@ -35,11 +35,19 @@ export interface DirtyMark {
 
 const TABLE_BYTES = 4096
 const ENTRIES = 512
+const NO_ENTRIES = new Int32Array(ENTRIES * 2)
 
 /** Leaves that one call of `collectDirty` looks at, but for the last table: far below a millisecond. */
 const COLLECT_LEAVES = 8192
 /** What a table that nobody wrote through counts among them. */
 const CLEAN_TABLE_LEAVES = 8
+
+/** Pages that follow each other, and the frames that they are mapped to. */
+export interface Run {
+  readonly page: number
+  readonly pages: number
+  readonly frame: number
+}
 
 /** A tree of tables with one root. Pages and frames are counted in 4 KiB. */
 export class TableBuilder {
@@ -56,6 +64,8 @@ export class TableBuilder {
   /** The table below each table entry, by the entry's address. */
   #below = new Map<number, number>()
   readonly #words: EntryWords = { lo: 0, hi: 0 }
+  /** Entries that are stored together. */
+  readonly #record = new Int32Array(ENTRIES * 2)
   #emptied: number[] = []
 
   /** @param rootTables tables that the root concatenates, a power of two; 1 for a plain root */
@@ -79,14 +89,18 @@ export class TableBuilder {
     return this.#emptied.length > 0
   }
 
-  /** Maps `pages` from `page` to consecutive frames. All or, when memory runs out (ENOMEM), none. */
-  map(page: number, pages: number, frame: number, protection: Protection): void {
+  /**
+   * Maps pages to consecutive frames. All or, when memory runs out (ENOMEM), none.
+   *
+   * @param inPages no leaf is larger than a page
+   */
+  map({ page, pages, frame }: Run, protection: Protection, inPages = false): void {
     let done = 0
     try {
       while (done < pages) {
-        const level = this.#leafLevel(page + done, frame + done, pages - done)
-        this.#store(page + done, level, (frame + done) * TABLE_BYTES, protection)
-        done += ENTRIES ** level
+        const level = inPages ? 0 : this.#leafLevel(page + done, frame + done, pages - done)
+        const run = { page: page + done, pages: pages - done, frame: frame + done }
+        done += this.#store(run, level, protection) * ENTRIES ** level
       }
     } catch (error) {
       this.unmap(page, done)
@@ -154,16 +168,40 @@ export class TableBuilder {
     return level
   }
 
-  #store(page: number, leafLevel: number, address: number, protection: Protection): void {
+  /** Writes the first leaf of a run; at level 0 all of them that are in one table. Answers their number. */
+  #store({ page, pages, frame }: Run, leafLevel: number, protection: Protection): number {
     let table = this.root
     for (let level = this.topLevel; level > leafLevel; level--) {
       const slot = this.#slot(table, level, page)
       table = this.#below.get(slot) ?? this.#grow(table, slot)
     }
-    this.#encoder.leaf(address, leafLevel, protection, this.#words)
-    this.#put(this.#slot(table, leafLevel, page), this.#words.lo, this.#words.hi)
+    this.#encoder.leaf(frame * TABLE_BYTES, leafLevel, protection, this.#words)
+    const leaves = leafLevel > 0 ? 1 : this.#leavesFrom(page, pages)
+    this.#putAll(this.#slot(table, leafLevel, page), leaves)
     if (this.#encoder.dirty?.has(this.#words) === true) this.#memory.stamps.touch(table)
-    this.#count(table, 1)
+    this.#count(table, leaves)
+    return leaves
+  }
+
+  /**
+   * How many leaves of a run of pages go into the table of the first, before a larger leaf could begin: that is no sooner
+   * than where the table ends.
+   */
+  #leavesFrom(page: number, pages: number): number {
+    return Math.min(pages, ENTRIES - (page % ENTRIES))
+  }
+
+  /** Stores the leaf in `#words` and those of the pages that follow it, as if one by one. */
+  #putAll(slot: number, leaves: number): void {
+    let { lo, hi } = this.#words
+    for (let at = 0; at < leaves * 2; at += 2) {
+      this.#record[at] = lo
+      this.#record[at + 1] = hi
+      lo = (lo + TABLE_BYTES) | 0
+      if ((lo & -TABLE_BYTES) === 0) hi++
+    }
+    const status = this.#memory.storeEntries(slot, this.#record, leaves * 2)
+    assert(status === MEMORY.OK, 'a table stands in host RAM')
   }
 
   /** The lowest table on the way to a page, its level and its first page. */
@@ -229,6 +267,10 @@ export class TableBuilder {
     const start = Math.max(0, Math.floor((from - first) / span))
     const last = Math.ceil((to - first) / span) - 1
     const entries = table === this.root ? this.#rootBytes / 8 : ENTRIES
+    if (level === 0 && this.#live.get(table) === ENTRIES) {
+      this.#clearFull(table, start, Math.min(last + 1, ENTRIES))
+      return
+    }
     for (let index = start; index <= last && index < entries; index++) {
       const slot = table + index * 8
       const below = this.#below.get(slot)
@@ -240,6 +282,13 @@ export class TableBuilder {
         this.#count(table, -1)
       }
     }
+  }
+
+  /** Clears leaves of a table that has no empty entry. */
+  #clearFull(table: number, start: number, end: number): void {
+    const status = this.#memory.storeEntries(table + start * 8, NO_ENTRIES, (end - start) * 2)
+    assert(status === MEMORY.OK, 'a table stands in host RAM')
+    this.#count(table, start - end)
   }
 
   /** Takes out the tables that a failed map grew on the way to `page` and left empty. */

@@ -247,13 +247,16 @@ export class FakePaging implements PagingOps {
     return 4096 * (1 + this.mappings.length)
   }
 
-  map(iova: bigint, address: number, length: bigint, protection: Protection): void {
+  map(iova: bigint, address: number, length: bigint, protection: Protection, inPages = false): void {
     this.driver.machine.failPoint('map')
     const smallest = this.pageSizes & -this.pageSizes
     if (iova % smallest !== 0n || length % smallest !== 0n) throw new Error(`bug: map ${iova} ${length} is misaligned`)
     const other = this.mappings.find((one) => one.iova < iova + length && iova < one.iova + one.length)
     if (other !== undefined) throw new Error(`bug: ${iova} is mapped twice`)
-    this.mappings.push({ iova, address, length, protection })
+    const leaf = inPages ? 4096n : length
+    for (let at = 0n; at < length; at += leaf) {
+      this.mappings.push({ iova: iova + at, address: address + Number(at), length: leaf, protection })
+    }
   }
 
   unmap(iova: bigint, length: bigint): void {

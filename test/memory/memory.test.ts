@@ -31,6 +31,8 @@ describe('where no memory is', () => {
   it('a record that begins inside and ends outside aborts', () => {
     expect(memory.loadRecord(2 * KIB64 - 64, new Int32Array(16), 0, 16)).toBe(MEMORY.OK)
     expect(memory.loadRecord(2 * KIB64 - 56, new Int32Array(16), 0, 16)).toBe(MEMORY.ABORT)
+    expect(memory.storeEntries(2 * KIB64 - 64, new Int32Array(16), 16)).toBe(MEMORY.OK)
+    expect(memory.storeEntries(2 * KIB64 - 56, new Int32Array(16), 16)).toBe(MEMORY.ABORT)
   })
 
   it('bytes are counted up to the hole', () => {

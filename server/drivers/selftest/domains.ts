@@ -43,10 +43,10 @@ export class SelftestPaging implements PagingOps {
     return this.table.tableBytes
   }
 
-  map(iova: bigint, address: number, length: bigint, { read, write }: Protection): void {
+  map(iova: bigint, address: number, length: bigint, { read, write }: Protection, inPages = false): void {
     const rights = (read ? DMA_ACCESS.READ : 0) | (write ? DMA_ACCESS.WRITE : 0)
     assert(rights !== 0, 'a mapping can be read or written')
-    this.table.map(Number(iova), address, Number(length), rights)
+    this.table.map(Number(iova), address, Number(length), rights, inPages)
   }
 
   unmap(iova: bigint, length: bigint): void {

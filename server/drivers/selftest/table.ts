@@ -40,14 +40,15 @@ export class SelftestTable {
     return this.#tables * UNITS_A_TABLE * 8
   }
 
-  map(iova: number, address: number, length: number, rights: number): void {
+  /** @param inPages no leaf of 1 MiB is made */
+  map(iova: number, address: number, length: number, rights: number, inPages = false): void {
     for (let at = 0; at < length; ) {
       const entry = entryOf(address + at, rights)
       const index = Math.floor((iova + at) / TABLE_SPAN)
       const into = (iova + at) % TABLE_SPAN
       const bytes = Math.min(length - at, TABLE_SPAN - into)
-      const isLeaf = bytes === TABLE_SPAN && (address + at) % TABLE_SPAN === 0 && !this.#chunks.has(index)
-      if (isLeaf) this.#chunks.set(index, newChunk(entry))
+      const fits = bytes === TABLE_SPAN && (address + at) % TABLE_SPAN === 0 && !this.#chunks.has(index)
+      if (fits && !inPages) this.#chunks.set(index, newChunk(entry))
       else this.#fill(index, into / UNIT_BYTES, bytes / UNIT_BYTES, entry)
       at += bytes
     }

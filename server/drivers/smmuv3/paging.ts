@@ -60,8 +60,9 @@ abstract class PagingDomain implements PagingOps {
     return this.tables.tableBytes
   }
 
-  map(iova: bigint, address: number, length: bigint, protection: Protection): void {
-    this.tables.map(Number(iova >> PAGE_LG2), Number(length >> PAGE_LG2), address / 4096, protection)
+  map(iova: bigint, address: number, length: bigint, protection: Protection, inPages = false): void {
+    const run = { page: Number(iova >> PAGE_LG2), pages: Number(length >> PAGE_LG2), frame: address / 4096 }
+    this.tables.map(run, protection, inPages)
   }
 
   unmap(iova: bigint, length: bigint): void {

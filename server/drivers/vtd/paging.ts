@@ -101,7 +101,7 @@ export class PagingDomain implements PagingOps {
     return this.#tables.tableBytes
   }
 
-  map(iova: bigint, address: number, length: bigint, protection: Protection): void {
+  map(iova: bigint, address: number, length: bigint, protection: Protection, inPages = false): void {
     if (this.isNestParent && !protection.write) {
       throw new Refusal('EINVAL', 'a nesting parent takes writable mappings only (erratum 772415)', { iova, length })
     }
@@ -111,7 +111,7 @@ export class PagingDomain implements PagingOps {
     const first = iova >> PAGE_LG2
     const pages = length >> PAGE_LG2
     try {
-      this.#tables.map(Number(first), Number(pages), address / 4096, protection)
+      this.#tables.map({ page: Number(first), pages: Number(pages), frame: address / 4096 }, protection, inPages)
     } catch (error) {
       // What was written before memory ran out is gone again, but a unit may have walked it.
       this.#takenOut(first, first + pages - 1n)
