@@ -251,6 +251,8 @@ export interface DeviceFacts {
   readonly canwbs?: boolean
   /** It can wait for software where its IOMMU stalls it. Absent: no. */
   readonly stalls?: boolean
+  /** PASIDs that may be somebody else's than the rest of it: its mediated devices'. Absent: none. */
+  readonly mediatedPasids?: readonly number[]
 }
 
 /** One remapping unit and the host driver that programs it. */

@@ -123,6 +123,9 @@ function probeDevices(platform: PlatformSpec, units: ReadonlyMap<string, Platfor
       pri: spec.pri,
       stalls: spec.stalls,
       canwbs: spec.canwbs,
+      mediatedPasids: platform.devices.flatMap(({ mediated }) =>
+        mediated?.parent === spec.name ? [mediated.pasid] : [],
+      ),
     })
     physical.set(spec.name, { driver: unit.driver, device })
   }

@@ -83,6 +83,17 @@ describe('a request that stage 1 stalls', () => {
     expect(ear.ends).toHaveLength(4)
   })
 
+  it('of a mediated device has a share of its own, which its parent and siblings cannot take', () => {
+    world = new World(IDS, { stalls: true, mediatedPasids: [9] })
+    world.driver.listener = ear
+    for (const slot of [9, 10]) attached(slot)
+    // Two devices and the mediated one: two places for each of the three.
+    for (const at of [0x5000n, 0x6000n, 0x7000n]) world.dma(world.a, at, 10)
+    expect([ear.faults.length, ear.ends]).toEqual([2, [`3 ${ABORTED}`]])
+    for (const at of [0x5000n, 0x6000n, 0x7000n]) world.dma(world.a, at, 9)
+    expect([ear.faults.length, ear.ends]).toEqual([4, [`3 ${ABORTED}`, `6 ${ABORTED}`]])
+  })
+
   it.each([
     ['detached', (domain: PagingOps) => world.a.clear(0, domain)],
     ['reset', () => world.a.reset()],

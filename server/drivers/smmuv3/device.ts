@@ -62,6 +62,8 @@ export class SmmuDevice implements DeviceDriver {
   readonly ats?: AtsDoor
   /** Set while a user domain is on the RID whose guest has a name for the device. */
   virtual: VirtualStream | null = null
+  /** PASIDs that may be another's than the rest of the device. */
+  readonly mediatedPasids: readonly number[]
   /** What waits for an answer of software's. */
   readonly waits: WaitingOfDevice = { stall: new Set(), page: new Set() }
 
@@ -83,6 +85,7 @@ export class SmmuDevice implements DeviceDriver {
     this.driver = host.driver
     this.#host = host
     this.rid = facts.rid
+    this.mediatedPasids = facts.mediatedPasids ?? []
     const limit = features.cd2l ? features.ssidSize : Math.min(features.ssidSize, LINEAR_LIMIT_LG2)
     this.#pasidLg2 = features.stage1 ? Math.min(facts.pasidLg2, limit) : 0
     this.maxPasids = this.#pasidLg2 === 0 ? 0 : 2 ** this.#pasidLg2

@@ -132,7 +132,7 @@ export class SmmuV3Driver implements IommuDriver {
         unit,
         commands,
         () => this.listener,
-        () => this.#devices.size,
+        () => [...this.#devices.values()].reduce((sum, { mediatedPasids }) => sum + 1 + mediatedPasids.length, 0),
       ),
       devices: this.#devices,
       pending: new Map(),

@@ -53,18 +53,18 @@ export class Faults {
   readonly #unit: SmmuV3
   readonly #commands: CommandRing
   readonly #listener: () => UnitListener | undefined
-  readonly #countDevices: () => number
+  readonly #countOwners: () => number
 
   constructor(
     unit: SmmuV3,
     commands: CommandRing,
     listener: () => UnitListener | undefined,
-    countDevices: () => number,
+    countOwners: () => number,
   ) {
     this.#unit = unit
     this.#commands = commands
     this.#listener = listener
-    this.#countDevices = countDevices
+    this.#countOwners = countOwners
   }
 
   /** Brings an event record to whom it concerns. */
@@ -143,19 +143,32 @@ export class Faults {
     const word = InputAddr.low >>> 5
     const address = addressOf(record[word], record[word + 1])
     const fault: PageFault = { pasid, group, isLast: true, access, address, waits }
-    const isWithin = device.waits.stall.size <= this.#share()
+    const isWithin = stallsOfOwner(device, pasid) <= this.#share()
     if (!isWithin || !this.#isTaken(device, fault)) this.answer(device, waits, false)
   }
 
-  /** Each device has its share of the unit's places: whoever answers nothing takes none of another's. [SMMU 6.3.6 STALL_MAX] */
+  /**
+   * Each device, and each of its mediated ones, has its share of the unit's places: whoever answers nothing takes none of
+   * another's. [SMMU 6.3.6 STALL_MAX]
+   */
   #share(): number {
-    return Math.max(1, Math.floor(this.#unit.features.stallMax / this.#countDevices()))
+    return Math.max(1, Math.floor(this.#unit.features.stallMax / this.#countOwners()))
   }
 
   #isTaken(device: SmmuDevice, fault: PageFault): boolean {
     if (device.domainOf(fault.pasid)?.takesFaults !== true || device.isResetting(fault.pasid)) return false
     return this.#listener()?.pageFault(device, fault) === true
   }
+}
+
+/** What waits of a device, or of the mediated device that has the PASID. */
+function stallsOfOwner({ mediatedPasids, waits }: SmmuDevice, pasid: number): number {
+  if (mediatedPasids.length === 0) return waits.stall.size
+  const ownerOf = (one: number): number => (mediatedPasids.includes(one) ? one : NO_PASID)
+  const owner = ownerOf(pasid)
+  let count = 0
+  for (const one of waits.stall) if (ownerOf(one.pasid) === owner) count++
+  return count
 }
 
 const addressOf = (lo: number, hi: number): bigint => (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
