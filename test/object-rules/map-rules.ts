@@ -103,7 +103,8 @@ function choose(ioas: Ioas, reserved: readonly Span[], length: bigint, offset: b
       .filter((from) => from >= fit(window.start) && from <= window.last)
       .sort((a, b) => (a < b ? -1 : 1))
     const found = candidates.find((start) => {
-      const span = { start, last: start + length - 1n }
+      // A hole, or a window, whose last byte would be the first of the mapping counts as none.
+      const span = { start, last: start + (length > 1n ? length - 1n : 1n) }
       return span.last <= window.last && !blockers.some((other) => meet(other, span))
     })
     if (found !== undefined) return found

@@ -276,6 +276,8 @@ function getBitmap(
   no('EINVAL', ((iova | BigInt.asUintN(64, end)) & mask) !== 0n || pageSize === 0n)
   no('EINVAL', ((iova | BigInt.asUintN(64, end)) & (pageSize - 1n)) !== 0n)
   no('EOPNOTSUPP', !domain.dirty)
+  // No bytes from 0 on are all of them, and no reply holds so many bits.
+  no('EMSGSIZE', length === 0n)
   // A bit stands for the lowest power of two in the page size.
   const unit = pageSize & -pageSize
   const bitmap = new Uint8Array(Number((length / unit + 7n) / 8n))
