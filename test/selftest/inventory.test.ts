@@ -5,11 +5,13 @@
 
 import { describe, expect, it } from 'vitest'
 import { CHANGE_PROCESS } from './cases/change-process.js'
+import { DEVICE_PASID } from './cases/device-pasid.js'
 import { DIRTY_TRACKING } from './cases/dirty-tracking.js'
 import { IOAS } from './cases/ioas.js'
 import { IOMMUFD } from './cases/iommufd.js'
 import { MOCK_DOMAIN } from './cases/mock-domain.js'
 import { VFIO_COMPAT } from './cases/vfio-compat.js'
+import { VIOMMU } from './cases/viommu.js'
 import { caseName, type Fixture, WORLDS } from './harness/fixture.js'
 
 /** Fixtures with their variants and tests, spelled from the kernel's tools/testing/selftests/iommu/iommufd.c. */
@@ -73,6 +75,8 @@ const FIXTURES = [
   MOCK_DOMAIN,
   DIRTY_TRACKING,
   VFIO_COMPAT,
+  VIOMMU,
+  DEVICE_PASID,
 ] as unknown as readonly Fixture[]
 
 const testsOf = (name: string): readonly string[] => INVENTORY[name].tests.split(/\s+/)
@@ -82,6 +86,10 @@ describe('the inventory', () => {
     const names = Object.keys(INVENTORY)
     expect(names.reduce((sum, name) => sum + testsOf(name).length, 0)).toBe(66)
     expect(names.reduce((sum, name) => sum + testsOf(name).length * INVENTORY[name].variants.length, 0)).toBe(246)
+  })
+
+  it('has a counterpart of every fixture', () => {
+    expect(FIXTURES.map(({ name }) => name)).toEqual(Object.keys(INVENTORY))
   })
 
   it.each(FIXTURES)('$name has every test and variant of the kernel’s, and no other', ({ name, variants, tests }) => {
@@ -99,4 +107,43 @@ describe('the inventory', () => {
       expect([test, reasons.length]).not.toEqual([test, WORLDS.length])
     }
   })
+
+  it('is told in docs/selftest.md, case by case', async () => {
+    await expect(pageOf(FIXTURES)).toMatchFileSnapshot('../../docs/selftest.md')
+  })
 })
+
+/** Where each test is played, and why not elsewhere; of its cases, those that the kernel has nothing to test in. */
+function pageOf(fixtures: readonly Fixture[]): string {
+  const rows = fixtures.flatMap(({ name, variants, tests }) => [
+    `| **${name}** | ${Object.keys(variants).join(', ') || '(none)'} | | |`,
+    ...testsOf(name).map((test) => {
+      const { not = {}, skips } = tests[test]
+      const skipped = Object.entries(variants).flatMap(([variant, value]) =>
+        skips?.(value) === undefined ? [] : [variant],
+      )
+      const told = skipped.length === 0 ? '' : ` (nothing to test in ${skipped.join(', ')})`
+      return `| ${test}${told} | ${WORLDS.map((world) => not[world.name] ?? 'played').join(' | ')} |`
+    }),
+  ])
+  const cases = fixtures.flatMap(({ variants, tests }) =>
+    Object.values(variants).flatMap((value) =>
+      Object.values(tests).flatMap(({ not = {}, skips }) =>
+        skips?.(value) === undefined ? WORLDS.filter((world) => not[world.name] === undefined) : [],
+      ),
+    ),
+  )
+  return `${HEAD.replace('COUNT', String(cases.length))}${rows.join('\n')}\n`
+}
+
+const HEAD = `# The kernel’s self-test
+
+Linux tests iommufd with \`tools/testing/selftests/iommu\`: 66 tests over their variants, 246 cases, on a mock of its own.
+Each has a counterpart of the same name in \`test/selftest/cases\`, played through the public RPC with structs spelled by
+hand, on the mock (\`--test-device\`) and wherever it makes sense on the two real units: COUNT cases. \`npm test\` plays them
+in process, \`npm run test:selftest\` over a Unix socket. The eight stories of \`iommufd_fail_nth\` are in \`test/fail-nth\`.
+This page is compared with the tests whenever they run.
+
+| test | mock | SMMUv3 | VT-d |
+|---|---|---|---|
+`
