@@ -1,10 +1,11 @@
 /** The fixture `iommufd_device_pasid`: which domains go on a PASID, beside what is on the RID. */
 
 import { expect } from 'vitest'
-import { struct, u32 } from '../harness/bytes.js'
+import { struct } from '../harness/bytes.js'
 import { HWPT, type HwptData } from '../harness/calls.js'
 import type { Fixture } from '../harness/fixture.js'
 import { type Lab, type Stdev, testCommand } from '../harness/lab.js'
+import { faultRoundTrip } from '../harness/mock-facts.js'
 import { MOCK, OP } from '../harness/mock-world.js'
 import { E } from '../harness/process.js'
 
@@ -30,16 +31,6 @@ async function expectOn(lab: Lab, { device }: Self, pasid: number, hwpt: number)
   }
   const { attachments } = await lab.process.client.getDevice({ deviceId: device.dev })
   expect(attachments.find((one) => one.pasid === pasid)?.domainId ?? 0).toBe(hwpt)
-}
-
-/** A fault on a PASID, read and answered. */
-async function faultOnPasid({ iommufd, process }: Lab, dev: number, pasid: number, fd: number): Promise<void> {
-  const body = struct([4, dev], [4, pasid], [4, 2], [4, 3], [8, 0xdeadbeafn])
-  expect((await testCommand(iommufd, OP.TRIGGER_IOPF, 0, body)).errno).toBe(0)
-  const { data } = await process.client.readHandle({ handle: fd, count: 40 })
-  expect([u32(data, 4), u32(data, 8)]).toEqual([dev, pasid])
-  const response = struct([4, u32(data, 36)], [4, 0])
-  expect((await process.client.writeHandle({ handle: fd, data: response })).count).toBe(8)
 }
 
 /** Domains for PASIDs: two user domains, or where those take whole RIDs two kernel-owned ones. */
@@ -70,7 +61,7 @@ async function playFaults(lab: Lab, self: Self, parent: number, kernelOwned: num
   expect(await world.pasidAttach(iommufd, device, 2048, iopf.id)).toBe(world.name === 'vtd' ? E.NODEV : 0)
   if (world.name !== 'vtd') {
     await expectOn(lab, self, 2048, iopf.id)
-    if (world.name === 'mock') await faultOnPasid(lab, device.dev, 2048, fd)
+    if (world.name === 'mock') await faultRoundTrip(lab, device.dev, 2048, fd)
     expect(await world.pasidReplace(iommufd, device, 2048, kernelOwned)).toBe(0)
     await expectOn(lab, self, 2048, kernelOwned)
     expect(await world.pasidDetach(iommufd, device, 2048)).toBe(0)

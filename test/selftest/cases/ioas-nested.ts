@@ -1,10 +1,11 @@
 /** The test of `iommufd_ioas` about user domains: their making, their invalidation and their faults, in each world's terms. */
 
 import { expect } from 'vitest'
-import { type Part, struct, u32 } from '../harness/bytes.js'
+import { type Part, struct } from '../harness/bytes.js'
 import { HWPT, type HwptData } from '../harness/calls.js'
 import type { Case } from '../harness/fixture.js'
 import { type Lab, type Stdev, testCommand } from '../harness/lab.js'
+import { faultRoundTrip } from '../harness/mock-facts.js'
 import { OP } from '../harness/mock-world.js'
 import { E } from '../harness/process.js'
 import type { IoasSelf, IoasVariant } from './ioas.js'
@@ -130,16 +131,6 @@ async function expectIotlb({ iommufd, world }: Lab, domain: number, ...entries: 
   }
 }
 
-/** A fault of the mock's device, read and answered. */
-async function faultRoundTrip({ iommufd, process }: Lab, { dev }: Stdev, fd: number): Promise<void> {
-  const body = struct([4, dev], [4, 1], [4, 2], [4, 3], [8, 0xdeadbeafn])
-  expect((await testCommand(iommufd, OP.TRIGGER_IOPF, 0, body)).errno).toBe(0)
-  const { data } = await process.client.readHandle({ handle: fd, count: 40 })
-  expect([data.length, u32(data, 4), u32(data, 8), u32(data, 12)]).toEqual([40, dev, 1, 2])
-  const response = struct([4, u32(data, 36)], [4, 0])
-  expect((await process.client.writeHandle({ handle: fd, data: response })).count).toBe(8)
-}
-
 async function withoutDevice({ iommufd, world }: Lab, ioas: number): Promise<void> {
   const { data } = TERMS[world.name]
   expect((await iommufd.hwptAlloc(0, ioas)).errno).toBe(E.NOENT)
@@ -191,7 +182,7 @@ export const NESTED_CASES: Readonly<Record<string, Case<IoasSelf, IoasVariant>>>
       expect(await iommufd.destroy(one.id)).toBe(0)
       expect((await world.replace(iommufd, device, iopf.id)).errno).toBe(terms.attachFault)
       if (terms.attachFault === 0) expect(await iommufd.destroy(iopf.id)).toBe(E.BUSY)
-      if (world.name === 'mock') await faultRoundTrip(lab, device, fault.fd)
+      if (world.name === 'mock') await faultRoundTrip(lab, dev, 1, fault.fd)
       expect((await world.replace(iommufd, device, parent)).errno).toBe(0)
       expect([await iommufd.destroy(two.id), await iommufd.destroy(iopf.id)]).toEqual([0, 0])
       expect((await world.replace(iommufd, device, ioas)).errno).toBe(0)

@@ -5,6 +5,7 @@ import { struct, u32 } from '../harness/bytes.js'
 import { HWPT, MAP } from '../harness/calls.js'
 import type { Fixture } from '../harness/fixture.js'
 import { type Lab, type Stdev, testCommand } from '../harness/lab.js'
+import { CACHED, expectCaches } from '../harness/mock-facts.js'
 import { OP } from '../harness/mock-world.js'
 import { BUFFER, BUFFER_BYTES, E, FILE_BUFFER, PAGE } from '../harness/process.js'
 
@@ -23,10 +24,6 @@ interface Self {
 
 /** Where a test's own buffer is. */
 const OWN = 0x7f30_0000_0000n
-
-/** Cache entries of a mock device, and what they hold at first. */
-const CACHES = 4
-const CACHE_DEFAULT = 0xbaddad
 
 /** The test's own buffer: a region, and for the variants with a file a descriptor of it. */
 async function ownBuffer({ process }: Lab, bytes: bigint): Promise<{ region: number; fd: number }> {
@@ -97,10 +94,7 @@ export const MOCK_DOMAIN: Fixture<Self, Variant> = {
       const device = await world.mockDomain(iommufd, ioas)
       expect([device.errno, device.reason]).toEqual([0, ''])
       devices.push(device)
-      for (let entry = 0; world.name === 'mock' && entry < CACHES; entry++) {
-        const body = struct([4, entry], [4, CACHE_DEFAULT])
-        expect((await testCommand(iommufd, OP.DEV_CHECK_CACHE, device.dev, body)).errno).toBe(0)
-      }
+      if (world.name === 'mock') await expectCaches(lab, device.dev, CACHED)
     }
     return { ioas, devices, bytes: huge ? 0x40_0000n : 8n * PAGE }
   },

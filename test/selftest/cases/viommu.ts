@@ -5,6 +5,7 @@ import { type Part, struct, u32, u64 } from '../harness/bytes.js'
 import { HWPT, type HwptData } from '../harness/calls.js'
 import type { Fixture } from '../harness/fixture.js'
 import { type Lab, type Stdev, testCommand } from '../harness/lab.js'
+import { CACHED, expectCaches, faultRoundTrip } from '../harness/mock-facts.js'
 import { OP } from '../harness/mock-world.js'
 import { BUFFER, BUFFER_BYTES, E, errnoOf, PAGE } from '../harness/process.js'
 
@@ -39,16 +40,6 @@ const NO_LOOK = 'what real units cache cannot be looked at; alloc_hwpt_nested pl
 
 const skips = (hasViommu: boolean): string | undefined => (hasViommu ? undefined : 'the kernel skips it as well')
 
-/** A page fault of the mock's device, read and answered. */
-async function faultRoundTrip({ iommufd, process }: Lab, dev: number, fd: number): Promise<void> {
-  const body = struct([4, dev], [4, 1], [4, 2], [4, 3], [8, 0xdeadbeafn])
-  expect((await testCommand(iommufd, OP.TRIGGER_IOPF, 0, body)).errno).toBe(0)
-  const { data } = await process.client.readHandle({ handle: fd, count: 40 })
-  expect(data.length).toBe(40)
-  const response = struct([4, u32(data, 36)], [4, 0])
-  expect((await process.client.writeHandle({ handle: fd, data: response })).count).toBe(8)
-}
-
 /** Events of the device: the mock's on request, the SMMUv3's from a DMA that meets a bad context. */
 async function trigger({ iommufd, process, world }: Lab, { dev }: Stdev, count: number): Promise<void> {
   for (let at = 0; at < count; at++) {
@@ -81,14 +72,6 @@ async function readEvents({ process, world }: Lab, fd: number): Promise<(readonl
   return events
 }
 
-async function checkCaches({ iommufd }: Lab, dev: number, ...entries: readonly number[]): Promise<void> {
-  for (const [at, value] of entries.entries()) {
-    const { errno } = await testCommand(iommufd, OP.DEV_CHECK_CACHE, dev, struct([4, at], [4, value]))
-    expect([at, errno]).toEqual([at, 0])
-  }
-}
-
-const CACHED = 0xbaddad
 const INVALIDATE = 0xdeadbeef
 const QUEUE = 0xdeadbeef
 
@@ -154,7 +137,7 @@ export const VIOMMU: Fixture<Self, boolean> = {
         expect((await iommufd.vdeviceAlloc(viommu, dev, VIRT)).errno).toBe(0)
         expect((await world.replace(iommufd, device, iopf)).errno).toBe(0)
         expect(await iommufd.destroy(iopf)).toBe(E.BUSY)
-        if (world.name === 'mock') await faultRoundTrip(lab, dev, fd)
+        if (world.name === 'mock') await faultRoundTrip(lab, dev, 1, fd)
         expect((await world.replace(iommufd, device, ioas)).errno).toBe(0)
         expect(await iommufd.destroy(iopf)).toBe(0)
         expect(await process.close(fd)).toBe(0)
@@ -236,7 +219,7 @@ export const VIOMMU: Fixture<Self, boolean> = {
         const { device, viommu } = ground as Ground
         const { dev } = device
         const { id: vdevice } = await iommufd.vdeviceAlloc(viommu, dev, VIRT)
-        await checkCaches(lab, dev, CACHED, CACHED, CACHED, CACHED)
+        await expectCaches(lab, dev, CACHED)
         const vdev = Number(VIRT)
         const call = (entries: Uint8Array[], type = INVALIDATE, bytes = 12, count?: number) =>
           iommufd.invalidate(viommu, type, bytes, entries, count)
@@ -255,14 +238,14 @@ export const VIOMMU: Fixture<Self, boolean> = {
         ] as const) {
           expect(await call([bad])).toEqual({ errno, done: 0 })
           expect(await call([good, bad])).toEqual({ errno, done: 1 })
-          await checkCaches(lab, dev, 0, CACHED, CACHED, CACHED)
+          await expectCaches(lab, dev, 0, CACHED, CACHED, CACHED)
         }
         expect(await call([entry(0, vdev, 1)])).toEqual({ errno: 0, done: 1 })
-        await checkCaches(lab, dev, 0, 0, CACHED, CACHED)
+        await expectCaches(lab, dev, 0, 0, CACHED, CACHED)
         expect(await call([entry(0, vdev, 2), entry(0, vdev, 3)])).toEqual({ errno: 0, done: 2 })
-        await checkCaches(lab, dev, 0, 0, 0, 0)
+        await expectCaches(lab, dev, 0)
         expect(await call([entry(1, vdev, 0)])).toEqual({ errno: 0, done: 1 })
-        await checkCaches(lab, dev, 0, 0, 0, 0)
+        await expectCaches(lab, dev, 0)
         expect(await iommufd.destroy(vdevice)).toBe(0)
       },
     },
