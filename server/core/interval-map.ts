@@ -91,7 +91,7 @@ export class IntervalMap<T extends Range> {
 const itemsOf = <T extends Range>({ items }: Node<T>): T[] => items as T[]
 
 /** Index of the first of ascending ranges that has a byte at or beyond `address`; their number, if none has. */
-function lowestIndex(ranges: readonly Range[], address: bigint): number {
+export function lowestIndex(ranges: readonly Range[], address: bigint): number {
   let low = 0
   let high = ranges.length
   while (low < high) {

@@ -3,9 +3,9 @@
 import { type Area, piecesOf } from './area.js'
 import { after } from './completion.js'
 import type { Completion, PagingFlags, PagingOps } from './driver.js'
-import type { FaultQueue } from './fault-queue.js'
+import { Hwpt } from './hwpt.js'
 import type { Ioas } from './ioas.js'
-import { IommuObject, OBJECT_TYPE } from './object.js'
+import { type IommuObject, OBJECT_TYPE } from './object.js'
 import { bitsOf, min, PAGE } from './u64.js'
 import { finish, type Work } from './work.js'
 
@@ -16,7 +16,7 @@ const TABLE_SPAN = 512n * PAGE
 const ONE_SIZE = [PAGE]
 
 /** HWPT_PAGING. */
-export class PagingDomain extends IommuObject {
+export class PagingDomain extends Hwpt {
   static override readonly label = 'a paging domain'
 
   readonly type = OBJECT_TYPE.PAGING_DOMAIN
@@ -28,7 +28,6 @@ export class PagingDomain extends IommuObject {
   readonly enforcesCoherency: boolean
   /** Made for an attach to an IOAS; goes with its last attachment. */
   readonly isAuto: boolean
-  #faultQueue: FaultQueue | undefined
   /** Its tables are gone: work on them that paused has nothing left to do. */
   #isGone = false
   /** Sizes of leaves, ascending. */
@@ -53,20 +52,8 @@ export class PagingDomain extends IommuObject {
     return this.flags.pasid
   }
 
-  /** Where page faults of devices on it go, if anywhere. */
-  get faultQueue(): FaultQueue | undefined {
-    return this.#faultQueue
-  }
-
-  /** Its page faults go to a queue from now on. Nothing is attached. */
-  takeFaults(queue: FaultQueue): void {
-    this.#faultQueue = queue
-    this.ops.takesFaults = true
-    queue.hold(this)
-  }
-
-  get holds(): readonly IommuObject[] {
-    return this.#faultQueue === undefined ? [this.ioas] : [this.ioas, this.#faultQueue]
+  protected get ground(): IommuObject {
+    return this.ioas
   }
 
   override get facts(): Readonly<Record<string, string>> {
@@ -167,7 +154,7 @@ export class PagingDomain extends IommuObject {
     this.#isGone = true
     this.#inPages.clear()
     this.ops.destroy()
-    this.#faultQueue?.drop(this)
+    this.dropFaultQueue()
     ioas.context.quota.release('table_bytes', this.#chargedBytes)
     this.#chargedBytes = 0
     return after(finish(ioas.leave(this), ioas.context.core.turn), () => ioas.drop(this))

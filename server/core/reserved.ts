@@ -4,6 +4,7 @@
  */
 
 import type { Range } from './driver.js'
+import { lowestIndex } from './interval-map.js'
 import type { Holder } from './object.js'
 import { U64_MAX } from './u64.js'
 
@@ -56,7 +57,7 @@ export class ReservedRanges {
 
   /** A range joins the union: it takes the place of those that it meets or touches. */
   #join({ start, last }: Range): void {
-    const from = firstFrom(this.#merged, start - 1n)
+    const from = lowestIndex(this.#merged, start - 1n)
     let end = from
     while (end < this.#merged.length && this.#merged[end].start <= last + 1n) end++
     const met = this.#merged.slice(from, end)
@@ -81,18 +82,6 @@ export function merge(ranges: readonly Range[]): readonly Range[] {
 
 /** The lowest of ascending disjoint ranges that shares a byte with `[start, last]`. */
 export function firstOf(ranges: readonly Range[], start: bigint, last: bigint): Range | undefined {
-  const found = ranges[firstFrom(ranges, start)]
+  const found = ranges[lowestIndex(ranges, start)]
   return found !== undefined && found.start <= last ? found : undefined
-}
-
-/** Index of the lowest of ascending disjoint ranges that has a byte at or beyond `address`. */
-function firstFrom(ranges: readonly Range[], address: bigint): number {
-  let low = 0
-  let high = ranges.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (ranges[middle].last < address) low = middle + 1
-    else high = middle
-  }
-  return low
 }

@@ -4,14 +4,14 @@
  */
 
 import type { Completion, UserOps } from './driver.js'
-import type { FaultQueue } from './fault-queue.js'
+import { Hwpt } from './hwpt.js'
 import type { Ioas } from './ioas.js'
-import { IommuObject, OBJECT_TYPE } from './object.js'
+import { type IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
 import type { Viommu } from './viommu.js'
 
 /** HWPT_NESTED. */
-export class UserDomain extends IommuObject {
+export class UserDomain extends Hwpt {
   static override readonly label = 'a user domain'
 
   readonly type = OBJECT_TYPE.USER_DOMAIN
@@ -21,7 +21,6 @@ export class UserDomain extends IommuObject {
   /** What it was made on: a nesting parent (VT-d) or a vIOMMU (SMMUv3). */
   readonly on: PagingDomain | Viommu
   readonly pasidCompatible: boolean
-  #faultQueue: FaultQueue | undefined
 
   constructor(id: number, on: PagingDomain | Viommu, ops: UserOps, pasidCompatible: boolean) {
     super(id)
@@ -41,20 +40,8 @@ export class UserDomain extends IommuObject {
     return this.parent.ioas
   }
 
-  /** Where page faults of devices on it go, if anywhere. */
-  get faultQueue(): FaultQueue | undefined {
-    return this.#faultQueue
-  }
-
-  /** Its page faults go to a queue from now on. Nothing is attached. */
-  takeFaults(queue: FaultQueue): void {
-    this.#faultQueue = queue
-    this.ops.takesFaults = true
-    queue.hold(this)
-  }
-
-  get holds(): readonly IommuObject[] {
-    return this.#faultQueue === undefined ? [this.on] : [this.on, this.#faultQueue]
+  protected get ground(): IommuObject {
+    return this.on
   }
 
   override get facts(): Readonly<Record<string, string>> {
@@ -63,7 +50,7 @@ export class UserDomain extends IommuObject {
 
   destroy(): Completion {
     this.ops.destroy()
-    this.#faultQueue?.drop(this)
+    this.dropFaultQueue()
     this.on.drop(this)
     return undefined
   }
