@@ -6,8 +6,11 @@ import type { PagingDomain } from './paging-domain.js'
 import { lowestBit, min, U64_MAX } from './u64.js'
 import type { Work } from './work.js'
 
-/** Takes bits `[first, last]` of a bitmap, which were set. Bits come in ascending order, and may come again. */
-export type BitSink = (first: bigint, last: bigint) => void
+/**
+ * Takes bits `[first, last]` of a bitmap, which were set. Bits come in ascending order, and may come again. One large leaf
+ * may be millions of bits, and so work.
+ */
+export type BitSink = (first: bigint, last: bigint) => Work<void> | void
 
 /** What a bitmap is about. */
 export interface DirtySpan {
@@ -52,14 +55,20 @@ export function setBits(bitmap: Uint8Array, first: number, last: number): void {
  */
 export function* readDirty(domain: PagingDomain, span: DirtySpan, clears: boolean, sink: BitSink): Work<void> {
   const { start, last, bytesOfBit } = span
-  const found = (iova: bigint, length: bigint) =>
-    sink((iova - start) / bytesOfBit, (iova - start + length - 1n) / bytesOfBit)
+  const spans: (readonly [first: bigint, last: bigint])[] = []
+  const found = (iova: bigint, length: bigint): void => {
+    spans.push([(iova - start) / bytesOfBit, (iova - start + length - 1n) / bytesOfBit])
+  }
   let at = start
   while (at <= last) {
     const area = settledAt(domain.ioas, at)
     if (area === undefined) return
     const end = min(area.last, last)
     at = domain.ops.dirty?.collect(at, end, clears, found) ?? end + 1n
+    for (const [first, lastBit] of spans.splice(0)) {
+      const work = sink(first, lastBit)
+      if (work !== undefined) yield* work
+    }
     yield
   }
 }

@@ -5,6 +5,7 @@ import { setBits } from '../core/dirty-bits.js'
 import { readBitmap } from '../core/dirty-calls.js'
 import { refusalOf } from '../core/refusal.js'
 import { min, PAGE } from '../core/u64.js'
+import type { Work } from '../core/work.js'
 import { type CommandAnswer, refuseReserved } from './command.js'
 import { type MaybeLater, onceDone } from './file.js'
 import type { ValuesOf } from './struct.js'
@@ -22,12 +23,12 @@ export function readDirtyBitmap(
   const { hwpt_id, flags, __reserved, iova, length, page_size, data } = values
   refuseReserved(__reserved)
   const request = { domainId: hwpt_id, flags, iova, length, pageSize: page_size }
-  const sink = (first: bigint, last: bigint): void => orBits(user, data, first, last)
+  const sink = (first: bigint, last: bigint): Work<void> => orBits(user, data, first, last)
   return onceDone(call.inSlices(readBitmap(call, request, () => sink)), () => ({}))
 }
 
 /** Bits are only ever set. Those of a page that cannot be reached are lost, as in the kernel, which pins page by page. */
-function orBits(user: UserMemory, bitmap: bigint, first: bigint, last: bigint): void {
+function* orBits(user: UserMemory, bitmap: bigint, first: bigint, last: bigint): Work<void> {
   for (let bit = first; bit <= last; ) {
     const at = bitmap + bit / 8n
     const inPage = 8n * (PAGE - (at % PAGE)) - (bit % 8n)
@@ -38,5 +39,6 @@ function orBits(user: UserMemory, bitmap: bigint, first: bigint, last: bigint): 
       user.write(at, bytes)
     })
     bit = end + 1n
+    yield
   }
 }

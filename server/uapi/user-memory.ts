@@ -159,6 +159,12 @@ export class UserMemory {
   #note(range: MemoryRange, start: number, end: number): void {
     if (start === end) return
     const parts = this.#written.get(range) ?? []
+    const last = parts.at(-1)
+    // Most callers write upwards, and a bitmap in a hundred thousand places.
+    if (last !== undefined && start > last[1]) {
+      parts.push([start, end])
+      return
+    }
     const apart = parts.filter(([from, to]) => to < start || from > end)
     const touching = parts.filter(([from, to]) => to >= start && from <= end)
     const merged: [number, number] = [
