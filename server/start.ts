@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import type { Clock, CoreEvent } from './core/ambient.js'
 import { Core } from './core/core.js'
-import { TURN_MS } from './core/limits.js'
+import { type QuotaName, TURN_MS } from './core/limits.js'
 import { createMachine } from './drivers/machine.js'
 import { type Listener, openListener } from './listeners.js'
 import { manualClock, systemClock } from './ops/clock.js'
@@ -131,22 +131,45 @@ function logEvent(log: Log, event: CoreEvent): void {
   const { number, uid, label } = event.context
   const facts = { contextNumber: Number(number), uid, label }
   if (event.kind === 'context-opened') log.info(facts, 'context opened')
-  else log.info({ ...facts, why: event.why }, 'context ended')
+  else if (event.kind === 'context-ended') log.info({ ...facts, why: event.why }, 'context ended')
+  else if (event.kind === 'device-blocked') {
+    const late = { ...facts, device: event.deviceName, invalidations: event.count }
+    log.warn(late, 'a device did not complete invalidations in time: it does nothing until it is reset')
+  } else {
+    log.warn({ ...facts, queueId: event.queueId, groups: event.count }, 'page faults were not answered in time')
+  }
 }
 
 const metricSources = (core: Core): Parameters<typeof openMetrics>[0] => ({
   version: core.facts.version,
-  gauges: () => ({
-    contexts: core.contexts.length,
-    objects: core.contexts.reduce((sum, { objects }) => sum + objects.size, 0),
-    bound_devices: core.bound.size,
-  }),
+  gauges: () => {
+    const bound = [...core.bound.values()]
+    return {
+      contexts: core.contexts.length,
+      objects: core.contexts.reduce((sum, { objects }) => sum + objects.size, 0),
+      bound_devices: bound.length,
+      blocked_devices: bound.filter(({ endpoint }) => endpoint.isBlocked).length,
+      handles: inUse(core, 'handles'),
+      queued_records: inUse(core, 'queue_depth'),
+      pending_dma: inUse(core, 'pending_dma'),
+      unanswered_fault_groups: bound.reduce((sum, { faults }) => sum + faults.unanswered, 0),
+      unanswered_invalidations: bound.reduce((sum, { endpoint }) => sum + endpoint.outstanding, 0),
+    }
+  },
   memoryBytes: () => ({
-    resident_bytes: core.contexts.reduce((sum, { quota }) => sum + quota.used('resident_bytes'), 0),
-    table_bytes: core.contexts.reduce((sum, { quota }) => sum + quota.used('table_bytes'), 0),
+    resident_bytes: inUse(core, 'resident_bytes'),
+    table_bytes: inUse(core, 'table_bytes'),
+  }),
+  timeOuts: () => ({
+    fault_groups: core.timeOuts['fault-groups-timed-out'],
+    device_invalidations: core.timeOuts['device-blocked'],
   }),
   unitCounters: () => Object.fromEntries(core.machine.units.map(({ driver }) => [driver.name, driver.counters()])),
 })
+
+/** What all contexts together have of a limit. */
+const inUse = (core: Core, name: QuotaName): number =>
+  core.contexts.reduce((sum, { quota }) => sum + quota.used(name), 0)
 
 /** Opens and closes what a daemon listens on. */
 class Doors {

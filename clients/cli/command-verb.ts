@@ -21,6 +21,7 @@ import type { Io } from './io.js'
 import type { Fields } from './json-request.js'
 import { verbOf } from './names.js'
 import { renderReply } from './render.js'
+import { renderDirtyPages } from './render-bitmap.js'
 import { UsageError } from './values.js'
 
 /** Short words for what is typed most. */
@@ -112,7 +113,7 @@ export async function runVerb(
     )
     if (json) io.out(encodeJson(method.reply, reply as never))
     else for (const line of render(method, reply as unknown as Message, request)) io.out(line)
-    return EXIT.DONE
+    return isRefused(method, reply as unknown as Message) ? EXIT.REFUSED : EXIT.DONE
   } catch (error) {
     return reportFailure(verb, error, json, io, method.reply)
   }
@@ -125,10 +126,15 @@ function complete(method: Method, request: Fields, globals: Globals, io: Io): Fi
   return acts && request['context'] === undefined ? { ...request, context: tokenOf(globals, io) } : request
 }
 
+/** An ioctl that fails is answered, as the kernel does: with its errno. A script is to see it as any other refusal. */
+const isRefused = (method: Method, reply: Message): boolean =>
+  method.name === METHODS.Ioctl.name && reply['errno'] !== 0
+
 function linesOf(method: Method, reply: Message, request: Fields): string[] {
   // So that `export IOMMUD_CONTEXT=$(iommuctl open)` works.
   if (method.name === METHODS.OpenContext.name) return [String(reply['context'])]
-  return renderReply(method.reply, reply, request)
+  const lines = renderReply(method.reply, reply, request)
+  return method.name === METHODS.GetDirtyBitmap.name ? [...lines, renderDirtyPages(request, reply)] : lines
 }
 
 const firstSentence = (doc: string): string => {

@@ -61,7 +61,7 @@ function showRefusal(verb: string, error: IommudError, io: Io, reply: MessageNam
     const { refusal: _, ...done } = error.partial as Message
     for (const line of renderReply(reply, done)) io.out(line)
   }
-  const facts = Object.entries(error.context).map(([key, value]) => `${key} ${value}`)
+  const facts = Object.entries(error.context).map(([key, value]) => `${key} ${value === '' ? '-' : value}`)
   const name = error.errnoName || error.code
   io.err(printable(`${verb}: ${name}: ${error.reason}${facts.length === 0 ? '' : ` (${facts.join(', ')})`}`))
 }

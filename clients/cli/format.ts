@@ -46,7 +46,7 @@ export function fieldText(message: string, field: FieldInfo, value: unknown): st
   if (value === undefined) return ''
   if (field.map) {
     return Object.entries(value as Message)
-      .map(([key, each]) => `${printable(key)} ${valueText(message, field, each)}`)
+      .map(([key, each]) => `${printable(key)} ${valueText(message, field, each) || '-'}`)
       .join(', ')
   }
   if (!field.repeated) return valueText(message, field, value)

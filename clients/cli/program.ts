@@ -20,7 +20,7 @@ const DESCRIPTION =
 const EXITS = `
 Exit status:
   0  done
-  1  the daemon refused, or something did not verify
+  1  the daemon refused, an ioctl failed, or something did not verify
   2  bad usage; nothing was sent
   3  the daemon was not reached, or went away`
 

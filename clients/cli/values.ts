@@ -79,13 +79,14 @@ function boolOf(text: string, where: string): boolean {
   throw new UsageError(`${where}: '${text}' is neither true nor false`)
 }
 
-/** Bytes of `0x…` or of `@FILE`. @throws UsageError */
+/** Bytes of `0x…`, of `hex:…` as in JSON, or of `@FILE`. @throws UsageError */
 export function bytesOf(text: string, where: string, io: Io): Uint8Array {
   if (text.startsWith('@')) return readFile(text.slice(1), where, io)
-  if (!/^0x([0-9a-f]{2})*$/i.test(text)) {
+  const digits = /^(?:0x|hex:)((?:[0-9a-f]{2})*)$/i.exec(text)?.[1]
+  if (digits === undefined) {
     throw new UsageError(`${where}: '${short(text)}' is neither 0x and pairs of hex digits nor @FILE`)
   }
-  return Uint8Array.from(Buffer.from(text.slice(2), 'hex'))
+  return Uint8Array.from(Buffer.from(digits, 'hex'))
 }
 
 /** A file the command line names. @throws UsageError */

@@ -36,6 +36,25 @@ export interface RandomSource {
 export type CoreEvent =
   | { readonly kind: 'context-opened'; readonly context: Context }
   | { readonly kind: 'context-ended'; readonly context: Context; readonly why: EndReason }
+  | TimeOut
+
+/** Somebody did not answer within its limit. */
+export type TimeOut =
+  | {
+      /** Groups of page faults that were answered INVALID in their reader's place. */
+      readonly kind: 'fault-groups-timed-out'
+      readonly context: Context
+      readonly queueId: number
+      readonly count: number
+    }
+  | {
+      /** A device that kept translations it was to forget: it does nothing until it is reset. */
+      readonly kind: 'device-blocked'
+      readonly context: Context
+      readonly deviceName: string
+      /** Invalidations that it had not answered. */
+      readonly count: number
+    }
 
 /** Why a context ended. */
 export type EndReason = 'closed' | 'lease' | 'connection' | 'administrator' | 'shutdown'

@@ -12,6 +12,7 @@ import {
   type Peer,
   type RandomSource,
   type ServerFacts,
+  type TimeOut,
   type Turn,
 } from './ambient.js'
 import { BoundDevices } from './bound-devices.js'
@@ -85,6 +86,8 @@ export class Core {
   readonly unsettled = new Set<Endpoint>()
   /** What each vIOMMU is to its context. */
   readonly viommus = new Map<ViommuOps, Viommu>()
+  /** What was not answered in time, since the start. */
+  readonly timeOuts: Record<TimeOut['kind'], number> = { 'fault-groups-timed-out': 0, 'device-blocked': 0 }
   readonly #random: RandomSource
   readonly #eventSink: EventSink
   readonly #byToken = new Map<string, Context>()
@@ -219,6 +222,12 @@ export class Core {
     if (why === 'lease') this.#endedLeases.add(token, { number, uid, leaseMs, endedAt: this.clock.now() })
     this.#byToken.delete(context.token)
     context.connection?.contexts.delete(context)
+  }
+
+  /** Somebody did not answer in time. */
+  timedOut(event: TimeOut): void {
+    this.timeOuts[event.kind] += event.count
+    this.#eventSink(event)
   }
 
   /** A context has given everything back. For `Context`. */

@@ -64,6 +64,11 @@ export class DeviceFaults {
     else waiting.add(group)
   }
 
+  /** Groups that wait for an answer. */
+  get unanswered(): number {
+    return [...this.#bySlot.values()].reduce((sum, { size }) => sum + size, 0)
+  }
+
   /** A group was answered. */
   forget(group: FaultGroup): void {
     const waiting = this.#bySlot.get(group.slot)

@@ -165,6 +165,11 @@ export class Endpoint {
     })
   }
 
+  /** Invalidations that it has not answered. */
+  get outstanding(): number {
+    return this.#outstanding.size
+  }
+
   /** There are invalidations that were not told. */
   get hasInvalidations(): boolean {
     return this.#untold.size > 0
@@ -206,6 +211,9 @@ export class Endpoint {
 
   /** A device that does not answer is cut off, as after a failed invalidation of a real one. */
   #block(): void {
+    const { context, platform } = this.#device
+    const count = this.#outstanding.size
+    context.core.timedOut({ kind: 'device-blocked', context, deviceName: platform.name, count })
     this.#isBlocked = true
     this.#drop(false)
   }

@@ -175,11 +175,18 @@ export class FaultQueue extends IommuObject {
   *#expire(): Work<void> {
     const { clock, limits } = this.context.core
     const before = clock.now() - limits.call.fault_answer_ms
+    let count = 0
     for (const { group, since } of [...this.#unanswered.values()]) {
-      if (since > before) return
+      if (since > before) break
       // While others had their turn, it may have been answered.
-      if (this.#unanswered.has(group)) this.#timedOut++
+      if (this.#unanswered.has(group)) {
+        this.#timedOut++
+        count++
+      }
       yield this.answer(group, false)
+    }
+    if (count > 0) {
+      this.context.core.timedOut({ kind: 'fault-groups-timed-out', context: this.context, queueId: this.id, count })
     }
   }
 }

@@ -23,6 +23,8 @@ export interface MetricSources {
   gauges(): Readonly<Record<string, number>>
   /** Bytes that clients hold, by the name of the limit. */
   memoryBytes(): Readonly<Record<string, number>>
+  /** What was not answered in time since the start, by what it was. */
+  timeOuts(): Readonly<Record<string, number>>
   /** Counters of the platform's units, by unit and name. */
   unitCounters(): Readonly<Record<string, Readonly<Record<string, number>>>>
 }
@@ -126,6 +128,16 @@ function addSources(
     registers,
     collect() {
       for (const [limit, value] of Object.entries(sources.memoryBytes())) this.set({ limit }, value)
+    },
+  })
+  new Counter({
+    name: 'iommud_timeouts_total',
+    help: 'What clients did not answer within its limit: groups of page faults, invalidations of blocked devices.',
+    labelNames: ['what'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [what, value] of Object.entries(sources.timeOuts())) this.inc({ what }, value)
     },
   })
   new Counter({

@@ -144,7 +144,9 @@ function takeLock(path: string, tryLock: TryLock): number {
     const fd = openSync(lockPath(path), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
     if (!tryLock(fd)) {
       closeSync(fd)
-      throw new SocketTaken(`a live iommud is listening on ${path}; stop it, or start this one with another --socket`)
+      throw new SocketTaken(
+        `a live iommud is listening on ${path}; stop it, or give this one a --socket in another folder`,
+      )
     }
     if (hasName(fd, lockPath(path))) return fd
     closeSync(fd)
@@ -164,7 +166,7 @@ async function clearStale(path: string): Promise<void> {
   const failure = await connectFailure(path)
   if (failure !== 'ECONNREFUSED' && failure !== 'ENOENT') {
     const why = failure === undefined ? 'answers' : `cannot be asked (${failure})`
-    throw new SocketTaken(`a live daemon is listening on ${path}: it ${why}; choose another --socket`)
+    throw new SocketTaken(`a live daemon is listening on ${path}: it ${why}; choose a --socket in another folder`)
   }
   tryUnlink(path)
 }

@@ -75,6 +75,13 @@ describe('an option', () => {
   })
 })
 
+describe('bytes', () => {
+  it('are hex digits after 0x, or after hex: as in JSON', async () => {
+    expect(await sentBy('write-handle', '--data', '0x00ff')).toMatchObject({ data: Uint8Array.of(0, 255) })
+    expect(await sentBy('write-handle', '--data', 'hex:00ff')).toMatchObject({ data: Uint8Array.of(0, 255) })
+  })
+})
+
 describe('--request', () => {
   it('takes JSON, a file, or standard input', async () => {
     expect(await sentBy('create-viommu', '--request', '{"type":"ARM_SMMUV3","deviceId":7}')).toMatchObject({

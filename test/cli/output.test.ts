@@ -54,6 +54,31 @@ describe('a reply for people', () => {
     expect((await runIn({}, 'list-devices')).out).toEqual(['no devices'])
   })
 
+  it('is the pages that were written, for a dirty bitmap', async () => {
+    const bitmap = Uint8Array.of(0x06, 0x80)
+    const words = ['get-dirty-bitmap', '--iova', '0x10000', '--length', '0x10000', '--page-size', '4096']
+    expect((await runIn({ reply: { bitmap } }, ...words)).out).toEqual([
+      'bitmap  0x0680',
+      'dirty   3 of 16 pages, 0x11000-0x12fff, 0x1f000-0x1ffff',
+    ])
+    const scattered = { reply: { bitmap: new Uint8Array(8).fill(0x55) } }
+    const { out } = await runIn(scattered, 'get-dirty-bitmap', '--length', '0x40000', '--page-size', '0x1000')
+    expect(out.at(-1)).toMatch(/^dirty {3}32 of 64 pages, 0x0-0xfff, .*, 0x1e000-0x1efff, 16 more ranges$/)
+  })
+
+  it('shows a fact that is empty as one', async () => {
+    const objects = [{ id: 1, type: 4, facts: { flags: '', auto: 'false' } }]
+    expect((await runIn({ reply: { objects } }, 'list-objects')).out.at(-1)).toContain('flags -, auto false')
+  })
+
+  it('is the errno and the struct for an ioctl, and status 1 if it failed', async () => {
+    const refusal = { errno: 2, name: 'ENOENT', reason: 'nothing is there', context: {} }
+    const failed = await runIn({ reply: { errno: 2, result: -1n, refusal } }, 'ioctl', '--cmd', '0x3b80')
+    expect([failed.exit, failed.out]).toEqual([1, expect.arrayContaining(['refusal.reason  nothing is there'])])
+    expect((await runIn({ reply: {} }, 'ioctl', '--cmd', '0x3b80')).exit).toBe(0)
+    expect((await runIn({ reply: { errno: 2, result: -1n } }, 'ioctl', '--cmd', '1', '--json')).exit).toBe(1)
+  })
+
   it('is a row per element for the dense arrays of Translate', async () => {
     const reply = {
       outcomes: [1, 2],

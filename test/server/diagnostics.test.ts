@@ -12,6 +12,7 @@ const metrics = openMetrics({
   version: '1.2.3',
   gauges: () => ({ contexts: 2 }),
   memoryBytes: () => ({ resident_bytes: 65536 }),
+  timeOuts: () => ({ fault_groups: 3 }),
   unitCounters: () => ({ smmu0: { walks: 5 } }),
 })
 const server = diagnosticsServer({ notReady: () => reason, version: { version: '1.2.3', bootId: 'b' }, metrics })
@@ -69,6 +70,7 @@ describe('the diagnostics listener', () => {
       'iommud_unit_events_total{unit="smmu0",event="walks"} 5',
       '# TYPE iommud_unit_events_total counter',
       'iommud_memory_bytes{limit="resident_bytes"} 65536',
+      'iommud_timeouts_total{what="fault_groups"} 3',
       'iommud_info{version="1.2.3"} 1',
     ]) {
       expect(text).toContain(line)
@@ -85,7 +87,9 @@ describe('the diagnostics listener', () => {
   })
 
   it('keeps apart from another daemon’s in the same process', async () => {
-    const other = openMetrics({ version: '2', gauges: () => ({}), memoryBytes: () => ({}), unitCounters: () => ({}) })
+    const nothing = () => ({})
+    const sources = { gauges: nothing, memoryBytes: nothing, timeOuts: nothing, unitCounters: nothing }
+    const other = openMetrics({ version: '2', ...sources })
     expect(await other.text()).not.toContain('EBUSY')
   })
 })
