@@ -60,7 +60,7 @@ export class PagingDomain extends Hwpt {
     const flags = [
       this.flags.nestParent ? 'NEST_PARENT' : '',
       this.flags.dirtyTracking ? 'DIRTY_TRACKING' : '',
-      this.#faultQueue === undefined ? '' : 'FAULT_ID_VALID',
+      this.faultQueue === undefined ? '' : 'FAULT_ID_VALID',
       this.flags.pasid ? 'PASID' : '',
     ].filter((name) => name !== '')
     return {
