@@ -2303,7 +2303,7 @@ export interface GetServerInfoResponse {
 /** A limit. Exceeding it is EDQUOT (E2BIG for the size of an array), and the refusal's context names it. */
 export interface Limit {
   /**
-   * Its name: contexts, objects, areas, region_bytes, table_bytes, queue_depth, streams, pending_dma, handles,
+   * Its name: contexts, objects, domains, areas, region_bytes, table_bytes, queue_depth, streams, pending_dma, handles,
    * batch_elements, batch_bytes, message_bytes, lease_ms, wait_ms …
    */
   readonly name: string

@@ -59,7 +59,7 @@ function firstFitting(ioas: Ioas, attempt: (domain: PagingDomain) => Domain): Do
 }
 
 function makeAuto(call: Call, device: Device, ioas: Ioas): PagingDomain {
-  const id = call.newId()
+  const id = call.newId('domains')
   const { driver, device: hardware } = device.platform
   const ops = driver.createPaging(hardware, AUTO_FLAGS)
   return call.make(new PagingDomain(id, ioas, ops, AUTO_FLAGS, true, hardware.enforcesCoherency))

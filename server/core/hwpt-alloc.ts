@@ -59,7 +59,7 @@ function* makePaging(call: Call, device: Device, ioas: Ioas, { flags, data }: Hw
     dirtyTracking: (flags & DIRTY_TRACKING) !== 0,
     pasid: (flags & PASID) !== 0,
   }
-  const id = call.newId()
+  const id = call.newId('domains')
   const ops = driver.createPaging(hardware, pagingFlags, data)
   const domain = call.make(new PagingDomain(id, ioas, ops, pagingFlags, false, hardware.enforcesCoherency))
   yield* ioas.join(domain)

@@ -14,6 +14,7 @@ export type QuotaName =
   | 'contexts'
   | 'explicit_contexts'
   | 'objects'
+  | 'domains'
   | 'areas'
   | 'allowed_ranges'
   | 'regions'
@@ -136,6 +137,8 @@ export const DEFAULT_LIMITS: Limits = {
     explicit_contexts: 1,
     // One per PASID of two whole devices (2^16 each), with room for what they hang on.
     objects: 131_072,
+    // Kernel-owned ones. Each takes an ASID, a VMID or a domain-id of its unit, which has at most 2^16 for everybody.
+    domains: 16_384,
     // 4 GiB in 4 KiB areas; an area costs the daemon about 200 bytes.
     areas: 1_048_576,
     // More than any platform has holes.
@@ -162,6 +165,8 @@ export const DEFAULT_LIMITS: Limits = {
     contexts: 256,
     explicit_contexts: 32,
     objects: 524_288,
+    // Half of what a unit has, so that no user takes all.
+    domains: 32_768,
     areas: 4_194_304,
     allowed_ranges: 16_384,
     regions: 4096,

@@ -5,6 +5,7 @@ import { after } from './completion.js'
 import type { Completion, PagingFlags, PagingOps } from './driver.js'
 import { Hwpt } from './hwpt.js'
 import type { Ioas } from './ioas.js'
+import type { QuotaName } from './limits.js'
 import { type IommuObject, OBJECT_TYPE } from './object.js'
 import { bitsOf, min, PAGE } from './u64.js'
 import { finish, type Work } from './work.js'
@@ -54,6 +55,10 @@ export class PagingDomain extends Hwpt {
 
   protected get ground(): IommuObject {
     return this.ioas
+  }
+
+  override get charges(): readonly QuotaName[] {
+    return ['objects', 'domains']
   }
 
   override get facts(): Readonly<Record<string, string>> {

@@ -275,6 +275,18 @@ describe('quotas', () => {
     expect(units.no('CreateUnit', { type: 2 })).toBe('EDQUOT')
   })
 
+  it('cover numbers of a unit that all share: kernel-owned domains, made by hand or for an attach', () => {
+    const world = new World({ limits: withLimit('context', 'domains', 1) })
+    const [deviceId, ioasId] = [world.bind('arm2'), world.ioas()]
+    const made = world.paging(deviceId, ioasId)
+    expect(world.refusal('CreatePagingDomain', { deviceId, ioasId }).context['limit']).toBe('domains')
+    expect(world.no('AttachRid', { deviceId, ptId: ioasId })).toBe('EDQUOT')
+    world.do('Destroy', { objectId: made })
+    world.do('AttachRid', { deviceId, ptId: ioasId })
+    world.do('DetachRid', { deviceId })
+    expect(world.do('GetContext').quotas.find(({ name }) => name === 'domains')?.used ?? 0n).toBe(0n)
+  })
+
   it('are told by GetServerInfo', () => {
     const { limits, units } = new World().do('GetServerInfo')
     expect(limits.find(({ name, scope }) => name === 'region_bytes' && scope === 2)).toMatchObject({
