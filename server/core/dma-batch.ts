@@ -69,6 +69,8 @@ export interface Batch {
 
 /** Keeps what a unit holds instead of ending it. */
 export interface Keeper {
+  /** A request may be held. It stays so until there is a pause. */
+  readonly mayPend: boolean
   /** Before a request is sent: there is room should it be held. @throws Refusal EDQUOT */
   makeRoom(): void
   /** The request that was sent last is held under this tag; the id of its transaction. */
@@ -96,6 +98,7 @@ export function* translateBatch(
   let transactionIds = NO_IDS
   const out = newOutcome()
   let done = 0
+  let mayPend = keeper?.mayPend === true
   let access = batch.access === 0 ? DMA_ACCESS.READ : batch.access
   const refusal = yield* refusalIn(
     (function* () {
@@ -104,6 +107,7 @@ export function* translateBatch(
         if (done > 0 && isLook(done)) {
           yield
           lookAgain()
+          mayPend = keeper?.mayPend === true
         }
         if (accesses.length !== 0) {
           access = accesses[done]
@@ -111,7 +115,7 @@ export function* translateBatch(
         }
         const lo = halves[2 * done]
         const hi = halves[2 * done + 1]
-        keeper?.makeRoom()
+        if (mayPend) keeper?.makeRoom()
         out.fault = 0
         requester.translate(done, lo, hi, access, out)
         outcomes[done] = out.status

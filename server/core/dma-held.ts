@@ -26,9 +26,10 @@ const NO_RESPONSE = PAGE_REQUEST_RESPONSE.UNSPECIFIED
 /** Keeps translations that a unit holds. */
 export function translationKeeper(call: Call, requester: DeviceRequester, room: Room): Keeper {
   return {
-    makeRoom() {
-      if (requester.mayPend) room.take()
+    get mayPend() {
+      return requester.mayPend
     },
+    makeRoom: () => room.take(),
     keep(tag, attempt) {
       const transaction = room.open()
       requester.device.endpoint.hold(tag, {

@@ -7,22 +7,24 @@ import type { DmaOutcome } from './driver.js'
 
 /** What was heard since a sender listens; one at a time, as nothing is sent from inside a request. */
 export class EarlyEnds {
-  #heard: Map<number, DmaOutcome> | undefined
+  #isListening = false
+  readonly #heard = new Map<number, DmaOutcome>()
 
   /** A request that may be held is about to be sent. */
   listen(): void {
-    this.#heard = new Map()
+    this.#isListening = true
   }
 
   /** A request that nobody holds yet has ended. */
   hear(tag: number, outcome: DmaOutcome): void {
-    this.#heard?.set(tag, { ...outcome })
+    if (this.#isListening) this.#heard.set(tag, { ...outcome })
   }
 
   /** The request was sent, and held under this tag; how it has ended meanwhile, if it has. */
   heard(tag: number): DmaOutcome | undefined {
-    const ended = this.#heard?.get(tag)
-    this.#heard = undefined
+    const ended = this.#heard.get(tag)
+    this.#isListening = false
+    this.#heard.clear()
     return ended
   }
 }

@@ -62,6 +62,7 @@ export function* translateOn(
   const halves = new Uint32Array(addresses.buffer)
   const room = new Room(call.context.transactions)
   const keeper: Keeper = {
+    mayPend: true,
     makeRoom: () => room.take(),
     keep: (tag) => unit.streams.hold(requester.last, tag, room),
   }

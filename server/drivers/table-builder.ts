@@ -36,6 +36,8 @@ export interface DirtyMark {
 const TABLE_BYTES = 4096
 const ENTRIES = 512
 const NO_ENTRIES = new Int32Array(ENTRIES * 2)
+/** Entries that are about to be stored together. */
+const scratch = new Int32Array(ENTRIES * 2)
 
 /** Leaves that one call of `collectDirty` looks at, but for the last table: far below a millisecond. */
 const COLLECT_LEAVES = 8192
@@ -64,8 +66,6 @@ export class TableBuilder {
   /** The table below each table entry, by the entry's address. */
   #below = new Map<number, number>()
   readonly #words: EntryWords = { lo: 0, hi: 0 }
-  /** Entries that are stored together. */
-  readonly #record = new Int32Array(ENTRIES * 2)
   #emptied: number[] = []
 
   /** @param rootTables tables that the root concatenates, a power of two; 1 for a plain root */
@@ -195,12 +195,12 @@ export class TableBuilder {
   #putAll(slot: number, leaves: number): void {
     let { lo, hi } = this.#words
     for (let at = 0; at < leaves * 2; at += 2) {
-      this.#record[at] = lo
-      this.#record[at + 1] = hi
+      scratch[at] = lo
+      scratch[at + 1] = hi
       lo = (lo + TABLE_BYTES) | 0
       if ((lo & -TABLE_BYTES) === 0) hi++
     }
-    const status = this.#memory.storeEntries(slot, this.#record, leaves * 2)
+    const status = this.#memory.storeEntries(slot, scratch, leaves * 2)
     assert(status === MEMORY.OK, 'a table stands in host RAM')
   }
 
