@@ -87,7 +87,7 @@ type PollReply = Progress & { readonly revents: Uint32Array }
 /** Waits for files. */
 export function pollHandle(call: Call, request: PollRequest): MaybeLater<PollReply> {
   const { targets, waitMs } = request
-  const tooMany = refusalOf(() => checkCount(call, targets.length))
+  const tooMany = refusalOf(() => checkTargets(call, targets.length))
   if (tooMany !== undefined) return { revents: new Uint32Array(0), doneCount: 0, refusal: detailOf(tooMany) }
   const { context, core } = call
   const until = core.clock.now() + Math.min(waitMs, core.limits.call.wait_ms)
@@ -103,6 +103,15 @@ export function pollHandle(call: Call, request: PollRequest): MaybeLater<PollRep
       }
     })(),
   )
+}
+
+/** All of them are looked at again whenever one may have become ready, so nobody names more than can be open. */
+function checkTargets(call: Call, count: number): void {
+  checkCount(call, count)
+  const most = call.context.quota.limit('handles') + 1
+  if (count <= most) return
+  const reason = `the limit handles of this context is ${most - 1}, and ${count} targets are given`
+  throw new Refusal('E2BIG', reason, { limit: 'handles', value: most - 1, asked: count })
 }
 
 /** Maps a file, shared. */

@@ -1,6 +1,7 @@
 /** Reads that take several turns: of files, and of bitmaps. */
 
 import { describe, expect, it } from 'vitest'
+import { DEFAULT_LIMITS } from '../../server/core/limits.js'
 import type { FakeDirty } from '../core/fake-dirty.js'
 import { FakeMachine, type FakePaging } from '../core/fake-machine.js'
 import { SpentTurn } from '../core/paused.js'
@@ -51,5 +52,17 @@ describe('the bitmap of a large leaf', () => {
     const arg = bytesOf([48, 4], [domainId, 4], [0, 8], [LEAF, 8], [LEAF, 8], [1, 8], [data, 8])
     const { errno } = await turn.finish(door.handleLater('Ioctl', { handle: 0, cmd: 0x3b8c, arg, memory: [] }))
     expect([errno, turn.pauses - before >= 64]).toEqual([0, true])
+  })
+})
+
+describe('PollHandle', () => {
+  it('takes as many targets as files can be open, and the iommu itself', () => {
+    const door = new Door({ limits: { ...DEFAULT_LIMITS, context: { ...DEFAULT_LIMITS.context, handles: 2 } } })
+    const poll = (count: number) => {
+      const targets = Array.from({ length: count }, () => ({ handle: 0, events: 1 }))
+      return door.handle('PollHandle', { targets, waitMs: 0 })
+    }
+    expect(poll(3)).toMatchObject({ doneCount: 3 })
+    expect(poll(4)).toMatchObject({ doneCount: 0, refusal: { name: 'E2BIG', context: { limit: 'handles' } } })
   })
 })
