@@ -141,7 +141,7 @@ export const SCHEMA: { readonly [name: string]: object } = {
   IoctlRequest: {"edition":"proto3","fields":{"context":{"type":"string","id":1},"handle":{"type":"uint32","id":2},"cmd":{"type":"uint32","id":3},"arg":{"type":"bytes","id":4},"memory":{"type":".iommud.v1.IoctlMemory","id":5,"rule":"repeated"}}},
   IoctlResponse: {"edition":"proto3","fields":{"errno":{"type":"uint32","id":1},"result":{"type":"sint64","id":2},"arg":{"type":"bytes","id":3},"written":{"type":".iommud.v1.IoctlMemory","id":4,"rule":"repeated"},"refusal":{"type":".iommud.v1.RefusalDetail","id":5}}},
   IommuOption: {"edition":"proto3","values":{"IOMMU_OPTION_UNSPECIFIED":0,"IOMMU_OPTION_RLIMIT_MODE":1,"IOMMU_OPTION_HUGE_PAGES":2}},
-  Limit: {"edition":"proto3","fields":{"name":{"type":"string","id":1},"scope":{"type":".iommud.v1.LimitScope","id":2},"value":{"type":"uint64","id":3},"unit":{"type":"string","id":4}}},
+  Limit: {"edition":"proto3","fields":{"name":{"type":"string","id":1},"scope":{"type":".iommud.v1.LimitScope","id":2},"value":{"type":"uint64","id":3},"unit":{"type":"string","id":4},"meaning":{"type":"string","id":5}}},
   LimitScope: {"edition":"proto3","values":{"LIMIT_SCOPE_UNSPECIFIED":0,"LIMIT_SCOPE_CALL":1,"LIMIT_SCOPE_CONTEXT":2,"LIMIT_SCOPE_UID":3,"LIMIT_SCOPE_SERVER":4}},
   ListContextsRequest: {"edition":"proto3","fields":{}},
   ListContextsResponse: {"edition":"proto3","fields":{"contexts":{"type":".iommud.v1.ContextInfo","id":1,"rule":"repeated"}}},

@@ -2303,7 +2303,7 @@ export interface GetServerInfoResponse {
 /** A limit. Exceeding it is EDQUOT (E2BIG for the size of an array), and the refusal's context names it. */
 export interface Limit {
   /**
-   * Its name: contexts, objects, domains, areas, region_bytes, table_bytes, queue_depth, streams, pending_dma, handles,
+   * Its name: contexts, objects, domains, areas, region_bytes, table_bytes, queue_depth, pending_dma, handles,
    * batch_elements, batch_bytes, message_bytes, lease_ms, wait_ms …
    */
   readonly name: string
@@ -2313,6 +2313,8 @@ export interface Limit {
   readonly value: bigint
   /** Unit of `value`: "" (a count), "bytes" or "ms". */
   readonly unit: string
+  /** What it counts, and what happens at it. */
+  readonly meaning: string
 }
 
 /** An IOMMU of the platform. */

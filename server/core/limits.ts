@@ -3,6 +3,8 @@
  * E2BIG name the one that was met.
  */
 
+import { LIMIT_MEANINGS, type LimitName } from './limit-meanings.js'
+
 /** What a limit counts against; the numbers are the contract's LimitScope. */
 export const LIMIT_SCOPE = { CALL: 1, CONTEXT: 2, UID: 3, SERVER: 4 } as const
 
@@ -23,7 +25,6 @@ export type QuotaName =
   | 'table_bytes'
   | 'locked_bytes'
   | 'queue_depth'
-  | 'streams'
   | 'pending_dma'
   | 'units'
   | 'handles'
@@ -155,7 +156,6 @@ export const DEFAULT_LIMITS: Limits = {
     // out of reach unless it is set.
     locked_bytes: 64 * TIB,
     queue_depth: 65_536,
-    streams: 64,
     pending_dma: 4096,
     // A raw unit with its caches costs a few megabytes.
     units: 16,
@@ -175,7 +175,6 @@ export const DEFAULT_LIMITS: Limits = {
     table_bytes: 1024 * MIB,
     locked_bytes: 64 * TIB,
     queue_depth: 262_144,
-    streams: 256,
     pending_dma: 16_384,
     units: 64,
     handles: 4096,
@@ -189,12 +188,20 @@ export interface LimitInfo {
   readonly value: bigint
   /** `bytes`, `ms` or empty for a count. */
   readonly unit: string
+  /** What it counts, and what happens at it. */
+  readonly meaning: string
 }
 
 /** Every limit, those of a call first. */
 export function listLimits(limits: Limits): readonly LimitInfo[] {
   const tell = (of: object, scope: LimitScope) =>
-    Object.entries(of).map(([name, value]) => ({ name, scope, value: BigInt(value as number), unit: unitOf(name) }))
+    Object.entries(of).map(([name, value]) => ({
+      name,
+      scope,
+      value: BigInt(value as number),
+      unit: unitOf(name),
+      meaning: LIMIT_MEANINGS[name as LimitName],
+    }))
   const ofContext = tell(limits.context, LIMIT_SCOPE.CONTEXT).filter(({ name }) => !name.endsWith('contexts'))
   const ofServer = tell(limits.server, LIMIT_SCOPE.SERVER)
   return [...tell(limits.call, LIMIT_SCOPE.CALL), ...ofContext, ...tell(limits.uid, LIMIT_SCOPE.UID), ...ofServer]

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
+import { listLimits } from '../../server/core/limits.js'
 import {
   ConfigError,
   checkConfig,
@@ -207,6 +208,16 @@ describe('--help', () => {
 })
 
 describe('a limit', () => {
+  it('is told with what it counts and what happens at it', () => {
+    const told = listLimits(limitsWith({}))
+    expect(told.filter(({ meaning }) => !/^.{9,}$/.test(meaning))).toEqual([])
+    expect(told.find(({ name }) => name === 'ats_completion_ms')).toMatchObject({
+      scope: 1,
+      value: 10_000n,
+      unit: 'ms',
+    })
+  })
+
   it('changes alone', () => {
     const limits = limitsWith({ batch_elements: 3, 'uid.contexts': 5 })
     expect(limits.call.batch_elements).toBe(3)
