@@ -210,6 +210,12 @@ function* askAccesses(ioas: Ioas, area: Area): Work<Refusal | undefined> {
   for (let asked = 0; asked < ASKED_MOST; asked++) {
     notifyUnmap(ioas, area.start, area.last)
     if (area.accesses === 0) return undefined
+    // A pin in the middle is nobody's to let go yet.
+    if ([...ioas.accesses].some(({ inFlight }) => inFlight)) {
+      area.preventsAccess = false
+      const reason = `another call is pinning through an access of IOAS ${ioas.id}; try again when it has answered`
+      return new Refusal('EBUSY', reason, { ioas: ioas.id, mapping: hexRange(area) })
+    }
     yield
   }
   const reason = `something inside the daemon keeps the mapping ${hexRange(area)} pinned, and was asked in vain`

@@ -222,6 +222,8 @@ describe('an access that pins in slices', () => {
     const handle = word(await done(TEST, test(5, from, words(0, 1))), 16)
     const pinned = later(TEST, test(7, handle, words(0, 0), longs(PAGE, 4n * PAGE, 0n)))
     await turn.step()
+    const unmapping = later(0x3b86, new Uint8Array([...words(24, from), ...longs(PAGE, PAGE)]))
+    expect(await Promise.race([unmapping.reply, turn.step()])).toMatchObject({ refusal: { name: 'EBUSY' } })
     expect(await later(TEST, test(11, handle, words(to))).end()).toBe('EBUSY')
     expect(await pinned.end()).toBe('ok')
     const again = later(TEST, test(7, handle, words(0, 0), longs(PAGE, 4n * PAGE, 0n)))
