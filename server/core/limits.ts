@@ -91,7 +91,7 @@ export interface Limits {
  */
 export const TURN_MS = 2
 
-/** Table entries that are written or taken out between two looks at the time: a table's worth, half a millisecond. */
+/** Table entries that are written or taken out between two looks at the time: a table's worth, some 40 us. */
 export const ENTRIES_A_STEP = 512
 
 /** Elements of an array between two looks at the time, which costs as much as a translation that hits. */
