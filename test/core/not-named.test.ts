@@ -97,3 +97,11 @@ describe('IoasMapFile', () => {
     expect(reason('IoasMapFile', map)).toMatch(/^EBADF: no file is named/)
   })
 })
+
+describe('SetOption and GetOption', () => {
+  it('are EOPNOTSUPP for an option that is not known', () => {
+    const option = { option: 3, objectId: 0 }
+    expect(world.no('GetOption', option)).toBe('EOPNOTSUPP')
+    expect(world.no('SetOption', { ...option, value: 0n })).toBe('EOPNOTSUPP')
+  })
+})
