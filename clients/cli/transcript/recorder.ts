@@ -85,6 +85,7 @@ export class Recorder {
       await work()
     } catch (error) {
       if (error instanceof IommudError) return refused(line, error.errno, error.reason)
+      if (error instanceof Unplayable) return refused(line, error.errno, error.message)
       throw error
     }
     return { errno: 0, reason: '', result: 0n, output: line.input, memory: undefined }
@@ -92,14 +93,14 @@ export class Recorder {
 
   async #open(fd: number): Promise<void> {
     const name = this.#devices.get(fd)
-    if (name === undefined) throw new Error(`the recorder opens descriptor ${fd}, which is no device of the recording`)
+    if (name === undefined) throw new Unplayable(2, `descriptor ${fd} is opened, and it is no device’s file`)
     const file = { path: `/dev/vfio/devices/${name}`, iommu: FD.IOMMU }
     this.#first.handles.set(fd, await openPath(this.#first.context, file.path))
     this.#files.set(fd, file)
   }
 
   async #close(fd: number): Promise<void> {
-    this.#files.delete(fd)
+    if (!this.#files.delete(fd)) throw new Unplayable(9, `descriptor ${fd} is closed, and it is no device’s open file`)
     for (const { context, handles } of [this.#first, this.#second]) {
       const handle = handles.get(fd)
       handles.delete(fd)
@@ -147,6 +148,16 @@ export class Recorder {
     if (handle === undefined || handle === 0) return
     if (closed === true) await context.closeHandle({ handle })
     else if (line.errno === 0) handles.set(out === undefined ? Number(line.result) : wordAt(line.output, out)!, handle)
+  }
+}
+
+/** An `open` or `close` of something that the recorder does not have. */
+class Unplayable extends Error {
+  readonly errno: number
+
+  constructor(errno: number, reason: string) {
+    super(reason)
+    this.errno = errno
   }
 }
 
