@@ -105,3 +105,11 @@ describe('SetOption and GetOption', () => {
     expect(world.no('SetOption', { ...option, value: 0n })).toBe('EOPNOTSUPP')
   })
 })
+
+describe('CreateMemoryRegion', () => {
+  it('may end with the last byte that a client can address, and not behind it', () => {
+    const clientAddress = 2n ** 64n - 4096n
+    expect(world.no('CreateMemoryRegion', { anonymous: { bytes: 8192n }, clientAddress })).toBe('EOVERFLOW')
+    expect(world.do('CreateMemoryRegion', { anonymous: { bytes: 4096n }, clientAddress }).bytes).toBe(4096n)
+  })
+})
