@@ -25,7 +25,7 @@ const UNITS: readonly (readonly [string, Unit])[] = [
 ]
 
 /** Calls in a slice; a longer run takes minutes. */
-const CALLS = process.env['IOMMUD_TEST_LONG'] === undefined ? 250 : 20_000
+const CALLS = process.env['IOMMUD_TEST_LONG'] === undefined ? 120 : 20_000
 
 const RECORDED: readonly (readonly [string, Unit])[] = [
   ['iommufd-transcript-1', vtd({ mode: 'second', bits: 48n })],
