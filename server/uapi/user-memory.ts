@@ -132,8 +132,8 @@ export class UserMemory {
     }
     const region = this.#regions.atClientAddress(address)
     if (region?.spec.clientAddress === undefined) return undefined
-    const { memory, spec } = region
-    const offset = Number(address - (spec.clientAddress ?? 0n))
+    const offset = Number(address - region.spec.clientAddress)
+    const { memory } = region
     // A range of the call that begins inside a region is looked at first.
     const next = this.#ranges[behind]
     const left = memory.lengthBytes - offset
