@@ -26,6 +26,7 @@ export type {
   InvalidateKind,
   InvalidateOf,
   SmmuCommand,
+  SmmuRoot,
   UserData,
   UserDataKind,
   UserDataOf,
@@ -78,9 +79,9 @@ export type HwInfo =
   | { readonly kind: 'vtd'; readonly flags: number; readonly cap: bigint; readonly ecap: bigint }
   | { readonly kind: 'selftest'; readonly flags: number; readonly testReg: number }
 
-/** A domain of any kind, as a driver made it. Core only carries it. */
+/** What can be in a device's slot, as a driver made it. Core only carries it. */
 export interface DomainOps {
-  readonly kind: 'paging' | 'user'
+  readonly kind: 'paging' | 'user' | 'window'
   /** The unit it was made for. */
   readonly driver: IommuDriver
   /** It has a fault queue: `UnitListener.pageFault` is asked before a page fault is refused. Core sets it, once. */
@@ -114,6 +115,43 @@ export interface PagingOps extends DomainOps {
   flush(): Completion
   /** Absent on a domain that was made without dirty tracking. */
   readonly dirty?: DirtyOps
+  /**
+   * Makes a window without any range. Absent: EOPNOTSUPP.
+   *
+   * @throws Refusal EINVAL (no nesting parent), EOPNOTSUPP (the unit lacks what a window needs), ENOSPC (no VMID)
+   */
+  createWindow?(): WindowOps
+}
+
+/**
+ * Reserved addresses of a nesting parent that hold a CD table of the host's. It is what a RID is attached to, so that
+ * user domains can be put on single PASIDs. Core has made sure that nothing else is mapped in its ranges.
+ */
+export interface WindowOps extends DomainOps {
+  readonly kind: 'window'
+  /** Bytes that the table does not use yet. */
+  readonly freeBytes: number
+  /** Bytes of memory behind it, and of tables of its own: what a quota counts. */
+  readonly heldBytes: number
+  /**
+   * Puts zeroed memory behind a range, mapped read-only in the parent; whole pages of 4096 bytes. The table may use it
+   * only after `offer`. All of it or, when it throws, none.
+   *
+   * @throws Refusal ENOMEM
+   */
+  back(range: Range): void
+  /** What was backed since the last `offer` may be used. */
+  offer(): void
+  /** What was backed since the last `offer` is unmapped, flushed and given back. */
+  withdraw(): Completion
+  /**
+   * Makes a user domain of one root. It goes to slots of the one RID that the window is on.
+   *
+   * @throws Refusal EINVAL (a field that would make the CD illegal, data of another kind), ENOSPC (no ASID)
+   */
+  createUserDomain(device: DeviceDriver, data: UserData): UserOps
+  /** Reads its memory, as a device's DMA does; the bytes there were, 0 where the address is not in it. */
+  read(address: number, into: Uint8Array): number
 }
 
 /** The log of writes that hardware keeps in a domain's leaves. */
@@ -140,6 +178,8 @@ export interface DirtyOps {
 /** A domain whose tables are the client's. It has no map and no unmap: no call can reach one. */
 export interface UserOps extends DomainOps {
   readonly kind: 'user'
+  /** The window that it was made on: it goes to one slot, of the RID that has the window. */
+  readonly window?: WindowOps
   /**
    * Carries out entries `[from, end)`; absent where the architecture invalidates through the vIOMMU. An empty array asks
    * whether the type fits.
@@ -215,6 +255,9 @@ export interface DeviceDriver {
   /**
    * Puts a domain into a slot that holds `old` (null: nothing). What the architecture cannot put there is refused and
    * `old` stays. Attach and replace are one operation: the driver updates the entry hitlessly where it can.
+   *
+   * In the RID's slot a window means: no PASID 0 has a root, and what comes without a PASID bypasses stage 1; a user
+   * domain of a window means that the window is there, too, and PASID 0 has that root.
    *
    * @param slot RID_SLOT or a PASID
    */

@@ -12,10 +12,28 @@ export interface UserDataOf {
   readonly vtd_s1: { readonly flags: bigint; readonly pgtblAddr: bigint; readonly addrWidth: number }
   /** [uAPI struct iommu_hwpt_arm_smmuv3] */
   readonly smmuv3_ste: { readonly ste0: bigint; readonly ste1: bigint }
+  /** One root of stage 1, in the CD's fields and encodings. [SMMU 5.4 Context Descriptor] */
+  readonly smmuv3_pgd: SmmuRoot
   /** [uAPI struct iommu_hwpt_selftest] */
   readonly selftest: { readonly iotlb: number; readonly pagetableType: number }
   /** [uAPI struct iommu_viommu_selftest] */
   readonly selftest_viommu: { readonly inData: number }
+}
+
+/** Fields of a CD that are a client's to choose, where the CD is the host's. */
+export interface SmmuRoot {
+  /** An IPA. */
+  readonly ttb0: bigint
+  readonly t0sz: number
+  readonly tg0: number
+  readonly ir0: number
+  readonly or0: number
+  readonly sh0: number
+  readonly ips: number
+  /** MAIR1:MAIR0. */
+  readonly mair: bigint
+  readonly ha: boolean
+  readonly hd: boolean
 }
 
 /** Name of a type of data. */
@@ -49,6 +67,8 @@ export interface SmmuCommand {
 export interface InvalidateOf {
   readonly vtd_s1: VtdInvalidation
   readonly smmuv3: SmmuCommand
+  /** A range of a domain with one root, as VT-d counts it. */
+  readonly smmuv3_pgd: VtdInvalidation
   /** [uAPI struct iommu_hwpt_invalidate_selftest] */
   readonly selftest: { readonly flags: number; readonly iotlbId: number }
   /** [uAPI struct iommu_viommu_invalidate_selftest] */

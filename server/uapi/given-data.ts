@@ -57,9 +57,10 @@ export function dataBehind(user: UserMemory, at: DataAt, kind: UserDataKind | un
   return {
     kind,
     read<K extends UserDataKind>(asked: K): UserDataOf[K] {
-      if (asked !== kind)
+      const form = asked === kind ? DATA[asked] : null
+      if (form === null) {
         throw new Refusal('EINVAL', `the data is not of the type ${asked}`, { type: kind ?? 'unknown' })
-      const form = DATA[asked]
+      }
       const { name, minBytes, bytes } = form.struct
       if (at.length < minBytes || at.length > bytes) {
         const reason = `struct ${name} has ${minBytes === bytes ? bytes : `${minBytes} to ${bytes}`} bytes`
@@ -82,7 +83,8 @@ export interface ArrayAt {
 export function entriesBehind(user: UserMemory, array: ArrayAt, kind: InvalidateKind | undefined): InvalidateArray {
   const { address, entryLength, count } = array
   const formOf = <K extends InvalidateKind>(asked: K): Form<InvalidateOf[K]> => {
-    if (asked === kind) return ENTRIES[asked]
+    const form = asked === kind ? ENTRIES[asked] : null
+    if (form !== null) return form
     throw new Refusal('EINVAL', `the entries are not of the type ${asked}`, { data_type: array.type })
   }
   // A driver that is handed a piece asks again; what it saw first is what counts.
@@ -141,7 +143,8 @@ interface Form<T> {
   decode(bytes: Uint8Array): T
 }
 
-const DATA: { readonly [K in UserDataKind]: Form<UserDataOf[K]> } = {
+/** What has no struct is an extension of the typed methods. */
+const DATA: { readonly [K in UserDataKind]: Form<UserDataOf[K]> | null } = {
   vtd_s1: {
     struct: VTD_S1,
     decode(bytes) {
@@ -151,6 +154,7 @@ const DATA: { readonly [K in UserDataKind]: Form<UserDataOf[K]> } = {
     },
   },
   smmuv3_ste: { struct: SMMUV3_STE, decode: (bytes) => decode(SMMUV3_STE, bytes) },
+  smmuv3_pgd: null,
   selftest: {
     struct: SELFTEST_DATA,
     decode(bytes) {
@@ -164,7 +168,7 @@ const DATA: { readonly [K in UserDataKind]: Form<UserDataOf[K]> } = {
   },
 }
 
-const ENTRIES: { readonly [K in InvalidateKind]: Form<InvalidateOf[K]> } = {
+const ENTRIES: { readonly [K in InvalidateKind]: Form<InvalidateOf[K]> | null } = {
   vtd_s1: {
     struct: VTD_S1_INVALIDATE,
     decode(bytes) {
@@ -174,6 +178,7 @@ const ENTRIES: { readonly [K in InvalidateKind]: Form<InvalidateOf[K]> } = {
     },
   },
   smmuv3: { struct: SMMUV3_INVALIDATE, decode: (bytes) => decode(SMMUV3_INVALIDATE, bytes) },
+  smmuv3_pgd: null,
   selftest: {
     struct: SELFTEST_INVALIDATE,
     decode(bytes) {
