@@ -13,7 +13,7 @@ export const ENTRY_WORDS = QWORDS * 2
 export interface EntryWriter {
   /** Bits that hardware may look at, given an entry. */
   used(entry: Int32Array): Int32Array
-  /** Bits that may change early although they are used. */
+  /** Bits that may change early although both entries use them. */
   readonly safe: Int32Array
   /** Stores one 64-bit word. */
   store(qword: number, lo: number, hi: number): void
@@ -31,8 +31,9 @@ export interface EntryWriter {
  * @returns whether it was hitless
  */
 export function updateEntry(current: Int32Array, target: Int32Array, writer: EntryWriter): boolean {
-  const prepared = prepare(current, target, writer)
-  const critical = criticalQwords(prepared, target, writer.used(target))
+  const used = writer.used(target)
+  const prepared = prepare(current, target, used, writer)
+  const critical = criticalQwords(prepared, target, used)
   if (critical.length === 0) {
     put(current, target, 0, QWORDS, writer)
     return true
@@ -53,10 +54,11 @@ export function updateEntry(current: Int32Array, target: Int32Array, writer: Ent
 }
 
 /** The entry with every bit that hardware does not look at now already as it will be. */
-function prepare(current: Int32Array, target: Int32Array, writer: EntryWriter): Int32Array {
+function prepare(current: Int32Array, target: Int32Array, usedByTarget: Int32Array, writer: EntryWriter): Int32Array {
   const used = writer.used(current)
   return current.map((word, i) => {
-    const held = used[i] & ~writer.safe[i]
+    // What the target does not use goes last, safe or not: early it would take a store and a sync of its own.
+    const held = used[i] & ~(writer.safe[i] & usedByTarget[i])
     return (word & held) | (target[i] & ~held)
   })
 }

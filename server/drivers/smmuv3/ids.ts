@@ -1,14 +1,16 @@
 /** Small numbers handed out lowest first: ASIDs and VMIDs. */
 
-import { Refusal } from '../../core/driver.js'
+import { assert, Refusal } from '../../core/driver.js'
 
-/** Numbers from 1; 0 is the host's own VMID and no domain's ASID. */
+/** Numbers from 1; 0 is the host's own VMID and no domain's ASID. The lowest free one goes first, as Linux has it. */
 export class IdAllocator {
   readonly #what: string
   readonly #limit: number
-  readonly #freed: number[] = []
   readonly #failPoint: ((what: string) => void) | undefined
-  #next = 1
+  /** One bit a number. */
+  readonly #taken: Int32Array
+  /** No number below is free. */
+  #from = 1
 
   /**
    * @param what name of the number, for the refusal
@@ -19,18 +21,30 @@ export class IdAllocator {
     this.#what = what
     this.#limit = 2 ** bits
     this.#failPoint = failPoint
+    this.#taken = new Int32Array(this.#limit / 32)
+    this.#taken[0] = 1
   }
 
   /** @throws Refusal ENOSPC when every number is in use */
   alloc(): number {
     this.#failPoint?.(this.#what)
-    const freed = this.#freed.pop()
-    if (freed !== undefined) return freed
-    if (this.#next === this.#limit) throw new Refusal('ENOSPC', `every ${this.#what} of the unit is in use`)
-    return this.#next++
+    for (let word = this.#from >>> 5; word < this.#taken.length; word++) {
+      const free = ~this.#taken[word]
+      if (free === 0) continue
+      const id = word * 32 + 31 - Math.clz32(free & -free)
+      this.#taken[word] |= 1 << (id & 31)
+      this.#from = id + 1
+      return id
+    }
+    this.#from = this.#limit
+    throw new Refusal('ENOSPC', `every ${this.#what} of the unit is in use`)
   }
 
+  /** Whoever had it has emptied the caches of it. */
   free(id: number): void {
-    this.#freed.push(id)
+    const bit = 1 << (id & 31)
+    assert((this.#taken[id >>> 5] & bit) !== 0, 'only a number in use is given back')
+    this.#taken[id >>> 5] &= ~bit
+    this.#from = Math.min(this.#from, id)
   }
 }

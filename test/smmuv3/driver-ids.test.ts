@@ -1,0 +1,100 @@
+/** ASIDs and VMIDs: which ones are handed out, how many there are, and that a used one finds nothing in the TLB. */
+
+import { describe, expect, it } from 'vitest'
+import { PRESETS } from '../../hw-model/smmuv3/index.js'
+import type { PagingOps } from '../../server/core/driver.js'
+import { IdAllocator } from '../../server/drivers/smmuv3/ids.js'
+import { GUEST_RAM, PARENT, PASID, PLAIN, RW, refusal, World } from './world.js'
+
+describe('numbers', () => {
+  it('are handed out from 1, the lowest free one first', () => {
+    const ids = new IdAllocator('ASID', 8)
+    expect([1, 2, 3, 4, 5].map(() => ids.alloc())).toEqual([1, 2, 3, 4, 5])
+    for (const id of [4, 2, 5]) ids.free(id)
+    expect([1, 2, 3, 4].map(() => ids.alloc())).toEqual([2, 4, 5, 6])
+  })
+
+  it.each([8, 16])('of %i bits are as many as that, but for 0', (bits) => {
+    const ids = new IdAllocator('VMID', bits)
+    const all = Array.from({ length: 2 ** bits - 1 }, () => ids.alloc())
+    expect(all).toEqual(Array.from({ length: 2 ** bits - 1 }, (_, i) => i + 1))
+    expect(refusal(() => ids.alloc())).toBe('ENOSPC')
+    const some = [2 ** bits - 1, 1, 33, 32, 64, 31]
+    for (const id of some) ids.free(id)
+    expect(some.map(() => ids.alloc())).toEqual(some.sort((a, b) => a - b))
+    expect(refusal(() => ids.alloc())).toBe('ENOSPC')
+  })
+
+  it('are not given back twice', () => {
+    const ids = new IdAllocator('ASID', 8)
+    ids.free(ids.alloc())
+    expect(() => ids.free(1)).toThrow()
+    expect(() => ids.free(2)).toThrow()
+  })
+})
+
+const at = (world: World, flags: typeof PLAIN, frame: number): PagingOps => {
+  const domain = world.driver.createPaging(world.a, flags)
+  domain.map(0x1000n, GUEST_RAM + frame * 4096, 0x1000n, RW)
+  return domain
+}
+
+/** ASID16 is IDR0 bit 12, VMID16 bit 18. */
+const SMALL = { IDR0: PRESETS.default.IDR0 & ~(1 << 12) & ~(1 << 18) }
+
+describe.each([
+  ['ASIDs', PLAIN],
+  ['VMIDs', PARENT],
+] as const)('%s of 8 bits', (_name, flags) => {
+  it('are used up by 255 domains; what the refused one had made is given back', () => {
+    const world = new World(SMALL)
+    const domains = Array.from({ length: 255 }, () => world.driver.createPaging(world.a, flags))
+    const used = world.ram.usedBytes
+    expect(refusal(() => world.driver.createPaging(world.a, flags))).toBe('ENOSPC')
+    expect(world.ram.usedBytes).toBe(used)
+    domains[100].destroy()
+    const again = at(world, flags, 1)
+    world.a.set(0, again, null)
+    expect(world.dma(world.a, 0x1000n)).toBe('ok 10000001000')
+  })
+
+  it('are used again without anything left of whom they were', () => {
+    const world = new World(SMALL)
+    for (let i = 0; i < 600; i++) {
+      const domain = at(world, flags, i % 7)
+      world.a.set(0, domain, null)
+      expect(world.dma(world.a, 0x1000n)).toBe(`ok ${(GUEST_RAM + (i % 7) * 4096).toString(16)}`)
+      if (i % 3 === 0) domain.unmap(0x1000n, 0x1000n)
+      world.a.clear(0, domain)
+      domain.destroy()
+    }
+    expect(world.driver.createPaging(world.a, flags)).toMatchObject(flags === PLAIN ? { asid: 1 } : { vmid: 1 })
+  })
+})
+
+describe('a number that is used again', () => {
+  it('finds nothing of another domain although that was replaced, not detached, on RID and PASID', () => {
+    const world = new World()
+    for (const slot of [0, 7]) {
+      const flags = slot === 0 ? PLAIN : PASID
+      let old = at(world, flags, 20)
+      world.a.set(slot, old, null)
+      for (let frame = 1; frame < 20; frame++) {
+        const next = at(world, flags, frame)
+        world.dma(world.a, 0x1000n, slot === 0 ? -1 : slot)
+        world.a.set(slot, next, old)
+        old.destroy()
+        const heir = at(world, flags, 30)
+        // The number of the one that has gone is the lowest, and its own tables serve it at once.
+        expect(heir).toMatchObject({ asid: (old as unknown as { asid: number }).asid })
+        world.b.set(0, heir, null)
+        expect(world.dma(world.b, 0x1000n)).toBe('ok 1000001e000')
+        world.b.clear(0, heir)
+        heir.destroy()
+        old = next
+      }
+      world.a.clear(slot, old)
+      old.destroy()
+    }
+  })
+})
