@@ -13,8 +13,10 @@ import type { SmmuViommu } from './viommu.js'
 /** Fields that a guest may set. EATS is accepted as 0 or 1 and means nothing where unit or device has no ATS. */
 const ALLOWED = ['V', 'Config', ...GUEST_FIELDS.dw0, ...GUEST_FIELDS.dw1, 'EATS'] as const
 const FORBIDDEN = maskOutside(STE, ALLOWED)
-/** A guest's pointer has 52 bits; the record has room for four more. */
+/** Bits 55:52 of S1ContextPtr: Linux takes an IPA of 52 bits. */
 const POINTER_TOP = 0x00f00000
+/** Where the record is the implementation's, which has no name for it. [SMMU 5.2 Stream Table Entry] */
+const IMPLEMENTATION_DEFINED = { low: 116, high: 127 } as const
 
 const CONFIGS: readonly number[] = [CONFIG.ABORT, CONFIG.BYPASS, CONFIG.S1_TRANS]
 
@@ -76,7 +78,10 @@ function check(guest: Int32Array): void {
     const stray = guest[i] & FORBIDDEN[i]
     if (stray !== 0) throw strayField(i * 32 + 31 - Math.clz32(stray))
   }
-  if ((guest[1] & POINTER_TOP) !== 0) throw strayField(32 + 31 - Math.clz32(guest[1] & POINTER_TOP))
+  if ((guest[1] & POINTER_TOP) !== 0) {
+    const why = 'S1ContextPtr of a guest STE is an IPA of 52 bits: bits 55:52 are 0'
+    throw new Refusal('EIO', why, { field: 'S1ContextPtr', bit: 32 + 31 - Math.clz32(guest[1] & POINTER_TOP) })
+  }
   const config = STE.Config.get(guest, 0)
   if (!CONFIGS.includes(config)) {
     throw new Refusal('EIO', "Config of a guest STE is 0 (abort), 4 (bypass) or 5 (stage 1): stage 2 is the host's", {
@@ -93,5 +98,7 @@ function strayField(bit: number): Refusal {
     if (bit >= low && bit <= high)
       return new Refusal('EIO', `${field} of a guest STE belongs to the host`, { field, bit })
   }
-  return new Refusal('EIO', `bit ${bit} of a guest STE is reserved`, { field: 'reserved', bit })
+  const isReserved = bit < IMPLEMENTATION_DEFINED.low || bit > IMPLEMENTATION_DEFINED.high
+  const field = isReserved ? 'reserved' : 'IMPLEMENTATION DEFINED'
+  return new Refusal('EIO', `bit ${bit} of a guest STE is ${field}`, { field, bit })
 }
