@@ -27,26 +27,28 @@ console.log('done')
 /** Guest-physical address of the first byte of RAM. */
 export const RAM_BASE = 0x4000_0000n
 
-/** Bytes of RAM. */
+/** Bytes of RAM, where a test does not ask for more. */
 export const RAM_BYTES = 0x40_0000n
 
 /** A guest's RAM, written by a process of its own. Addresses are guest-physical. */
 export class GuestMemory {
   readonly folder = mkdtempSync(join(tmpdir(), 'iommud-guest-'))
   readonly path = join(this.folder, 'ram')
+  readonly bytes: bigint
   readonly #writer: ChildProcess
   readonly #waiting: (() => void)[] = []
 
-  private constructor() {
-    this.#writer = spawn(process.execPath, ['-e', WRITER, this.path, String(RAM_BYTES)], {
+  private constructor(bytes: bigint) {
+    this.bytes = bytes
+    this.#writer = spawn(process.execPath, ['-e', WRITER, this.path, String(bytes)], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     createInterface({ input: this.#writer.stdout as NodeJS.ReadableStream }).on('line', () => this.#waiting.shift()?.())
   }
 
   /** Starts the other process and makes the file. */
-  static async start(): Promise<GuestMemory> {
-    const guest = new GuestMemory()
+  static async start(bytes = RAM_BYTES): Promise<GuestMemory> {
+    const guest = new GuestMemory(bytes)
     await new Promise<void>((done) => guest.#waiting.push(done))
     return guest
   }
@@ -61,6 +63,11 @@ export class GuestMemory {
   /** Stores consecutive words. */
   async storeAll(address: bigint, values: readonly bigint[]): Promise<void> {
     for (const [i, value] of values.entries()) await this.store(address + BigInt(i * 8), value)
+  }
+
+  /** Stores many words anywhere, one after the other, without waiting for each. */
+  async storeMany(words: Iterable<readonly [address: bigint, value: bigint]>): Promise<void> {
+    await Promise.all(Array.from(words, ([address, value]) => this.store(address, value)))
   }
 
   /** Ends the other process and removes the file. */

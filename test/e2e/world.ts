@@ -13,7 +13,7 @@ import {
   ViommuType,
 } from '../../clients/node/index.js'
 import { type Daemon, startDaemon } from '../../clients/node/testing.js'
-import { GuestMemory, RAM_BASE, RAM_BYTES } from './guest-memory.js'
+import { GuestMemory, RAM_BASE } from './guest-memory.js'
 
 /** Architectures, and devices of the built-in platform behind each. */
 export const DEVICES = {
@@ -48,9 +48,10 @@ export class World {
    *
    * @param platform other units and devices than the built-in ones
    * @param flags further ones of the daemon
+   * @param ramBytes of the guest's RAM
    */
-  static async start(platform?: object, flags: readonly string[] = []): Promise<World> {
-    const guest = await GuestMemory.start()
+  static async start(platform?: object, flags: readonly string[] = [], ramBytes?: bigint): Promise<World> {
+    const guest = await GuestMemory.start(ramBytes)
     const path = join(guest.folder, 'platform.json')
     if (platform !== undefined) writeFileSync(path, JSON.stringify(platform))
     const args = platform === undefined ? flags : ['--platform', path, ...flags]
@@ -72,12 +73,11 @@ export class World {
   async vmm(): Promise<Vmm> {
     const { context } = await this.daemon.client.openContext({ lifetime: ContextLifetime.EXPLICIT })
     const client = this.daemon.client.inContext(context)
-    const { regionId } = await client.createMemoryRegion({
-      file: { path: this.guest.path, offset: 0n, bytes: RAM_BYTES, writable: true },
-    })
+    const { path, bytes } = this.guest
+    const { regionId } = await client.createMemoryRegion({ file: { path, offset: 0n, bytes, writable: true } })
     const { ioasId } = await client.createIoas()
     const flags = IoasMapFlag.FIXED_IOVA | IoasMapFlag.READABLE | IoasMapFlag.WRITEABLE
-    await client.ioasMap({ ioasId, flags, region: { regionId, offset: 0n }, length: RAM_BYTES, iova: RAM_BASE })
+    await client.ioasMap({ ioasId, flags, region: { regionId, offset: 0n }, length: bytes, iova: RAM_BASE })
     const vmm = new Vmm(client, regionId, ioasId, context)
     this.#open.push(vmm)
     return vmm
