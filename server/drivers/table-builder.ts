@@ -51,6 +51,20 @@ export interface Run {
   readonly frame: number
 }
 
+/** Called for the pages that a leaf maps, and its level. */
+type FoundLeaf = (page: number, pages: number, level: number) => void
+
+/** What `unmap` took out: leaves of one size, or everything below tables that went, too. */
+export interface Removed {
+  readonly page: number
+  pages: number
+  /** Level of the leaves; `WITH_TABLES` where table entries are gone, whatever was below. */
+  readonly level: number
+}
+
+/** Level of what was removed with its tables. */
+export const WITH_TABLES = -1
+
 /** A tree of tables with one root. Pages and frames are counted in 4 KiB. */
 export class TableBuilder {
   /** Physical address of the root table. */
@@ -67,6 +81,7 @@ export class TableBuilder {
   #below = new Map<number, number>()
   readonly #words: EntryWords = { lo: 0, hi: 0 }
   #emptied: number[] = []
+  #removed: Removed[] = []
 
   /** @param rootTables tables that the root concatenates, a power of two; 1 for a plain root */
   constructor(memory: Memory, ram: HostRam, encoder: EntryEncoder, topLevel: number, rootTables = 1) {
@@ -109,9 +124,11 @@ export class TableBuilder {
     }
   }
 
-  /** Takes out every leaf of `[page, page + pages)`; leaves never reach over its ends. */
-  unmap(page: number, pages: number): void {
+  /** Takes out every leaf of `[page, page + pages)`; leaves never reach over its ends. Tells them in ascending order. */
+  unmap(page: number, pages: number): readonly Removed[] {
+    this.#removed = []
     this.#clear(this.root, this.topLevel, 0, page, page + pages)
+    return this.#removed
   }
 
   /**
@@ -121,7 +138,7 @@ export class TableBuilder {
    * @param found called for a dirty leaf; it is clean already if `clears`
    * @returns the page to go on with, or -1 at the end
    */
-  collectDirty(from: number, to: number, clears: boolean, found: (page: number, pages: number) => void): number {
+  collectDirty(from: number, to: number, clears: boolean, found: FoundLeaf): number {
     let page = from
     for (let left = COLLECT_LEAVES; page < to; ) {
       if (left <= 0) return page
@@ -222,7 +239,7 @@ export class TableBuilder {
     { table, level, first, clears }: { table: number; level: number; first: number; clears: boolean },
     page: number,
     to: number,
-    found: (page: number, pages: number) => void,
+    found: FoundLeaf,
   ): number {
     const span = ENTRIES ** level
     const { dirty } = this.#encoder
@@ -242,7 +259,7 @@ export class TableBuilder {
           dirty.remove(words)
           this.#put(slot, words.lo, words.hi)
         }
-        found(at, next - at)
+        found(at, next - at, level)
       }
       at = next
     }
@@ -268,20 +285,46 @@ export class TableBuilder {
     const last = Math.ceil((to - first) / span) - 1
     const entries = table === this.root ? this.#rootBytes / 8 : ENTRIES
     if (level === 0 && this.#live.get(table) === ENTRIES) {
-      this.#clearFull(table, start, Math.min(last + 1, ENTRIES))
+      const end = Math.min(last + 1, ENTRIES)
+      this.#clearFull(table, start, end)
+      this.#noteRemoved(first + start, end - start, 0)
       return
     }
     for (let index = start; index <= last && index < entries; index++) {
       const slot = table + index * 8
       const below = this.#below.get(slot)
-      if (below !== undefined) {
-        this.#clear(below, level - 1, first + index * span, from, to)
-        this.#takeOutIfEmpty(table, slot, below)
-      } else if (this.#isSet(slot)) {
+      const page = first + index * span
+      if (below !== undefined) this.#clearBelow({ table, slot, below }, level, page, from, to)
+      else if (this.#isSet(slot)) {
         this.#put(slot, 0, 0)
         this.#count(table, -1)
+        this.#noteRemoved(page, span, level)
       }
     }
+  }
+
+  /** Clears leaves of the table below an entry, and that entry with them if none is left. */
+  #clearBelow(
+    { table, slot, below }: { table: number; slot: number; below: number },
+    level: number,
+    first: number,
+    from: number,
+    to: number,
+  ): void {
+    const before = this.#removed.length
+    const pagesBefore = this.#removed.at(-1)?.pages
+    this.#clear(below, level - 1, first, from, to)
+    if (!this.#takeOutIfEmpty(table, slot, below)) return
+    this.#removed.length = before
+    if (pagesBefore !== undefined) (this.#removed[before - 1] as Removed).pages = pagesBefore
+    const start = Math.max(from, first)
+    this.#noteRemoved(start, Math.min(to, first + ENTRIES ** level) - start, WITH_TABLES)
+  }
+
+  #noteRemoved(page: number, pages: number, level: number): void {
+    const before = this.#removed.at(-1)
+    if (before?.level === level && before.page + before.pages === page) before.pages += pages
+    else this.#removed.push({ page, pages, level })
   }
 
   /** Clears leaves of a table that has no empty entry. */
@@ -305,13 +348,14 @@ export class TableBuilder {
     for (const step of path.reverse()) this.#takeOutIfEmpty(step.table, step.slot, step.below)
   }
 
-  #takeOutIfEmpty(table: number, slot: number, below: number): void {
-    if (this.#live.get(below) !== 0) return
+  #takeOutIfEmpty(table: number, slot: number, below: number): boolean {
+    if (this.#live.get(below) !== 0) return false
     this.#put(slot, 0, 0)
     this.#below.delete(slot)
     this.#live.delete(below)
     this.#emptied.push(below)
     this.#count(table, -1)
+    return true
   }
 
   #slot(table: number, level: number, page: number): number {

@@ -22,7 +22,12 @@ export interface Row {
 interface Capture {
   readonly registers: Readonly<Record<string, string>>
   readonly ram: readonly { readonly base: string; readonly size: string }[]
-  readonly streams: readonly { readonly sid: number; readonly ste: readonly string[] }[]
+  readonly streams: readonly {
+    readonly sid: number
+    readonly ste: readonly string[]
+    readonly cd?: readonly string[]
+    readonly asid?: number
+  }[]
 }
 
 const read = (name: string): Buffer => readFileSync(join(FOLDER, name))

@@ -134,8 +134,8 @@ export class SmmuDevice implements DeviceDriver {
     const hadAts = this.#hasAtsOn
     if (slot === RID_SLOT) this.#setRid(domain)
     else this.#setPasid(slot, domain)
-    if (old !== null) this.#release(slot, old)
     this.#attach(slot, domain)
+    if (old !== null) this.#release(slot, old, domain)
     this.#host.drain()
     const isStageOne = domain instanceof StageOneDomain && (old === null || old instanceof StageOneDomain)
     return this.#forget(slot, hadAts, !isStageOne)
@@ -154,7 +154,7 @@ export class SmmuDevice implements DeviceDriver {
       if (this.#onRid === null && this.#pasids.size === 0) this.#writeSte(abortSte())
     }
     if (this.#onRid === null && this.#pasids.size === 0) this.#endStalls()
-    this.#release(slot, old)
+    this.#release(slot, old, null)
     this.#host.drain()
     return this.#forget(slot, hadAts, !(old instanceof StageOneDomain))
   }
@@ -255,20 +255,15 @@ export class SmmuDevice implements DeviceDriver {
   /** The domain's changes reach what the device keeps. */
   #attach(slot: number, domain: DomainOps): void {
     const pasid = slot === RID_SLOT ? -1 : slot
-    if (domain instanceof StageOneDomain) domain.attach(slot, { device: this, pasid, reach: 'own' })
-    else if (domain instanceof StageTwoDomain) domain.attach(slot, { device: this, pasid, reach: 'all-pasids' })
-    else if (domain instanceof UserDomain) {
-      domain.parent.attach(slot, { device: this, pasid, reach: domain.translates ? 'guest' : 'all-pasids' })
-    }
+    const reach = domain instanceof StageOneDomain ? 'own' : reachesGuest(domain) ? 'guest' : 'all-pasids'
+    tablesOf(domain)?.attach(slot, { device: this, pasid, reach })
   }
 
   /** A slot has let go of a domain; the last one to do so empties the TLB of it. */
-  #release(slot: number, domain: DomainOps): void {
-    if (domain instanceof UserDomain) domain.parent.detach(this, slot)
-    if (!(domain instanceof StageOneDomain) && !(domain instanceof StageTwoDomain)) return
-    domain.detach(this, slot)
-    domain.users--
-    if (domain.users === 0) domain.forget()
+  #release(slot: number, domain: DomainOps, next: DomainOps | null): void {
+    const tables = tablesOf(domain)
+    if (tables !== tablesOf(next)) tables?.detach(this, slot)
+    if (tables !== undefined && tables === domain) tables.users--
   }
 
   /** What the device keeps of a slot means something else now. [SMMU 3.9.1 ATS Interface] */
@@ -321,3 +316,11 @@ export class SmmuDevice implements DeviceDriver {
     this.#hasAtsOn = STE.EATS.get(ste, 0) === EATS.FULL
   }
 }
+
+/** The paging domain whose tables a domain leads to. */
+function tablesOf(domain: DomainOps | null): StageOneDomain | StageTwoDomain | undefined {
+  if (domain instanceof StageOneDomain || domain instanceof StageTwoDomain) return domain
+  return domain instanceof UserDomain ? domain.parent : undefined
+}
+
+const reachesGuest = (domain: DomainOps): boolean => domain instanceof UserDomain && domain.translates

@@ -8,6 +8,7 @@ import type { Memory } from '../../../hw-model/memory/index.js'
 import type { DevicePort } from '../../../hw-model/port.js'
 import {
   CMD_CFGI_STE_RANGE,
+  CMD_TLBI_EL2_ALL,
   CMD_TLBI_NSNH_ALL,
   CR0,
   CR1,
@@ -56,6 +57,8 @@ const VIOMMU_TYPE_ARM_SMMUV3 = 1
 /** Bits of an output address in tables of 4 KiB granules, and the code of that size. [SMMU 6.3.6 SMMU_IDR5] */
 const TABLE_BITS = 48
 const TABLE_BITS_CODE = 5
+
+const NO_ADDRESS = new Int32Array(2)
 
 /** One record of the event queue. */
 export interface SmmuEvent {
@@ -310,6 +313,10 @@ export class SmmuV3Driver implements IommuDriver {
     enable('CMDQEN')
     commands.add(CMD_CFGI_STE_RANGE, OPCODE.CFGI_STE_RANGE, { Range: RANGE_ALL })
     commands.sync()
+    if (features.hyp) {
+      commands.add(CMD_TLBI_EL2_ALL, OPCODE.TLBI_EL2_ALL, {})
+      commands.sync()
+    }
     commands.add(CMD_TLBI_NSNH_ALL, OPCODE.TLBI_NSNH_ALL, {})
     commands.sync()
     this.#events.program()
@@ -319,6 +326,10 @@ export class SmmuV3Driver implements IommuDriver {
     // Else a translated access would pass whatever its STE says. [SMMU 6.3.9.3 ATSCHK]
     if (features.ats) enable('ATSCHK')
     registers.write32(OFFSET.IRQ_CTRL, 0)
+    // Interrupts are wires: an address of 0 is no MSI. [SMMU 6.3.21 SMMU_GERROR_IRQ_CFG0]
+    registers.write64(OFFSET.GERROR_IRQ_CFG0, NO_ADDRESS)
+    registers.write64(OFFSET.EVENTQ_IRQ_CFG0, NO_ADDRESS)
+    if (features.pri) registers.write64(OFFSET.PRIQ_IRQ_CFG0, NO_ADDRESS)
     const interrupts = { EVENTQ_IRQEN: 1, GERROR_IRQEN: 1, PRIQ_IRQEN: features.pri ? 1 : 0 }
     registers.write32(OFFSET.IRQ_CTRL, pack(IRQ_CTRL, interrupts)[0])
     enable('SMMUEN')

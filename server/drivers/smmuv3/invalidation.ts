@@ -1,4 +1,7 @@
-/** Which commands flush a range, a domain, or what a guest asks to have flushed. [SMMU 4.4 TLB invalidation] */
+/**
+ * Which commands flush ranges of a domain, as Linux chooses them: by range where the unit has those commands, with the
+ * level of the leaves as a hint, else one by one. [SMMU 4.4 TLB invalidation]
+ */
 
 import {
   CMD_TLBI_NH_ALL,
@@ -16,21 +19,36 @@ export const HOST_VMID = 0
 /** TG code of a 4 KiB granule. */
 const TG_4K = 1
 const PAGE_BYTES = 4096
+/** Leaves of one level are this many of the level below. */
+const ENTRIES = 512
+/** TTL of level 3, which holds pages. The builder counts the other way round, from 0. */
+const TTL_OF_PAGES = 3
 
-/** Pages beyond which a range is flushed as a whole domain: without ranges, one table's worth. */
-const WHOLE_FROM_PAGES = 2 ** 30
-const WHOLE_FROM_PAGES_SINGLY = 512
+/** NUM counts to 32, and the largest SCALE without IDR5.DS is 31: 2^36 pages, which is more than a domain has. */
+const UNITS = 32
+const LARGEST_SCALE = 31
+
+/**
+ * Commands that are as many as the entries of a table: beyond, the whole domain is flushed by one. So does Linux where it
+ * has no ranges and leaves are pages; for larger leaves it goes on to 2^18, for which nobody waits here.
+ */
+const WHOLE_FROM_COMMANDS = 512
 
 /** Ranges beyond which they are flushed as a whole domain: their commands would take longer than what they spare. */
 export const WHOLE_FROM_RANGES = 8
 
-/** Pages that were unmapped. */
+/** Pages whose translations changed. */
 export interface FlushRange {
   readonly page: number
   readonly pages: number
+  /** The builder's level of the leaves; nothing where table entries went. */
+  readonly level: number
   /** Table entries went too, so walk caches must forget them. */
   readonly tables: boolean
 }
+
+/** The fields of a command by address, without whose address it is. */
+type RangeFields = Record<'Address' | 'Leaf', number> & Partial<Record<'TG' | 'SCALE' | 'NUM' | 'TTL', number>>
 
 /** Flushes of one unit. Nothing here ends its batch with a SYNC. */
 export class Invalidator {
@@ -44,15 +62,12 @@ export class Invalidator {
 
   /** Stage 1 of an ASID. */
   stageOne(asid: number, ranges: readonly FlushRange[]): void {
-    if (this.#isWhole(ranges)) {
+    if (this.isWhole(ranges)) {
       this.wholeAsid(asid)
       return
     }
-    const fixed = { VMID: HOST_VMID, ASID: asid }
-    for (const range of ranges) {
-      for (const chunk of this.#chunks(range)) {
-        this.#commands.add(CMD_TLBI_NH_VA, OPCODE.TLBI_NH_VA, { ...fixed, ...chunk, Leaf: range.tables ? 0 : 1 })
-      }
+    for (const fields of this.#fields(ranges)) {
+      this.#commands.add(CMD_TLBI_NH_VA, OPCODE.TLBI_NH_VA, { VMID: HOST_VMID, ASID: asid, ...fields })
     }
   }
 
@@ -60,16 +75,14 @@ export class Invalidator {
     this.#commands.add(CMD_TLBI_NH_ASID, OPCODE.TLBI_NH_ASID, { VMID: HOST_VMID, ASID: asid })
   }
 
-  /** Stage 2 of a VMID. What was combined with a guest's stage 1 takes `combined`, after a SYNC. */
+  /** Stage 2 of a VMID. Unless that is whole, what was combined with a guest's stage 1 takes `combined`, after a SYNC. */
   stageTwo(vmid: number, ranges: readonly FlushRange[]): void {
-    if (this.#isWhole(ranges)) {
+    if (this.isWhole(ranges)) {
       this.wholeVmid(vmid)
       return
     }
-    for (const range of ranges) {
-      for (const chunk of this.#chunks(range)) {
-        this.#commands.add(CMD_TLBI_S2_IPA, OPCODE.TLBI_S2_IPA, { VMID: vmid, ...chunk, Leaf: range.tables ? 0 : 1 })
-      }
+    for (const fields of this.#fields(ranges)) {
+      this.#commands.add(CMD_TLBI_S2_IPA, OPCODE.TLBI_S2_IPA, { VMID: vmid, ...fields })
     }
   }
 
@@ -82,33 +95,57 @@ export class Invalidator {
     this.#commands.add(CMD_TLBI_NH_ALL, OPCODE.TLBI_NH_ALL, { VMID: vmid })
   }
 
-  #isWhole(ranges: readonly FlushRange[]): boolean {
+  /** Whether one command for the whole domain takes the place of those for the ranges. */
+  isWhole(ranges: readonly FlushRange[]): boolean {
     if (ranges.length >= WHOLE_FROM_RANGES) return true
-    const pages = ranges.reduce((sum, range) => sum + range.pages, 0)
-    return pages >= (this.#hasRanges ? WHOLE_FROM_PAGES : WHOLE_FROM_PAGES_SINGLY)
+    if (this.#hasRanges) return false
+    return ranges.reduce((sum, range) => sum + singles(range).count, 0) >= WHOLE_FROM_COMMANDS
   }
 
-  /** The address fields of one command after the other, together covering the range. */
-  *#chunks({ page, pages }: FlushRange): Generator<Record<'Address', number> & Partial<Record<RangeField, number>>> {
-    let at = page
-    let left = pages
-    while (left > 0) {
-      // A single page goes without a range: NUM, SCALE and TTL all zero is the reserved code.
-      if (!this.#hasRanges || left === 1) {
-        yield { Address: at * PAGE_BYTES }
-        at++
-        left--
-        continue
-      }
-      const scale = 31 - Math.clz32(left & -left)
-      const units = (left >>> scale) & 31
-      const isSingle = scale === 0 && units === 1
-      const range = isSingle ? {} : { TG: TG_4K, SCALE: scale, NUM: units - 1 }
-      yield { Address: at * PAGE_BYTES, ...range }
-      at += units * 2 ** scale
-      left -= units * 2 ** scale
-    }
+  *#fields(ranges: readonly FlushRange[]): Generator<RangeFields> {
+    for (const range of ranges) yield* this.#hasRanges ? byRange(range) : oneByOne(range)
   }
 }
 
-type RangeField = 'TG' | 'SCALE' | 'NUM'
+/** As few commands as there are groups of five bits in the number of pages, the lowest first. */
+function* byRange(range: FlushRange): Generator<RangeFields> {
+  const { page, pages, tables } = range
+  const fixed = { Leaf: tables ? 0 : 1, TG: TG_4K, TTL: ttlOf(range) }
+  // NUM, SCALE and TTL all zero is the reserved code. One page more costs less than another form of command.
+  let left = fixed.TTL === 0 && pages % UNITS === 1 ? pages + 1 : pages
+  for (let at = page; left > 0; ) {
+    const SCALE = Math.min(trailingZeros(left), LARGEST_SCALE)
+    const units = Math.floor(left / 2 ** SCALE) % UNITS || UNITS
+    yield { Address: at * PAGE_BYTES, SCALE, NUM: units - 1, ...fixed }
+    at += units * 2 ** SCALE
+    left -= units * 2 ** SCALE
+  }
+}
+
+/** A command for each leaf; where tables went, for each page, since nothing says what was below. */
+function* oneByOne(range: FlushRange): Generator<RangeFields> {
+  const { first, step, count } = singles(range)
+  for (let i = 0; i < count; i++) yield { Address: (first + i * step) * PAGE_BYTES, Leaf: range.tables ? 0 : 1 }
+}
+
+function singles({ page, pages, level, tables }: FlushRange) {
+  const step = tables ? 1 : ENTRIES ** level
+  const first = page - (page % step)
+  return { first, step, count: Math.ceil((page + pages - first) / step) }
+}
+
+/**
+ * The level of the leaves. None where tables went, whose entries stood on every level above; and none for a part of a
+ * leaf, since with a level the address must be one of a leaf. [SMMU 4.4.1.1 Range-based invalidation and level hint]
+ */
+function ttlOf({ page, pages, level, tables }: FlushRange): number {
+  if (tables) return 0
+  const size = ENTRIES ** level
+  return page % size === 0 && pages % size === 0 ? TTL_OF_PAGES - level : 0
+}
+
+/** Zeros below the lowest one of a number of up to 2^53. */
+const trailingZeros = (value: number): number => {
+  const low = (value % 2 ** 32) | 0
+  return low === 0 ? 32 + trailingZeros(value / 2 ** 32) : 31 - Math.clz32(low & -low)
+}

@@ -1,7 +1,7 @@
 /** Kernel-owned domains: a stage 1 table under an ASID, or a stage 2 table under a VMID. */
 
 import type { Completion, DirtyOps, IommuDriver, PagingOps, Protection, Range } from '../../core/driver.js'
-import { TableBuilder } from '../table-builder.js'
+import { TableBuilder, WITH_TABLES } from '../table-builder.js'
 import { type AtcOwner, forgetAll, forgetRange, forgetRangeOfAll, forgetWhole } from './atc.js'
 import { stageOneEncoder, stageTwoEncoder } from './encoders.js'
 import { STAGE_1_BITS, type StageTwoShape, stageOneCd } from './entries.js'
@@ -18,6 +18,8 @@ const FOUR_LEVELS = 3
 interface StaleRange {
   page: number
   pages: number
+  /** The builder's level of the leaves. */
+  readonly level: number
 }
 
 /** Where a domain is attached, for what the devices keep of it. */
@@ -68,14 +70,13 @@ abstract class PagingDomain implements PagingOps {
   unmap(iova: bigint, length: bigint): void {
     const page = Number(iova >> PAGE_LG2)
     const pages = Number(length >> PAGE_LG2)
-    this.tables.unmap(page, pages)
-    this.noteStale(page, pages)
+    for (const removed of this.tables.unmap(page, pages)) this.noteStale(removed.page, removed.pages, removed.level)
   }
 
+  /** While it is attached nowhere, nothing can be cached of it: the last to go has seen to that. */
   flush(): Completion {
-    // A table that was emptied last may have led to what was unmapped first.
-    const tables = this.tables.hasEmptied
-    const ranges = this.#stale.map((range) => ({ ...range, tables }))
+    const stale = this.#attachments.size > 0 ? this.#stale : []
+    const ranges = stale.map((range) => ({ ...range, tables: range.level === WITH_TABLES }))
     this.#stale = []
     if (ranges.length > 0) this.flushRanges(ranges)
     this.tables.releaseFreed()
@@ -88,15 +89,13 @@ abstract class PagingDomain implements PagingOps {
     this.#attachments.set(`${attachment.device.rid}/${slot}`, attachment)
   }
 
+  /** The last to go empties the TLB of it: nobody will do so later, and its number may soon be another's. */
   detach(device: AtcOwner, slot: number): void {
     this.#attachments.delete(`${device.rid}/${slot}`)
+    if (this.#attachments.size === 0) this.forget()
   }
 
-  /** The last user has gone: nothing of it may stay in the TLB, since its number may soon be another's. */
-  abstract forget(): void
-
   destroy(): void {
-    this.forget()
     this.tables.destroy()
     this.freeNumber()
   }
@@ -115,9 +114,9 @@ abstract class PagingDomain implements PagingOps {
   }
 
   /** The next `flush` reaches these pages, too. What comes in pieces is flushed as a whole. */
-  protected noteStale(page: number, pages: number): void {
+  protected noteStale(page: number, pages: number, level: number): void {
     const before = this.#stale.at(-1)
-    if (before !== undefined && before.page + before.pages === page) {
+    if (before?.level === level && before.page + before.pages === page) {
       before.pages += pages
     } else if (before !== undefined && this.#stale.length === WHOLE_FROM_RANGES) {
       // So many are flushed as a whole domain anyway.
@@ -125,7 +124,7 @@ abstract class PagingDomain implements PagingOps {
       before.page = Math.min(before.page, page)
       before.pages = end - before.page
     } else {
-      this.#stale.push({ page, pages })
+      this.#stale.push({ page, pages, level })
     }
   }
 
@@ -139,6 +138,8 @@ abstract class PagingDomain implements PagingOps {
     }
   }
 
+  /** Everything of it. */
+  protected abstract forget(): void
   protected abstract flushRanges(ranges: readonly FlushRange[]): void
   protected abstract freeNumber(): void
 }
@@ -167,8 +168,8 @@ export class StageOneDomain extends PagingDomain {
     return {
       setTracking: () => undefined,
       collect: (start, last, clears, found) => {
-        const visit = (page: number, pages: number): void => {
-          if (clears) this.noteStale(page, pages)
+        const visit = (page: number, pages: number, level: number): void => {
+          if (clears) this.noteStale(page, pages, level)
           // A caller that only cleans has nobody to tell.
           found?.(BigInt(page) << PAGE_LG2, BigInt(pages) << PAGE_LG2)
         }
@@ -178,7 +179,7 @@ export class StageOneDomain extends PagingDomain {
     }
   }
 
-  override forget(): void {
+  protected override forget(): void {
     this.host.flush.wholeAsid(this.asid)
     this.host.commands.sync()
   }
@@ -227,7 +228,7 @@ export class StageTwoDomain extends PagingDomain {
     }
   }
 
-  override forget(): void {
+  protected override forget(): void {
     this.host.flush.wholeVmid(this.vmid)
     this.host.commands.sync()
   }
@@ -236,7 +237,7 @@ export class StageTwoDomain extends PagingDomain {
   protected override flushRanges(ranges: readonly FlushRange[]): void {
     this.host.flush.stageTwo(this.vmid, ranges)
     this.host.commands.sync()
-    if (!this.isNestParent) return
+    if (!this.isNestParent || this.host.flush.isWhole(ranges)) return
     this.host.flush.combined(this.vmid)
     this.host.commands.sync()
   }

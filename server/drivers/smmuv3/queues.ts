@@ -8,6 +8,7 @@ import {
   EVENT_RECORD,
   EVENTQ_CONS,
   OFFSET,
+  OPCODE,
   PAGE_1,
   PRI_ENTRY,
   QUEUE_BASE,
@@ -17,8 +18,11 @@ import { assert } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
 import type { Registers } from './registers.js'
 
-/** Each queue is one page: commands are consumed as they come, and records are drained after every DMA. */
-const QUEUE_BYTES = 4096
+/** The largest queue, as Linux has it: a mebibyte, of which only what was used takes memory. */
+const QUEUE_BYTES = 2 ** 20
+
+/** Commands that are told to the unit at once, as Linux does: one for each bit of its longs. */
+const BATCH = 64
 
 /** The SYNC's MSI: inner shareable, write-back. */
 const MSI_SHAREABILITY = 3
@@ -44,7 +48,7 @@ export class CommandRing {
     this.#memory = memory
     this.#registers = registers
     this.#slotsLg2 = Math.min(limitLg2, Math.log2(QUEUE_BYTES / COMMAND.$.bytes))
-    this.#base = ram.alloc(QUEUE_BYTES)
+    this.#base = ram.alloc(2 ** this.#slotsLg2 * COMMAND.$.bytes)
     this.#syncByMsi = syncByMsi
   }
 
@@ -60,13 +64,10 @@ export class CommandRing {
     this.#recover = recover
   }
 
-  /** Queues a command; it is carried out at the next `sync`, or when the queue fills up. */
+  /** Queues a command; it is carried out at the next `sync`, or when there are many. */
   push(command: Int32Array): void {
-    const slot = this.#base + (this.#prod % 2 ** this.#slotsLg2) * COMMAND.$.bytes
-    this.#memory.storeRecord(slot, command, 0, COMMAND.$.words)
-    this.#prod = (this.#prod + 1) % 2 ** (this.#slotsLg2 + 1)
-    this.issued++
-    if (++this.#pending === 2 ** this.#slotsLg2) this.#kick()
+    if (this.#pending >= BATCH) this.#kick()
+    this.#store(command)
   }
 
   /** Queues a command given by its fields. */
@@ -78,16 +79,37 @@ export class CommandRing {
     this.push(pack(record, { ...fields, Opcode: opcode }))
   }
 
+  /** Gives a command that nothing waits for. */
+  issue<F extends Record<string, FieldSpec>>(
+    record: Layout<F>,
+    opcode: number,
+    fields: { readonly [K in keyof F]?: number },
+  ): void {
+    this.add(record, opcode, fields)
+    this.#kick()
+  }
+
   /** Ends the batch: when this returns, everything queued has happened. */
   sync(): void {
+    if (this.#pending === 2 ** this.#slotsLg2) this.#kick()
     const slot = this.#base + (this.#prod % 2 ** this.#slotsLg2) * COMMAND.$.bytes
     const msi = this.#syncByMsi ? { CS: SYNC_CS.IRQ, MSIAddress: slot } : { CS: SYNC_CS.SEV }
     this.syncs++
-    this.add(CMD_SYNC, 0x46, { ...msi, MSH: MSI_SHAREABILITY, MSIAttr: MSI_ATTRIBUTES })
+    const fields = { Opcode: OPCODE.SYNC, ...msi, MSH: MSI_SHAREABILITY, MSIAttr: MSI_ATTRIBUTES }
+    this.#store(pack(CMD_SYNC, fields))
     this.#kick()
     if (!this.#syncByMsi) return
     this.#memory.loadWord(slot)
     assert(this.#memory.lo === 0, 'a SYNC writes zero over its own slot')
+  }
+
+  #store(command: Int32Array): void {
+    if (this.#pending === 2 ** this.#slotsLg2) this.#kick()
+    const slot = this.#base + (this.#prod % 2 ** this.#slotsLg2) * COMMAND.$.bytes
+    this.#memory.storeRecord(slot, command, 0, COMMAND.$.words)
+    this.#prod = (this.#prod + 1) % 2 ** (this.#slotsLg2 + 1)
+    this.issued++
+    this.#pending++
   }
 
   #kick(): void {
@@ -142,7 +164,7 @@ export class RecordRing {
     this.#registers = registers
     this.#place = place
     this.#slotsLg2 = Math.min(limitLg2, Math.log2(QUEUE_BYTES / place.record.$.bytes))
-    this.#base = ram.alloc(QUEUE_BYTES)
+    this.#base = ram.alloc(2 ** this.#slotsLg2 * place.record.$.bytes)
   }
 
   /** Tells the unit where the queue is. */

@@ -91,7 +91,7 @@ export class StreamTable {
       },
     }
     const hitless = updateEntry(current, target, writer)
-    this.#commands.add(CMD_PREFETCH_CONFIG, OPCODE.PREFETCH_CONFIG, { SID: sid })
+    this.#commands.issue(CMD_PREFETCH_CONFIG, OPCODE.PREFETCH_CONFIG, { SID: sid })
     return hitless
   }
 
