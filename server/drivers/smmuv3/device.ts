@@ -104,7 +104,6 @@ export class SmmuDevice implements DeviceDriver {
     this.port = port
     if (hasAts) this.ats = port
     host.streams.ensure(facts.rid)
-    this.#writeSte(abortSte())
   }
 
   /** ATS is on in its STE. */
@@ -147,14 +146,18 @@ export class SmmuDevice implements DeviceDriver {
       this.#onRid = null
       this.virtual = null
       this.#writeSte(this.#restingSte())
+      if (this.#pasids.size === 0) this.#endStalls()
+      this.#release(slot, old, null)
       this.#cds?.clear(RID_SLOT)
     } else {
       this.#cds?.clear(slot)
       this.#pasids.delete(slot)
-      if (this.#onRid === null && this.#pasids.size === 0) this.#writeSte(abortSte())
+      this.#release(slot, old, null)
+      if (this.#onRid === null && this.#pasids.size === 0) {
+        this.#writeSte(abortSte())
+        this.#endStalls()
+      }
     }
-    if (this.#onRid === null && this.#pasids.size === 0) this.#endStalls()
-    this.#release(slot, old, null)
     this.#host.drain()
     return this.#forget(slot, hadAts, !(old instanceof StageOneDomain))
   }
@@ -238,7 +241,8 @@ export class SmmuDevice implements DeviceDriver {
     this.#writeCd(pasid, domain)
     domain.users++
     this.#pasids.set(pasid, domain)
-    this.#writeSte(this.#restingSte())
+    const ste = this.#restingSte()
+    if (!this.#host.streams.has(this.rid, ste)) this.#writeSte(ste)
   }
 
   #checkCoherency(domain: StageOneDomain | StageTwoDomain): void {

@@ -74,11 +74,15 @@ export class StreamTable {
     this.#commands.sync()
   }
 
+  /** Whether a stream's entry is `target` already. */
+  has(sid: number, target: Int32Array): boolean {
+    return this.#load(this.#addressOf(sid)).every((word, i) => word === target[i])
+  }
+
   /** Brings a stream's entry to `target`; answers whether that was hitless. */
   update(sid: number, target: Int32Array): boolean {
     const at = this.#addressOf(sid)
-    const current = new Int32Array(ENTRY_WORDS)
-    this.#memory.loadRecord(at, current, 0, ENTRY_WORDS)
+    const current = this.#load(at)
     const writer: EntryWriter = {
       used: usedSteBits,
       safe: safeSteBits(current, target),
@@ -93,6 +97,12 @@ export class StreamTable {
     const hitless = updateEntry(current, target, writer)
     this.#commands.issue(CMD_PREFETCH_CONFIG, OPCODE.PREFETCH_CONFIG, { SID: sid })
     return hitless
+  }
+
+  #load(at: number): Int32Array {
+    const current = new Int32Array(ENTRY_WORDS)
+    this.#memory.loadRecord(at, current, 0, ENTRY_WORDS)
+    return current
   }
 
   #addressOf(sid: number): number {
