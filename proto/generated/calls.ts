@@ -328,29 +328,32 @@ export interface Calls<Options> {
    * (device; pt_id; SMMUv3: a translating user domain before the device's vDEVICE), EINVAL (pt_id is neither IOAS nor
    * domain; a domain of another IOMMU; a mediated device, which has no RID), EBUSY (occupied, or PASIDs are in use
    * where the new domain covers them), EADDRINUSE (the device's reserved IOVAs are mapped), EPERM (PASID_ONLY grant; a
-   * whole-RID domain needs WHOLE_DEVICE), ENODEV (VT-d: faults asked for, device without PRI), EFAULT, ENOMEM.
+   * whole-RID domain or a window needs WHOLE_DEVICE), ENODEV (VT-d: faults asked for, device without PRI), EFAULT,
+   * ENOMEM. A window, or a smmuv3_pgd domain, which is then PASID 0 of its window: also EBUSY (it is another RID's;
+   * PASIDs are in use that are not its own).
    */
   attachRid(request?: Init<AttachRidRequest>, options?: Options): Promise<AttachRidResponse>
 
   /**
    * VFIO_DEVICE_ATTACH_IOMMUFD_PT on an occupied RID: moves it to another domain, without a gap where the architecture
-   * allows. On refusal the old domain stays. Errnos: EINVAL (nothing attached), and AttachRid's without EBUSY for an
-   * occupied RID.
+   * allows. On refusal the old domain stays. Errnos: EINVAL (nothing attached), EBUSY (SMMUv3: from an STE's domain to a
+   * window or back: detach first), and AttachRid's without EBUSY for an occupied RID.
    */
   replaceRid(request?: Init<ReplaceRidRequest>, options?: Options): Promise<ReplaceRidResponse>
 
   /**
-   * VFIO_DEVICE_DETACH_IOMMUFD_PT: blocks the device's DMA without PASID. Nothing attached is success. Errnos: ENOENT
-   * (device).
+   * VFIO_DEVICE_DETACH_IOMMUFD_PT: blocks the device's DMA without PASID; its PASIDs go on. Nothing attached is success.
+   * Errnos: ENOENT (device).
    */
   detachRid(request?: Init<DetachRidRequest>, options?: Options): Promise<DetachRidResponse>
 
   /**
    * VFIO_DEVICE_ATTACH_IOMMUFD_PT with VFIO_DEVICE_ATTACH_PASID on an empty PASID: routes the RID's DMA with one PASID
    * into a domain. VT-d: paging and user domains. SMMUv3: stage-1 paging domains, and smmuv3_pgd user domains of the
-   * RID's window. Errnos: as AttachRid; EINVAL (PASID 0 or too large, domain made without PASID, an IOAS id, an SMMUv3
-   * STE, which covers all PASIDs; a mediated device's other PASIDs), EPERM (an SMMUv3 user domain for a mediated
-   * device), ENOSPC (PASID >= 2^31; a full window, with `bytes_needed`).
+   * RID's window, which PASID 0 takes too. Errnos: as AttachRid; EINVAL (PASID 0 where the RID has no window, or too
+   * large, domain made without PASID, an IOAS id, an SMMUv3 STE, which covers all PASIDs; a domain of a window that is
+   * not the device's, a kernel-owned domain beside a window; a mediated device's other PASIDs), EPERM (an SMMUv3 user
+   * domain for a mediated device), ENOSPC (PASID >= 2^31; a full window, with `bytes_needed`: GrowWindow).
    */
   attachPasid(request?: Init<AttachPasidRequest>, options?: Options): Promise<AttachPasidResponse>
 
@@ -361,8 +364,9 @@ export interface Calls<Options> {
   replacePasid(request?: Init<ReplacePasidRequest>, options?: Options): Promise<ReplacePasidResponse>
 
   /**
-   * VFIO_DEVICE_DETACH_IOMMUFD_PT with VFIO_DEVICE_DETACH_PASID: blocks one PASID. Nothing attached is success.
-   * Errnos: ENOENT (device).
+   * VFIO_DEVICE_DETACH_IOMMUFD_PT with VFIO_DEVICE_DETACH_PASID: blocks one PASID. Nothing attached is success. Without
+   * PASID 0 in its window, a device's DMA without a PASID goes through the window's parent alone. Errnos: ENOENT
+   * (device).
    */
   detachPasid(request?: Init<DetachPasidRequest>, options?: Options): Promise<DetachPasidResponse>
 
@@ -554,18 +558,19 @@ export interface Calls<Options> {
   /**
    * IOMMU_HWPT_ALLOC with data type VTD_S1 or ARM_SMMUV3: a domain whose tables are in guest memory, in the device's
    * own format. Table addresses are IPAs of the parent. Nothing maps into it. VT-d: on a nesting parent. SMMUv3: on a
-   * vIOMMU; and to attach a translating STE, the device needs a vDEVICE there first.
+   * vIOMMU, and to attach a translating STE, the device needs a vDEVICE there first; or one root on a window.
    * Errnos: ENOENT (device, fault queue), EINVAL (target is none of its kind, parent without NEST_PARENT; SMMUv3: data
-   * of another architecture), EOPNOTSUPP (flags; VT-d: data of another architecture; SMMUv3: a parent instead of a
-   * vIOMMU), EIO (a field of the STE that is not the guest's to set), EDQUOT. In a window also: EINVAL (a CD field
-   * that would be illegal).
+   * of another architecture; smmuv3_pgd without a window, a window without smmuv3_pgd), EOPNOTSUPP (flags; VT-d: data
+   * of another architecture; SMMUv3: a parent instead of a vIOMMU; smmuv3_pgd under --strict), EIO (a field of the STE
+   * that is not the guest's to set), EDQUOT. In a window also: EINVAL (a CD field that would be illegal, named), ENOSPC
+   * (the window has no ASID left).
    */
   createUserDomain(request?: Init<CreateUserDomainRequest>, options?: Options): Promise<CreateUserDomainResponse>
 
   /**
    * IOMMU_HWPT_INVALIDATE: forgets what hardware cached of user tables, in order up to the first entry that is
    * refused. It answers when the hardware has completed, device TLBs included. Errnos in `refusal`: ENOENT, EINVAL
-   * (type does not fit the target; alignment), EOPNOTSUPP (an SMMUv3 user domain instead of its vIOMMU; flags), EIO
+   * (type does not fit the target; alignment), EOPNOTSUPP (an SMMUv3 STE's domain instead of its vIOMMU; flags), EIO
    * (a command that is not the guest's, an unknown virtual StreamID), ETIMEDOUT (a device TLB did not answer).
    */
   invalidateIotlb(request?: Init<InvalidateIotlbRequest>, options?: Options): Promise<InvalidateIotlbResponse>
@@ -640,15 +645,20 @@ export interface Calls<Options> {
 
   /**
    * Reserves IPAs of a nesting parent for a CD table the daemon keeps (SMMUv3): they become reserved in the IOAS and
-   * read-only to the device. With it user domains bind to single PASIDs, as on VT-d. Errnos: ENOENT (parent), EINVAL
-   * (no nesting parent, misaligned, outside the aperture), EOPNOTSUPP (not an SMMUv3), EADDRINUSE (a mapping, allowed
-   * range or reservation is there), EDQUOT.
+   * read-only to the device. With it user domains bind to single PASIDs, as on VT-d: AttachRid takes the window as
+   * `pt_id`, and what the device sends without a PASID goes through the parent alone. From then on PASID 0 is what
+   * AttachPasid, ReplacePasid and DetachPasid call the RID's own root in the window. A window serves one RID at a time.
+   * Destroy is EBUSY while it is attached, or a domain is on it. Errnos: ENOENT (parent), EINVAL (no nesting parent;
+   * first above last, not whole pages, outside the aperture), EOPNOTSUPP (not an SMMUv3, or one without nesting or
+   * SubstreamIDs), EADDRINUSE (a mapping, allowed range or reservation is there), ENOSPC (no VMID is left), ENOMEM,
+   * EDQUOT (table_bytes counts its memory).
    */
   createWindow(request?: Init<CreateWindowRequest>, options?: Options): Promise<CreateWindowResponse>
 
   /**
-   * Adds a range of IPAs to a window that AttachPasid or CreateUserDomain found full (ENOSPC, with `bytes_needed`).
-   * The device keeps translating. Errnos: ENOENT (window), and CreateWindow's.
+   * Adds a range of IPAs to a window that AttachPasid found full: ENOSPC, with `bytes_needed` that lie together, and
+   * their `alignment` where that is more than a page. The device keeps translating. Errnos: ENOENT (window), EINVAL,
+   * EADDRINUSE, ENOMEM and EDQUOT as CreateWindow.
    */
   growWindow(request?: Init<GrowWindowRequest>, options?: Options): Promise<GrowWindowResponse>
 

@@ -326,7 +326,7 @@ export const METHODS = {
     extension: false,
     machine: false,
     uapi: "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
-    doc: "VFIO_DEVICE_ATTACH_IOMMUFD_PT on an empty RID: routes the device's DMA without PASID into a domain. Errnos: ENOENT\n(device; pt_id; SMMUv3: a translating user domain before the device's vDEVICE), EINVAL (pt_id is neither IOAS nor\ndomain; a domain of another IOMMU; a mediated device, which has no RID), EBUSY (occupied, or PASIDs are in use\nwhere the new domain covers them), EADDRINUSE (the device's reserved IOVAs are mapped), EPERM (PASID_ONLY grant; a\nwhole-RID domain needs WHOLE_DEVICE), ENODEV (VT-d: faults asked for, device without PRI), EFAULT, ENOMEM.",
+    doc: "VFIO_DEVICE_ATTACH_IOMMUFD_PT on an empty RID: routes the device's DMA without PASID into a domain. Errnos: ENOENT\n(device; pt_id; SMMUv3: a translating user domain before the device's vDEVICE), EINVAL (pt_id is neither IOAS nor\ndomain; a domain of another IOMMU; a mediated device, which has no RID), EBUSY (occupied, or PASIDs are in use\nwhere the new domain covers them), EADDRINUSE (the device's reserved IOVAs are mapped), EPERM (PASID_ONLY grant; a\nwhole-RID domain or a window needs WHOLE_DEVICE), ENODEV (VT-d: faults asked for, device without PRI), EFAULT,\nENOMEM. A window, or a smmuv3_pgd domain, which is then PASID 0 of its window: also EBUSY (it is another RID's;\nPASIDs are in use that are not its own).",
   },
   ReplaceRid: {
     service: "DeviceService",
@@ -338,7 +338,7 @@ export const METHODS = {
     extension: false,
     machine: false,
     uapi: "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
-    doc: "VFIO_DEVICE_ATTACH_IOMMUFD_PT on an occupied RID: moves it to another domain, without a gap where the architecture\nallows. On refusal the old domain stays. Errnos: EINVAL (nothing attached), and AttachRid's without EBUSY for an\noccupied RID.",
+    doc: "VFIO_DEVICE_ATTACH_IOMMUFD_PT on an occupied RID: moves it to another domain, without a gap where the architecture\nallows. On refusal the old domain stays. Errnos: EINVAL (nothing attached), EBUSY (SMMUv3: from an STE's domain to a\nwindow or back: detach first), and AttachRid's without EBUSY for an occupied RID.",
   },
   DetachRid: {
     service: "DeviceService",
@@ -350,7 +350,7 @@ export const METHODS = {
     extension: false,
     machine: false,
     uapi: "VFIO_DEVICE_DETACH_IOMMUFD_PT",
-    doc: "VFIO_DEVICE_DETACH_IOMMUFD_PT: blocks the device's DMA without PASID. Nothing attached is success. Errnos: ENOENT\n(device).",
+    doc: "VFIO_DEVICE_DETACH_IOMMUFD_PT: blocks the device's DMA without PASID; its PASIDs go on. Nothing attached is success.\nErrnos: ENOENT (device).",
   },
   AttachPasid: {
     service: "DeviceService",
@@ -362,7 +362,7 @@ export const METHODS = {
     extension: false,
     machine: false,
     uapi: "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
-    doc: "VFIO_DEVICE_ATTACH_IOMMUFD_PT with VFIO_DEVICE_ATTACH_PASID on an empty PASID: routes the RID's DMA with one PASID\ninto a domain. VT-d: paging and user domains. SMMUv3: stage-1 paging domains, and smmuv3_pgd user domains of the\nRID's window. Errnos: as AttachRid; EINVAL (PASID 0 or too large, domain made without PASID, an IOAS id, an SMMUv3\nSTE, which covers all PASIDs; a mediated device's other PASIDs), EPERM (an SMMUv3 user domain for a mediated\ndevice), ENOSPC (PASID >= 2^31; a full window, with `bytes_needed`).",
+    doc: "VFIO_DEVICE_ATTACH_IOMMUFD_PT with VFIO_DEVICE_ATTACH_PASID on an empty PASID: routes the RID's DMA with one PASID\ninto a domain. VT-d: paging and user domains. SMMUv3: stage-1 paging domains, and smmuv3_pgd user domains of the\nRID's window, which PASID 0 takes too. Errnos: as AttachRid; EINVAL (PASID 0 where the RID has no window, or too\nlarge, domain made without PASID, an IOAS id, an SMMUv3 STE, which covers all PASIDs; a domain of a window that is\nnot the device's, a kernel-owned domain beside a window; a mediated device's other PASIDs), EPERM (an SMMUv3 user\ndomain for a mediated device), ENOSPC (PASID >= 2^31; a full window, with `bytes_needed`: GrowWindow).",
   },
   ReplacePasid: {
     service: "DeviceService",
@@ -386,7 +386,7 @@ export const METHODS = {
     extension: false,
     machine: false,
     uapi: "VFIO_DEVICE_DETACH_IOMMUFD_PT",
-    doc: "VFIO_DEVICE_DETACH_IOMMUFD_PT with VFIO_DEVICE_DETACH_PASID: blocks one PASID. Nothing attached is success.\nErrnos: ENOENT (device).",
+    doc: "VFIO_DEVICE_DETACH_IOMMUFD_PT with VFIO_DEVICE_DETACH_PASID: blocks one PASID. Nothing attached is success. Without\nPASID 0 in its window, a device's DMA without a PASID goes through the window's parent alone. Errnos: ENOENT\n(device).",
   },
   ResetDevice: {
     service: "DeviceService",
@@ -746,7 +746,7 @@ export const METHODS = {
     extension: false,
     machine: false,
     uapi: "IOMMU_HWPT_ALLOC",
-    doc: "IOMMU_HWPT_ALLOC with data type VTD_S1 or ARM_SMMUV3: a domain whose tables are in guest memory, in the device's\nown format. Table addresses are IPAs of the parent. Nothing maps into it. VT-d: on a nesting parent. SMMUv3: on a\nvIOMMU; and to attach a translating STE, the device needs a vDEVICE there first.\nErrnos: ENOENT (device, fault queue), EINVAL (target is none of its kind, parent without NEST_PARENT; SMMUv3: data\nof another architecture), EOPNOTSUPP (flags; VT-d: data of another architecture; SMMUv3: a parent instead of a\nvIOMMU), EIO (a field of the STE that is not the guest's to set), EDQUOT. In a window also: EINVAL (a CD field\nthat would be illegal).",
+    doc: "IOMMU_HWPT_ALLOC with data type VTD_S1 or ARM_SMMUV3: a domain whose tables are in guest memory, in the device's\nown format. Table addresses are IPAs of the parent. Nothing maps into it. VT-d: on a nesting parent. SMMUv3: on a\nvIOMMU, and to attach a translating STE, the device needs a vDEVICE there first; or one root on a window.\nErrnos: ENOENT (device, fault queue), EINVAL (target is none of its kind, parent without NEST_PARENT; SMMUv3: data\nof another architecture; smmuv3_pgd without a window, a window without smmuv3_pgd), EOPNOTSUPP (flags; VT-d: data\nof another architecture; SMMUv3: a parent instead of a vIOMMU; smmuv3_pgd under --strict), EIO (a field of the STE\nthat is not the guest's to set), EDQUOT. In a window also: EINVAL (a CD field that would be illegal, named), ENOSPC\n(the window has no ASID left).",
   },
   InvalidateIotlb: {
     service: "IommuService",
@@ -758,7 +758,7 @@ export const METHODS = {
     extension: false,
     machine: false,
     uapi: "IOMMU_HWPT_INVALIDATE",
-    doc: "IOMMU_HWPT_INVALIDATE: forgets what hardware cached of user tables, in order up to the first entry that is\nrefused. It answers when the hardware has completed, device TLBs included. Errnos in `refusal`: ENOENT, EINVAL\n(type does not fit the target; alignment), EOPNOTSUPP (an SMMUv3 user domain instead of its vIOMMU; flags), EIO\n(a command that is not the guest's, an unknown virtual StreamID), ETIMEDOUT (a device TLB did not answer).",
+    doc: "IOMMU_HWPT_INVALIDATE: forgets what hardware cached of user tables, in order up to the first entry that is\nrefused. It answers when the hardware has completed, device TLBs included. Errnos in `refusal`: ENOENT, EINVAL\n(type does not fit the target; alignment), EOPNOTSUPP (an SMMUv3 STE's domain instead of its vIOMMU; flags), EIO\n(a command that is not the guest's, an unknown virtual StreamID), ETIMEDOUT (a device TLB did not answer).",
   },
   SetDirtyTracking: {
     service: "IommuService",
@@ -902,7 +902,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Reserves IPAs of a nesting parent for a CD table the daemon keeps (SMMUv3): they become reserved in the IOAS and\nread-only to the device. With it user domains bind to single PASIDs, as on VT-d. Errnos: ENOENT (parent), EINVAL\n(no nesting parent, misaligned, outside the aperture), EOPNOTSUPP (not an SMMUv3), EADDRINUSE (a mapping, allowed\nrange or reservation is there), EDQUOT.",
+    doc: "Reserves IPAs of a nesting parent for a CD table the daemon keeps (SMMUv3): they become reserved in the IOAS and\nread-only to the device. With it user domains bind to single PASIDs, as on VT-d: AttachRid takes the window as\n`pt_id`, and what the device sends without a PASID goes through the parent alone. From then on PASID 0 is what\nAttachPasid, ReplacePasid and DetachPasid call the RID's own root in the window. A window serves one RID at a time.\nDestroy is EBUSY while it is attached, or a domain is on it. Errnos: ENOENT (parent), EINVAL (no nesting parent;\nfirst above last, not whole pages, outside the aperture), EOPNOTSUPP (not an SMMUv3, or one without nesting or\nSubstreamIDs), EADDRINUSE (a mapping, allowed range or reservation is there), ENOSPC (no VMID is left), ENOMEM,\nEDQUOT (table_bytes counts its memory).",
   },
   GrowWindow: {
     service: "IommuService",
@@ -914,7 +914,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Adds a range of IPAs to a window that AttachPasid or CreateUserDomain found full (ENOSPC, with `bytes_needed`).\nThe device keeps translating. Errnos: ENOENT (window), and CreateWindow's.",
+    doc: "Adds a range of IPAs to a window that AttachPasid found full: ENOSPC, with `bytes_needed` that lie together, and\ntheir `alignment` where that is more than a page. The device keeps translating. Errnos: ENOENT (window), EINVAL,\nEADDRINUSE, ENOMEM and EDQUOT as CreateWindow.",
   },
   CreateMemoryRegion: {
     service: "MemoryService",

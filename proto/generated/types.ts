@@ -184,7 +184,10 @@ export interface RequestTranslationsRequest {
 export interface RequestTranslationsResponse {
   /** AtsStatus of each element. */
   readonly statuses: Uint32Array
-  /** Devices: the region of the translation; 0 without. */
+  /**
+   * Devices: the region of the translation; 0 without, and where the memory is the daemon's own, behind a window: that
+   * is not granted, and is read untranslated.
+   */
   readonly regionIds: Uint32Array
   /** Devices: bytes from the region's start. Raw units: the translated address. */
   readonly addresses: BigUint64Array
@@ -1000,7 +1003,10 @@ export interface TranslateRequest {
 export interface TranslateResponse {
   /** DmaOutcome of each element. */
   readonly outcomes: Uint32Array
-  /** OK: the region; 0 if the memory is in none (a mapping whose region was destroyed). Otherwise 0. */
+  /**
+   * OK: the region; 0 if the memory is in none (a mapping whose region was destroyed; the daemon's own, behind a window,
+   * where the offset is 0 too). Otherwise 0.
+   */
   readonly regionIds: Uint32Array
   /** OK: bytes from the region's start. Otherwise 0. */
   readonly offsets: BigUint64Array
@@ -1283,7 +1289,10 @@ export interface Smmuv3Ste {
   readonly ste1: bigint
 }
 
-/** One root of an SMMUv3 stage-1 table for one PASID, in a window (extension). Fields and encodings are the CD's. */
+/**
+ * One root of an SMMUv3 stage-1 table for PASIDs, in a window (extension). Fields and encodings are the CD's; the daemon
+ * adds the others, the ASID among them. A value that would make the CD illegal is EINVAL, the field named.
+ */
 export interface Smmuv3Pgd {
   /** TTB0: root table, an IPA. */
   readonly ttb0: bigint
@@ -1394,7 +1403,7 @@ export interface InvalidateIotlbRequest {
   /** The context's token. */
   readonly context: string
   /**
-   * VT-d, or SMMUv3 in a window: the user domain.
+   * VT-d, or SMMUv3 in a window (smmuv3_pgd): the user domain.
    * One of `target`.
    */
   readonly userDomainId?: number
@@ -1469,7 +1478,7 @@ export interface CreateWindowRequest {
   readonly context: string
   /** A paging domain made with NEST_PARENT on an SMMUv3. */
   readonly parentDomainId: number
-  /** First byte, 4096-byte aligned. One page holds 64 CDs. */
+  /** First byte, 4096-byte aligned. The first page holds 64 CDs. */
   readonly first: bigint
   /** Last byte; the length is a multiple of 4096. */
   readonly last: bigint
@@ -1477,7 +1486,7 @@ export interface CreateWindowRequest {
 
 /** A new window. */
 export interface CreateWindowResponse {
-  /** Its id. AttachRid takes it as `pt_id`. */
+  /** Its id. AttachRid and ReplaceRid take it as `pt_id`. */
   readonly windowId: number
 }
 

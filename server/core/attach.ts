@@ -10,6 +10,8 @@ import { Ioas } from './ioas.js'
 import { PagingDomain } from './paging-domain.js'
 import { Refusal } from './refusal.js'
 import { UserDomain } from './user-domain.js'
+import { Window } from './window.js'
+import { checkRoot, checkTable } from './window-rules.js'
 import type { Work } from './work.js'
 
 const AUTO_FLAGS: PagingFlags = { nestParent: false, dirtyTracking: false, pasid: false }
@@ -17,10 +19,11 @@ const AUTO_FLAGS: PagingFlags = { nestParent: false, dirtyTracking: false, pasid
 /** What a `pt_id` names: a domain, or an IOAS for which one is found or made. @throws Refusal ENOENT, EINVAL */
 export function pageTableOf(call: Call, ptId: number | undefined): Ioas | Domain {
   const found = call.context.objects.find(ptId ?? 0)
-  if (found instanceof Ioas || found instanceof PagingDomain || found instanceof UserDomain) return call.change(found)
+  if (found instanceof Ioas || found instanceof PagingDomain) return call.change(found)
+  if (found instanceof UserDomain || found instanceof Window) return call.change(found)
   const is = call.context.objects.describe(ptId ?? 0)
   if (found === undefined) throw new Refusal('ENOENT', `pt_id: ${is}`, { pt_id: ptId ?? 0 })
-  throw new Refusal('EINVAL', `pt_id: ${is}, neither an IOAS nor a domain`, { pt_id: ptId ?? 0 })
+  throw new Refusal('EINVAL', `pt_id: ${is}, neither an IOAS, a domain nor a window`, { pt_id: ptId ?? 0 })
 }
 
 /** Fills an empty slot. Answers the domain that is in it now. */
@@ -43,6 +46,29 @@ export function* replace(call: Call, device: Device, slot: number, target: Ioas 
   const made = makeAuto(call, device, target)
   yield* target.join(made)
   return exchange(call, device, slot, made)
+}
+
+/** Gives PASID 0 of a device with a window, which has none, a root in the window. */
+export function* attachRoot(call: Call, device: Device, there: Domain, target: Ioas | Domain): Work<Domain> {
+  if (there.kind !== 'window') return yield* attach(call, device, RID_SLOT, target)
+  checkRoot(there, target)
+  return yield* replace(call, device, RID_SLOT, target)
+}
+
+/** Moves PASID 0 of a device with a window to another root in the window. */
+export function* replaceRoot(call: Call, device: Device, there: Domain, target: Ioas | Domain): Work<Domain> {
+  if (there.kind === 'window') {
+    const reason = `nothing is attached to PASID 0 of device ${device.id}; attach it first`
+    throw new Refusal('EINVAL', reason, { device: device.id, window: there.id })
+  }
+  checkRoot(there, target)
+  return yield* replace(call, device, RID_SLOT, target)
+}
+
+/** Takes PASID 0's root away; the window stays. Nothing where it has none. Nothing is refused. */
+export function detachRoot(call: Call, device: Device): void {
+  const { window } = device.slots.get(RID_SLOT) ?? {}
+  if (window !== undefined) exchange(call, device, RID_SLOT, window)
 }
 
 /** The first automatic domain of an IOAS, in their order, that does not answer EINVAL. */
@@ -91,6 +117,8 @@ function exchange(call: Call, device: Device, slot: number, domain: Domain): Dom
     throw new Refusal('EINVAL', reason, { device: device.id })
   }
   if (old === domain) return domain
+  // The RID stays on its window; a root in it comes or goes.
+  const isInside = domain.window !== undefined && domain.window === old.window
   const moves = slot === RID_SLOT && old.ioas !== domain.ioas
   if (moves) reserveFor(device, domain.ioas)
   try {
@@ -103,7 +131,7 @@ function exchange(call: Call, device: Device, slot: number, domain: Domain): Dom
     })
   } catch (error) {
     // As the kernel does, also when the IOAS stays the same and the ranges are those of the attachment that stays.
-    if (slot === RID_SLOT) domain.ioas.reserved.removeOwner(device)
+    if (slot === RID_SLOT && !isInside) domain.ioas.reserved.removeOwner(device)
     throw error
   }
   return domain
@@ -113,6 +141,7 @@ function occupy(device: Device, slot: number, domain: Domain): void {
   device.slots.set(slot, domain)
   domain.hold(device)
   device.hold(domain)
+  domain.window?.use(device)
 }
 
 function reserveFor(device: Device, ioas: Ioas): void {
@@ -129,14 +158,18 @@ function check(device: Device, slot: number, domain: Domain): void {
     throw new Refusal('EINVAL', reason, { domain_unit: name, device_unit: driver.name })
   }
   const wholeRid = domain instanceof UserDomain && driver.userDomainBinds === 'rid-and-all-pasids'
-  if (wholeRid) checkWholeRid(device, slot)
+  if (wholeRid || domain.window !== undefined) checkWholeRid(device, slot, domain)
+  checkTable(device, slot, domain)
   if (slot === RID_SLOT) checkRid(device, domain)
   else checkPasid(device, slot, domain)
 }
 
-/** An SMMUv3 user domain takes the RID and all its PASIDs; the device must be granted whole. */
-function checkWholeRid(device: Device, slot: number): void {
-  const takes = 'an SMMUv3 user domain binds the RID and all its PASIDs, for the guest owns the table of contexts'
+/** A guest's table, and a window, take the RID and all its PASIDs; the device must be granted whole. */
+function checkWholeRid(device: Device, slot: number, { window }: Domain): void {
+  const takes =
+    window === undefined
+      ? 'an SMMUv3 user domain binds the RID and all its PASIDs, for the guest owns the table of contexts'
+      : `window ${window.id} binds the RID and all its PASIDs, for its table stands behind stage 2`
   if (device.platform.mediated !== undefined) {
     const { parent, pasid } = device.platform.mediated
     throw new Refusal('EPERM', `${takes}; this device is one PASID of ${parent}`, { parent, pasid })
@@ -144,14 +177,16 @@ function checkWholeRid(device: Device, slot: number): void {
   if (device.grant !== GRANT.WHOLE_DEVICE) {
     throw new Refusal('EPERM', `${takes}; the device was bound PASID_ONLY`, { device: device.id })
   }
-  if (slot !== RID_SLOT) throw new Refusal('EINVAL', `${takes}; attach it to the RID`, { pasid: slot })
+  if (slot !== RID_SLOT && window === undefined)
+    throw new Refusal('EINVAL', `${takes}; attach it to the RID`, { pasid: slot })
 }
 
 function checkRid(device: Device, domain: Domain): void {
   if (domain.pasidCompatible) return
   const pasid = [...device.slots.keys()].find((slot) => slot !== RID_SLOT)
   if (pasid === undefined) return
-  const reason = `PASID ${pasid} is attached, and ${domain.kind} ${domain.id} was made without HWPT_FLAG_PASID (8)`
+  const without = `${domain.kind} ${domain.id} was made without HWPT_FLAG_PASID (8)`
+  const reason = `PASID ${pasid} is attached, and ${without}: detach the PASIDs first, or make one with flags 8`
   throw new Refusal('EINVAL', reason, { pasid, domain: domain.id })
 }
 
@@ -163,7 +198,8 @@ function checkPasid(device: Device, pasid: number, domain: Domain): void {
   }
   const rid = device.slots.get(RID_SLOT)
   if (rid !== undefined && !rid.pasidCompatible) {
-    const reason = `the RID is attached to ${rid.kind} ${rid.id}, which was made without HWPT_FLAG_PASID (8)`
+    const without = `${rid.kind} ${rid.id}, which was made without HWPT_FLAG_PASID (8)`
+    const reason = `the RID is attached to ${without}: replace it by one made with flags 8, or detach the RID`
     throw new Refusal('EINVAL', reason, { domain: rid.id })
   }
   const { maxPasids } = device.platform.device

@@ -1,12 +1,12 @@
 /** Calls about devices: listing, binding, attaching, resetting. [uAPI VFIO_DEVICE_*] */
 
-import { attach, pageTableOf, replace } from './attach.js'
+import { attach, attachRoot, detachRoot, pageTableOf, replace, replaceRoot } from './attach.js'
 import type { Call } from './call.js'
 import { Device, type Domain, GRANT, type Grant, refuseChilds } from './device.js'
 import { RID_SLOT } from './driver.js'
-import type { Ioas } from './ioas.js'
 import type { PlatformDevice } from './machine.js'
 import { Refusal } from './refusal.js'
+import type { Work } from './work.js'
 
 /** The contract's PlatformDevice. */
 export interface DeviceInfo {
@@ -101,13 +101,13 @@ interface PasidRequest extends RidRequest {
 /** Attaches an empty RID. */
 export function attachRid(call: Call, request: RidRequest): Attached | Promise<Attached> {
   const device = ridOf(call, request)
-  return attached(call, device, RID_SLOT, pageTableOf(call, request.ptId))
+  return attached(call, attach(call, device, RID_SLOT, pageTableOf(call, request.ptId)))
 }
 
 /** Moves an occupied RID. */
 export function replaceRid(call: Call, request: RidRequest): Replaced | Promise<Replaced> {
   const device = ridOf(call, request)
-  return replaced(call, device, RID_SLOT, pageTableOf(call, request.ptId))
+  return replaced(call, device, RID_SLOT, replace(call, device, RID_SLOT, pageTableOf(call, request.ptId)))
 }
 
 /** Blocks a RID. */
@@ -120,14 +120,20 @@ export function detachRid(call: Call, request: { readonly deviceId: number }): R
 export function attachPasid(call: Call, request: PasidRequest): Attached | Promise<Attached> {
   const device = call.take(Device, request.deviceId, 'device_id')
   const slot = pasidSlot(call, device, request.pasid)
-  return attached(call, device, slot, pageTableOf(call, request.ptId))
+  const target = pageTableOf(call, request.ptId)
+  const there = device.slots.get(slot)
+  if (slot !== RID_SLOT || there === undefined) return attached(call, attach(call, device, slot, target))
+  return attached(call, attachRoot(call, device, there, target))
 }
 
 /** Moves an occupied PASID. */
 export function replacePasid(call: Call, request: PasidRequest): Replaced | Promise<Replaced> {
   const device = call.take(Device, request.deviceId, 'device_id')
   const slot = pasidSlot(call, device, request.pasid)
-  return replaced(call, device, slot, pageTableOf(call, request.ptId))
+  const target = pageTableOf(call, request.ptId)
+  const there = device.slots.get(slot)
+  if (slot !== RID_SLOT || there === undefined) return replaced(call, device, slot, replace(call, device, slot, target))
+  return replaced(call, device, slot, replaceRoot(call, device, there, target))
 }
 
 /** Blocks a PASID. */
@@ -136,8 +142,9 @@ export function detachPasid(
   request: { readonly deviceId: number; readonly pasid: number },
 ): Record<never, never> {
   const device = call.take(Device, request.deviceId, 'device_id')
-  // PASID 0 is no PASID, and the RID has a call of its own.
+  // PASID 0 is no PASID, but in a window; and the RID has a call of its own.
   if (request.pasid !== RID_SLOT) call.after(device.detach(request.pasid))
+  else detachRoot(call, device)
   return {}
 }
 
@@ -160,19 +167,19 @@ interface Replaced extends Attached {
   readonly hitless: boolean
 }
 
-function attached(call: Call, device: Device, slot: number, target: Ioas | Domain): Attached | Promise<Attached> {
+function attached(call: Call, work: Work<Domain>): Attached | Promise<Attached> {
   return call.inSlices(
     (function* () {
-      return { domainId: (yield* attach(call, device, slot, target)).id }
+      return { domainId: (yield* work).id }
     })(),
   )
 }
 
-function replaced(call: Call, device: Device, slot: number, target: Ioas | Domain): Replaced | Promise<Replaced> {
+function replaced(call: Call, device: Device, slot: number, work: Work<Domain>): Replaced | Promise<Replaced> {
   return call.inSlices(
     (function* () {
       const old = device.slots.get(slot)
-      const next = yield* replace(call, device, slot, target)
+      const next = yield* work
       // By itself it was replaced by nothing at all.
       return { domainId: next.id, hitless: next === old || (device.platform.device.lastSetWasHitless ?? false) }
     })(),
@@ -253,7 +260,10 @@ const PASID_INDEX_END = 2 ** 31
 
 function pasidSlot(call: Call, device: Device, pasid: number): number {
   if (pasid >= PASID_INDEX_END) throw new Refusal('ENOSPC', 'PASIDs are below 2^31', { pasid })
-  if (pasid === RID_SLOT) throw new Refusal('EINVAL', 'PASID 0 is the RID; use AttachRid', { pasid })
+  if (pasid === RID_SLOT) {
+    if (device.slots.get(RID_SLOT)?.window !== undefined) return RID_SLOT
+    throw new Refusal('EINVAL', 'PASID 0 is the RID, unless that has a window; use AttachRid', { pasid })
+  }
   const { mediated, name } = device.platform
   if (mediated !== undefined) {
     if (pasid === mediated.pasid) return pasid

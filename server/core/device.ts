@@ -11,10 +11,11 @@ import type { PagingDomain } from './paging-domain.js'
 import { Refusal } from './refusal.js'
 import type { UserDomain } from './user-domain.js'
 import type { Vdevice } from './viommu.js'
+import type { Window } from './window.js'
 import { finish, type Work } from './work.js'
 
-/** A domain of any kind. */
-export type Domain = PagingDomain | UserDomain
+/** What can be in a slot: a domain of any kind, or a window. */
+export type Domain = PagingDomain | UserDomain | Window
 
 /** What a BindDevice took; the numbers are the contract's DeviceGrant. */
 export const GRANT = { WHOLE_DEVICE: 1, PASID_ONLY: 2 } as const
@@ -98,6 +99,7 @@ export class Device extends IommuObject {
   letGo(domain: Domain): Completion {
     domain.drop(this)
     this.drop(domain)
+    domain.window?.unuse(this)
     // One that its own call still makes is not published, and undone by that call.
     const isPublished = this.context.objects.find(domain.id) === domain
     return domain.isAuto && domain.users === 0 && isPublished ? this.context.discard(domain) : undefined

@@ -138,7 +138,7 @@ export interface WindowOps extends DomainOps {
   readonly heldBytes: number
   /**
    * Puts zeroed memory behind a range, mapped read-only in the parent; whole pages of 4096 bytes. The table may use it
-   * only after `offer`. All of it or, when it throws, none.
+   * only after `offer`. All of it or, when it throws, none. Ranges that touch are one range to the table.
    *
    * @throws Refusal ENOMEM
    */
@@ -153,8 +153,8 @@ export interface WindowOps extends DomainOps {
    * @throws Refusal EINVAL (a field that would make the CD illegal, data of another kind), ENOSPC (no ASID)
    */
   createUserDomain(device: DeviceDriver, data: UserData): UserOps
-  /** Reads its memory, as a device's DMA does; the bytes there were, 0 where the address is not in it. */
-  read(address: number, into: Uint8Array): number
+  /** Unmaps and flushes all of it, wherever the parent is attached, and gives everything back. Nothing uses it. */
+  destroy(): Completion
 }
 
 /** The log of writes that hardware keeps in a domain's leaves. */
@@ -181,7 +181,7 @@ export interface DirtyOps {
 /** A domain whose tables are the client's. It has no map and no unmap: no call can reach one. */
 export interface UserOps extends DomainOps {
   readonly kind: 'user'
-  /** The window that it was made on: it goes to one slot, of the RID that has the window. */
+  /** The window that it was made on: it goes to slots of the one RID that has the window. */
   readonly window?: WindowOps
   /**
    * Carries out entries `[from, end)`; absent where the architecture invalidates through the vIOMMU. An empty array asks

@@ -53,7 +53,7 @@ interface Attachment {
   readonly domain: Domain
 }
 
-/** The PASID's own domain; where guests own the table of PASIDs, else the user domain on the RID. */
+/** The PASID's own domain; where the guest owns the table of PASIDs, else the user domain on the RID. */
 function placeOf({ slots, platform }: Device, pasid: number): Attachment | undefined {
   const slot = pasid < 0 ? RID_SLOT : pasid
   const own = slots.get(slot)
@@ -61,5 +61,7 @@ function placeOf({ slots, platform }: Device, pasid: number): Attachment | undef
   const { hasUserPasidTables, userDomainBinds } = platform.driver
   if (!(hasUserPasidTables ?? userDomainBinds === 'rid-and-all-pasids')) return undefined
   const ofRid = slots.get(RID_SLOT)
-  return ofRid?.type === OBJECT_TYPE.USER_DOMAIN ? { slot: RID_SLOT, domain: ofRid } : undefined
+  return ofRid?.type === OBJECT_TYPE.USER_DOMAIN && ofRid.window === undefined
+    ? { slot: RID_SLOT, domain: ofRid }
+    : undefined
 }

@@ -10,6 +10,7 @@ import { PagingDomain } from './paging-domain.js'
 import { Refusal } from './refusal.js'
 import { UserDomain } from './user-domain.js'
 import { Viommu } from './viommu.js'
+import { Window } from './window.js'
 import type { Work } from './work.js'
 
 /** The contract's HwptFlag. */
@@ -21,7 +22,7 @@ const { NEST_PARENT, DIRTY_TRACKING, FAULT_ID_VALID, PASID } = HWPT_FLAG
 export interface HwptRequest {
   readonly flags: number
   readonly deviceId: number
-  /** An IOAS, a nesting parent or a vIOMMU. */
+  /** An IOAS, a nesting parent, a vIOMMU or a window. */
   readonly ptId: number
   readonly data?: UserData
   readonly faultQueueId: number
@@ -36,8 +37,9 @@ export function* allocHwpt(call: Call, request: HwptRequest): Work<PagingDomain 
   if (on instanceof Ioas) made = yield* makePaging(call, device, call.change(on), request)
   else if (on instanceof PagingDomain) made = onParent(call, device, call.change(on), request)
   else if (on instanceof Viommu) made = onViommu(call, device, call.change(on), request)
+  else if (on instanceof Window) made = onWindow(call, device, call.change(on), request)
   else {
-    const reason = `pt_id: ${call.context.objects.describe(ptId)}, not an IOAS, a nesting parent or a vIOMMU`
+    const reason = `pt_id: ${call.context.objects.describe(ptId)}, not an IOAS, a nesting parent, a vIOMMU or a window`
     throw new Refusal('EINVAL', reason, { pt_id: ptId })
   }
   if ((request.flags & FAULT_ID_VALID) !== 0) made.takeFaults(faultQueueOf(call, request))
@@ -98,6 +100,17 @@ function onViommu(call: Call, device: Device, viommu: Viommu, { flags, data }: H
   const userFlags = { pasid: (flags & PASID) !== 0 }
   const ops = viommu.ops.createUserDomain(hardware, data, userFlags)
   return call.make(new UserDomain(newId, viommu, ops, userFlags.pasid))
+}
+
+/** SMMUv3: one root in a window, for a PASID of the RID that has the window. */
+function onWindow(call: Call, device: Device, window: Window, { flags, data }: HwptRequest): UserDomain {
+  const { driver, device: hardware } = device.platform
+  if (window.ops.driver !== driver) throw otherUnit(window.ops.driver.name, driver.name)
+  checkFlags(flags, FAULT_ID_VALID | PASID)
+  if (data === undefined) throw new Refusal('EOPNOTSUPP', 'nothing describes the tables of the user domain')
+  const newId = call.newId()
+  // It is for PASIDs, whether or not the flag says so.
+  return call.make(new UserDomain(newId, window, window.ops.createUserDomain(hardware, data), true))
 }
 
 /** The last check of the kernel's order: everything before is done and is undone again. @throws Refusal ENOENT */

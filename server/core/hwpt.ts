@@ -1,10 +1,11 @@
-/** What domains of both kinds have: tables behind a driver's ops, and perhaps a queue of page faults. */
+/** What all have that can be in a device's slot: tables behind a driver's ops, and perhaps a queue of page faults. */
 
 import type { DomainOps } from './driver.js'
 import type { FaultQueue } from './fault-queue.js'
 import { IommuObject } from './object.js'
+import type { Window } from './window.js'
 
-/** A domain of any kind. */
+/** A domain of any kind, or a window. */
 export abstract class Hwpt extends IommuObject {
   abstract readonly ops: DomainOps
   #faultQueue: FaultQueue | undefined
@@ -19,6 +20,11 @@ export abstract class Hwpt extends IommuObject {
     this.#faultQueue = queue
     this.ops.takesFaults = true
     queue.hold(this)
+  }
+
+  /** The window that it is, or is a place in. */
+  get window(): Window | undefined {
+    return undefined
   }
 
   /** What it was made on, or for. */

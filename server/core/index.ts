@@ -21,6 +21,7 @@ import * as unitDma from './unit-dma-calls.js'
 import * as unitRegister from './unit-register-calls.js'
 import * as veventq from './veventq-calls.js'
 import * as viommu from './viommu-calls.js'
+import * as window from './window-calls.js'
 
 export {
   type Clock,
@@ -91,6 +92,8 @@ export const HANDLERS = {
   ClearVfioIoas: option.clearVfioIoas,
   CreatePagingDomain: domain.createPagingDomain,
   CreateUserDomain: domain.createUserDomain,
+  CreateWindow: window.createWindow,
+  GrowWindow: window.growWindow,
   SetDirtyTracking: dirty.setDirtyTracking,
   GetDirtyBitmap: dirty.getDirtyBitmap,
   InvalidateIotlb: invalidateIotlb,

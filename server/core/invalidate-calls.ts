@@ -32,7 +32,7 @@ export interface InvalidateReply {
 /** Forgets what hardware cached; when the reply leaves, the hardware has completed it. */
 export function invalidateIotlb(call: Call, request: InvalidateRequest): InvalidateReply | Promise<InvalidateReply> {
   try {
-    const entries = entriesOf(request)
+    const entries = entriesOf(call, request)
     const id = checkTarget(call, request)
     checkCount(call, entries.count)
     return invalidateObject(call, id, entries)
@@ -92,7 +92,7 @@ interface Target {
 }
 
 /** The typed call says what it names. */
-function checkTarget(call: Call, { userDomainId, viommuId }: InvalidateRequest): number {
+function checkTarget(call: Call, { userDomainId, viommuId, smmuv3Pgd }: InvalidateRequest): number {
   const id = viommuId ?? userDomainId
   if (id === undefined) throw new Refusal('EINVAL', 'nothing is named: set user_domain_id or viommu_id')
   const found = call.context.objects.find(id)
@@ -102,6 +102,10 @@ function checkTarget(call: Call, { userDomainId, viommuId }: InvalidateRequest):
   }
   if (viommuId === undefined && found instanceof Viommu) {
     const reason = `user_domain_id: id ${id} is a vIOMMU, not a user domain; name it as viommu_id`
+    throw new Refusal('EINVAL', reason, { id })
+  }
+  if (smmuv3Pgd !== undefined && found !== undefined && !(found instanceof UserDomain && found.window !== undefined)) {
+    const reason = `${call.context.objects.describe(id)}, not made in a window; smmuv3_pgd is for those that are`
     throw new Refusal('EINVAL', reason, { id })
   }
   return id
@@ -128,11 +132,12 @@ function targetOf(call: Call, id: number): Target {
   return { object: found, invalidate: ops.invalidate.bind(ops) }
 }
 
-function entriesOf({ vtdS1, smmuv3, smmuv3Pgd }: InvalidateRequest): InvalidateArray {
+function entriesOf({ core }: Call, { vtdS1, smmuv3, smmuv3Pgd }: InvalidateRequest): InvalidateArray {
   if (vtdS1 !== undefined) return givenEntries('vtd_s1', vtdS1.entries)
   if (smmuv3 !== undefined) return givenEntries('smmuv3', smmuv3.entries)
   if (smmuv3Pgd !== undefined) {
-    throw new Refusal('EOPNOTSUPP', 'smmuv3_pgd is for user domains in a window, and windows are not offered')
+    if (!core.facts.strict) return givenEntries('smmuv3_pgd', smmuv3Pgd.entries)
+    throw new Refusal('EOPNOTSUPP', 'smmuv3_pgd is an extension, and the daemon runs with --strict')
   }
-  throw new Refusal('EINVAL', 'no entries are given: set vtd_s1 or smmuv3')
+  throw new Refusal('EINVAL', 'no entries are given: set vtd_s1, smmuv3 or smmuv3_pgd')
 }

@@ -26,6 +26,9 @@ export interface Reservation {
   readonly ranges: readonly Range[]
 }
 
+/** A range with memory of the daemon's behind it: nothing else may be there. */
+export interface Kept extends Holder, Range {}
+
 /** An address space. */
 export class Ioas extends IommuObject {
   static override readonly label = 'an IOAS'
@@ -50,6 +53,7 @@ export class Ioas extends IommuObject {
   /** Areas that were unmapped, ever: whoever collected some and paused can tell that they all are there still. */
   unmappedCount = 0
   #allowedCount = 0
+  readonly #kept = new IntervalMap<Kept>()
   /** Calls that map or unmap. */
   #mappers = 0
   /** What a call does with all areas, and so alone. */
@@ -94,18 +98,37 @@ export class Ioas extends IommuObject {
     this.allowed = merge(ranges)
   }
 
-  /** Reserves ranges for an owner. @throws Refusal EADDRINUSE (an area or an allowed range is there) */
+  /** Reserves ranges for an owner. @throws Refusal EADDRINUSE (an area, an allowed range or a window is there) */
   reserve({ owner, ranges }: Reservation): void {
     for (const range of ranges) {
       const area = this.areas.firstIn(range.start, range.last)
       const allowed = firstOf(this.allowed, range.start, range.last)
-      const hit = area ?? allowed
+      const kept = this.#kept.firstIn(range.start, range.last)
+      const hit = area ?? allowed ?? kept
       if (hit === undefined) continue
-      const what = area === undefined ? 'an allowed range' : 'a mapping'
+      const what = hit === area ? 'a mapping' : hit === allowed ? 'an allowed range' : `${kept?.kind} ${kept?.id}`
       const reason = `${owner.kind} ${owner.id} reserves ${hexRange(range)}, and ${what} of IOAS ${this.id} is there`
       throw new Refusal('EADDRINUSE', reason, { reserved: hexRange(range), in_use: hexRange(hit) })
     }
     this.reserved.add(owner, ranges)
+  }
+
+  /** Reserves a range where nothing else is, and never will be. @throws Refusal EADDRINUSE */
+  keep(kept: Kept): void {
+    const reserved = this.reserved.firstIn(kept.start, kept.last)
+    if (reserved !== undefined) {
+      const owner = this.reserved.ownerIn(kept.start, kept.last)
+      const reason = `${hexRange(kept)} cannot be reserved: ${hexRange(reserved)} is reserved by ${owner} already`
+      throw new Refusal('EADDRINUSE', reason, { asked: hexRange(kept), in_use: hexRange(reserved), owner })
+    }
+    this.reserve({ owner: kept, ranges: [kept] })
+    this.#kept.insert(kept)
+  }
+
+  /** Ends a `keep`. */
+  endKeeping(kept: Kept): void {
+    this.#kept.remove(kept)
+    this.reserved.removeOwner(kept)
   }
 
   /**

@@ -11,7 +11,6 @@ export const NO_PAGE_REQUESTS =
   'the platform gives it none, or its unit does not (IDR0.PRI, ECAP.PRS); map the pages before the DMA'
 
 const NO_CHECKER = 'cached translations are not checked against the tables; compare Translate with Explain'
-const NO_WINDOWS = 'no range of a parent is set aside for the daemon; make a user domain on a vIOMMU from an STE'
 const FIXED_PLATFORM = 'the platform is fixed at the start; give it with --platform'
 
 /** Why each of them is not offered. */
@@ -24,14 +23,11 @@ export const NOT_OFFERED = {
   SetOracleMode: NO_CHECKER,
   CheckStale: NO_CHECKER,
   ListStaleTranslations: NO_CHECKER,
-  CreateWindow: NO_WINDOWS,
-  GrowWindow: NO_WINDOWS,
 } as const satisfies Readonly<Record<string, string>>
 
 /** What of an offered method is not, for the status table. */
 export const PARTLY_OFFERED = {
   CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
-  CreateUserDomain: 'no windows; make a user domain on a vIOMMU from an STE',
   CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',
   IoasMapFile: 'no descriptors, for which there is no side channel; name a region',
 } as const satisfies Readonly<Record<string, string>>

@@ -19,6 +19,7 @@ export const OBJECT_TYPE = {
   FAULT_QUEUE: 8,
   HW_QUEUE: 9,
   ACCESS: 10,
+  WINDOW: 11,
   UNIT: 12,
   SELFTEST: 13,
 } as const

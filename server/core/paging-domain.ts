@@ -1,6 +1,7 @@
 /** Kernel-owned domains: tables that the daemon keeps, with every mapping of an IOAS. [uAPI IOMMU_HWPT_ALLOC] */
 
 import { type Area, piecesOf } from './area.js'
+import { ChargedBytes } from './charged-bytes.js'
 import { after } from './completion.js'
 import type { Completion, PagingFlags, PagingOps } from './driver.js'
 import { Hwpt } from './hwpt.js'
@@ -35,7 +36,7 @@ export class PagingDomain extends Hwpt {
   readonly #sizes: readonly bigint[]
   /** Areas in leaves of one page, as they came while the IOAS had no large ones. */
   readonly #inPages = new Set<Area>()
-  #chargedBytes = 0
+  readonly #bytes: ChargedBytes
 
   constructor(id: number, ioas: Ioas, ops: PagingOps, flags: PagingFlags, isAuto: boolean, isCoherent = false) {
     super(id)
@@ -45,6 +46,7 @@ export class PagingDomain extends Hwpt {
     this.isAuto = isAuto
     this.enforcesCoherency = isCoherent
     this.#sizes = bitsOf(ops.pageSizes)
+    this.#bytes = new ChargedBytes(ioas.context.quota, () => ops.tableBytes)
     ioas.hold(this)
   }
 
@@ -72,7 +74,7 @@ export class PagingDomain extends Hwpt {
       unit: this.ops.driver.name,
       flags: flags.join(' '),
       auto: String(this.isAuto),
-      table_bytes: String(this.#chargedBytes),
+      table_bytes: String(this.#bytes.bytes),
     }
   }
 
@@ -139,20 +141,12 @@ export class PagingDomain extends Hwpt {
 
   /** Brings the quota to what the tables hold now. @throws Refusal EDQUOT, when they grew beyond it */
   chargeTables(): void {
-    const { quota } = this.ioas.context
-    const bytes = this.ops.tableBytes
-    if (bytes > this.#chargedBytes) {
-      quota.charge('table_bytes', bytes - this.#chargedBytes)
-      this.#chargedBytes = bytes
-    } else this.releaseTables()
+    this.#bytes.follow()
   }
 
   /** Gives back what the tables no longer hold. Cannot fail. */
   releaseTables(): void {
-    const freed = this.#chargedBytes - this.ops.tableBytes
-    if (freed <= 0) return
-    this.ioas.context.quota.release('table_bytes', freed)
-    this.#chargedBytes -= freed
+    this.#bytes.release()
   }
 
   destroy(): Completion {
@@ -161,8 +155,7 @@ export class PagingDomain extends Hwpt {
     this.#inPages.clear()
     this.ops.destroy()
     this.dropFaultQueue()
-    ioas.context.quota.release('table_bytes', this.#chargedBytes)
-    this.#chargedBytes = 0
+    this.#bytes.end()
     return after(finish(ioas.leave(this), ioas.context.core.turn), () => ioas.drop(this))
   }
 }

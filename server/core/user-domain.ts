@@ -9,6 +9,7 @@ import type { Ioas } from './ioas.js'
 import { type IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
 import type { Viommu } from './viommu.js'
+import type { Window } from './window.js'
 
 /** HWPT_NESTED. */
 export class UserDomain extends Hwpt {
@@ -18,11 +19,11 @@ export class UserDomain extends Hwpt {
   readonly kind = 'user domain'
   readonly isAuto = false
   readonly ops: UserOps
-  /** What it was made on: a nesting parent (VT-d) or a vIOMMU (SMMUv3). */
-  readonly on: PagingDomain | Viommu
+  /** What it was made on: a nesting parent (VT-d), a vIOMMU or a window (SMMUv3). */
+  readonly on: PagingDomain | Viommu | Window
   readonly pasidCompatible: boolean
 
-  constructor(id: number, on: PagingDomain | Viommu, ops: UserOps, pasidCompatible: boolean) {
+  constructor(id: number, on: PagingDomain | Viommu | Window, ops: UserOps, pasidCompatible: boolean) {
     super(id)
     this.on = on
     this.ops = ops
@@ -32,7 +33,11 @@ export class UserDomain extends Hwpt {
 
   /** Where the addresses in its tables lead. */
   get parent(): PagingDomain {
-    return this.on.type === OBJECT_TYPE.VIOMMU ? this.on.parent : this.on
+    return this.on.type === OBJECT_TYPE.PAGING_DOMAIN ? this.on : this.on.parent
+  }
+
+  override get window(): Window | undefined {
+    return this.on.type === OBJECT_TYPE.WINDOW ? this.on : undefined
   }
 
   /** The address space of its parent: what a device attached to it reserves, it reserves there. */
@@ -45,7 +50,10 @@ export class UserDomain extends Hwpt {
   }
 
   override get facts(): Readonly<Record<string, string>> {
-    return { unit: this.ops.driver.name, parent: String(this.parent.id), binds: this.ops.driver.userDomainBinds }
+    const { name: unit, userDomainBinds } = this.ops.driver
+    const parent = String(this.parent.id)
+    if (this.window === undefined) return { unit, parent, binds: userDomainBinds }
+    return { unit, parent, binds: 'rid-or-pasid', window: String(this.window.id) }
   }
 
   destroy(): Completion {

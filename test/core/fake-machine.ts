@@ -27,6 +27,7 @@ import { FakeDevice } from './fake-device.js'
 import { FakeDirty } from './fake-dirty.js'
 import { FakeMemory, FakeRawUnit } from './fake-parts.js'
 import { FakeViommu, QUEUED } from './fake-viommu.js'
+import { FakeWindow } from './fake-window.js'
 
 /** A mapping in a fake table. */
 export interface FakeMapping {
@@ -42,6 +43,8 @@ export interface FakeUnitSpec {
   readonly kind: 'smmuv3' | 'vtd'
   readonly pageSizes?: bigint
   readonly aperture?: { readonly start: bigint; readonly last: bigint }
+  /** Its nesting parents have no windows. */
+  readonly isWindowless?: boolean
   /** Its domains can keep a log of writes. */
   readonly dirty?: boolean
 }
@@ -229,6 +232,7 @@ export class FakePaging implements PagingOps {
   readonly aperture: { readonly start: bigint; readonly last: bigint }
   readonly mappings: FakeMapping[] = []
   readonly dirty: FakeDirty | undefined
+  readonly createWindow: (() => FakeWindow) | undefined
   /** Mappings that were taken out and not flushed. */
   #stale: FakeMapping[] = []
 
@@ -240,6 +244,8 @@ export class FakePaging implements PagingOps {
     this.isNestParent = flags.nestParent
     this.dirty = flags.dirtyTracking ? new FakeDirty(this) : undefined
     this.pageSizes = driver.spec.pageSizes ?? 0x40201000n
+    const hasWindows = flags.nestParent && driver.kind === 'smmuv3' && driver.spec.isWindowless !== true
+    this.createWindow = hasWindows ? () => new FakeWindow(this) : undefined
     this.aperture = driver.spec.aperture ?? { start: 0n, last: 2n ** 48n - 1n }
   }
 

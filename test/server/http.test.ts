@@ -160,7 +160,7 @@ describe('what is wrong', () => {
       'invalid_argument',
       'EINVAL',
     ],
-    ['a method not offered', post(METHODS.CreateWindow.path), '{}', 501, 'unimplemented', 'EOPNOTSUPP'],
+    ['a method not offered', post(METHODS.InjectFault.path), '{}', 501, 'unimplemented', 'EOPNOTSUPP'],
   ]
   it.each(wrongs)('%s has the form of a refusal', async (_what, request, body, status, code, errno) => {
     const answer = await ask(shell.path, request, body)
