@@ -29,12 +29,12 @@ const BATCH = 16
 const PROGRAM = `
 import { connect } from '${SDK}'
 import { createInterface } from 'node:readline'
-const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
-const { socketPath, token, probes } = JSON.parse((await lines.next()).value)
+const input = createInterface({ input: process.stdin })
+const { socketPath, token, probes } = JSON.parse(await new Promise((first) => input.once('line', first)))
 const client = connect({ socketPath }).inContext(token)
-const tallies = probes.map(() => ({}))
-let isRunning = true
-lines.next().then(() => { isRunning = false })
+let tallies = probes.map(() => ({}))
+let asked = ''
+input.on('line', (line) => { asked = line })
 const once = async ({ deviceId, pasid, iova, access }, tally) => {
   const count = (key) => { tally[key] = (tally[key] ?? 0) + 1 }
   try {
@@ -46,9 +46,13 @@ const once = async ({ deviceId, pasid, iova, access }, tally) => {
       : outcome === 3 ? 'ABORTED' : faults.get(i) ?? 'outcome ' + outcome))
   } catch (error) { count(error.errnoName || String(error)) }
 }
-while (isRunning) {
+while (asked !== 'stop') {
   await Promise.all(probes.map((probe, i) => once(probe, tallies[i])))
-  console.log('round')
+  if (asked === 'take') {
+    console.log(JSON.stringify(tallies))
+    tallies = probes.map(() => ({}))
+    asked = ''
+  } else if (asked === '') console.log('round')
 }
 console.log(JSON.stringify(tallies))
 process.exit(0)
@@ -58,19 +62,19 @@ process.exit(0)
 export class DmaProcess {
   readonly #child: ChildProcess
   #rounds = 0
-  #last = ''
-  #onRound: (() => void) | undefined
+  #answer: string | undefined
+  #onLine: (() => void) | undefined
 
   private constructor() {
     this.#child = spawn(process.execPath, ['--input-type=module', '-e', PROGRAM], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     createInterface({ input: this.#child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
-      this.#last = line
       if (line === 'round') this.#rounds++
-      this.#onRound?.()
+      else this.#answer = line
+      this.#onLine?.()
     })
-    this.#child.once('exit', () => this.#onRound?.())
+    this.#child.once('exit', () => this.#onLine?.())
   }
 
   /** Starts it; answers when each probe has been made at least twice. */
@@ -85,25 +89,36 @@ export class DmaProcess {
   /** Waits until as many further rounds are done. */
   async more(rounds: number): Promise<void> {
     const end = this.#rounds + rounds
-    while (this.#rounds < end) {
-      if (this.#child.exitCode !== null) throw new Error('the process that makes the DMA has ended')
-      await new Promise<void>((done) => {
-        this.#onRound = done
-      })
-    }
+    while (this.#rounds < end) await this.#line()
   }
 
-  /** Ends it; answers what became of each probe. */
+  /** What became of each probe since the last time. The round that is under way is waited for. */
+  async take(): Promise<Tally[]> {
+    this.#child.stdin?.write('take\n')
+    this.#answer = undefined
+    while (this.#answer === undefined) await this.#line()
+    return JSON.parse(this.#answer) as Tally[]
+  }
+
+  /** Ends it; answers what became of each probe since the last time. */
   async stop(): Promise<Tally[]> {
     const ended = new Promise<void>((done) => this.#child.once('close', () => done()))
     this.#child.stdin?.end('stop\n')
     await ended
-    return JSON.parse(this.#last) as Tally[]
+    return JSON.parse(this.#answer ?? 'null') as Tally[]
   }
 
   /** Ends it without an answer; for tests that failed half way. */
   kill(): void {
     this.#child.kill('SIGKILL')
+  }
+
+  /** Waits for the next line of its output. */
+  async #line(): Promise<void> {
+    if (this.#child.exitCode !== null) throw new Error('the process that makes the DMA has ended')
+    await new Promise<void>((done) => {
+      this.#onLine = done
+    })
   }
 }
 
