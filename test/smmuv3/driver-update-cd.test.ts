@@ -110,6 +110,7 @@ class Trip {
     const { table, at, index } = this.#place
     rig.poke(at, ...this.#from)
     rig.forgetStream(SID)
+    rig.forgetTranslations()
     for (const access of accesses(index)) rig.dma(SID, access)
     rig.watch(at, 64, () => this.#stored())
     rig.onSync = () => this.#synced()

@@ -225,6 +225,7 @@ type Seen = ReturnType<EntryRig['dma']>
 function travel(from: Qwords, to: Qwords): Trip {
   const trip = new Trip(from, to)
   place(SID, from)
+  rig.forgetTranslations()
   for (const access of ACCESSES) rig.dma(SID, access)
   rig.watch(at[SID], 64, () => trip.stored())
   rig.onSync = () => trip.synced()

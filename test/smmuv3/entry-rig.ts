@@ -10,6 +10,7 @@ import { NO_DEVICES, NO_PASID, Outcome, REQUEST, STATUS, Transaction } from '../
 import {
   CMD_CFGI_STE,
   CMD_STALL_TERM,
+  CMD_TLBI_NSNH_ALL,
   type IdOverrides,
   idRegisters,
   OFFSET,
@@ -205,6 +206,12 @@ export class EntryRig {
   /** The unit forgets what it has cached of a stream. */
   forgetStream(sid: number): void {
     this.commands.add(CMD_CFGI_STE, OPCODE.CFGI_STE, { SID: sid, Leaf: 1 })
+    this.commands.sync()
+  }
+
+  /** The unit forgets every translation; else what an earlier update has left there would answer for the tables. */
+  forgetTranslations(): void {
+    this.commands.add(CMD_TLBI_NSNH_ALL, OPCODE.TLBI_NSNH_ALL, {})
     this.commands.sync()
   }
 
