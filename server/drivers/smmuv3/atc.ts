@@ -32,6 +32,8 @@ export interface AtcOwner {
   readonly maxPasids: number
 }
 
+type Pages = Pick<FlushRange, 'page' | 'pages'>
+
 /** Everything that was obtained under a PASID, or, for -1, without one. */
 export const forgetWhole = (sid: number, pasid: number): Int32Array =>
   pack(CMD_ATC_INV, { ...target(sid, pasid), Size: SIZE_ALL })
@@ -43,7 +45,7 @@ export const forgetAll = ({ rid, maxPasids }: AtcOwner): Int32Array[] => {
 }
 
 /** A range under one PASID, -1 for none: the smallest span of a power of two that covers it. */
-export function forgetRange(sid: number, pasid: number, { page, pages }: FlushRange): Int32Array {
+export function forgetRange(sid: number, pasid: number, { page, pages }: Pages): Int32Array {
   const [lg2, first] = spanOf(page, pages)
   return pack(CMD_ATC_INV, { ...target(sid, pasid), Size: lg2, Address: first * PAGE_BYTES })
 }

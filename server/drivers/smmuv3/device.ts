@@ -1,7 +1,7 @@
 /**
  * One device behind the unit. Its STE says who owns its CD table: the host (stage 1 paging domains on the RID and on
  * PASIDs), the guest (a user domain, with every PASID), or nobody (stage 2 alone, or blocked). The first excludes the
- * other two while a PASID is in use.
+ * other two while a PASID is in use. A window is the host's table behind the guest's stage 2, and excludes all of them.
  */
 
 import { EATS, S1DSS, type SmmuV3, STALL_MODEL, STE } from '../../../hw-model/smmuv3/index.js'
@@ -28,8 +28,11 @@ import type { Waiting, WaitingOfDevice } from './faults.js'
 import type { Host } from './host.js'
 import { StageOneDomain, StageTwoDomain } from './paging.js'
 import { SmmuPort } from './port.js'
+import { RootDomain } from './root.js'
 import { UserDomain } from './user.js'
 import type { SmmuViommu } from './viommu.js'
+import type { Window } from './window.js'
+import { checkPasidOfRoot, checkWindow, mayLeaveWindow, type WindowDomain, windowOf } from './window-rules.js'
 
 /** Where the host keeps the page of the MSI doorbell in every IOVA space; the kernel's choice. */
 const MSI_WINDOW: ReservedRange = { start: 0x0800_0000n, last: 0x080f_ffffn, kind: 'msi' }
@@ -46,7 +49,7 @@ export interface VirtualStream {
   readonly virtId: bigint
 }
 
-type Domain = StageOneDomain | StageTwoDomain | UserDomain
+type Domain = StageOneDomain | StageTwoDomain | UserDomain | WindowDomain
 
 /** A device. */
 export class SmmuDevice implements DeviceDriver {
@@ -74,9 +77,11 @@ export class SmmuDevice implements DeviceDriver {
   /** It can wait, and the unit can let it: Linux's `dma-can-stall`, or a unit that knows nothing else. */
   readonly #stalls: boolean
   readonly #pasidLg2: number
-  readonly #pasids = new Map<number, StageOneDomain>()
+  readonly #pasids = new Map<number, StageOneDomain | RootDomain>()
   #onRid: Domain | null = null
   #cds: CdTable | null = null
+  /** The window that has its CD table: on the RID, or in use by PASIDs. */
+  #window: Window | null = null
   #hasAtsOn = false
   #resets: readonly number[] | null = null
 
@@ -136,8 +141,9 @@ export class SmmuDevice implements DeviceDriver {
     this.#attach(slot, domain)
     if (old !== null) this.#release(slot, old, domain)
     this.#host.drain()
-    const isStageOne = domain instanceof StageOneDomain && (old === null || old instanceof StageOneDomain)
-    return this.#forget(slot, hadAts, !isStageOne)
+    const isOfSlot = (one: DomainOps): boolean => one instanceof StageOneDomain || windowOf(one) !== null
+    const isAlike = old === null || windowOf(domain) === windowOf(old)
+    return this.#forget(slot, hadAts, !(isOfSlot(domain) && isOfSlot(old ?? domain) && isAlike))
   }
 
   clear(slot: number, old: DomainOps): Completion {
@@ -147,10 +153,12 @@ export class SmmuDevice implements DeviceDriver {
       this.virtual = null
       this.#writeSte(this.#restingSte())
       if (this.#pasids.size === 0) this.#endStalls()
+      // A request with PASID 0 would find a window's CD still.
+      this.#window?.clear(this, RID_SLOT)
       this.#release(slot, old, null)
       this.#cds?.clear(RID_SLOT)
     } else {
-      this.#cds?.clear(slot)
+      this.#clearCd(slot)
       this.#pasids.delete(slot)
       this.#release(slot, old, null)
       if (this.#onRid === null && this.#pasids.size === 0) {
@@ -159,7 +167,7 @@ export class SmmuDevice implements DeviceDriver {
       }
     }
     this.#host.drain()
-    return this.#forget(slot, hadAts, !(old instanceof StageOneDomain))
+    return this.#forget(slot, hadAts, !(old instanceof StageOneDomain || windowOf(old) !== null))
   }
 
   /** What waits is ended; page requests are the device's own to forget, and so is what it kept. */
@@ -190,6 +198,12 @@ export class SmmuDevice implements DeviceDriver {
   }
 
   #setRid(domain: DomainOps): void {
+    const window = windowOf(domain)
+    if (window !== null) {
+      this.#setRidOfWindow(window, domain as WindowDomain)
+      return
+    }
+    if (this.#window !== null) mayLeaveWindow(this.#pasids.size, domain)
     if (domain instanceof StageOneDomain) {
       this.#checkCoherency(domain)
       this.#writeCd(RID_SLOT, domain)
@@ -214,6 +228,19 @@ export class SmmuDevice implements DeviceDriver {
     this.#cds?.clear(RID_SLOT)
   }
 
+  /** The window, or a root of it for PASID 0, which is then what comes without a PASID. */
+  #setRidOfWindow(window: Window, domain: WindowDomain): void {
+    checkWindow(window, this, { onRid: this.#onRid, current: this.#window, pasids: this.#pasids.size })
+    this.#checkCoherency(window.parent)
+    if (domain instanceof RootDomain) this.#writeRoot(RID_SLOT, domain)
+    this.#take(domain)
+    this.#window = window
+    window.owner = this
+    this.#writeSte(this.#restingSte())
+    if (!(domain instanceof RootDomain)) window.clear(this, RID_SLOT)
+    this.#cds?.clear(RID_SLOT)
+  }
+
   /** The guest's name of the device, without which a guest's tables cannot be invalidated or its faults told. */
   #virtualOf(domain: UserDomain): VirtualStream | null {
     const virtId = domain.viommu.virtIdOf(this)
@@ -229,11 +256,17 @@ export class SmmuDevice implements DeviceDriver {
         'an SMMUv3 user domain is a whole CD table: it binds a RID and all its PASIDs, so attach it to the RID'
       throw new Refusal('EINVAL', why, { pasid })
     }
+    if (domain instanceof RootDomain) {
+      checkPasidOfRoot(domain, this.#window, this.#onRid)
+      this.#writeRoot(pasid, domain)
+      this.#pasids.set(pasid, domain)
+      return
+    }
     if (!(domain instanceof StageOneDomain)) {
       const why = 'a PASID takes a stage 1 domain; this one is stage 2, which serves a RID and all its PASIDs at once'
       throw new Refusal('EINVAL', why, { pasid })
     }
-    if (this.#onRid !== null && !(this.#onRid instanceof StageOneDomain)) {
+    if (this.#window !== null || (this.#onRid !== null && !(this.#onRid instanceof StageOneDomain))) {
       const why = "the RID is on stage 2 or on a user domain, so the CD table is not the host's to put a PASID into"
       throw new Refusal('EINVAL', why, { pasid })
     }
@@ -251,7 +284,7 @@ export class SmmuDevice implements DeviceDriver {
   }
 
   #take(domain: Domain): void {
-    if (!(domain instanceof UserDomain)) domain.users++
+    if (domain instanceof StageOneDomain || domain instanceof StageTwoDomain) domain.users++
     this.#onRid = domain
     this.virtual = null
   }
@@ -259,8 +292,9 @@ export class SmmuDevice implements DeviceDriver {
   /** The domain's changes reach what the device keeps. */
   #attach(slot: number, domain: DomainOps): void {
     const pasid = slot === RID_SLOT ? -1 : slot
-    const reach = domain instanceof StageOneDomain ? 'own' : reachesGuest(domain) ? 'guest' : 'all-pasids'
+    const reach = isOwnOfSlot(domain) ? 'own' : reachesGuest(domain) ? 'guest' : 'all-pasids'
     tablesOf(domain)?.attach(slot, { device: this, pasid, reach })
+    if (domain instanceof RootDomain) domain.slots.add(slot)
   }
 
   /** A slot has let go of a domain; the last one to do so empties the TLB of it. */
@@ -268,6 +302,16 @@ export class SmmuDevice implements DeviceDriver {
     const tables = tablesOf(domain)
     if (tables !== tablesOf(next)) tables?.detach(this, slot)
     if (tables !== undefined && tables === domain) tables.users--
+    const window = windowOf(domain)
+    if (window !== null) this.#releaseOfWindow(slot, window, domain)
+  }
+
+  #releaseOfWindow(slot: number, window: Window, domain: DomainOps): void {
+    if (domain instanceof RootDomain) domain.leave(slot)
+    if (this.#pasids.size > 0 || (this.#onRid !== null && windowOf(this.#onRid) === window)) return
+    window.clear(this, RID_SLOT)
+    window.owner = null
+    if (this.#window === window) this.#window = null
   }
 
   /** What the device keeps of a slot means something else now. [SMMU 3.9.1 ATS Interface] */
@@ -278,13 +322,20 @@ export class SmmuDevice implements DeviceDriver {
     return this.#host.atcs.run(this.#host, commands)
   }
 
-  /** The STE of a RID that is on stage 1, or blocked: then without a PASID nothing passes. */
+  /** The STE of a RID that is on stage 1, on a window, or blocked: then without a PASID nothing passes. */
   #restingSte(): Int32Array {
+    if (this.#window !== null) return this.#windowSte(this.#window)
     if (this.#onRid instanceof StageOneDomain) {
       return stageOneSte(this.#cdTable().shape, S1DSS.SSID0, this.#stream(this.#onRid))
     }
     if (this.#pasids.size === 0) return abortSte()
     return stageOneSte(this.#cdTable().shape, S1DSS.TERMINATE, this.#stream(null))
+  }
+
+  #windowSte(window: Window): Int32Array {
+    if (this.#onRid === null && this.#pasids.size === 0) return abortSte()
+    const blocked = this.#onRid === null ? S1DSS.TERMINATE : S1DSS.BYPASS
+    return window.ste(this.#onRid instanceof RootDomain ? S1DSS.SSID0 : blocked, this.#stream(window))
   }
 
   /** ATS is off where a guest would not invalidate it, and beside stalls of stage 2, which do not go with it. */
@@ -315,6 +366,17 @@ export class SmmuDevice implements DeviceDriver {
     if (!this.#cdTable().write(index, domain.cd(this.#lets(domain)))) this.lastSetWasHitless = false
   }
 
+  /** @throws Refusal ENOSPC where the window has no room; nothing has changed then */
+  #writeRoot(slot: number, domain: RootDomain): void {
+    const owner = { rid: this.rid, writeShape: () => this.#writeSte(this.#restingSte()) }
+    if (!domain.window.write(owner, slot, domain.cd(this.#lets(domain)))) this.lastSetWasHitless = false
+  }
+
+  #clearCd(slot: number): void {
+    if (this.#window === null) this.#cds?.clear(slot)
+    else this.#window.clear(this, slot)
+  }
+
   #writeSte(ste: Int32Array): void {
     if (!this.#host.streams.update(this.rid, ste)) this.lastSetWasHitless = false
     this.#hasAtsOn = STE.EATS.get(ste, 0) === EATS.FULL
@@ -324,7 +386,12 @@ export class SmmuDevice implements DeviceDriver {
 /** The paging domain whose tables a domain leads to. */
 function tablesOf(domain: DomainOps | null): StageOneDomain | StageTwoDomain | undefined {
   if (domain instanceof StageOneDomain || domain instanceof StageTwoDomain) return domain
-  return domain instanceof UserDomain ? domain.parent : undefined
+  if (domain instanceof UserDomain) return domain.parent
+  return domain === null ? undefined : windowOf(domain)?.parent
 }
 
-const reachesGuest = (domain: DomainOps): boolean => domain instanceof UserDomain && domain.translates
+const reachesGuest = (domain: DomainOps): boolean =>
+  domain instanceof RootDomain || (domain instanceof UserDomain && domain.translates)
+
+/** One slot's addresses are those of its tables. What comes to a window without a PASID bypasses stage 1. */
+const isOwnOfSlot = (domain: DomainOps): boolean => domain instanceof StageOneDomain || domain.kind === 'window'

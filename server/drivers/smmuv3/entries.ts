@@ -2,6 +2,7 @@
 
 import { type Field, pack } from '../../../hw-model/bits/layout.js'
 import { CD, CONFIG, EATS, L1CD, S1DSS, STE } from '../../../hw-model/smmuv3/index.js'
+import type { SmmuRoot } from '../../core/driver.js'
 import { ENTRY_WORDS } from './entry-update.js'
 
 /** What the CD table of a device looks like to its STE. */
@@ -102,6 +103,12 @@ export function nestedSte(shape: StageTwoShape, guest: Int32Array, stream = PLAI
   return ste
 }
 
+/** The parent's stage 2 with a CD table of the host's before it: its pointer is an IPA, too. */
+export function windowSte(shape: StageTwoShape, table: CdTableShape, s1dss: number, stream = PLAIN_STREAM): Int32Array {
+  const own = stageOneSte(table, s1dss, stream)
+  return nestedSte(shape, own, stream)
+}
+
 /** What a stage 1 paging domain puts into a CD. */
 export interface StageOneShape {
   readonly asid: number
@@ -138,6 +145,31 @@ export function stageOneCd(shape: StageOneShape, stalls = false): Int32Array {
     ASID: shape.asid,
     TTB0: shape.table,
     MAIR0,
+  })
+}
+
+/** A client's root in the host's CD: the fields that are its own, and what is fixed. */
+export function rootCd(root: SmmuRoot, asid: number, stalls: boolean): Int32Array {
+  return pack(CD, {
+    T0SZ: root.t0sz,
+    TG0: root.tg0,
+    IR0: root.ir0,
+    OR0: root.or0,
+    SH0: root.sh0,
+    EPD1: 1,
+    V: 1,
+    IPS: root.ips,
+    AA64: 1,
+    HA: root.ha ? 1 : 0,
+    HD: root.hd ? 1 : 0,
+    S: stalls ? 1 : 0,
+    R: 1,
+    A: 1,
+    ASET: 1,
+    ASID: asid,
+    TTB0: Number(root.ttb0),
+    MAIR0: Number(BigInt.asUintN(32, root.mair)),
+    MAIR1: Number(root.mair >> 32n),
   })
 }
 

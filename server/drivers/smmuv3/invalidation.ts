@@ -71,8 +71,8 @@ export class Invalidator {
     }
   }
 
-  wholeAsid(asid: number): void {
-    this.#commands.add(CMD_TLBI_NH_ASID, OPCODE.TLBI_NH_ASID, { VMID: HOST_VMID, ASID: asid })
+  wholeAsid(asid: number, vmid = HOST_VMID): void {
+    this.#commands.add(CMD_TLBI_NH_ASID, OPCODE.TLBI_NH_ASID, { VMID: vmid, ASID: asid })
   }
 
   /** Stage 2 of a VMID. Unless that is whole, what was combined with a guest's stage 1 takes `combined`, after a SYNC. */

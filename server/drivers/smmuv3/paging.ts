@@ -8,6 +8,7 @@ import { STAGE_1_BITS, type StageTwoShape, stageOneCd } from './entries.js'
 import type { Host } from './host.js'
 import type { IdAllocator } from './ids.js'
 import { type FlushRange, WHOLE_FROM_RANGES } from './invalidation.js'
+import { Window } from './window.js'
 
 /** 4 KiB pages, 2 MiB and 1 GiB blocks: one bit a size. */
 const PAGE_SIZES = 0x4020_1000n
@@ -50,6 +51,8 @@ abstract class PagingDomain implements PagingOps {
   /** What the TLB may hold although the tables say otherwise now. */
   #stale: StaleRange[] = []
   readonly #attachments = new Map<string, Attachment>()
+  /** Devices are being asked to forget. */
+  #forgetting: Completion
 
   constructor(host: Host, tables: TableBuilder, inputBits: number) {
     this.host = host
@@ -80,8 +83,17 @@ abstract class PagingDomain implements PagingOps {
     this.#stale = []
     if (ranges.length > 0) this.flushRanges(ranges)
     this.tables.releaseFreed()
-    const { atcs } = this.host
-    return ranges.length > 0 ? atcs.run(this.host, this.#atcCommands(ranges)) : undefined
+    if (ranges.length > 0) this.#await(this.host.atcs.run(this.host, this.#atcCommands(ranges)))
+    return this.#forgetting
+  }
+
+  /** Who flushes waits for what an earlier flush asks of devices, too: it may have taken the same ranges. */
+  #await(asked: Completion): void {
+    if (asked === undefined) return
+    const all: Promise<void> = Promise.all([this.#forgetting, asked]).then(() => {
+      if (this.#forgetting === all) this.#forgetting = undefined
+    })
+    this.#forgetting = all
   }
 
   /** From now on a device may hold translations of it. */
@@ -103,9 +115,13 @@ abstract class PagingDomain implements PagingOps {
   #atcCommands(ranges: readonly FlushRange[]): Int32Array[] {
     const commands: Int32Array[] = []
     const isWhole = ranges.length >= WHOLE_FROM_RANGES
-    for (const { device, pasid, reach } of this.#attachments.values()) {
-      if (!device.hasAtsOn) continue
-      if (reach === 'guest' || (isWhole && reach === 'all-pasids')) commands.push(...forgetAll(device))
+    const attachments = [...this.#attachments.values()].filter(({ device }) => device.hasAtsOn)
+    // One guest's slot, or a thousand of them: the addresses are unknown, so the device forgets everything once.
+    const guests = new Set(attachments.filter(({ reach }) => reach === 'guest').map(({ device }) => device))
+    for (const device of guests) commands.push(...forgetAll(device))
+    for (const { device, pasid, reach } of attachments) {
+      if (guests.has(device)) continue
+      if (isWhole && reach === 'all-pasids') commands.push(...forgetAll(device))
       else if (isWhole) commands.push(forgetWhole(device.rid, pasid))
       else if (reach === 'own') commands.push(...ranges.map((range) => forgetRange(device.rid, pasid, range)))
       else commands.push(...ranges.flatMap((range) => forgetRangeOfAll(device, range)))
@@ -199,6 +215,8 @@ export class StageTwoDomain extends PagingDomain {
   readonly stage = 2
   readonly isNestParent: boolean
   readonly vmid: number
+  /** Its own, and those of windows, which use the same tables. */
+  readonly #vmids = new Set<number>()
   readonly #geometry: StageTwoGeometry
   /** S2FWB is for guests, who could choose other attributes. */
   readonly #forcesWriteBack: boolean
@@ -213,12 +231,26 @@ export class StageTwoDomain extends PagingDomain {
     this.#forcesWriteBack = forcesWriteBack
     this.isNestParent = isNestParent
     this.vmid = this.take(host.vmids)
+    this.#vmids.add(this.vmid)
+  }
+
+  createWindow(): Window {
+    return new Window(this.host, this)
+  }
+
+  /** Its tables are used under one more VMID. */
+  addVmid(vmid: number): void {
+    this.#vmids.add(vmid)
+  }
+
+  removeVmid(vmid: number): void {
+    this.#vmids.delete(vmid)
   }
 
   /** Its part of an STE. */
-  shape(): StageTwoShape {
+  shape(vmid = this.vmid): StageTwoShape {
     return {
-      vmid: this.vmid,
+      vmid,
       t0sz: 64 - this.host.oasBits,
       sl0: this.#geometry.sl0,
       ps: this.host.oasCode,
@@ -229,16 +261,16 @@ export class StageTwoDomain extends PagingDomain {
   }
 
   protected override forget(): void {
-    this.host.flush.wholeVmid(this.vmid)
+    for (const vmid of this.#vmids) this.host.flush.wholeVmid(vmid)
     this.host.commands.sync()
   }
 
   /** S2_IPA leaves combined entries alone, so a parent's guests take a second command after a SYNC. */
   protected override flushRanges(ranges: readonly FlushRange[]): void {
-    this.host.flush.stageTwo(this.vmid, ranges)
+    for (const vmid of this.#vmids) this.host.flush.stageTwo(vmid, ranges)
     this.host.commands.sync()
     if (!this.isNestParent || this.host.flush.isWhole(ranges)) return
-    this.host.flush.combined(this.vmid)
+    for (const vmid of this.#vmids) this.host.flush.combined(vmid)
     this.host.commands.sync()
   }
 

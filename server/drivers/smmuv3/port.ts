@@ -11,12 +11,14 @@ import {
 } from '../../../hw-model/port.js'
 import type { SmmuV3 } from '../../../hw-model/smmuv3/index.js'
 import type { AtsDoor, AtsPageRequest, DmaOutcome, DmaPort, ExplainStep } from '../../core/driver.js'
-import { spell } from '../invalidation-text.js'
+import { addressText, spell } from '../invalidation-text.js'
 import type { SmmuDevice } from './device.js'
 import type { Host } from './host.js'
+import { RootDomain } from './root.js'
 
 /** Commands that `Unit.missing` may name and a guest may give. */
 const GUESTS: readonly string[] = ['TLBI_NH_VA', 'CFGI_CD']
+const NOTHING: Partial<Invalidation> = {}
 
 /** One device's way in. Whatever a request made the unit record is told before the request's own answer is. */
 export class SmmuPort implements DmaPort, AtsDoor {
@@ -71,12 +73,21 @@ export class SmmuPort implements DmaPort, AtsDoor {
   }
 
   missing(pasid: number, lo: number, hi: number, access: number): string {
+    if (this.#device.domainOf(pasid) instanceof RootDomain) return this.#missingOfRoot(pasid, lo, hi, access)
     // Without the guest's name for the device nothing here is the guest's to invalidate.
     const { virtual } = this.#device
     if (virtual === null) return ''
     const commands = this.#unit.missing(this.#fill(pasid, lo, hi, access))
     if (commands.length === 0 || !commands.every(({ name }) => GUESTS.includes(name))) return ''
     return `${spell(commands.map((command) => asGuest(command, virtual.virtId)))} on the vIOMMU`
+  }
+
+  /** The CD and both of its names are the host's; the pages are the owner's of the tables. */
+  #missingOfRoot(pasid: number, lo: number, hi: number, access: number): string {
+    const commands = this.#unit.missing(this.#fill(pasid, lo, hi, access))
+    const [{ name, page } = NOTHING] = commands
+    if (commands.length !== 1 || name !== 'TLBI_NH_VA' || page === undefined) return ''
+    return `smmuv3_pgd addr=${addressText(page)} npages=1 on the user domain`
   }
 
   faultName(fault: number): string {

@@ -1,0 +1,100 @@
+/** Ranges of one root's addresses, as its owner counts them and as commands say them. [SMMU 4.4.1.1 Range-based] */
+
+import { CMD_TLBI_NH_ALL, CMD_TLBI_NH_ASID, CMD_TLBI_NH_VA, OPCODE } from '../../../hw-model/smmuv3/index.js'
+import { Refusal, type VtdInvalidation } from '../../core/driver.js'
+import type { CommandRing } from './queues.js'
+
+/** The only flag: table entries stay. */
+const LEAF = 1
+
+const U64_MAX = 2n ** 64n - 1n
+const PAGE_LG2 = 12
+const PAGE_BYTES = 4096
+
+/** Widest NUM and SCALE of a command. */
+const NUM_LIMIT = 32
+const SCALE_LIMIT = 31
+
+/** Commands for one range beyond which all of the window is dropped: where there are no ranges, one table's worth. */
+const COMMANDS_LIMIT = 512
+
+/** Pages of 4 KiB, in whole granules. */
+export interface PageBlock {
+  readonly page: number
+  readonly pages: number
+  /** Table entries go, too. */
+  readonly tables: boolean
+  /** All addresses there are, which are dropped by the root's name. */
+  readonly isEverything: boolean
+}
+
+/** Whose translations: the window's, and the root's in it. */
+export interface RootName {
+  readonly VMID: number
+  readonly ASID: number
+}
+
+/** Why an entry cannot be carried out. */
+export function refusalOf({ addr, npages, flags }: VtdInvalidation, index: number): Refusal | undefined {
+  if (flags & ~LEAF) return new Refusal('EOPNOTSUPP', 'the only flag is LEAF (1)', { index, flags })
+  if (addr & 0xfffn) return new Refusal('EINVAL', 'addr is a multiple of 4096', { index, addr })
+  if (npages === U64_MAX && addr !== 0n) {
+    return new Refusal('EINVAL', 'npages 2^64 - 1 means everything and goes with addr 0', { index, addr })
+  }
+  return undefined
+}
+
+/** The granules that an entry touches below the end of TTB0's half; null for none. Counted in 64 bits, as VT-d's are. */
+export function blockOf(
+  { addr, npages, flags }: VtdInvalidation,
+  granuleLg2: number,
+  inputBits: number,
+): PageBlock | null {
+  const limit = 1n << BigInt(inputBits)
+  const granule = BigInt(granuleLg2)
+  const bytes = BigInt.asUintN(64, npages << BigInt(PAGE_LG2))
+  if (bytes === 0n && addr !== 0n) return null
+  const isEverything = bytes === 0n
+  if (addr >= limit) return null
+  const end = isEverything || addr + bytes > limit ? limit : addr + bytes
+  const first = (addr >> granule) << granule
+  const last = ((end - 1n) >> granule) << granule
+  return {
+    page: Number(first >> BigInt(PAGE_LG2)),
+    pages: Number((last + (1n << granule) - first) >> BigInt(PAGE_LG2)),
+    tables: (flags & LEAF) === 0,
+    isEverything,
+  }
+}
+
+/** Queues what drops a block. Everything means the root's own entries; a range reaches global ones in it, too. */
+export function pushBlock(ring: CommandRing, name: RootName, block: PageBlock, granuleLg2: number, ril: boolean): void {
+  if (block.isEverything) {
+    ring.add(CMD_TLBI_NH_ASID, OPCODE.TLBI_NH_ASID, { ...name })
+    return
+  }
+  const units = block.pages / 2 ** (granuleLg2 - PAGE_LG2)
+  if (!ril && units > COMMANDS_LIMIT) {
+    // Not by ASID, which would leave the global entries of the range.
+    ring.add(CMD_TLBI_NH_ALL, OPCODE.TLBI_NH_ALL, { VMID: name.VMID })
+    return
+  }
+  const fixed = { ...name, Leaf: block.tables ? 0 : 1 }
+  let at = block.page * PAGE_BYTES
+  for (let left = units; left > 0; ) {
+    const [num, scale] = ril ? chunkOf(left) : [1, 0]
+    // A single granule goes without a range: NUM, SCALE and TTL all zero is the reserved code.
+    const range = num === 1 && scale === 0 ? {} : { TG: (granuleLg2 - 10) / 2, SCALE: scale, NUM: num - 1 }
+    ring.add(CMD_TLBI_NH_VA, OPCODE.TLBI_NH_VA, { ...fixed, ...range, Address: at })
+    at += num * 2 ** (scale + granuleLg2)
+    left -= num * 2 ** scale
+  }
+}
+
+/** The lowest part of a count that one command says: `num` times 2^`scale`. */
+function chunkOf(count: number): readonly [num: number, scale: number] {
+  let scale = 0
+  while (scale < SCALE_LIMIT && count % 2 ** (scale + 1) === 0) scale++
+  const units = count / 2 ** scale
+  return [units % NUM_LIMIT || NUM_LIMIT, scale]
+}
