@@ -15,8 +15,6 @@ export class WindowMemory {
   readonly #parent: StageTwoDomain
   /** Where each page is in physical memory. */
   readonly #frames = new Map<number, number>()
-  /** The same addresses. */
-  readonly #held = new Set<number>()
 
   constructor(host: Host, parent: StageTwoDomain) {
     this.#host = host
@@ -46,7 +44,6 @@ export class WindowMemory {
       for (let page = start >> PAGE_LG2; page < end; page++) {
         const frame = ram.alloc(PAGE_BYTES)
         this.#frames.set(Number(page), frame)
-        this.#held.add(frame)
         pages.push(Number(page))
         this.#parent.map(page << PAGE_LG2, frame, BigInt(PAGE_BYTES), READ_ONLY, true)
       }
@@ -64,7 +61,6 @@ export class WindowMemory {
       this.#parent.unmap(BigInt(page) << PAGE_LG2, BigInt(PAGE_BYTES))
       this.#frames.delete(page)
     }
-    for (const frame of frames) this.#held.delete(frame)
     const flushed = this.#parent.flush()
     const giveBack = (): void => this.#host.ram.freePages(frames, frames.length)
     if (flushed !== undefined) return flushed.then(giveBack)
@@ -80,19 +76,5 @@ export class WindowMemory {
   /** Where a page is in physical memory. */
   address(page: number): number {
     return this.#frames.get(page) as number
-  }
-
-  /** Copies out what a device would read there; ends where the window's memory does. */
-  read(address: number, into: Uint8Array): number {
-    let done = 0
-    while (done < into.length) {
-      const at = address + done
-      const inPage = at % PAGE_BYTES
-      if (!this.#held.has(at - inPage)) break
-      const length = Math.min(into.length - done, PAGE_BYTES - inPage)
-      this.#host.memory.readBytes(at, into.subarray(done, done + length))
-      done += length
-    }
-    return done
   }
 }

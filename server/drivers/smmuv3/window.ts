@@ -89,10 +89,6 @@ export class Window implements WindowOps {
     return new RootDomain(this.#host, this, data.read('smmuv3_pgd'))
   }
 
-  read(address: number, into: Uint8Array): number {
-    return this.#memory.read(address, into)
-  }
-
   /** The STE of the stream that it serves. */
   ste(s1dss: number, stream: StreamShape): Int32Array {
     return windowSte(this.parent.shape(this.vmid), this.#table.shape, s1dss, stream)
@@ -108,13 +104,13 @@ export class Window implements WindowOps {
     this.#table.clear(owner, pasid)
   }
 
-  destroy(): void {
+  destroy(): Completion {
     this.#host.flush.wholeVmid(this.vmid)
     this.#host.commands.sync()
     this.parent.removeVmid(this.vmid)
     this.#host.vmids.free(this.vmid)
-    this.#memory.releaseAll()
     this.parent.users--
+    return this.#memory.releaseAll()
   }
 }
 
