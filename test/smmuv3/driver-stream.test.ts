@@ -5,8 +5,10 @@ import { capture } from './captured-guest.js'
 import { align, type Compared, compared, REASONS, writesOf } from './stream/compare.js'
 import { ListenedHost } from './stream/listener.js'
 import { type Operation, operationsOf } from './stream/operations.js'
+import { pageOf } from './stream/page.js'
 import { REGISTER, type Row, recordedRows, stepsOf } from './stream/recording.js'
 import { replay } from './stream/replay.js'
+import { stories } from './stream/stories.js'
 
 const ID_REGISTERS = ['IDR0', 'IDR1', 'IDR2', 'IDR3', 'IDR4', 'IDR5', 'IIDR', 'AIDR'] as const
 /** Base registers: where a queue or table is. The rest of their bits must be equal. */
@@ -74,6 +76,22 @@ describe('our driver, doing the same', () => {
     expect(Object.keys(REASONS).filter((reason) => !met.has(reason as keyof typeof REASONS))).toEqual(['unexplained'])
   })
 
+  it('leaves the STEs and CDs that Linux left, but for addresses', () => {
+    const context = 0xf_ffff_ffff_ffc0n
+    const without = (words: readonly bigint[], index: number, mask: bigint): readonly bigint[] =>
+      words.map((word, i) => (i === index ? word & ~mask : word))
+    const compared = capture.streams.filter(({ cd }) => cd !== undefined)
+    expect(compared.length).toBe(10)
+    for (const { sid, ste, cd = [] } of compared) {
+      const ours = host.ste(sid)
+      expect([sid, without(ours, 0, context)]).toEqual([sid, without(ste.map(BigInt), 0, context)])
+      // Linux computes 32 bits of attributes as a signed number and stores it as 64.
+      expect(BigInt(cd[3]) >> 32n).toBe(0xffff_ffffn)
+      const theirs = without(cd.map(BigInt), 3, 0xffff_ffffn << 32n)
+      expect([sid, without(host.cd(ours), 1, ~0n)]).toEqual([sid, without(theirs, 1, ~0n)])
+    }
+  })
+
   it('takes each event out of the queue with the same write', () => {
     for (const { operation, rows: ours } of results) {
       if (operation.kind === 'event') expect(writesOf(ours)).toEqual(operation.registers)
@@ -99,5 +117,20 @@ describe('two sequences side by side', () => {
       [undefined, 4n],
       [3n, 3n],
     ])
+  })
+})
+
+describe('what Linux’s source gives for what was not recorded', () => {
+  it('is what ours gives, or there is a reason', () => {
+    for (const { title, linux, ours, why } of stories()) {
+      expect([title, why === '' ? ours : linux]).toEqual([title, linux])
+      if (why !== '') expect([title, ours.join() === linux.join()]).toEqual([title, false])
+    }
+  })
+})
+
+describe('docs/smmuv3-driver.md', () => {
+  it('is what this says', async () => {
+    await expect(pageOf(rows, results)).toMatchFileSnapshot('../../docs/smmuv3-driver.md')
   })
 })

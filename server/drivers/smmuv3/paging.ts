@@ -67,7 +67,14 @@ abstract class PagingDomain implements PagingOps {
 
   map(iova: bigint, address: number, length: bigint, protection: Protection, inPages = false): void {
     const run = { page: Number(iova >> PAGE_LG2), pages: Number(length >> PAGE_LG2), frame: address / 4096 }
-    this.tables.map(run, protection, inPages)
+    try {
+      this.tables.map(run, protection, inPages)
+    } catch (error) {
+      // What was there for a moment may be cached. No device has it: it would have had to ask in between.
+      const gone = { page: run.page, pages: run.pages, level: WITH_TABLES, tables: true }
+      if (this.#attachments.size > 0) this.flushRanges([gone])
+      throw error
+    }
   }
 
   unmap(iova: bigint, length: bigint): void {

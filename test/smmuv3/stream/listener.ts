@@ -12,6 +12,7 @@ import { REGISTER, type Row } from './recording.js'
 export const CLIENT_RAM = 2 ** 40
 const CLIENT_BYTES = 2 ** 31
 const PAGE_1 = 0x10000
+const STRTAB_BASE = 0x80
 const CMDQ_BASE = 0x90
 
 /** A unit behind its driver, listened to. */
@@ -57,6 +58,22 @@ export class ListenedHost {
   register(offset: number, bytes: 4 | 8): bigint {
     const [lo, hi] = this.#unit.readRegister(offset, bytes)
     return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)
+  }
+
+  /** The eight 64-bit words of a stream's entry, found as the manual says, in a table of two levels with SPLIT 8. */
+  ste(sid: number): readonly bigint[] {
+    const table = this.register(STRTAB_BASE, 8) & 0xf_ffff_ffff_ffc0n
+    const leaf = this.peek(Number(table) + Math.floor(sid / 256) * 8) & 0xf_ffff_ffff_ffc0n
+    return this.#words(Number(leaf) + (sid % 256) * 64)
+  }
+
+  /** A CD of the linear table that an entry leads to. */
+  cd(ste: readonly bigint[], index = 0): readonly bigint[] {
+    return this.#words(Number(ste[0] & 0xf_ffff_ffff_ffc0n) + index * 64)
+  }
+
+  #words(address: number): readonly bigint[] {
+    return Array.from({ length: 8 }, (_, i) => this.peek(address + i * 8))
   }
 
   /** Commands are read out of the queue when the unit is told of them, as the recorded ones were. */
