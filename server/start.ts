@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import type { Clock, CoreEvent } from './core/ambient.js'
 import { Core } from './core/core.js'
 import { type QuotaName, TURN_MS } from './core/limits.js'
-import { createMachine } from './drivers/machine.js'
+import { createMachine, ridOf, type UnitRecord } from './drivers/machine.js'
 import { type Listener, openListener } from './listeners.js'
 import { manualClock, systemClock } from './ops/clock.js'
 import { type Config, ConfigError } from './ops/config.js'
@@ -95,12 +95,14 @@ function makeCore(config: Config, log: Log): Core {
   const clock: Clock = config.clock === 'manual' ? manualClock() : systemClock()
   const random = config.seed === undefined ? cryptoRandom() : seededRandom(BigInt(config.seed))
   const files = openFiles(config.fileRoots)
+  const functions = config.platform.devices.filter(({ mediated }) => mediated === undefined)
+  const names = new Map(functions.map(({ name, iommu }) => [`${iommu} ${ridOf(name)}`, name]))
   return new Core({
     machine: createMachine({
       platform: config.platform,
       files,
       testDevice: config.testDevice,
-      onUnitRecord: (unit, record) => log.debug({ unit, ...record }, 'a unit recorded a fault'),
+      onUnitRecord: (unit, record) => logRecord(log, names, unit, record),
     }),
     clock,
     random,
@@ -125,6 +127,16 @@ function openFiles(roots: readonly string[]): SharedMemory {
   } catch (error) {
     throw new ConfigError(`a folder for files cannot be used: ${error instanceof Error ? error.message : error}`)
   }
+}
+
+/** What a unit recorded and nobody has read; what a client reads by itself is not the operator's. */
+function logRecord(log: Log, names: ReadonlyMap<string, string>, unit: string, record: UnitRecord): void {
+  const { name, rid, taker, isFailure, facts } = record
+  const device = rid === undefined ? undefined : (names.get(`${unit} ${rid}`) ?? 'unknown')
+  const who = device === undefined ? { unit } : { unit, device }
+  if (taker !== undefined) log.debug({ ...who, event: name, taker }, 'an event of a unit')
+  else if (isFailure === true) log.error({ ...who, cause: name, ...facts }, 'a unit has failed')
+  else log.flood(`${unit} ${rid}`, who, { event: name, ...facts }, 'an event of a unit that nobody else takes')
 }
 
 function logEvent(log: Log, event: CoreEvent): void {

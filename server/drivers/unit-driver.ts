@@ -10,12 +10,17 @@ import type { UnitSpec } from './platform.js'
 import { createSmmuV3Driver } from './smmuv3/index.js'
 import { createVtdDriver, type VtdFault } from './vtd/index.js'
 
-/** A fault that a unit recorded, as the operator's log and the metrics need it. */
+/** What a unit recorded, as the operator's log needs it. */
 export interface UnitRecord {
-  /** SMMUv3 event number or VT-d fault reason. */
-  readonly code: number
-  /** StreamID or source-id. */
-  readonly rid: number
+  /** The manual's name of an event or fault, or in words what befell the unit. */
+  readonly name: string
+  /** StreamID or source-id. Absent: it concerns no device. */
+  readonly rid?: number
+  /** Who has it already, in a queue of his own; absent: nobody, so that it is for the operator. */
+  readonly taker?: string
+  /** The unit does nothing any more. */
+  readonly isFailure?: boolean
+  readonly facts: Readonly<Record<string, string | number>>
 }
 
 /**
@@ -42,14 +47,18 @@ export function createUnitDriver(
         overrides: smmuIds(spec.preset ?? '', overrides),
         reported,
         caches: spec.cache === undefined ? {} : cachesOfSize(spec.cache),
-        onEvent: ({ event, sid }) => onRecord({ code: event, rid: sid }),
+        onEvent: ({ event, sid, taker }) => {
+          if (taker !== 'operator') onRecord({ name: driver.unit.faultName(event), rid: sid, taker, facts: {} })
+        },
+        onReport: onRecord,
       })
       space.limitTo(driver.unit.features.oasBits)
       return { driver, idRegisters: readIds(driver.unit) }
     }
     const { ids } = vtdOptions(spec.preset ?? '', overrides)
     const caches = spec.cache === undefined ? {} : vtdCachesOfSize(spec.cache)
-    const onFault = ({ reason, rid }: VtdFault): void => onRecord({ code: reason, rid })
+    const onFault = (fault: VtdFault): void =>
+      onRecord({ name: driver.unit.faultName(fault.reason), rid: fault.rid, facts: vtdFacts(fault) })
     const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, reported, caches, onFault })
     space.limitTo(driver.hawBits)
     return { driver, idRegisters: readIds(driver.unit) }
@@ -58,4 +67,10 @@ export function createUnitDriver(
     if (error instanceof RangeError) throw new Refusal('EINVAL', `unit ${name}: ${error.message}`)
     throw error
   }
+}
+
+function vtdFacts({ reason, pasid, lo, hi, isWrite, isPrivileged }: VtdFault): UnitRecord['facts'] {
+  const iova = `0x${((BigInt(hi) << 32n) | BigInt(lo)).toString(16)}`
+  const access = `${isPrivileged ? 'privileged' : 'unprivileged'} ${isWrite ? 'write' : 'read'}`
+  return { reason: `0x${reason.toString(16)}`, ...(pasid < 0 ? {} : { pasid }), iova, access }
 }

@@ -6,17 +6,11 @@
 
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
 import type { Clock } from '../core/ambient.js'
-import type { CallObserver, CallRecord } from '../rpc/observer.js'
+import type { CallObserver } from '../rpc/observer.js'
+import { HeldBack } from './held-back.js'
 
-/** Refusals of one context that are written in a window; the rest is counted. */
-const REFUSALS_PER_WINDOW = 10
-
-/** Refusals that all together write in a window, and contexts whose held-back refusals are counted apart. */
-const REFUSALS_IN_ALL = 100
-const REFUSED_KEPT = 100
-
-/** Length of that window: long enough that a client in a loop costs one line a second at most. */
-const WINDOW_MS = 10_000
+/** Lines about one context or device in a window, and all together: a client in a loop costs one a second at most. */
+const HOLD_BACK = { perWindow: 10, inAll: 100, kept: 100, windowMs: 10_000 } as const
 
 /** Log lines kept while standard error takes none. */
 const UNWRITTEN_BYTES = 2 ** 20
@@ -39,6 +33,12 @@ export interface Log extends CallObserver {
   info(facts: object, message: string): void
   warn(facts: object, message: string): void
   error(facts: object, message: string): void
+  /**
+   * A warning that may come in floods, of which each `who` gets a few in each window and then a count.
+   *
+   * @param key tells one from another
+   */
+  flood(key: string, who: object, facts: object, message: string): void
   /** Writes the counts that are still held back. */
   flush(): void
 }
@@ -53,20 +53,31 @@ export function openLog(level: LogLevel, clock: Clock, sink?: DestinationStream)
     { level, base: undefined, redact: { paths: SECRET_FIELDS, censor: '[redacted]' }, hooks: { streamWrite: redact } },
     sink ?? standardError(),
   )
-  const refusals = new RefusalLog(logger, clock)
+  const refusals = heldBack(logger, clock, 'more refusals were held back')
+  const floods = heldBack(logger, clock, 'more of the same was held back')
   return {
     debug: (facts, message) => logger.debug(facts, message),
     info: (facts, message) => logger.info(facts, message),
     warn: (facts, message) => logger.warn(facts, message),
     error: (facts, message) => logger.error(facts, message),
-    flush: () => refusals.flush(),
+    flood: (key, who, facts, message) => {
+      if (floods.allows(key, who)) logger.warn({ ...who, ...facts }, message)
+    },
+    flush: () => {
+      refusals.flush()
+      floods.flush()
+    },
     started: () => {},
     finished: (record) => {
       const { incident, refusal, ...facts } = record
       if (incident !== undefined) {
         logger.error({ ...facts, incidentId: incident.id, err: incident.error }, 'call failed: a bug of the daemon')
       } else if (refusal !== undefined || record.code !== 'ok') {
-        refusals.write(record)
+        const { contextNumber, uid } = record
+        const isOpen = contextNumber !== 0
+        const key = isOpen ? `context ${contextNumber}` : `uid ${uid}`
+        const told = { ...facts, errno: refusal?.name, reason: refusal?.reason, facts: refusal?.context }
+        if (refusals.allows(key, isOpen ? { contextNumber, uid } : { uid })) logger.info(told, 'refused')
       }
       logger.debug(facts, 'call')
     },
@@ -83,78 +94,8 @@ function standardError(): DestinationStream {
 /** Blots out whatever looks like a token in a finished line. */
 export const redact = (line: string): string => line.replace(TOKEN_LIKE, '[redacted]')
 
-/** What one context, or one user's calls without a context, was refused in the window. */
-interface Refused {
-  readonly who: object
-  written: number
-  held: number
-}
-
-/**
- * Refusals by context, or by user for calls without one: a client cannot have more lines by making more connections.
- * All share one window, one timer and one bounded table, so that opening contexts in a loop gains nothing either.
- */
-class RefusalLog {
-  readonly #logger: Logger
-  readonly #clock: Clock
-  readonly #refused = new Map<string, Refused>()
-  #endsAt = 0
-  #written = 0
-  /** Held back of those for whom the table had no place. */
-  #others = 0
-
-  constructor(logger: Logger, clock: Clock) {
-    this.#logger = logger
-    this.#clock = clock
-  }
-
-  write(record: CallRecord): void {
-    const { refusal, incident: _, ...facts } = record
-    const refused = this.#refusedOf(record)
-    if (refused === undefined) {
-      this.#others++
-      return
-    }
-    if (refused.written === REFUSALS_PER_WINDOW || this.#written === REFUSALS_IN_ALL) {
-      refused.held++
-      return
-    }
-    refused.written++
-    this.#written++
-    this.#logger.info({ ...facts, errno: refusal?.name, reason: refusal?.reason, facts: refusal?.context }, 'refused')
-  }
-
-  flush(): void {
-    for (const { who, held } of this.#refused.values()) this.#tell(who, held)
-    this.#tell({ others: true }, this.#others)
-    this.#refused.clear()
-    this.#written = 0
-    this.#others = 0
-  }
-
-  #refusedOf({ contextNumber, uid }: CallRecord): Refused | undefined {
-    this.#turnWindow()
-    const key = contextNumber === 0 ? `uid ${uid}` : `context ${contextNumber}`
-    const known = this.#refused.get(key)
-    if (known !== undefined || this.#refused.size === REFUSED_KEPT) return known
-    const who = contextNumber === 0 ? { uid } : { contextNumber, uid }
-    const refused = { who, written: 0, held: 0 }
-    this.#refused.set(key, refused)
-    return refused
-  }
-
-  /** A window begins with its first refusal; its counts are written when it is over. */
-  #turnWindow(): void {
-    if (this.#refused.size > 0 && this.#clock.now() < this.#endsAt) return
-    this.flush()
-    const endsAt = this.#clock.now() + WINDOW_MS
-    this.#endsAt = endsAt
-    this.#clock.after(WINDOW_MS, () => {
-      if (this.#endsAt === endsAt) this.flush()
-    })
-  }
-
-  #tell(who: object, heldBack: number): void {
-    if (heldBack > 0) this.#logger.info({ ...who, heldBack, windowMs: WINDOW_MS }, 'more refusals were held back')
-  }
-}
+/** By context, or by user for calls without one: a client cannot have more lines by making more connections. */
+const heldBack = (logger: Logger, clock: Clock, message: string): HeldBack =>
+  new HeldBack(clock, HOLD_BACK, (who, count) => {
+    logger.info({ ...who, heldBack: count, windowMs: HOLD_BACK.windowMs }, message)
+  })

@@ -23,6 +23,8 @@ export class Ear implements UnitListener {
   readonly answers: string[] = []
   /** What `pageFault` answers. */
   takes = true
+  /** What `viommuEvent` answers. */
+  hasQueue = true
   /** What `invalidate` answers. */
   holds: Promise<boolean> | undefined = undefined
 
@@ -33,7 +35,7 @@ export class Ear implements UnitListener {
 
   viommuEvent(viommu: ViommuOps, type: number, words: readonly number[], name: string): boolean {
     this.vevents.push({ viommu, type, words, name })
-    return true
+    return this.hasQueue
   }
 
   ended(_device: DeviceDriver, tag: number, { status, address }: DmaOutcome): void {

@@ -6,7 +6,12 @@ import { ACCESS, Outcome, STATUS } from '../../hw-model/port.js'
 import type { IdOverrides } from '../../hw-model/smmuv3/index.js'
 import type { DeviceDriver, DeviceFacts, PagingFlags, Refusal } from '../../server/core/driver.js'
 import { HostRam } from '../../server/drivers/host-ram.js'
-import { createSmmuV3Driver, type SmmuEvent, type SmmuV3Driver } from '../../server/drivers/smmuv3/index.js'
+import {
+  createSmmuV3Driver,
+  type SmmuEvent,
+  type SmmuReport,
+  type SmmuV3Driver,
+} from '../../server/drivers/smmuv3/index.js'
 
 /** May be read and written. */
 export const RW = { read: true, write: true }
@@ -23,6 +28,8 @@ export class World {
   readonly ram: HostRam
   readonly driver: SmmuV3Driver
   readonly events: SmmuEvent[] = []
+  /** What the operator is told. */
+  readonly reports: SmmuReport[] = []
   readonly a: DeviceDriver
   readonly b: DeviceDriver
 
@@ -36,6 +43,7 @@ export class World {
       ram: this.ram,
       overrides,
       onEvent: (event) => this.events.push(event),
+      onReport: (report) => this.reports.push(report),
     })
     this.a = this.driver.probe({ rid: 8, pasidLg2: 20, ats: false, pri: false, ...facts })
     this.b = this.driver.probe({ rid: 0x1234, pasidLg2: 0, ats: false, pri: false })

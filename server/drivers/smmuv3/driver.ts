@@ -13,14 +13,11 @@ import {
   CR0,
   CR1,
   CR2,
-  EVENT_RECORD,
-  F_TRANSLATION,
   IDR0,
   IDR5,
   IRQ_CTRL,
   OFFSET,
   OPCODE,
-  PRI_ENTRY,
   RANGE_ALL,
   type SmmuV3,
   STALL_MODEL,
@@ -40,13 +37,14 @@ import {
 import type { HostRam } from '../host-ram.js'
 import type { ReportedRegisters } from '../reported.js'
 import { Atcs } from './atc.js'
-import { SmmuDevice, type VirtualStream } from './device.js'
+import { SmmuDevice } from './device.js'
 import { Faults } from './faults.js'
 import type { Host } from './host.js'
 import { IdAllocator } from './ids.js'
 import { Invalidator } from './invalidation.js'
 import { StageOneDomain, StageTwoDomain } from './paging.js'
 import { CommandRing, EVENTQ, PRIQ, RecordRing } from './queues.js'
+import { Records, type SmmuEvent, type SmmuReport } from './records.js'
 import { Registers } from './registers.js'
 import { StreamTable } from './stream-table.js'
 import { SmmuViommu } from './viommu.js'
@@ -60,20 +58,6 @@ const TABLE_BITS_CODE = 5
 
 const NO_ADDRESS = new Int32Array(2)
 
-/** One record of the event queue. */
-export interface SmmuEvent {
-  /** Event number. */
-  readonly event: number
-  readonly sid: number
-  /** The record's eight 32-bit words; the receiver's own copy. */
-  readonly record: Int32Array
-  /** Whether stage 2 refused; such events are the host's alone. */
-  readonly isStageTwo: boolean
-  readonly device: DeviceDriver | undefined
-  /** The guest's name of the device, when a user domain is on its RID and the guest has one. */
-  readonly virtual: VirtualStream | null
-}
-
 /** What the driver is given. */
 export interface SmmuDriverOptions {
   readonly name: string
@@ -83,6 +67,7 @@ export interface SmmuDriverOptions {
   readonly reported?: ReportedRegisters
   /** Every event record, in order. */
   readonly onEvent: (event: SmmuEvent) => void
+  readonly onReport?: (report: SmmuReport) => void
 }
 
 /** Drives one unit, which nobody else may program. */
@@ -97,11 +82,8 @@ export class SmmuV3Driver implements IommuDriver {
   readonly devicePort: DevicePort
   readonly #host: Host
   readonly #registers: Registers
-  readonly #events: RecordRing
-  readonly #pages: RecordRing | null
-  readonly #onEvent: (event: SmmuEvent) => void
+  readonly #records: Records
   readonly #devices = new Map<number, SmmuDevice>()
-  #isDraining = false
 
   /** Resets the unit and switches it on with a stream table that lets nobody through. */
   constructor(unit: SmmuV3, options: SmmuDriverOptions) {
@@ -110,13 +92,9 @@ export class SmmuV3Driver implements IommuDriver {
     if ((features.granules & (1 << 12)) === 0) throw new RangeError('the host driver needs IDR5.GRAN4K')
     this.name = options.name
     this.unit = unit
-    this.#onEvent = options.onEvent
     this.#registers = new Registers(unit)
     const coherent = IDR0.COHACC.get(Int32Array.of(unit.id.IDR0), 0) === 1
     const commands = new CommandRing(memory, ram, this.#registers, features.commandQueueLg2, features.msi && coherent)
-    this.#events = new RecordRing(memory, ram, this.#registers, EVENTQ, features.eventQueueLg2)
-    const ring = (): RecordRing => new RecordRing(memory, ram, this.#registers, PRIQ, features.priQueueLg2)
-    this.#pages = features.pri ? ring() : null
     const atcs = new Atcs(unit, this.#registers)
     commands.onStop(() => atcs.recover())
     this.#host = {
@@ -145,8 +123,18 @@ export class SmmuV3Driver implements IommuDriver {
       oasCode: Math.min(IDR5.OAS.get(Int32Array.of(unit.id.IDR5), 0), TABLE_BITS_CODE),
       tracksDirty: features.httu >= 2 && coherent,
     }
+    this.#records = this.#makeRecords(options)
     this.devicePort = this.#devicePort()
     this.#reset()
+  }
+
+  #makeRecords({ memory, ram, onEvent, onReport = () => undefined }: SmmuDriverOptions): Records {
+    const { unit } = this
+    const { eventQueueLg2, pri, priQueueLg2 } = unit.features
+    const events = new RecordRing(memory, ram, this.#registers, EVENTQ, eventQueueLg2)
+    const pages = pri ? new RecordRing(memory, ram, this.#registers, PRIQ, priQueueLg2) : null
+    const { faults, devices } = this.#host
+    return new Records({ unit, events, pages, faults, devices, onEvent, report: onReport })
   }
 
   probe(facts: DeviceFacts): DeviceDriver {
@@ -219,7 +207,6 @@ export class SmmuV3Driver implements IommuDriver {
   counters(): Readonly<Record<string, number>> {
     const { translations, hits, misses, faults, evictions } = this.unit.counters
     const { issued, syncs } = this.#host.commands
-    const { written, dropped } = this.unit.events
     return {
       translations,
       hits,
@@ -228,32 +215,14 @@ export class SmmuV3Driver implements IommuDriver {
       evictions,
       commands: issued,
       syncs,
-      events: written,
-      eventsDropped: dropped,
-      eventOverflows: this.#events.overflows,
-      pageRequestOverflows: this.#pages?.overflows ?? 0,
       atcTimeouts: this.#host.atcs.timeouts,
+      ...this.#records.counters,
     }
   }
 
-  /**
-   * Takes the unit's records out and brings them to whom they concern, until there are none: an answer may cause the next
-   * one. A call from inside is part of that.
-   */
+  /** Brings the unit's records to whom they concern, until there are none. */
   drainEvents(): void {
-    if (this.#isDraining) return
-    this.#isDraining = true
-    try {
-      for (let more = true; more; ) {
-        const records = this.#events.drain()
-        const pages = this.#pages?.drain() ?? []
-        for (const record of records) this.#event(record)
-        for (const entry of pages) this.#page(entry)
-        more = records.length + pages.length > 0
-      }
-    } finally {
-      this.#isDraining = false
-    }
+    this.#records.drain()
   }
 
   /** What the unit sends to the devices in front of it. */
@@ -270,25 +239,6 @@ export class SmmuV3Driver implements IommuDriver {
         if (device !== undefined) this.listener?.ended(device, tag, outcome)
       },
     }
-  }
-
-  #event(record: Int32Array): void {
-    const sid = EVENT_RECORD.SID.get(record, 0)
-    const device = this.#devices.get(sid)
-    this.#onEvent({
-      event: EVENT_RECORD.ID.get(record, 0),
-      sid,
-      record,
-      isStageTwo: F_TRANSLATION.S2.get(record, 0) === 1,
-      device,
-      virtual: device?.virtual ?? null,
-    })
-    if (device !== undefined) this.#host.faults.event(device, record)
-  }
-
-  #page(entry: Int32Array): void {
-    const device = this.#devices.get(PRI_ENTRY.StreamID.get(entry, 0))
-    if (device !== undefined) this.#host.faults.page(device, entry)
   }
 
   #own(device: DeviceDriver): void {
@@ -319,10 +269,7 @@ export class SmmuV3Driver implements IommuDriver {
     }
     commands.add(CMD_TLBI_NSNH_ALL, OPCODE.TLBI_NSNH_ALL, {})
     commands.sync()
-    this.#events.program()
-    enable('EVENTQEN')
-    this.#pages?.program()
-    if (features.pri) enable('PRIQEN')
+    this.#records.program(enable)
     // Else a translated access would pass whatever its STE says. [SMMU 6.3.9.3 ATSCHK]
     if (features.ats) enable('ATSCHK')
     registers.write32(OFFSET.IRQ_CTRL, 0)

@@ -22,8 +22,8 @@ import type { CommandRing } from './queues.js'
 /** [uAPI IOMMU_VEVENTQ_TYPE_ARM_SMMUV3] */
 const VEVENTQ_TYPE_ARM_SMMUV3 = 1
 
-/** Events of stage 1, which a guest's own tables cause. */
-const GUESTS: ReadonlySet<number> = new Set([
+/** Events that somebody above may be told. Linux brings no others to a fault queue or to a guest. */
+const TOLD: ReadonlySet<number> = new Set([
   EVENT.C_BAD_STE,
   EVENT.F_STREAM_DISABLED,
   EVENT.C_BAD_SUBSTREAMID,
@@ -36,6 +36,9 @@ const GUESTS: ReadonlySet<number> = new Set([
 
 /** CMD_PRI_RESP.Resp. [SMMU 4.5.2 CMD_PRI_RESP] */
 const PRI_RESP = { INVALID: 1, SUCCESS: 2 } as const
+
+/** Whose an event is: the guest's, in a vEVENTQ; a fault queue's reader's, who answers it; or the operator's. */
+export type Taker = 'guest' | 'fault-queue' | 'operator'
 
 /** Something of a device's that waits for an answer: `PageFault.waits`. */
 export interface Waiting {
@@ -67,27 +70,29 @@ export class Faults {
     this.#countOwners = countOwners
   }
 
-  /** Brings an event record to whom it concerns. */
-  event(device: SmmuDevice, record: Int32Array): void {
+  /**
+   * Brings an event record to whom it concerns. What nobody takes is the operator's: a stall that is aborted for want of
+   * a reader, stage 2, which a guest knows nothing of, an event of a guest that has no queue for it.
+   */
+  event(device: SmmuDevice, record: Int32Array): Taker {
     const event = EVENT_RECORD.ID.get(record, 0)
-    if (!GUESTS.has(event)) return
-    if (F_TRANSLATION.Stall.get(record, 0) === 1) {
-      this.#stalled(device, record)
-      return
-    }
+    if (!TOLD.has(event)) return 'operator'
+    if (F_TRANSLATION.Stall.get(record, 0) === 1) return this.#stalled(device, record) ? 'fault-queue' : 'operator'
     const { virtual } = device
-    if (virtual === null || F_TRANSLATION.S2.get(record, 0) === 1) return
+    if (virtual === null || F_TRANSLATION.S2.get(record, 0) === 1) return 'operator'
     const words = record.slice()
     // A name may be wider than a StreamID; the record has its low half, as Linux puts it there.
     EVENT_RECORD.SID.set(words, 0, Number(BigInt.asUintN(32, virtual.virtId)))
     const unsigned = Array.from(words, (word) => word >>> 0)
-    this.#listener()?.viommuEvent(virtual.viommu, VEVENTQ_TYPE_ARM_SMMUV3, unsigned, this.#unit.faultName(event))
+    const name = this.#unit.faultName(event)
+    const isKept = this.#listener()?.viommuEvent(virtual.viommu, VEVENTQ_TYPE_ARM_SMMUV3, unsigned, name)
+    return isKept === true ? 'guest' : 'operator'
   }
 
   /** Brings an entry of the PRI queue to whom it concerns. A stop marker asks for nothing, and has no answer. */
-  page(device: SmmuDevice, entry: Int32Array): void {
+  page(device: SmmuDevice, entry: Int32Array): Taker {
     const has = (field: 'R' | 'W' | 'X' | 'Priv' | 'Last' | 'SSV'): boolean => PRI_ENTRY[field].get(entry, 0) === 1
-    if (!has('R') && !has('W') && has('SSV') && has('Last')) return
+    if (!has('R') && !has('W') && has('SSV') && has('Last')) return 'fault-queue'
     const pasid = has('SSV') ? PRI_ENTRY.SubstreamID.get(entry, 0) : NO_PASID
     const group = PRI_ENTRY.PRGIndex.get(entry, 0)
     const waits: Waiting = { kind: 'page', group, pasid }
@@ -104,7 +109,9 @@ export class Faults {
       waits,
     }
     if (fault.isLast) device.waits.page.add(waits)
-    if (!this.#isTaken(device, fault) && fault.isLast) this.answer(device, waits, false)
+    if (this.#isTaken(device, fault)) return 'fault-queue'
+    if (fault.isLast) this.answer(device, waits, false)
+    return 'operator'
   }
 
   /** Ends what waits; nothing where it does no more. */
@@ -130,7 +137,8 @@ export class Faults {
     this.#commands.sync()
   }
 
-  #stalled(device: SmmuDevice, record: Int32Array): void {
+  /** @returns whether somebody will answer; if not it is aborted */
+  #stalled(device: SmmuDevice, record: Int32Array): boolean {
     const { RnW, InD, PnU, STAG, SSV, SSID, InputAddr } = F_TRANSLATION
     const group = STAG.get(record, 0)
     const pasid = SSV.get(record, 0) === 1 ? SSID.get(record, 0) : NO_PASID
@@ -144,7 +152,9 @@ export class Faults {
     const address = addressOf(record[word], record[word + 1])
     const fault: PageFault = { pasid, group, isLast: true, access, address, waits }
     const isWithin = stallsOfOwner(device, pasid) <= this.#share()
-    if (!isWithin || !this.#isTaken(device, fault)) this.answer(device, waits, false)
+    if (isWithin && this.#isTaken(device, fault)) return true
+    this.answer(device, waits, false)
+    return false
   }
 
   /**

@@ -11,10 +11,12 @@ import {
 } from '../../../hw-model/smmuv3/index.js'
 import type { HostRam } from '../host-ram.js'
 import type { ReportedRegisters } from '../reported.js'
-import { type SmmuEvent, SmmuV3Driver } from './driver.js'
+import { SmmuV3Driver } from './driver.js'
+import type { SmmuEvent, SmmuReport } from './records.js'
 
 export type { VirtualStream } from './device.js'
-export { type SmmuEvent, SmmuV3Driver } from './driver.js'
+export { SmmuV3Driver } from './driver.js'
+export type { SmmuEvent, SmmuReport } from './records.js'
 export { SmmuViommu } from './viommu.js'
 
 /** How to make a unit and its driver. */
@@ -32,11 +34,13 @@ export interface SmmuV3Setup {
   readonly caches?: CacheOptions
   /** Every event record, in order. */
   readonly onEvent: (event: SmmuEvent) => void
+  /** What nobody else is told. */
+  readonly onReport?: (report: SmmuReport) => void
 }
 
 /** @throws RangeError naming the ID register and the field that offers what the model does not do */
 export function createSmmuV3Driver(setup: SmmuV3Setup): SmmuV3Driver {
-  const { name, memory, ram, preset, overrides, reported, caches = {}, onEvent } = setup
+  const { name, memory, ram, preset, overrides, reported, caches = {}, onEvent, onReport } = setup
   // Interrupts are not waited for: the driver drains its queues after everything that may have written to them.
   const owner = { message: () => undefined, interrupt: () => undefined }
   // The unit talks to the devices when the driver has let some in.
@@ -46,6 +50,6 @@ export function createSmmuV3Driver(setup: SmmuV3Setup): SmmuV3Driver {
     ended: (...end) => driver.devicePort.ended(...end),
   }
   const unit = new SmmuV3({ memory, owner, devices, id: idRegisters(preset, overrides), caches })
-  const driver = new SmmuV3Driver(unit, { name, memory, ram, reported, onEvent })
+  const driver = new SmmuV3Driver(unit, { name, memory, ram, reported, onEvent, onReport })
   return driver
 }
