@@ -170,8 +170,9 @@ describe('an event', () => {
 
 describe('an event queue that is full', () => {
   it('is told to the operator once for each overflow, and goes on', () => {
+    // IDR1.EVENTQS, bits 20:16, is 7: the queue holds 128 records.
+    world = new World({ IDR1: (PRESETS.default.IDR1 & ~(31 << 16)) | (7 << 16) })
     const info = Object.assign(new FaultInfo(), { sid: 8 })
-    // One page of records of 32 bytes.
     for (let i = 0; i < 130; i++) world.driver.unit.events.record(EVENT.F_TLB_CONFLICT, info)
     world.driver.drainEvents()
     const names = (): string[] => world.reports.map(({ name }) => name)
