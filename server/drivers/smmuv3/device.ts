@@ -143,7 +143,7 @@ export class SmmuDevice implements DeviceDriver {
     this.#host.drain()
     const isOfSlot = (one: DomainOps): boolean => one instanceof StageOneDomain || windowOf(one) !== null
     const isAlike = old === null || windowOf(domain) === windowOf(old)
-    return this.#forget(slot, hadAts, !(isOfSlot(domain) && isOfSlot(old ?? domain) && isAlike))
+    return this.#forget(slot, hadAts, !(isOfSlot(domain) && isOfSlot(old ?? domain) && isAlike), old)
   }
 
   clear(slot: number, old: DomainOps): Completion {
@@ -167,7 +167,7 @@ export class SmmuDevice implements DeviceDriver {
       }
     }
     this.#host.drain()
-    return this.#forget(slot, hadAts, !(old instanceof StageOneDomain || windowOf(old) !== null))
+    return this.#forget(slot, hadAts, !(old instanceof StageOneDomain || windowOf(old) !== null), old)
   }
 
   /** What waits is ended; page requests are the device's own to forget, and so is what it kept. */
@@ -314,12 +314,14 @@ export class SmmuDevice implements DeviceDriver {
     if (this.#window === window) this.#window = null
   }
 
-  /** What the device keeps of a slot means something else now. [SMMU 3.9.1 ATS Interface] */
-  #forget(slot: number, hadAts: boolean, isWide: boolean): Completion {
+  /** What the device keeps of a slot is of no use now; who unmaps from `old` waits for that. [SMMU 3.9.1 ATS Interface] */
+  #forget(slot: number, hadAts: boolean, isWide: boolean, old: DomainOps | null): Completion {
     if (!hadAts && !this.#hasAtsOn) return undefined
     const isWhole = isWide || hadAts !== this.#hasAtsOn
     const commands = isWhole ? forgetAll(this) : [forgetWhole(this.rid, slot === RID_SLOT ? -1 : slot)]
-    return this.#host.atcs.run(this.#host, commands)
+    const asked = this.#host.atcs.run(this.#host, commands)
+    tablesOf(old)?.waitFor(asked)
+    return asked
   }
 
   /** The STE of a RID that is on stage 1, on a window, or blocked: then without a PASID nothing passes. */

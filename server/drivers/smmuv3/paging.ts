@@ -90,12 +90,15 @@ abstract class PagingDomain implements PagingOps {
     this.#stale = []
     if (ranges.length > 0) this.flushRanges(ranges)
     this.tables.releaseFreed()
-    if (ranges.length > 0) this.#await(this.host.atcs.run(this.host, this.#atcCommands(ranges)))
+    if (ranges.length > 0) this.waitFor(this.host.atcs.run(this.host, this.#atcCommands(ranges)))
     return this.#forgetting
   }
 
-  /** Who flushes waits for what an earlier flush asks of devices, too: it may have taken the same ranges. */
-  #await(asked: Completion): void {
+  /**
+   * Who flushes waits for what was asked of devices before, too: by a flush that took the same ranges, or because a
+   * device has left, which can reach them until it has answered.
+   */
+  waitFor(asked: Completion): void {
     if (asked === undefined) return
     const all: Promise<void> = Promise.all([this.#forgetting, asked]).then(() => {
       if (this.#forgetting === all) this.#forgetting = undefined
