@@ -33,8 +33,11 @@ export class World {
   readonly a: DeviceDriver
   readonly b: DeviceDriver
 
-  /** @param facts of the device `a` */
-  constructor(overrides: IdOverrides = {}, facts: Partial<DeviceFacts> = {}) {
+  /**
+   * @param facts of the device `a`
+   * @param ridOfB for units that have few streams
+   */
+  constructor(overrides: IdOverrides = {}, facts: Partial<DeviceFacts> = {}, ridOfB = 0x1234) {
     this.ram = new HostRam(this.memory, 2 ** 33, 2 ** 30)
     this.memory.place(GUEST_RAM, new SparseBacking(2 ** 30))
     this.driver = createSmmuV3Driver({
@@ -46,7 +49,7 @@ export class World {
       onReport: (report) => this.reports.push(report),
     })
     this.a = this.driver.probe({ rid: 8, pasidLg2: 20, ats: false, pri: false, ...facts })
-    this.b = this.driver.probe({ rid: 0x1234, pasidLg2: 0, ats: false, pri: false })
+    this.b = this.driver.probe({ rid: ridOfB, pasidLg2: 0, ats: false, pri: false })
   }
 
   poke(address: number, word: bigint): void {

@@ -26,9 +26,6 @@ const SPAN = SPLIT + 1
 /** log2 of the largest level 1 table's entries. */
 const LEVEL_1_LIMIT_LG2 = 17
 
-/** Streams of a linear table without two-level support. */
-const LINEAR_LIMIT_LG2 = 16
-
 /** All streams of a unit. Those never made known abort, where there is a table for them at all. */
 export class StreamTable {
   /** log2 of the streams that the table can hold. */
@@ -46,7 +43,8 @@ export class StreamTable {
     this.#ram = ram
     this.#commands = commands
     this.#isTwoLevel = features.twoLevelStreams && features.sidSize > SPLIT
-    this.sizeLg2 = Math.min(features.sidSize, this.#isTwoLevel ? LEVEL_1_LIMIT_LG2 + SPLIT : LINEAR_LIMIT_LG2)
+    // A linear one has 2^8 streams at most: with seven bits or more, two levels are mandatory. [SMMU 6.3.2 SMMU_IDR1]
+    this.sizeLg2 = Math.min(features.sidSize, LEVEL_1_LIMIT_LG2 + SPLIT)
     if (this.#isTwoLevel) this.#base = ram.alloc(2 ** (this.sizeLg2 - SPLIT) * L1STD.$.bytes)
     else this.#base = this.#allocStes(2 ** this.sizeLg2)
   }
