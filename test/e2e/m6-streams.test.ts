@@ -211,6 +211,21 @@ describe('M6: a guest’s STE that', () => {
     expect(end(await dma(1))).toBe('C_BAD_SUBSTREAMID')
     expect(await events()).toEqual([badSubstream(1)])
   })
+
+  it('is made on another vIOMMU than the device’s vDEVICE is as good as without one', async () => {
+    const { deviceId, viommuId, events } = await machine()
+    const other = await vmm.viommu(deviceId, await vmm.parent(deviceId))
+    const there = (ste0: bigint): Promise<number> => vmm.smmuDomain(deviceId, other, { ste0, ste1: 2n })
+    const ptId = await there(cdTable(2n))
+    expect((await refusal(vmm.client.attachRid({ deviceId, ptId }))).errnoName).toBe('ENOENT')
+    await vmm.client.attachRid({ deviceId, ptId: await there(BYPASS) })
+    expect(end(await vmm.dma(deviceId, IOVA, 1, 1))).toBe('C_BAD_SUBSTREAMID')
+    expect(await events()).toEqual([])
+    // CFGI_CD_ALL of the name that the other vIOMMU has for it.
+    const entries = [{ dw0: 0x06n | (VSID << 32n), dw1: 0n }]
+    expect((await refusal(vmm.client.invalidateIotlb({ viommuId: other, smmuv3: { entries } }))).errnoName).toBe('EIO')
+    expect((await vmm.client.invalidateIotlb({ viommuId, smmuv3: { entries } })).doneCount).toBe(1)
+  })
 })
 
 describe('M6: a field of a guest’s STE', () => {
