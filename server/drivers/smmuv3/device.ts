@@ -153,8 +153,8 @@ export class SmmuDevice implements DeviceDriver {
       this.virtual = null
       this.#writeSte(this.#restingSte())
       if (this.#pasids.size === 0) this.#endStalls()
-      // A request with PASID 0 would find a window's CD still.
-      this.#window?.clear(this, RID_SLOT)
+      // While PASIDs are in use, a request with PASID 0 finds the CD still, and would fill the TLB again behind a flush.
+      if (this.#pasids.size > 0) this.#clearCd(RID_SLOT)
       this.#release(slot, old, null)
       this.#cds?.clear(RID_SLOT)
     } else {
