@@ -42,7 +42,7 @@ export interface Area extends Span {
 
 /** An object: a kind, and whom it holds. */
 export interface Thing {
-  readonly kind: 'ioas' | 'paging' | 'user' | 'device' | 'viommu' | 'vdevice' | 'fault' | 'veventq'
+  readonly kind: 'ioas' | 'paging' | 'user' | 'device' | 'viommu' | 'vdevice' | 'fault' | 'veventq' | 'window'
   readonly id: number
 }
 
@@ -72,7 +72,7 @@ export interface Paging extends Thing {
 /** A client's own tables. */
 export interface User extends Thing {
   readonly kind: 'user'
-  readonly on: Paging | Viommu
+  readonly on: Paging | Viommu | Window
   readonly unit: UnitFacts
   readonly pasid: boolean
   /** SMMUv3: leads to the guest's tables. */
@@ -82,8 +82,24 @@ export interface User extends Thing {
   readonly fault?: Thing
 }
 
-/** A domain of any kind. */
-export type Domain = Paging | User
+/** Addresses of a parent with a CD table of the daemon's. */
+export interface Window extends Thing {
+  readonly kind: 'window'
+  readonly parent: Paging
+  readonly unit: UnitFacts
+  readonly pasid: true
+  readonly fault?: undefined
+  readonly spans: Span[]
+  /** Pages that the table does not use, by IOVA >> 12. */
+  readonly free: Set<number>
+  /** Blocks of 64 PASIDs that have a page. */
+  readonly blocks: Set<number>
+  /** The pages above those pages; none while there is one block. */
+  root: readonly number[]
+}
+
+/** What a slot takes. */
+export type Domain = Paging | User | Window
 
 /** A bound device. */
 export interface Device extends Thing {
@@ -192,7 +208,12 @@ export class Context {
       if (last < TOP) spans.push({ start: last + 1n, last: TOP })
     }
     for (const device of this.devices) if (device.reservesIn === ioas) spans.push(device.facts.unit.msi)
-    return spans
+    return [...spans, ...this.windows(ioas)]
+  }
+
+  /** What windows have of an address space. */
+  windows(ioas: Ioas): Span[] {
+    return (this.all('window') as Window[]).filter(({ parent }) => parent.ioas === ioas).flatMap(({ spans }) => spans)
   }
 
   /** What IOVAs, lengths and sources are multiples of. */
@@ -231,7 +252,8 @@ export function holds(thing: Thing): Thing[] {
     case 'user':
       return [(thing as User).on, ...faults]
     case 'viommu':
-      return [(thing as Viommu).parent]
+    case 'window':
+      return [(thing as Viommu | Window).parent]
     case 'vdevice':
       return [(thing as Vdevice).viommu, (thing as Vdevice).device]
     case 'veventq':
@@ -248,8 +270,17 @@ export function logMapped({ dirty, unit, logged }: Paging, { start, last, write 
 }
 
 /** The parent at whose address space a domain's devices reserve. */
-export const ioasOf = (domain: Domain): Ioas =>
-  domain.kind === 'paging' ? domain.ioas : domain.on.kind === 'paging' ? domain.on.ioas : domain.on.parent.ioas
+export const ioasOf = (domain: Domain): Ioas => {
+  if (domain.kind === 'paging') return domain.ioas
+  if (domain.kind === 'window') return domain.parent.ioas
+  return domain.on.kind === 'paging' ? domain.on.ioas : domain.on.parent.ioas
+}
+
+/** The window that it is, or is made on. */
+export const windowOf = (domain: Domain | undefined): Window | undefined => {
+  if (domain?.kind === 'window') return domain
+  return domain?.kind === 'user' && domain.on.kind === 'window' ? domain.on : undefined
+}
 
 /** What a kernel-owned domain can map. */
 export const apertureOf = ({ stage, unit }: Paging): Span => (stage === 1 ? unit.first : unit.second)

@@ -1,6 +1,7 @@
 /** What each call answers, by the rules alone. */
 
-import { attach, isAligned, join, pageTable, replace } from './attach-rules.js'
+import { attach, attachRoot, isAligned, join, pageTable, replace, replaceRoot } from './attach-rules.js'
+import { getBitmap, setDirty } from './dirty-rules.js'
 import { allow, copy, holes, ioasOfId, map, unmap } from './map-rules.js'
 import {
   type Context,
@@ -12,11 +13,15 @@ import {
   type Paging,
   type Thing,
   TOP,
+  type UnitFacts,
   type User,
   type Vdevice,
   type Veventq,
   type Viommu,
+  type Window,
+  windowOf,
 } from './model.js'
+import { createWindow, growWindow } from './window-rules.js'
 
 const NEST = 1
 const DIRTY = 2
@@ -89,7 +94,7 @@ function pasidOf(ctx: Context, request: { deviceId: number; pasid: number }, wor
   const { pasid } = request
   const { mediated, name } = device.facts
   no('ENOSPC', pasid >= 2 ** 31)
-  no('EINVAL', pasid === 0)
+  no('EINVAL', pasid === 0 && windowOf(device.slots.get(0)) === undefined)
   if (mediated !== undefined) no('EINVAL', pasid !== mediated.pasid)
   else {
     const children = world.contexts.flatMap((one) => one.devices.map(({ facts }) => facts.mediated))
@@ -149,12 +154,16 @@ interface UserRequest {
   readonly viommuId?: number
   readonly vtdS1?: { readonly addrWidth: number }
   readonly smmuv3Ste?: { readonly ste0: bigint; readonly ste1: bigint }
+  readonly windowId?: number
+  readonly smmuv3Pgd?: { readonly tg0: number }
   readonly faultQueueId: number
 }
 
 function createUser(ctx: Context, request: UserRequest): object {
   const { flags, vtdS1, smmuv3Ste, viommuId, parentDomainId, faultQueueId } = request
   const { unit } = deviceOf(ctx, request.deviceId).facts
+  if (request.windowId !== undefined) return createRoot(ctx, request, unit)
+  no('EINVAL', request.smmuv3Pgd !== undefined && unit.kind === 'smmuv3')
   const on = ctx.things.get(viommuId ?? parentDomainId ?? 0) as Viommu | Paging | undefined
   if (on === undefined) throw new No('EINVAL')
   if (viommuId !== undefined) {
@@ -185,6 +194,19 @@ function createUser(ctx: Context, request: UserRequest): object {
     fits: vtdS1?.addrWidth === 48,
     fault: faultOf(ctx, flags, faultQueueId),
   }
+  return made(ctx, 'domainId', user)
+}
+
+/** A user domain in a window. */
+function createRoot(ctx: Context, request: UserRequest, unit: UnitFacts): object {
+  const { flags, windowId, smmuv3Pgd, faultQueueId } = request
+  const on = ctx.things.get(windowId ?? 0) as Window | undefined
+  if (on?.kind !== 'window') throw new No('EINVAL')
+  no('EINVAL', smmuv3Pgd === undefined || on.unit !== unit)
+  no('EOPNOTSUPP', (flags & ~12) !== 0)
+  no('EINVAL', smmuv3Pgd?.tg0 === 3)
+  const fault = faultOf(ctx, flags, faultQueueId)
+  const user: User = { kind: 'user', id: ctx.nextId(), on, unit, pasid: true, translates: true, fits: true, fault }
   return made(ctx, 'domainId', user)
 }
 
@@ -248,52 +270,6 @@ function createHwQueue(
   throw new No('EOPNOTSUPP')
 }
 
-/** A kernel-owned domain of an id. */
-function pagingOf(ctx: Context, id: number): Paging {
-  const found = ctx.things.get(id)
-  if (found?.kind !== 'paging') throw new No('ENOENT')
-  return found as Paging
-}
-
-function setDirty(ctx: Context, { domainId, flags }: { domainId: number; flags: number }): object {
-  no('EOPNOTSUPP', flags > 1)
-  const domain = pagingOf(ctx, domainId)
-  no('EOPNOTSUPP', !domain.dirty)
-  if (flags === 1) domain.logged.clear()
-  return {}
-}
-
-function getBitmap(
-  ctx: Context,
-  request: { domainId: number; flags: number; iova: bigint; length: bigint; pageSize: bigint },
-): object {
-  const { flags, iova, length, pageSize } = request
-  no('EOPNOTSUPP', flags > 1)
-  const domain = pagingOf(ctx, request.domainId)
-  const end = iova + length
-  no('EOVERFLOW', end - 1n > TOP || (length === 0n && iova > 0n))
-  const mask = ctx.alignment(domain.ioas) - 1n
-  no('EINVAL', ((iova | BigInt.asUintN(64, end)) & mask) !== 0n || pageSize === 0n)
-  no('EINVAL', ((iova | BigInt.asUintN(64, end)) & (pageSize - 1n)) !== 0n)
-  no('EOPNOTSUPP', !domain.dirty)
-  // No bytes from 0 on are all of them, and no reply holds so many bits.
-  no('EMSGSIZE', length === 0n)
-  // A bit stands for the lowest power of two in the page size.
-  const unit = pageSize & -pageSize
-  const bitmap = new Uint8Array(Number((length / unit + 7n) / 8n))
-  const { areas } = domain.ioas
-  for (let at = iova; at < end; at += 4096n) {
-    // Where nothing is mapped the walk ends.
-    if (!areas.some(({ start, last }) => start <= at && at <= last)) break
-    if (!domain.logged.has(at >> 12n)) continue
-    if (flags === 0) domain.logged.delete(at >> 12n)
-    for (let bit = Number((at - iova) / unit); bit <= Number((at - iova + 4095n) / unit); bit++) {
-      bitmap[bit >> 3] |= 1 << (bit & 7)
-    }
-  }
-  return { bitmap }
-}
-
 function setOption(ctx: Context, request: { option: number; objectId: number; value: bigint }): object {
   const ioas = ioasOfId(ctx, request.objectId)
   no('EINVAL', request.value > 1n)
@@ -311,6 +287,21 @@ function destroy(ctx: Context, { objectId }: { objectId: number }): object {
   no('EBUSY', ctx.users(thing) > 0)
   ctx.remove(thing)
   return {}
+}
+
+interface PasidRequest {
+  readonly pasid: number
+  readonly ptId: number
+}
+
+function attachPasid(ctx: Context, device: Device, { pasid, ptId }: PasidRequest): Thing {
+  const target = pageTable(ctx, ptId)
+  return pasid === 0 ? attachRoot(ctx, device, target) : attach(ctx, device, pasid, target)
+}
+
+function replacePasid(ctx: Context, device: Device, { pasid, ptId }: PasidRequest): Thing {
+  const target = pageTable(ctx, ptId)
+  return pasid === 0 ? replaceRoot(ctx, device, target) : replace(ctx, device, pasid, target)
 }
 
 /** By the name of the method. */
@@ -341,18 +332,22 @@ export const RULES: Readonly<Record<string, Rule>> = {
     return {}
   },
   AttachPasid: (ctx, request: { deviceId: number; pasid: number; ptId: number }, world) => ({
-    domainId: attach(ctx, pasidOf(ctx, request, world), request.pasid, pageTable(ctx, request.ptId)).id,
+    domainId: attachPasid(ctx, pasidOf(ctx, request, world), request).id,
   }),
   ReplacePasid: (ctx, request: { deviceId: number; pasid: number; ptId: number }, world) => ({
-    domainId: replace(ctx, pasidOf(ctx, request, world), request.pasid, pageTable(ctx, request.ptId)).id,
+    domainId: replacePasid(ctx, pasidOf(ctx, request, world), request).id,
   }),
   DetachPasid: (ctx, { deviceId, pasid }: { deviceId: number; pasid: number }) => {
     const device = deviceOf(ctx, deviceId)
+    const window = windowOf(device.slots.get(0))
     if (pasid !== 0) ctx.detach(device, pasid)
+    else if (window !== undefined) device.slots.set(0, window)
     return {}
   },
   CreatePagingDomain: createPaging,
   CreateUserDomain: createUser,
+  CreateWindow: createWindow,
+  GrowWindow: growWindow,
   CreateViommu: createViommu,
   CreateVdevice: createVdevice,
   IoasMap: map,

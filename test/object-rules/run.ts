@@ -198,7 +198,17 @@ export class Run {
 }
 
 /** The contract's ObjectType. */
-const KINDS = { ioas: 1, paging: 2, user: 3, device: 4, viommu: 5, vdevice: 6, veventq: 7, fault: 8 } as const
+const KINDS = {
+  ioas: 1,
+  paging: 2,
+  user: 3,
+  device: 4,
+  viommu: 5,
+  vdevice: 6,
+  veventq: 7,
+  fault: 8,
+  window: 11,
+} as const
 
 function factsOf(machine: Machine, { name, driver, device, mediated }: Machine['devices'][number]): DeviceFacts {
   const { idRegisters } = machine.units.find((unit) => unit.driver === driver)!

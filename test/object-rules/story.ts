@@ -1,7 +1,17 @@
 /** Random calls: mostly sensible, often nearly so, sometimes nonsense. */
 
 import type { Rng } from '../simulation/rng.js'
-import { type Context, type Device, type Domain, type Ioas, type Paging, TOP, type Viommu } from './model.js'
+import {
+  type Context,
+  type Device,
+  type Domain,
+  type Ioas,
+  type Paging,
+  TOP,
+  type Viommu,
+  type Window,
+  windowOf,
+} from './model.js'
 import type { World } from './rules.js'
 
 /** One call. */
@@ -74,6 +84,9 @@ export class Story {
       ],
       [6, (ctx) => this.#paging(ctx)],
       [7, (ctx) => this.#user(ctx)],
+      [4, (ctx) => this.#window(ctx)],
+      [3, (ctx) => this.#growth(ctx)],
+      [6, (ctx) => this.#root(ctx)],
       [5, (ctx) => this.#viommu(ctx)],
       [4, (ctx) => this.#vdevice(ctx)],
       [9, (ctx) => this.#map(ctx)],
@@ -115,6 +128,7 @@ export class Story {
     const used = [...(device?.slots?.keys() ?? [])]
     if (used.length > 0 && this.#rng.chance(0.4)) return this.#rng.pick(used)
     if (device?.facts?.mediated !== undefined && this.#rng.chance(0.9)) return device.facts.mediated.pasid
+    if (windowOf(device?.slots?.values().next().value) !== undefined) return this.#rng.pick(PLACES)
     return this.#rng.chance(0.15) ? this.#rng.pick([0, 2 ** 20 - 1, 2 ** 20, 2 ** 31]) : this.#rng.pick([1, 2, 7, 9])
   }
 
@@ -122,8 +136,9 @@ export class Story {
   #target(ctx: Context, deviceId: number, forPasid: boolean): number {
     const rng = this.#rng
     const device = ctx.things.get(deviceId) as Device | undefined
-    if (rng.chance(0.25) || device?.kind !== 'device') return this.#id(ctx, rng.pick(['ioas', 'paging', 'user']))
-    const domains = [...ctx.all('paging'), ...ctx.all('user')] as unknown as Domain[]
+    if (rng.chance(0.25) || device?.kind !== 'device')
+      return this.#id(ctx, rng.pick(['ioas', 'paging', 'user', 'window']))
+    const domains = [...ctx.all('paging'), ...ctx.all('user'), ...ctx.all('window')] as unknown as Domain[]
     const fitting = domains.filter(({ unit, pasid }) => unit === device.facts.unit && (pasid || !forPasid))
     return fitting.length === 0 ? this.#id(ctx, 'ioas') : rng.pick(fitting).id
   }
@@ -166,6 +181,43 @@ export class Story {
         faultQueueId: this.#id(ctx, 'fault'),
       },
     }
+  }
+
+  #window(ctx: Context): Step {
+    const { on: parentDomainId } = this.#onUnit(ctx, 'paging')
+    return { method: 'CreateWindow', request: { parentDomainId, ...this.#range() } }
+  }
+
+  #growth(ctx: Context): Step {
+    return { method: 'GrowWindow', request: { windowId: this.#id(ctx, 'window'), ...this.#range() } }
+  }
+
+  /** One root, mostly for a device of the window's unit. */
+  #root(ctx: Context): Step {
+    const rng = this.#rng
+    const windowId = this.#id(ctx, 'window')
+    const window = ctx.things.get(windowId) as Window | undefined
+    const fitting = ctx.devices.filter(({ facts }) => facts.unit === window?.unit)
+    const deviceId = fitting.length > 0 && rng.chance(0.9) ? rng.pick(fitting).id : this.#id(ctx, 'device')
+    const fields = { ttb0: 0n, t0sz: 25, ir0: 1, or0: 1, sh0: 3, ips: 4, mair: 0xffn, ha: false, hd: false }
+    const smmuv3Pgd = { ...fields, tg0: rng.pick([0, 0, 0, 0, 0, 3]) }
+    const roll = rng.int(20)
+    const on = roll === 0 ? { viommuId: this.#id(ctx, 'viommu') } : { windowId }
+    const data = roll === 1 ? { vtdS1: { flags: 0n, pgtblAddr: 0n, addrWidth: 48 } } : { smmuv3Pgd }
+    const flags = rng.pick([0, 0, 0, 8, 8, 4, 1])
+    const request = { flags, deviceId, ...on, ...data, faultQueueId: this.#id(ctx, 'fault') }
+    return { method: 'CreateUserDomain', request }
+  }
+
+  /** For a window: mostly a few pages among mappings, or many where none are. */
+  #range(): { readonly first: bigint; readonly last: bigint } {
+    const rng = this.#rng
+    if (rng.chance(0.3)) {
+      const first = 0x4000_0000n + BigInt(rng.int(64)) * 0x1_0000n
+      return { first, last: first + BigInt(1 + rng.int(80)) * 0x1000n - 1n }
+    }
+    const first = this.#iova()
+    return { first, last: first + BigInt(1 + rng.int(4)) * 0x1000n - (rng.chance(0.05) ? 0n : 1n) }
   }
 
   #viommu(ctx: Context): Step {
@@ -279,6 +331,9 @@ export class Story {
     return BigInt(1 + rng.int(6)) * 0x1000n
   }
 }
+
+/** PASIDs in the first page of a table, behind it, and at the end of a table of each size. */
+const PLACES: readonly number[] = [0, 0, 0, 1, 2, 7, 63, 64, 200, 2 ** 15 - 1, 2 ** 15, 2 ** 18, 2 ** 20 - 1]
 
 /** Doorbells, and ends of apertures. */
 const EDGES: readonly bigint[] = [0x800_0000n, 0x810_0000n, 0xfee0_0000n, 0xfef0_0000n, 2n ** 47n, 2n ** 48n, 2n ** 44n]
