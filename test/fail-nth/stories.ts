@@ -114,6 +114,21 @@ export const STORIES: Readonly<Record<string, Story>> = {
     teller.do('UnbindDevice', { deviceId })
   },
 
+  roots_on_pasids(teller, { device, isSmmu }) {
+    const ioasId = ioas(teller)
+    map(teller, ioasId, 0x10_0000n, 0x10_0000n)
+    const deviceId = bind(teller, device)
+    const parent = paging(teller, deviceId, ioasId, NEST_PARENT)
+    const make = isSmmu ? inWindow(teller, deviceId, parent) : () => userOnParent(teller, deviceId, parent)
+    const [one, two] = [make(), make()]
+    for (const pasid of [3, 64, 70_000]) teller.do('AttachPasid', { deviceId, pasid, ptId: one.domainId })
+    teller.do('ReplacePasid', { deviceId, pasid: 64, ptId: two.domainId })
+    one.invalidate()
+    teller.do('DetachPasid', { deviceId, pasid: 3 })
+    teller.do('DetachPasid', { deviceId, pasid: 70_000 })
+    teller.do('Destroy', { objectId: one.domainId })
+  },
+
   dirty(teller, { device }) {
     const ioasId = ioas(teller)
     const deviceId = bind(teller, device)
@@ -153,6 +168,28 @@ function userOnParent(teller: Teller, deviceId: number, parentDomainId: number):
   const { domainId } = teller.do('CreateUserDomain', request) as { domainId: number }
   const entries = [{ addr: 0n, npages: 2n ** 64n - 1n, flags: 0 }]
   return { domainId, invalidate: () => teller.do('InvalidateIotlb', { userDomainId: domainId, vtdS1: { entries } }) }
+}
+
+/** A window on the RID that grows from one page to two levels, with room for a level of several pages. */
+function inWindow(teller: Teller, deviceId: number, parentDomainId: number): () => Made {
+  const window = teller.do('CreateWindow', { parentDomainId, first: 0x40_0000n, last: 0x40_0fffn })
+  const { windowId } = window as { windowId: number }
+  teller.do('AttachRid', { deviceId, ptId: windowId })
+  teller.do('GrowWindow', { windowId, first: 0x60_0000n, last: 0x60_7fffn })
+  teller.do('GrowWindow', { windowId, first: 0x100_0000n, last: 0x100_3fffn })
+  const fields = { ttb0: 0x10_0000n, t0sz: 25, tg0: 0, ir0: 1, or0: 1, sh0: 3, ips: 4, mair: 0xffn }
+  const smmuv3Pgd = { ...fields, ha: false, hd: false }
+  const request = { flags: 0, deviceId, windowId, smmuv3Pgd, faultQueueId: 0 }
+  const make = (): Made => {
+    const { domainId } = teller.do('CreateUserDomain', request) as { domainId: number }
+    const entries = [{ addr: 0x1000n, npages: 2n, flags: 1 }]
+    const all = { userDomainId: domainId, smmuv3Pgd: { entries } }
+    return { domainId, invalidate: () => teller.do('InvalidateIotlb', all) }
+  }
+  const rid = make()
+  teller.do('AttachPasid', { deviceId, pasid: 0, ptId: rid.domainId })
+  teller.do('DetachPasid', { deviceId, pasid: 0 })
+  return make
 }
 
 function userOnViommu(teller: Teller, deviceId: number, parentDomainId: number): Made {

@@ -87,6 +87,7 @@ export class Story {
       [4, (ctx) => this.#window(ctx)],
       [3, (ctx) => this.#growth(ctx)],
       [6, (ctx) => this.#root(ctx)],
+      [12, (ctx) => this.#place(ctx)],
       [5, (ctx) => this.#viommu(ctx)],
       [4, (ctx) => this.#vdevice(ctx)],
       [9, (ctx) => this.#map(ctx)],
@@ -139,6 +140,9 @@ export class Story {
     if (rng.chance(0.25) || device?.kind !== 'device')
       return this.#id(ctx, rng.pick(['ioas', 'paging', 'user', 'window']))
     const domains = [...ctx.all('paging'), ...ctx.all('user'), ...ctx.all('window')] as unknown as Domain[]
+    const window = [...device.slots.values()].map(windowOf)[0]
+    const roots = domains.filter((domain) => domain.kind === 'user' && windowOf(domain) === window)
+    if (window !== undefined && roots.length > 0 && rng.chance(0.8)) return rng.pick(roots).id
     const fitting = domains.filter(({ unit, pasid }) => unit === device.facts.unit && (pasid || !forPasid))
     return fitting.length === 0 ? this.#id(ctx, 'ioas') : rng.pick(fitting).id
   }
@@ -207,6 +211,23 @@ export class Story {
     const flags = rng.pick([0, 0, 0, 8, 8, 4, 1])
     const request = { flags, deviceId, ...on, ...data, faultQueueId: this.#id(ctx, 'fault') }
     return { method: 'CreateUserDomain', request }
+  }
+
+  /** A root of a window goes to a place in the table of its device; and the window to a device, while it is on none. */
+  #place(ctx: Context): Step {
+    const rng = this.#rng
+    const roots = (ctx.all('user') as unknown as Domain[]).filter((domain) => windowOf(domain) !== undefined)
+    if (roots.length === 0) return this.#root(ctx)
+    const root = rng.pick(roots)
+    const isOn = ({ slots }: Device) => [...slots.values()].some((there) => windowOf(there) === windowOf(root))
+    const on = ctx.devices.find(isOn)
+    const free = ctx.devices.filter(({ facts, whole, slots }) => facts.unit === root.unit && whole && slots.size === 0)
+    if (on !== undefined) {
+      const request = { deviceId: on.id, pasid: rng.pick(PLACES), ptId: root.id }
+      return { method: rng.pick(['AttachPasid', 'AttachPasid', 'ReplacePasid']), request }
+    }
+    const deviceId = free.length === 0 ? this.#id(ctx, 'device') : rng.pick(free).id
+    return { method: 'AttachRid', request: { deviceId, ptId: rng.chance(0.5) ? root.id : windowOf(root)?.id } }
   }
 
   /** For a window: mostly a few pages among mappings, or many where none are. */
