@@ -19,6 +19,16 @@ describe('the session in docs/raw-unit.md', () => {
   })
 })
 
+describe('the session in docs/nested-domains.md', () => {
+  it('is what iommuctl prints', async () => {
+    const daemon = await startDaemon({ inProcess: true })
+    const [session] = sessionsOf(read('nested-domains.md'))
+    expect(session.length).toBeGreaterThan(25)
+    await playSession(session, () => daemon.connect())
+    await daemon.stop()
+  })
+})
+
 describe('the sessions in docs/faults-and-dirty.md', () => {
   const doc = read('faults-and-dirty.md')
   const sessions = sessionsOf(doc)
