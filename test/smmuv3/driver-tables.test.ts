@@ -211,7 +211,7 @@ describe('a stream table of two levels', () => {
     [32, 25],
   ])('of SIDSIZE %i has 2^%i streams, 256 to a table', (sidSize, lg2) => {
     const streams = { IDR1: (IDR1 & ~0x3f) | sidSize }
-    const world = sidSize > 12 ? new World(streams) : new World({ ...streams }, { rid: 8 }, 0x134)
+    const world = sidSize > 12 ? new World(streams) : new World({ ...streams }, { rid: 8 }, { ridOfB: 0x134 })
     // FMT 1 in 17:16, SPLIT 8 in 10:6.
     expect(world.register(0x88, 4)).toBe((1n << 16n) | (8n << 6n) | BigInt(lg2))
     const beyond = 2 ** lg2
@@ -226,7 +226,7 @@ describe('a stream table of two levels', () => {
 
 describe('a stream table without IDR0.ST_LEVEL', () => {
   it('is linear: every stream has an entry from the start, which aborts', () => {
-    const world = new World(LINEAR_STREAMS, {}, 0x34)
+    const world = new World(LINEAR_STREAMS, {}, { ridOfB: 0x34 })
     expect(world.register(0x88, 4)).toBe(6n)
     const base = Number(world.register(0x80, 8) & 0xf_ffff_ffff_ffc0n)
     for (const sid of [0, 8, 0x34, 0x3f])
@@ -241,7 +241,7 @@ describe('a stream table without IDR0.ST_LEVEL', () => {
   })
 
   it('serves units with at most 256 streams, two levels or not', () => {
-    const world = new World({ IDR1: (IDR1 & ~0x3f) | 8 }, {}, 0x34)
+    const world = new World({ IDR1: (IDR1 & ~0x3f) | 8 }, {}, { ridOfB: 0x34 })
     expect(world.register(0x88, 4)).toBe(8n)
     world.a.set(0, domainOf(world, 1), null)
     expect([world.dma(world.a, 0x1000n), raw(world, 0x100)]).toEqual(['ok 10000001000', 'C_BAD_STREAMID'])

@@ -12,7 +12,7 @@ import {
   type VtdInvalidation,
   type WindowOps,
 } from '../../server/core/driver.js'
-import { GUEST_RAM, PARENT, RW, World } from './world.js'
+import { GUEST_RAM, PARENT, RW, World, type WorldOptions } from './world.js'
 
 /** Where the guest's RAM and the window are in the parent. */
 export const RAM_IPA = 0x4000_0000n
@@ -38,9 +38,15 @@ export const PLAIN_ROOT: SmmuRoot = {
 export class WindowWorld extends World {
   readonly parent: PagingOps
   readonly window: WindowOps
+  /** Frames behind windows. */
+  readonly #frames = new Set<number>()
 
-  constructor(overrides: IdOverrides = {}, facts: Partial<DeviceFacts> = {}, pages = 1n) {
-    super(overrides, facts)
+  constructor(
+    overrides: IdOverrides = {},
+    facts: Partial<DeviceFacts> = {},
+    { pages = 1n, ...options }: WorldOptions & { readonly pages?: bigint } = {},
+  ) {
+    super(overrides, facts, options)
     this.parent = this.driver.createPaging(this.a, PARENT)
     this.parent.map(RAM_IPA, GUEST_RAM, 0x4000_0000n, RW)
     this.window = this.makeWindow(WINDOW_IPA, pages)
@@ -55,6 +61,7 @@ export class WindowWorld extends World {
   grow(window: WindowOps, ipa: bigint, pages: bigint): void {
     window.back({ start: ipa, last: ipa + pages * 4096n - 1n })
     window.offer()
+    for (let at = ipa; at < ipa + pages * 4096n; at += 4096n) this.#frames.add(this.behind(at) / 4096)
   }
 
   /** Root number `k` maps VA to page 0x10000 + k of the guest's RAM. */
@@ -86,18 +93,50 @@ export class WindowWorld extends World {
     return root.invalidate(givenEntries('smmuv3_pgd', entries), 0, entries.length)
   }
 
-  /** Where an address of the window is in physical memory. */
-  behind(ipa: bigint): number {
-    const table = this.ste(this.a)[3] & 0xf_ffff_ffff_fff0n
-    // Stage 2 of 44 bits in 4 KiB granules: a root of concatenated or four levels, walked as the manual has it.
-    let at = Number(table)
-    const sl0 = Number((this.ste(this.a)[2] >> 38n) & 3n)
-    for (let level = 2 - sl0; level < 3; level++) {
-      const shift = BigInt(39 - level * 9)
-      const index = level === 2 - sl0 ? ipa >> shift : (ipa >> shift) & 511n
-      at = Number(this.peek(at + Number(index) * 8) & 0xffff_ffff_f000n)
+  /** Calls `then` after each store into the window or the STE of the device `a`, while `act` runs. */
+  watch(act: () => void, then: () => void): number {
+    const { memory } = this
+    const [storeWord, storeRecord] = [memory.storeWord.bind(memory), memory.storeRecord.bind(memory)]
+    const ste = this.steAddress(this.a)
+    let stores = 0
+    let isWithin = false
+    const tell = (pa: number): void => {
+      const isSte = pa >= ste && pa < ste + 64
+      if (isWithin || !(isSte || this.#frames.has(Math.floor(pa / 4096)))) return
+      isWithin = true
+      stores++
+      then()
+      isWithin = false
     }
+    memory.storeWord = (pa, lo, hi) => {
+      const status = storeWord(pa, lo, hi)
+      tell(pa)
+      return status
+    }
+    memory.storeRecord = (pa, words, at, count) => {
+      const status = storeRecord(pa, words, at, count)
+      tell(pa)
+      return status
+    }
+    try {
+      act()
+    } finally {
+      Object.assign(memory, { storeWord, storeRecord })
+    }
+    return stores
+  }
+
+  /** Where an address of a window is in physical memory, by a walk of the parent's 48 bits in four levels of 4 KiB. */
+  behind(ipa: bigint): number {
+    let at = this.#parentRoot()
+    for (const shift of [39n, 30n, 21n])
+      at = Number(this.peek(at + Number((ipa >> shift) & 511n) * 8) & 0xffff_ffff_f000n)
     const leaf = this.peek(at + Number((ipa >> 12n) & 511n) * 8)
     return Number(leaf & 0xffff_ffff_f000n) + Number(ipa & 0xfffn)
+  }
+
+  /** S2TTB of an STE that has it. */
+  #parentRoot(): number {
+    return (this.parent as unknown as { shape(): { table: number } }).shape().table
   }
 }

@@ -3,7 +3,7 @@
 import { SparseBacking } from '../../hw-model/memory/backing.js'
 import { Memory } from '../../hw-model/memory/memory.js'
 import { ACCESS, Outcome, STATUS } from '../../hw-model/port.js'
-import type { IdOverrides } from '../../hw-model/smmuv3/index.js'
+import type { CacheOptions, IdOverrides } from '../../hw-model/smmuv3/index.js'
 import type { DeviceDriver, DeviceFacts, PagingFlags, Refusal } from '../../server/core/driver.js'
 import { HostRam } from '../../server/drivers/host-ram.js'
 import {
@@ -22,6 +22,15 @@ export const PLAIN: PagingFlags = { nestParent: false, dirtyTracking: false, pas
 export const PARENT: PagingFlags = { ...PLAIN, nestParent: true }
 export const PASID: PagingFlags = { ...PLAIN, pasid: true }
 
+/** What is unusual about a host. */
+export interface WorldOptions {
+  readonly caches?: CacheOptions
+  /** Called before the driver makes anything. */
+  readonly failPoint?: (what: string) => void
+  /** For units that have few streams. */
+  readonly ridOfB?: number
+}
+
 /** A host with one unit, two devices, and RAM of a guest at 2^40. */
 export class World {
   readonly memory = new Memory()
@@ -33,18 +42,20 @@ export class World {
   readonly a: DeviceDriver
   readonly b: DeviceDriver
 
-  /**
-   * @param facts of the device `a`
-   * @param ridOfB for units that have few streams
-   */
-  constructor(overrides: IdOverrides = {}, facts: Partial<DeviceFacts> = {}, ridOfB = 0x1234) {
-    this.ram = new HostRam(this.memory, 2 ** 33, 2 ** 30)
+  /** @param facts of the device `a` */
+  constructor(
+    overrides: IdOverrides = {},
+    facts: Partial<DeviceFacts> = {},
+    { caches, failPoint, ridOfB = 0x1234 }: WorldOptions = {},
+  ) {
+    this.ram = new HostRam(this.memory, 2 ** 33, 2 ** 30, failPoint)
     this.memory.place(GUEST_RAM, new SparseBacking(2 ** 30))
     this.driver = createSmmuV3Driver({
       name: 'smmu0',
       memory: this.memory,
       ram: this.ram,
       overrides,
+      ...(caches === undefined ? {} : { caches }),
       onEvent: (event) => this.events.push(event),
       onReport: (report) => this.reports.push(report),
     })
@@ -66,9 +77,13 @@ export class World {
 
   /** The eight 64-bit words of a stream's entry, as they stand in memory. */
   ste(device: DeviceDriver): bigint[] {
+    return this.words(this.steAddress(device), 8)
+  }
+
+  steAddress(device: DeviceDriver): number {
     const base = this.register(0x80, 8) & 0xf_ffff_ffff_ffc0n
     const leaf = this.peek(Number(base) + Math.floor(device.rid / 256) * 8) & 0xf_ffff_ffff_ffc0n
-    return this.words(Number(leaf) + (device.rid % 256) * 64, 8)
+    return Number(leaf) + (device.rid % 256) * 64
   }
 
   peek(address: number): bigint {
