@@ -185,29 +185,32 @@ describe('a window without room', () => {
     }
   }
 
-  it.each([1, 2, 3, 4, 5, 6, 7, 8])(
-    'names what is missing to the page: less does not do, that much does (seed %s)',
-    (seed) => {
-      const random = numbers(seed)
-      const below = (limit: number): number => Math.floor((random.next().value as number) * limit)
-      const world = new WindowWorld()
-      const { a, window } = world
-      const root = world.root(1)
-      a.set(0, window, null)
-      let place = FAR
-      for (let step = 0; step < 12; step++) {
-        // Some pages here and there, of which a level 1 of several pages may find none aligned.
-        if (below(2) === 0) world.grow(window, place + BigInt(below(7)) * 4096n, BigInt(1 + below(5)))
-        place += 0x100_0000n
-        const pasid = 2 ** below(20) + below(2)
-        if (pasid >= 2 ** 20) continue
-        if (world.dma(a, VA, pasid) === world.page(1)) continue
-        const before = window.freeBytes
-        const { bytes, alignment } = asked(() => a.set(pasid, root, null))
-        if (bytes === 0) continue
-        expect(window.freeBytes).toBe(before)
-      },
-  )
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])('names what is missing, and has room when that much came (seed %s)', (seed) => {
+    const random = numbers(seed)
+    const below = (limit: number): number => Math.floor((random.next().value as number) * limit)
+    const world = new WindowWorld()
+    const { a, window } = world
+    const root = world.root(1)
+    a.set(0, window, null)
+    let place = FAR
+    for (let step = 0; step < 12; step++) {
+      // Some pages here and there, of which a level 1 of several pages may find none aligned.
+      if (below(2) === 0) world.grow(window, place + BigInt(below(7)) * 4096n, BigInt(1 + below(5)))
+      place += 0x100_0000n
+      const pasid = 2 ** below(20) + below(2)
+      if (pasid >= 2 ** 20) continue
+      if (world.dma(a, VA, pasid) === world.page(1)) continue
+      const before = window.freeBytes
+      const { bytes, alignment } = asked(() => a.set(pasid, root, null))
+      if (bytes === 0) continue
+      expect(window.freeBytes).toBe(before)
+      expect(place % BigInt(alignment)).toBe(0n)
+      world.grow(window, place, BigInt(bytes / 4096))
+      a.set(pasid, root, null)
+      expect(world.dma(a, VA, pasid)).toBe(world.page(1))
+      place += 0x100_0000n
+    }
+  })
 
   it.each([
     [0n, 64, 2, 4096],
@@ -218,7 +221,7 @@ describe('a window without room', () => {
     [0n, 1_048_575, 33, 131_072],
   ])(
     'with %s pages free and PASID %s asks for %s pages, aligned to %s bytes; one page less is not enough',
-    (free, pasid, pages, alignment) => 
+    (free, pasid, pages, alignment) => {
       for (const isShort of [true, false]) {
         const world = new WindowWorld()
         const { a, window } = world
@@ -229,7 +232,8 @@ describe('a window without room', () => {
         expect(asked(() => a.set(pasid, root, null))).toEqual({ bytes: pages * 4096, alignment })
         world.grow(window, FAR * 2n, BigInt(isShort ? pages - 1 : pages))
         expect(asked(() => a.set(pasid, root, null)).bytes > 0).toBe(isShort)
-      },
+      }
+    },
   )
 
   it('changes nothing when it refuses', () => {
