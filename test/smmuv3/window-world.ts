@@ -126,17 +126,15 @@ export class WindowWorld extends World {
     return stores
   }
 
-  /** Where an address of a window is in physical memory, by a walk of the parent's 48 bits in four levels of 4 KiB. */
+  /** Where an address of a window is in physical memory, by a walk of the parent's tables of 4 KiB. */
   behind(ipa: bigint): number {
-    let at = this.#parentRoot()
-    for (const shift of [39n, 30n, 21n])
-      at = Number(this.peek(at + Number((ipa >> shift) & 511n) * 8) & 0xffff_ffff_f000n)
-    const leaf = this.peek(at + Number((ipa >> 12n) & 511n) * 8)
-    return Number(leaf & 0xffff_ffff_f000n) + Number(ipa & 0xfffn)
-  }
-
-  /** S2TTB of an STE that has it. */
-  #parentRoot(): number {
-    return (this.parent as unknown as { shape(): { table: number } }).shape().table
+    // Four levels, or three below concatenated roots. [SMMU 5.2 S2SL0]
+    const { table, sl0 } = (this.parent as unknown as { shape(): { table: number; sl0: number } }).shape()
+    let at = table
+    for (const shift of sl0 === 2 ? [39n, 30n, 21n, 12n] : [30n, 21n, 12n]) {
+      const index = at === table ? ipa >> shift : (ipa >> shift) & 511n
+      at = Number(this.peek(at + Number(index) * 8) & 0xffff_ffff_f000n)
+    }
+    return at + Number(ipa & 0xfffn)
   }
 }
