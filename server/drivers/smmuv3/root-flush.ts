@@ -54,7 +54,7 @@ export function blockOf(
   const granule = BigInt(granuleLg2)
   const bytes = BigInt.asUintN(64, npages << BigInt(PAGE_LG2))
   if (bytes === 0n && addr !== 0n) return null
-  const isEverything = bytes === 0n
+  const isEverything = bytes === 0n || npages === U64_MAX
   if (addr >= limit) return null
   const end = isEverything || addr + bytes > limit ? limit : addr + bytes
   const first = (addr >> granule) << granule
