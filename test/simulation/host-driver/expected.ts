@@ -1,0 +1,99 @@
+/** What an answer has to be: the old state's, the new one's, or the moment's between; and what the reference says. */
+
+import { judge } from '../judge-smmuv3.js'
+import { fits, GONE, SAYS, textOf } from './answers.js'
+import type { Machine } from './machine.js'
+import { answerOf, type Device, NOW, NOW_STALE, OLD, OLD_STALE, ofStageOne, type Paging, type View } from './model.js'
+import type { Moment } from './onlooker.js'
+import type { Probe } from './oracle.js'
+
+/** What the plain model allows. */
+export interface Expected {
+  readonly old: number
+  readonly now: number
+  /** Answers of an entry that is invalid for a moment. */
+  readonly invalid: readonly number[]
+  /** What else may be. */
+  readonly also: readonly number[]
+  /** The domains that keep a log of writes and may be behind it. */
+  readonly writes: readonly Paging[] | undefined
+}
+
+const NONE: readonly number[] = []
+const STE: readonly number[] = [SAYS.C_BAD_STE]
+const CD: readonly number[] = [SAYS.C_BAD_CD]
+const BOTH: readonly number[] = [SAYS.C_BAD_STE, SAYS.C_BAD_CD]
+
+/** Settles it for one access. */
+export function answersOf(machine: Machine, probe: Probe, moment: Moment): Expected {
+  const device = machine.devices[probe.device]
+  const at = (view: View): number =>
+    answerOf(machine.facts, device, view, probe.pasid, probe.page, probe.offset, probe.write)
+  const also = machine.lingers && hasLingering(device) ? [at(OLD_STALE), at(NOW_STALE)] : []
+  const isHere = moment.device === device
+  // Who sends PASID 0 on a RID of the host's is at CD 0, between the STE and it.
+  if (isHere && moment.slot === 0 && probe.pasid === 0) {
+    for (const domain of [device.slots.old.get(0), device.slots.now.get(0)]) {
+      if (domain?.kind !== 'paging' || domain.stage !== 1) continue
+      for (const view of [NOW, NOW_STALE]) also.push(ofStageOne(domain, view, probe.page, probe.offset, probe.write))
+      also.push(SAYS.C_BAD_CD)
+    }
+  }
+  const hasCd = isHere && Math.max(0, probe.pasid) === moment.slot
+  return {
+    old: at(OLD),
+    now: at(NOW),
+    invalid: !isHere ? NONE : moment.hasSte ? (hasCd ? BOTH : STE) : hasCd ? CD : NONE,
+    also,
+    writes: probe.write ? loggedBehind(device, probe.pasid) : undefined,
+  }
+}
+
+function hasLingering(device: Device): boolean {
+  for (const slots of [device.slots.old, device.slots.now]) {
+    for (const domain of slots.values()) {
+      const paging = domain.kind === 'user' ? domain.viommu.parent : domain
+      if (paging.lingering.length > 0) return true
+    }
+  }
+  return false
+}
+
+function loggedBehind({ slots }: Device, pasid: number): readonly Paging[] | undefined {
+  const found = new Set<Paging>()
+  for (const one of [slots.old, slots.now]) {
+    const domain = one.get(Math.max(0, pasid))
+    if (domain?.kind === 'paging' && domain.tracksDirty) found.add(domain)
+  }
+  return found.size === 0 ? undefined : [...found]
+}
+
+/** What is wrong with an answer, in words that follow the probe's; or undefined. */
+export function judgeEnd(
+  machine: Machine,
+  { walked, seen }: Probe,
+  got: number,
+  { old, now, invalid, also }: Expected,
+  isSettled: boolean,
+): string | undefined {
+  const isPlain = fits(got, now) || fits(got, old) || invalid.includes(got) || also.some((answer) => fits(got, answer))
+  if (!isPlain) {
+    const allowed = [...new Set([old, now, ...invalid, ...also])].map(textOf)
+    return `ends as ${textOf(got)}, and the plain model allows ${allowed.join(', ')}`
+  }
+  if (machine.choice.isCached && (now === GONE || old === GONE)) return undefined
+  const isExact = !machine.choice.isCached || (isSettled && also.length === 0)
+  if (!isExact) {
+    if (seen.includes(got) || also.includes(got)) return undefined
+    return `ends as ${textOf(got)}, and the reference said ${seen.map(textOf).join(', ')}`
+  }
+  if (got === walked.code && machine.hasRecorded(walked.record)) return undefined
+  const wrong = judge(walked.result, machine.outcome, machine.records())
+  return wrong === undefined ? undefined : `is not as the reference has it: ${wrong}`
+}
+
+/** A probe in words. */
+export const tell = ({ sid, pasid, page, offset, write }: Probe): string =>
+  `${write ? 'write' : 'read'} of 0x${(page * 4096 + offset).toString(16)} by device 0x${sid.toString(16)}${
+    pasid < 0 ? '' : ` PASID ${pasid}`
+  }`
