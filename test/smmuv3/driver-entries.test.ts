@@ -8,9 +8,12 @@ import {
   abortSte,
   leafPointer,
   nestedSte,
+  safeSteBits,
   stageOneCd,
   stageOneSte,
   stageTwoSte,
+  usedCdBits,
+  usedSteBits,
 } from '../../server/drivers/smmuv3/entries.js'
 import { NestedGuest, VSID } from './ear.js'
 import { PARENT, PASID, PLAIN, World } from './world.js'
@@ -87,6 +90,65 @@ describe('[SMMU 5.4 Context Descriptor]', () => {
     // S is bit 44; HA and HD are bits 43 and 42.
     expect(hex(stageOneCd(shape, true))).toEqual(['0007f205c0003510', ...rest])
     expect(hex(stageOneCd({ ...shape, tracksDirty: true }))).toEqual(['0007ee05c0003510', ...rest])
+  })
+})
+
+/** The masks of the kernel's driver; addresses have 56 bits here, as the records have, and 52 there. */
+describe('bits that hardware looks at', () => {
+  const entry = (...qwords: bigint[]): Int32Array => {
+    const words = new Int32Array(16)
+    qwords.forEach((qword, i) => {
+      words.set([Number(BigInt.asIntN(32, qword)), Number(BigInt.asIntN(32, qword >> 32n))], i * 2)
+    })
+    return words
+  }
+  const STAGE_1 = ['f8ffffffffffffff', '00000000f80800ff', '000000000000ffff']
+  const STAGE_2_WORDS = ['065fffff0000ffff', '00fffffffffffff0']
+
+  it.each([
+    ['invalid, whatever else it says', entry(0xfffffffffffffffen, -1n), ['0000000000000001']],
+    ['abort', entry(1n, -1n), ['000000000000000f']],
+    ['Config 3, which aborts, too', entry(7n, -1n), ['000000000000000f']],
+    ['bypass', entry(9n), ['000000000000000f', '0000300000000000']],
+    ['stage 1', entry(0xbn, 2n), STAGE_1],
+    ['stage 1 bypassed without a PASID', entry(0xbn, 1n), STAGE_1.with(1, '00003000f80800ff')],
+    ['stage 2', entry(0xdn), ['000000000000000f', '0000300032080000', ...STAGE_2_WORDS]],
+    ['nested', entry(0xfn), ['f8ffffffffffffff', '00003000fa0800ff', ...STAGE_2_WORDS]],
+  ])('of an STE: %s', (_name, ste, used) => {
+    expect(hex(usedSteBits(ste))).toEqual(used)
+  })
+
+  it.each([
+    ['invalid', entry(0x7fffffffn, -1n), ['0000000080000000']],
+    ['valid', entry(0x80000000n), Array(8).fill('ffffffffffffffff')],
+    [
+      'without TTB0',
+      entry(0x80004000n),
+      ['ffffffffffffc000', 'ff0000000000000f', ...Array(6).fill('ffffffffffffffff')],
+    ],
+  ])('of a CD: %s', (_name, cd, used) => {
+    expect(hex(usedCdBits(cd))).toEqual(used)
+  })
+
+  it('are all that the driver sets', () => {
+    const table = { address: 0x6000_0000, format: 2, maxLg2: 20 }
+    const every = { ats: true, stalls: true, neverStalls: true }
+    const shape = { ...STAGE_2, forcedWriteBack: true, keepsShareability: true }
+    const guest = new Int32Array(16).fill(-1)
+    const stes = [abortSte(), stageTwoSte(shape, every), nestedSte(shape, guest, every)]
+    for (const ste of [...stes, ...[0, 1, 2].map((s1dss) => stageOneSte(table, s1dss, every))]) {
+      const used = usedSteBits(ste)
+      expect(hex(ste.map((word, i) => word & ~used[i]))).toEqual([])
+    }
+  })
+
+  it('of an STE that may change early are MEV, and EATS bit 0 unless S2S or split-stage ATS is about', () => {
+    const [off, split, waits] = [entry(1n), entry(1n, 2n << 28n), entry(1n, 0n, 1n << 57n)]
+    const [mev, both] = [['0000000000080000'], ['0000000010080000']].map((word) => ['0000000000000000', ...word])
+    expect(hex(safeSteBits(off, off))).toEqual(both)
+    for (const other of [split, waits]) {
+      expect([hex(safeSteBits(off, other)), hex(safeSteBits(other, off))]).toEqual([mev, mev])
+    }
   })
 })
 

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { PRESETS } from '../../hw-model/smmuv3/index.js'
 import type { PagingOps } from '../../server/core/driver.js'
 import { IdAllocator } from '../../server/drivers/smmuv3/ids.js'
+import { IPA, NestedGuest, VSID } from './ear.js'
 import { GUEST_RAM, PARENT, PASID, PLAIN, RW, refusal, World } from './world.js'
 
 describe('numbers', () => {
@@ -96,5 +97,46 @@ describe('a number that is used again', () => {
       world.a.clear(slot, old)
       old.destroy()
     }
+  })
+})
+
+describe('a VMID that is used again', () => {
+  /** The guest's page 1, through its own tables, which it has changed while nobody looked. */
+  const reaches = (world: World, guest: NestedGuest, page: number): string => {
+    guest.map(1, IPA + BigInt(page) * 0x1000n)
+    return world.dma(world.a, 0x1000n)
+  }
+
+  it('finds nothing of another guest that had the same ASIDs', () => {
+    const world = new World()
+    const answers = Array.from({ length: 10 }, (_, i) => {
+      const guest = new NestedGuest(world)
+      expect(guest.parent).toMatchObject({ vmid: 1 })
+      guest.viommu.addVdevice(world.a, VSID)
+      const domain = guest.domain()
+      guest.map(1, IPA + BigInt(0x700 + i) * 0x1000n)
+      world.a.set(0, domain, null)
+      const answer = world.dma(world.a, 0x1000n)
+      world.a.clear(0, domain)
+      domain.destroy()
+      guest.viommu.destroy()
+      guest.parent.destroy()
+      return answer
+    })
+    expect(answers).toEqual(answers.map((_, i) => `ok ${(GUEST_RAM + (0x700 + i) * 4096).toString(16)}`))
+  })
+
+  it('finds nothing of the same guest from before its device was detached', () => {
+    const world = new World()
+    const guest = new NestedGuest(world)
+    guest.viommu.addVdevice(world.a, VSID)
+    const domain = guest.domain()
+    world.a.set(0, domain, null)
+    expect(reaches(world, guest, 0x700)).toBe('ok 10000700000')
+    // As long as it is attached, the guest has to say what it changed.
+    expect(reaches(world, guest, 0x701)).toBe('ok 10000700000')
+    world.a.clear(0, domain)
+    world.a.set(0, domain, null)
+    expect(reaches(world, guest, 0x701)).toBe('ok 10000701000')
   })
 })

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { anySet, pack } from '../../hw-model/bits/layout.js'
-import { CD, CONFIG, STE } from '../../hw-model/smmuv3/index.js'
+import { CONFIG, STE } from '../../hw-model/smmuv3/index.js'
 import {
   abortSte,
   nestedSte,
@@ -33,16 +33,10 @@ const s1dss = (value: number): Int32Array => {
   return ste
 }
 const s2 = stageTwoSte(STAGE_2)
+const guest = (pointer: number, dss: number): Int32Array =>
+  nestedSte(STAGE_2, pack(STE, { V: 1, Config: 5, S1ContextPtr: pointer, S1CDMax: 4, S1DSS: dss }))
 const invalid = new Int32Array(ENTRY_WORDS)
 const cd = (asid: number, table = 0x6000_0000): Int32Array => stageOneCd({ asid, table, ips: 5, tracksDirty: false })
-
-/** A CD whose process has gone: it stays valid, TTB0 is off, and it aborts silently. */
-const released = (asid: number): Int32Array => {
-  const gone = cd(asid)
-  for (const name of ['T0SZ', 'IR0', 'OR0', 'SH0', 'TTB0', 'R'] as const) CD[name].set(gone, 0, 0)
-  CD.EPD0.set(gone, 0, 1)
-  return gone
-}
 
 interface Run {
   readonly syncs: number
@@ -69,22 +63,10 @@ function run(from: Int32Array, to: Int32Array, kind: 'ste' | 'cd'): Run {
   return { syncs, hitless, states, last: seen }
 }
 
+/** The kernel's own rows are in driver-kunit.test.ts; there, stage 2 has VMID 0, which ours never has. */
 describe('updating an entry takes as many syncs as Linux takes', () => {
   const rows: [name: string, from: Int32Array, to: Int32Array, kind: 'ste' | 'cd', syncs: number, hitless: boolean][] =
     [
-      ['bypass to abort', bypass, abort, 'ste', 2, true],
-      ['abort to bypass', abort, bypass, 'ste', 2, true],
-      ['abort to CD table', abort, cdtable, 'ste', 2, true],
-      ['CD table to abort', cdtable, abort, 'ste', 2, true],
-      ['bypass to CD table', bypass, cdtable, 'ste', 3, true],
-      ['CD table to bypass', cdtable, bypass, 'ste', 3, true],
-      ['S1DSS 2 to 0', s1dss(2), s1dss(0), 'ste', 1, true],
-      ['S1DSS bypass to bypass', s1dss(1), bypass, 'ste', 2, true],
-      ['bypass to S1DSS bypass', bypass, s1dss(1), 'ste', 2, true],
-      ['abort to stage 2', abort, s2, 'ste', 2, true],
-      ['stage 2 to abort', s2, abort, 'ste', 2, true],
-      ['bypass to stage 2', bypass, s2, 'ste', 2, true],
-      ['stage 2 to bypass', s2, bypass, 'ste', 2, true],
       ['stage 1 to stage 2', cdtable, s2, 'ste', 3, false],
       ['stage 2 to stage 1', s2, cdtable, 'ste', 3, false],
       [
@@ -95,12 +77,15 @@ describe('updating an entry takes as many syncs as Linux takes', () => {
         3,
         false,
       ],
+      ["another table of the guest's", guest(0x1000, 2), guest(0x2000, 2), 'ste', 1, true],
+      ['another S1DSS of the guest', guest(0x1000, 2), guest(0x1000, 0), 'ste', 1, true],
+      ['both at once', guest(0x1000, 2), guest(0x2000, 0), 'ste', 3, false],
+      ['a guest that begins to bypass', guest(0x1000, 2), s2, 'ste', 3, true],
+      ['a guest that ends its bypass', s2, guest(0x1000, 2), 'ste', 2, true],
+      ['a guest that begins to abort', guest(0x1000, 2), abort, 'ste', 2, true],
       ['no change', cdtable, cdtable, 'ste', 0, true],
-      ['installing a CD', invalid, cd(1), 'cd', 2, true],
-      ['clearing a CD', cd(1), invalid, 'cd', 2, true],
       ['another ASID', cd(1), cd(2), 'cd', 1, true],
       ['another table and ASID', cd(1), cd(2, 0x7000_0000), 'cd', 3, false],
-      ['releasing a CD', cd(1), released(1), 'cd', 2, true],
     ]
   it.each(rows)('%s', (_name, from, to, kind, syncs, hitless) => {
     const result = run(from, to, kind)
@@ -110,8 +95,6 @@ describe('updating an entry takes as many syncs as Linux takes', () => {
 })
 
 describe('every state that hardware can see', () => {
-  const guest = (pointer: number, dss: number): Int32Array =>
-    nestedSte(STAGE_2, pack(STE, { V: 1, Config: 5, S1ContextPtr: pointer, S1CDMax: 4, S1DSS: dss }))
   const entries = [
     abort,
     bypass,
