@@ -78,6 +78,12 @@ export class Ats {
     const verdicts = this.#verdicts
     const configs = this.#configs
     const access = this.#begin(transaction)
+    // A failed unit answers PCIe with CA. [SMMU 12.3 Service Failure Mode]
+    if (this.#registers.hasFailed) {
+      verdicts.abort(outcome, 'the unit is in Service Failure Mode')
+      outcome.status = STATUS.COMPLETER_ABORT
+      return
+    }
     if (!this.#registers.enabled) {
       verdicts.unsupported(outcome, EVENT.F_BAD_ATS_TREQ)
       return
@@ -125,6 +131,10 @@ export class Ats {
     info.ssid = 0
     info.pnu = 0
     info.ind = 0
+    if (this.#registers.hasFailed) {
+      verdicts.abort(outcome, 'the unit is in Service Failure Mode')
+      return ADMISSION.ENDED
+    }
     if (!this.#registers.enabled) {
       verdicts.report(outcome, EVENT.F_TRANSL_FORBIDDEN)
       return ADMISSION.ENDED

@@ -104,7 +104,7 @@ export class CommandQueue {
   /** There is a command, and nothing keeps the queue from taking it. */
   get canConsume(): boolean {
     const { words } = this.#registers
-    if (this.#isHeld) return false
+    if (this.#isHeld || this.#registers.hasFailed) return false
     if (!this.#registers.isOn(CR0.CMDQEN) || this.#registers.isActive(GERROR.CMDQ_ERR)) return false
     const held = this.#shape.held(words[PROD], words[CONS])
     // An index pair that no sequence of steps reaches leaves the queue idle.

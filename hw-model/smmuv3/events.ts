@@ -126,7 +126,8 @@ export class EventQueue {
   }
 
   get #isOpen(): boolean {
-    return this.#registers.isOn(CR0.EVENTQEN) && !this.#registers.isActive(GERROR.EVENTQ_ABT_ERR)
+    const registers = this.#registers
+    return registers.isOn(CR0.EVENTQEN) && !registers.isActive(GERROR.EVENTQ_ABT_ERR) && !registers.hasFailed
   }
 
   /** The record, then PROD, then the interrupt. [SMMU 3.5.2 Queue entry visibility semantics] */

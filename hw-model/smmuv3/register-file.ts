@@ -15,6 +15,8 @@ export class RegisterFile {
   readonly words = new Int32Array(WORDS)
   /** CR0.SMMUEN, lifted because every transaction asks. */
   enabled = false
+  /** Service Failure Mode: nothing passes and no queue is touched until the unit is reset. [SMMU 12.3] */
+  hasFailed = false
   readonly #id: IdRegisters
 
   constructor(id: IdRegisters) {
@@ -26,6 +28,7 @@ export class RegisterFile {
   reset(): void {
     this.words.fill(0)
     this.enabled = false
+    this.hasFailed = false
     for (const name of ['IDR0', 'IDR1', 'IDR2', 'IDR3', 'IDR4', 'IDR5', 'IIDR', 'AIDR'] as const) {
       this.set(OFFSET[name], this.#id[name])
     }

@@ -86,7 +86,7 @@ export class RegisterWrites {
     const wasEnabled = this.#registers.enabled
     this.#registers.set(OFFSET.CR0, next)
     this.#registers.set(OFFSET.CR0ACK, next)
-    this.#registers.enabled = (next & 1) === 1
+    this.#registers.enabled = (next & 1) === 1 && !this.#registers.hasFailed
     if (wasEnabled && !this.#registers.enabled) this.#stalls.endAll()
     // A CMD_SYNC that waited while its queue was switched off is fetched again.
     this.#commands.resume()

@@ -78,7 +78,8 @@ export class Translator {
       return
     }
     if (!this.#registers.enabled) {
-      this.#globalBypass(transaction, outcome)
+      if (this.#registers.hasFailed) this.verdicts.abort(outcome, 'the unit is in Service Failure Mode')
+      else this.#globalBypass(transaction, outcome)
       return
     }
     const stream = this.#configs.stream(sid)

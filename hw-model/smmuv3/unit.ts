@@ -32,7 +32,7 @@ import { PageRequestQueue } from './pri.js'
 import { shownBits } from './register-bits.js'
 import { foldOffset, RegisterFile } from './register-file.js'
 import { RegisterWrites } from './register-writes.js'
-import { WINDOW_BYTES } from './registers.js'
+import { GERROR, WINDOW_BYTES } from './registers.js'
 import { Stalls } from './stalls.js'
 import { Tlb } from './tlb.js'
 import { Translator } from './translate.js'
@@ -73,6 +73,7 @@ export class SmmuV3 implements RemappingUnit {
   readonly #translator: Translator
   readonly #atsCommands: AtsCommands
   readonly #parts: Parts
+  readonly #interrupts: Interrupts
 
   constructor(options: SmmuV3Options) {
     const { memory, owner, id = idRegisters() } = options
@@ -81,6 +82,7 @@ export class SmmuV3 implements RemappingUnit {
     this.features = featuresOf(id)
     this.#registers = new RegisterFile(id)
     const interrupts = new Interrupts(memory, this.#registers, this.features, owner)
+    this.#interrupts = interrupts
     const plan = planCaches(options.caches)
     this.tlb = new Tlb(plan)
     this.configs = new Configurations(memory, this.#registers, this.features, plan)
@@ -148,6 +150,18 @@ export class SmmuV3 implements RemappingUnit {
   /** What each cache holds, and has done since the unit was made. */
   get cacheStatistics(): readonly CacheStatistics[] {
     return [...this.configs.statistics, ...this.tlb.statistics]
+  }
+
+  /**
+   * The unit finds that it cannot trust itself: transactions end, queues stand still, and software is told. No register
+   * starts this, and only a reset ends it. [SMMU 12.3 Service Failure Mode (SFM)]
+   */
+  fail(): void {
+    this.#registers.hasFailed = true
+    this.#registers.enabled = false
+    this.stalls.endAll()
+    this.stalls.serve()
+    this.#interrupts.raiseError(GERROR.SFM_ERR)
   }
 
   reset(): void {

@@ -70,7 +70,8 @@ export class Device extends IommuObject {
     const { name, driver } = this.platform
     // It is said only where it is so: who sees it knows why nothing passes.
     const blocked: Readonly<Record<string, string>> = this.endpoint.isBlocked ? { blocked: BLOCKED } : {}
-    return { name, unit: driver.name, grant, attachments: String(this.slots.size), ...blocked }
+    const failed: Readonly<Record<string, string>> = driver.failure === undefined ? {} : { unit_failed: driver.failure }
+    return { name, unit: driver.name, grant, attachments: String(this.slots.size), ...blocked, ...failed }
   }
 
   /** Has hardware put a domain into a slot. @throws Refusal */

@@ -74,6 +74,8 @@ export interface InvalidateResult {
   /** Why the next one was not, and never will be. */
   readonly refusal?: Refusal
   readonly completion: Completion
+  /** Asked when it is completed: why the last one that was done was not, after all. Absent: nothing goes wrong so late. */
+  readonly failure?: () => Refusal | undefined
 }
 
 /** What the hardware says of itself, raw. [uAPI IOMMU_GET_HW_INFO] */
@@ -315,6 +317,8 @@ export interface IommuDriver {
   readonly hasUserPasidTables?: boolean
   /** Whether a user domain can be made directly on a nesting parent. Whether the unit nests at all is another question. */
   readonly nestsOnParent: boolean
+  /** Why the unit lets nothing through until the daemon starts again. Absent: it works. */
+  readonly failure?: string | undefined
   /** Where it tells what happens to devices; core sets it, once. */
   listener?: UnitListener
   /** Writes the entry that blocks the device and makes it known. */

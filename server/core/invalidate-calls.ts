@@ -65,10 +65,12 @@ function* invalidation(call: Call, { object, invalidate }: Target, entries: Inva
   try {
     do {
       const end = Math.min(count, doneCount + INVALIDATIONS_A_STEP)
-      const { done, refusal, completion } = invalidate(entries, doneCount, end)
+      const { done, refusal, completion, failure } = invalidate(entries, doneCount, end)
       assert(refusal !== undefined || done > 0 || count === 0, 'a driver goes on, or says why not')
       yield completion
       doneCount += done
+      const late = failure?.()
+      if (late !== undefined) return { doneCount: doneCount - 1, refusal: told(late, doneCount - 1) }
       if (refusal !== undefined) return { doneCount, refusal: told(refusal, doneCount) }
     } while (doneCount < count)
     return { doneCount }

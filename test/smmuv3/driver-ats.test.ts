@@ -149,6 +149,7 @@ describe("what a device's own TLB is asked to forget", () => {
     // GERROR equals GERRORN: CMDQ_ERR was acknowledged.
     expect(world.register(0x60, 4)).toBe(world.register(0x64, 4))
     ear.holds = undefined
+    world.a.reset()
     domain.unmap(0x2000n, 0x1000n)
     expect(domain.flush()).toBeUndefined()
     expect([world.dma(world.a, 0x2000n), world.dma(world.a, 0x3000n)]).toEqual(['F_TRANSLATION', 'ok 10000002000'])

@@ -5,21 +5,11 @@
 
 import { pack } from '../../../hw-model/bits/layout.js'
 import type { AtcInvalidation } from '../../../hw-model/port.js'
-import {
-  CERROR,
-  CMD_ATC_INV,
-  CMDQ_CONS,
-  GERROR,
-  OFFSET,
-  OPCODE,
-  SIZE_ALL,
-  type SmmuV3,
-} from '../../../hw-model/smmuv3/index.js'
+import { CMD_ATC_INV, OPCODE, SIZE_ALL, type SmmuV3 } from '../../../hw-model/smmuv3/index.js'
 import type { AtsInvalidation, Completion } from '../../core/driver.js'
 import type { Host } from './host.js'
 import type { FlushRange } from './invalidation.js'
 import type { CommandRing } from './queues.js'
-import type { Registers } from './registers.js'
 
 const PAGE_BYTES = 4096
 const PAGE_LG2 = 12
@@ -93,24 +83,24 @@ export class Atcs {
   /** Invalidations that nobody answered in time. */
   timeouts = 0
   readonly #unit: SmmuV3
-  readonly #registers: Registers
   /** Whether devices answer the commands that are being given. */
   #isAnswered = true
   /** The unit's names of what it waits for in vain. */
   #silent: number[] = []
 
-  constructor(unit: SmmuV3, registers: Registers) {
+  constructor(unit: SmmuV3) {
     this.#unit = unit
-    this.#registers = registers
   }
 
-  /** Asks the devices to forget, and then carries the commands out. The unit's own caches have forgotten already. */
-  run(host: Host, commands: readonly Int32Array[]): Completion {
-    if (commands.length === 0) return undefined
-    const answers = commands.map((command) => {
-      const device = host.devices.get(CMD_ATC_INV.SID.get(command, 0))
-      return device && host.driver.listener?.invalidate(device, asked(command, host.features.ssidSize !== 0))
-    })
+  /**
+   * Asks the devices to forget, and then carries the commands out. The unit's own caches have forgotten already.
+   *
+   * @param onLate called, before the end, if a device did not answer in time
+   */
+  run(host: Host, commands: readonly Int32Array[], onLate: () => void = () => undefined): Completion {
+    // Through a unit that is switched off nobody reaches what he holds a translation of.
+    if (commands.length === 0 || host.errors.failure !== undefined) return undefined
+    const answers = commands.map((command) => this.#ask(host, command))
     if (answers.every((answer) => answer === undefined)) {
       this.#give(host.commands, commands, true)
       return undefined
@@ -120,6 +110,17 @@ export class Atcs {
       const late = commands.filter((_, i) => results[i] === false)
       this.#give(host.commands, inTime, true)
       this.#give(host.commands, late, false)
+      if (late.length > 0) onLate()
+    })
+  }
+
+  /** It is blocked when its time is up, not when the last of the others has answered: it may be reset between. */
+  #ask(host: Host, command: Int32Array): Promise<boolean> | undefined {
+    const device = host.devices.get(CMD_ATC_INV.SID.get(command, 0))
+    const answer = device && host.driver.listener?.invalidate(device, asked(command, host.features.ssidSize !== 0))
+    return answer?.then((isDone) => {
+      if (!isDone) device?.block()
+      return isDone
     })
   }
 
@@ -130,23 +131,17 @@ export class Atcs {
   }
 
   /**
-   * The queue stands still: what it waits for will not come, so its SYNC fails. It is given again, as Linux does it, when
-   * the error is acknowledged. [SMMU 7.1 Command queue errors] [SMMU 3.9.1.4 ATS Invalidation timeout]
+   * The queue stands still: what it waits for will not come, and the unit is told so. Its SYNC fails then, and is given
+   * again when the error is acknowledged. [SMMU 7.1 Command queue errors] [SMMU 3.9.1.4 ATS Invalidation timeout]
    *
    * @returns whether that was the reason
    */
-  recover(): boolean {
+  giveUp(): boolean {
     const silent = this.#silent
     this.#silent = []
     this.timeouts += silent.length
     for (const tag of silent) this.#unit.ats?.timedOut(tag)
-    const registers = this.#registers
-    const cons = Int32Array.of(registers.read32(OFFSET.CMDQ_CONS))
-    const errors = registers.read32(OFFSET.GERROR) ^ registers.read32(OFFSET.GERRORN)
-    const hasFailed = GERROR.CMDQ_ERR.get(Int32Array.of(errors), 0) === 1
-    if (!hasFailed || CMDQ_CONS.ERR.get(cons, 0) !== CERROR.ATC_INV_SYNC) return silent.length > 0
-    registers.write32(OFFSET.GERRORN, registers.read32(OFFSET.GERROR))
-    return true
+    return silent.length > 0
   }
 
   #give(ring: CommandRing, commands: readonly Int32Array[], isAnswered: boolean): void {

@@ -4,7 +4,7 @@
  * other two while a PASID is in use. A window is the host's table behind the guest's stage 2, and excludes all of them.
  */
 
-import { EATS, S1DSS, type SmmuV3, STALL_MODEL, STE } from '../../../hw-model/smmuv3/index.js'
+import { S1DSS, type SmmuV3, STALL_MODEL } from '../../../hw-model/smmuv3/index.js'
 import {
   type AtsDoor,
   type Completion,
@@ -12,7 +12,6 @@ import {
   type DeviceFacts,
   type DmaPort,
   type DomainOps,
-  HW_CAPABILITY,
   type HwInfo,
   type IommuDriver,
   type PageFault,
@@ -20,15 +19,17 @@ import {
   type ReservedRange,
   RID_SLOT,
 } from '../../core/driver.js'
-import { reportedInfo } from '../reported.js'
+import { abilitiesOf } from './abilities.js'
 import { forgetAll, forgetWhole } from './atc.js'
 import { CdTable } from './cd-table.js'
 import { abortSte, type StreamShape, stageOneSte, stageTwoSte } from './entries.js'
+import { refuseFailed } from './errors.js'
 import type { Waiting, WaitingOfDevice } from './faults.js'
 import type { Host } from './host.js'
 import { StageOneDomain, StageTwoDomain } from './paging.js'
 import { SmmuPort } from './port.js'
 import { RootDomain } from './root.js'
+import { StreamEntry } from './stream-entry.js'
 import { UserDomain } from './user.js'
 import type { SmmuViommu } from './viommu.js'
 import type { Window } from './window.js'
@@ -36,12 +37,6 @@ import { checkPasidOfRoot, checkWindow, mayLeaveWindow, type WindowDomain, windo
 
 /** Where the host keeps the page of the MSI doorbell in every IOVA space; the kernel's choice. */
 const MSI_WINDOW: ReservedRange = { start: 0x0800_0000n, last: 0x080f_ffffn, kind: 'msi' }
-
-/** Devices with PASIDs can ask to execute and for privilege under them, and Linux lets them. */
-const PASID_CAPABILITIES = HW_CAPABILITY.PCI_PASID_EXEC | HW_CAPABILITY.PCI_PASID_PRIV
-
-/** log2 of the CDs where two-level tables are not offered: a linear table of 64 KiB. */
-const LINEAR_LIMIT_LG2 = 10
 
 /** Which guest's name a device's events carry. */
 export interface VirtualStream {
@@ -74,6 +69,7 @@ export class SmmuDevice implements DeviceDriver {
   lastSetWasHitless = true
 
   readonly #host: Host
+  readonly #entry: StreamEntry
   /** It can wait, and the unit can let it: Linux's `dma-can-stall`, or a unit that knows nothing else. */
   readonly #stalls: boolean
   readonly #pasidLg2: number
@@ -82,38 +78,29 @@ export class SmmuDevice implements DeviceDriver {
   #cds: CdTable | null = null
   /** The window that has its CD table: on the RID, or in use by PASIDs. */
   #window: Window | null = null
-  #hasAtsOn = false
   #resets: readonly number[] | null = null
 
   constructor(host: Host, unit: SmmuV3, facts: DeviceFacts) {
-    const { features } = host
     this.driver = host.driver
     this.#host = host
     this.rid = facts.rid
     this.mediatedPasids = facts.mediatedPasids ?? []
-    const limit = features.cd2l ? features.ssidSize : Math.min(features.ssidSize, LINEAR_LIMIT_LG2)
-    this.#pasidLg2 = features.stage1 ? Math.min(facts.pasidLg2, limit) : 0
-    this.maxPasids = this.#pasidLg2 === 0 ? 0 : 2 ** this.#pasidLg2
-    const { IDR0, IDR1, IDR2, IDR3, IDR4, IDR5, IIDR, AIDR } = unit.id
-    const idr = [IDR0, IDR1, IDR2, IDR3, IDR4, IDR5]
-    this.hwInfo = reportedInfo({ kind: 'smmuv3', idr, iidr: IIDR, aidr: AIDR }, host.reported)
+    const { pasidLg2, maxPasids, bits, hwInfo, stalls, ats, pri } = abilitiesOf(host, unit, facts)
+    this.#pasidLg2 = pasidLg2
+    this.maxPasids = maxPasids
+    this.capabilities = bits
+    this.hwInfo = hwInfo
     this.enforcesCoherency = facts.canwbs ?? false
-    const { stallModel } = features
-    this.#stalls = stallModel === STALL_MODEL.FORCED || (stallModel === STALL_MODEL.BOTH && facts.stalls === true)
-    const hasAts = features.ats && facts.ats
-    this.capabilities =
-      (hasAts ? 0 : HW_CAPABILITY.PCI_ATS_NOT_SUPPORTED) |
-      (host.tracksDirty ? HW_CAPABILITY.DIRTY_TRACKING : 0) |
-      (this.maxPasids === 0 ? 0 : PASID_CAPABILITIES)
-    const port = new SmmuPort(host, unit, this, hasAts && features.pri && facts.pri)
+    this.#stalls = stalls
+    const port = new SmmuPort(host, unit, this, pri)
     this.port = port
-    if (hasAts) this.ats = port
-    host.streams.ensure(facts.rid)
+    if (ats) this.ats = port
+    this.#entry = new StreamEntry(host.streams, facts.rid)
   }
 
   /** ATS is on in its STE. */
   get hasAtsOn(): boolean {
-    return this.#hasAtsOn
+    return this.#entry.hasAtsOn
   }
 
   /** A request may be stalled: it says so itself, or the CDs are a guest's. */
@@ -134,8 +121,9 @@ export class SmmuDevice implements DeviceDriver {
 
   set(slot: number, domain: DomainOps, old: DomainOps | null): Completion {
     if (domain.driver !== this.driver) throw new Refusal('EINVAL', 'the domain was made for another unit')
+    refuseFailed(this.#host)
     this.lastSetWasHitless = true
-    const hadAts = this.#hasAtsOn
+    const hadAts = this.hasAtsOn
     if (slot === RID_SLOT) this.#setRid(domain)
     else this.#setPasid(slot, domain)
     this.#attach(slot, domain)
@@ -147,7 +135,7 @@ export class SmmuDevice implements DeviceDriver {
   }
 
   clear(slot: number, old: DomainOps): Completion {
-    const hadAts = this.#hasAtsOn
+    const hadAts = this.hasAtsOn
     if (slot === RID_SLOT) {
       this.#onRid = null
       this.virtual = null
@@ -175,11 +163,24 @@ export class SmmuDevice implements DeviceDriver {
     const isReset = ({ pasid }: Waiting): boolean => slots === undefined || slots.includes(this.#slotOf(pasid))
     this.#resets = slots ?? null
     for (const waits of this.waits.page) if (isReset(waits)) this.waits.page.delete(waits)
-    if (slots === undefined) this.#endStalls()
-    else for (const waits of this.waits.stall) if (isReset(waits)) this.#host.faults.answer(this, waits, false)
+    if (slots === undefined) {
+      this.#endStalls()
+      this.#entry.unblock()
+    } else for (const waits of this.waits.stall) if (isReset(waits)) this.#host.faults.answer(this, waits, false)
     this.#host.drain()
     this.#resets = null
     return undefined
+  }
+
+  /**
+   * It kept what it was to forget. Where others have PASIDs of the same function, core alone cuts off the one that is
+   * silent: the entry is everybody's.
+   */
+  block(): void {
+    if (this.mediatedPasids.length > 0) return
+    this.#entry.block()
+    this.#endStalls()
+    this.#host.drain()
   }
 
   respond(last: PageFault, isSuccess: boolean): Completion {
@@ -275,7 +276,7 @@ export class SmmuDevice implements DeviceDriver {
     domain.users++
     this.#pasids.set(pasid, domain)
     const ste = this.#restingSte()
-    if (!this.#host.streams.has(this.rid, ste)) this.#writeSte(ste)
+    if (!this.#entry.has(ste)) this.#writeSte(ste)
   }
 
   #checkCoherency(domain: StageOneDomain | StageTwoDomain): void {
@@ -316,8 +317,8 @@ export class SmmuDevice implements DeviceDriver {
 
   /** What the device keeps of a slot is of no use now; who unmaps from `old` waits for that. [SMMU 3.9.1 ATS Interface] */
   #forget(slot: number, hadAts: boolean, isWide: boolean, old: DomainOps | null): Completion {
-    if (!hadAts && !this.#hasAtsOn) return undefined
-    const isWhole = isWide || hadAts !== this.#hasAtsOn
+    if (!hadAts && !this.hasAtsOn) return undefined
+    const isWhole = isWide || hadAts !== this.hasAtsOn
     const commands = isWhole ? forgetAll(this) : [forgetWhole(this.rid, slot === RID_SLOT ? -1 : slot)]
     const asked = this.#host.atcs.run(this.#host, commands)
     tablesOf(old)?.waitFor(asked)
@@ -380,8 +381,7 @@ export class SmmuDevice implements DeviceDriver {
   }
 
   #writeSte(ste: Int32Array): void {
-    if (!this.#host.streams.update(this.rid, ste)) this.lastSetWasHitless = false
-    this.#hasAtsOn = STE.EATS.get(ste, 0) === EATS.FULL
+    if (!this.#entry.write(ste)) this.lastSetWasHitless = false
   }
 }
 

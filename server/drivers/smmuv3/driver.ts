@@ -38,6 +38,7 @@ import type { HostRam } from '../host-ram.js'
 import type { ReportedRegisters } from '../reported.js'
 import { Atcs } from './atc.js'
 import { SmmuDevice } from './device.js'
+import { GlobalErrors } from './errors.js'
 import { Faults } from './faults.js'
 import type { Host } from './host.js'
 import { IdAllocator } from './ids.js'
@@ -84,6 +85,7 @@ export class SmmuV3Driver implements IommuDriver {
   readonly #registers: Registers
   readonly #records: Records
   readonly #devices = new Map<number, SmmuDevice>()
+  #hasError = false
 
   /** Resets the unit and switches it on with a stream table that lets nobody through. */
   constructor(unit: SmmuV3, options: SmmuDriverOptions) {
@@ -95,8 +97,13 @@ export class SmmuV3Driver implements IommuDriver {
     this.#registers = new Registers(unit)
     const coherent = IDR0.COHACC.get(Int32Array.of(unit.id.IDR0), 0) === 1
     const commands = new CommandRing(memory, ram, this.#registers, features.commandQueueLg2, features.msi && coherent)
-    const atcs = new Atcs(unit, this.#registers)
-    commands.onStop(() => atcs.recover())
+    const atcs = new Atcs(unit)
+    const { onReport = () => undefined } = options
+    const errors = new GlobalErrors(this.#registers, commands, onReport)
+    commands.onStop(() => {
+      const isLate = atcs.giveUp()
+      return errors.handle() || isLate
+    })
     this.#host = {
       driver: this,
       memory,
@@ -109,6 +116,7 @@ export class SmmuV3Driver implements IommuDriver {
       vmids: new IdAllocator('VMID', features.vmid16 ? 16 : 8, ram.failPoint),
       reported: options.reported,
       atcs,
+      errors,
       faults: new Faults(
         unit,
         commands,
@@ -217,12 +225,32 @@ export class SmmuV3Driver implements IommuDriver {
       syncs,
       atcTimeouts: this.#host.atcs.timeouts,
       ...this.#records.counters,
+      ...this.#host.errors.counters,
     }
   }
 
   /** Brings the unit's records to whom they concern, until there are none. */
   drainEvents(): void {
+    this.#handleErrors()
     this.#records.drain()
+    this.#handleErrors()
+  }
+
+  get failure(): string | undefined {
+    return this.#host.errors.failure
+  }
+
+  /** The unit's interrupt. In the middle of the driver's own work it is looked at when that is done. */
+  interrupted(source: string): void {
+    if (source !== 'gerror') return
+    this.#hasError = true
+    void Promise.resolve().then(() => this.#handleErrors())
+  }
+
+  #handleErrors(): void {
+    if (!this.#hasError) return
+    this.#hasError = false
+    this.#host.errors.handle()
   }
 
   /** What the unit sends to the devices in front of it. */

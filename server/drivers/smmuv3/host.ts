@@ -7,6 +7,7 @@ import type { HostRam } from '../host-ram.js'
 import type { ReportedRegisters } from '../reported.js'
 import type { Atcs } from './atc.js'
 import type { SmmuDevice } from './device.js'
+import type { GlobalErrors } from './errors.js'
 import type { Faults } from './faults.js'
 import type { IdAllocator } from './ids.js'
 import type { Invalidator } from './invalidation.js'
@@ -28,6 +29,7 @@ export interface Host {
   readonly reported: ReportedRegisters | undefined
   readonly atcs: Atcs
   readonly faults: Faults
+  readonly errors: GlobalErrors
   /** By StreamID. */
   readonly devices: ReadonlyMap<number, SmmuDevice>
   /** Whose request each tag names that is PENDING. */

@@ -41,15 +41,16 @@ export interface SmmuV3Setup {
 /** @throws RangeError naming the ID register and the field that offers what the model does not do */
 export function createSmmuV3Driver(setup: SmmuV3Setup): SmmuV3Driver {
   const { name, memory, ram, preset, overrides, reported, caches = {}, onEvent, onReport } = setup
-  // Interrupts are not waited for: the driver drains its queues after everything that may have written to them.
-  const owner = { message: () => undefined, interrupt: () => undefined }
+  // The queues' are not waited for: the driver drains them after everything that may have written to them.
+  let driver: SmmuV3Driver | undefined
+  const owner = { message: () => undefined, interrupt: (source: string) => driver?.interrupted(source) }
   // The unit talks to the devices when the driver has let some in.
   const devices: DevicePort = {
-    invalidateAtc: (invalidation) => driver.devicePort.invalidateAtc(invalidation),
-    respondToPages: (...answer) => driver.devicePort.respondToPages(...answer),
-    ended: (...end) => driver.devicePort.ended(...end),
+    invalidateAtc: (invalidation) => driver?.devicePort.invalidateAtc(invalidation) ?? true,
+    respondToPages: (...answer) => driver?.devicePort.respondToPages(...answer),
+    ended: (...end) => driver?.devicePort.ended(...end),
   }
   const unit = new SmmuV3({ memory, owner, devices, id: idRegisters(preset, overrides), caches })
-  const driver = new SmmuV3Driver(unit, { name, memory, ram, reported, onEvent, onReport })
+  driver = new SmmuV3Driver(unit, { name, memory, ram, reported, onEvent, onReport })
   return driver
 }

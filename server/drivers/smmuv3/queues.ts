@@ -42,6 +42,7 @@ export class CommandRing {
   readonly #syncByMsi: boolean
   #prod = 0
   #pending = 0
+  #isClosed = false
   #recover: () => boolean = () => false
 
   constructor(memory: Memory, ram: HostRam, registers: Registers, limitLg2: number, syncByMsi: boolean) {
@@ -92,20 +93,43 @@ export class CommandRing {
   /** Ends the batch: when this returns, everything queued has happened. */
   sync(): void {
     if (this.#pending === 2 ** this.#slotsLg2) this.#kick()
-    const slot = this.#base + (this.#prod % 2 ** this.#slotsLg2) * COMMAND.$.bytes
+    const slot = this.#slotOf(this.#prod)
     const msi = this.#syncByMsi ? { CS: SYNC_CS.IRQ, MSIAddress: slot } : { CS: SYNC_CS.SEV }
     this.syncs++
     const fields = { Opcode: OPCODE.SYNC, ...msi, MSH: MSI_SHAREABILITY, MSIAttr: MSI_ATTRIBUTES }
     this.#store(pack(CMD_SYNC, fields))
     this.#kick()
-    if (!this.#syncByMsi) return
+    if (!this.#syncByMsi || this.#isClosed) return
     this.#memory.loadWord(slot)
-    assert(this.#memory.lo === 0, 'a SYNC writes zero over its own slot')
+    // Linux waits for a while and goes on. [SMMU 4.7.3 CMD_SYNC]
+    if (this.#memory.lo !== 0) assert(this.#recover(), 'a SYNC writes zero over its own slot, or the write was aborted')
+  }
+
+  /** The command in a slot. */
+  read(index: number): Int32Array {
+    const command = new Int32Array(COMMAND.$.words)
+    this.#memory.loadRecord(this.#slotOf(index), command, 0, command.length)
+    return command
+  }
+
+  /** Puts a SYNC that tells nobody in place of a command that the unit cannot carry out, as Linux does. */
+  replaceBySync(index: number): void {
+    const fields = { Opcode: OPCODE.SYNC, CS: SYNC_CS.SEV, MSH: MSI_SHAREABILITY, MSIAttr: MSI_ATTRIBUTES }
+    this.#memory.storeRecord(this.#slotOf(index), pack(CMD_SYNC, fields), 0, COMMAND.$.words)
+  }
+
+  /** The unit is switched off: what is queued from now on is carried out by nobody, and nobody waits for it. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  #slotOf(index: number): number {
+    return this.#base + (index % 2 ** this.#slotsLg2) * COMMAND.$.bytes
   }
 
   #store(command: Int32Array): void {
     if (this.#pending === 2 ** this.#slotsLg2) this.#kick()
-    const slot = this.#base + (this.#prod % 2 ** this.#slotsLg2) * COMMAND.$.bytes
+    const slot = this.#slotOf(this.#prod)
     this.#memory.storeRecord(slot, command, 0, COMMAND.$.words)
     this.#prod = (this.#prod + 1) % 2 ** (this.#slotsLg2 + 1)
     this.issued++
@@ -115,8 +139,11 @@ export class CommandRing {
   #kick(): void {
     if (this.#pending === 0) return
     this.#pending = 0
+    if (this.#isClosed) return
     this.#registers.write32(OFFSET.CMDQ_PROD, this.#prod)
-    while (this.#cons !== this.#prod) assert(this.#recover(), 'the unit stops at no command of ours')
+    while (!this.#isClosed && this.#cons !== this.#prod) {
+      assert(this.#recover(), 'the unit stops where an error says so, or a device is silent')
+    }
   }
 
   get #cons(): number {

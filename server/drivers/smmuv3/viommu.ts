@@ -20,6 +20,7 @@ import {
   type UserFlags,
   type ViommuOps,
 } from '../../core/driver.js'
+import { refuseFailed } from './errors.js'
 import type { Host } from './host.js'
 import type { StageTwoDomain } from './paging.js'
 import { UserDomain } from './user.js'
@@ -72,6 +73,8 @@ export class SmmuViommu implements ViommuOps {
       throw new Refusal('EINVAL', 'a vIOMMU of an SMMUv3 takes entries of the type smmuv3, commands of 16 bytes')
     }
     if (entries.count === 0) throw new Refusal('EINVAL', 'the list of commands is empty')
+    // A SYNC that is never completed is a time-out, as it is for Linux.
+    refuseFailed(this.#host, 'ETIMEDOUT')
     let done = 0
     let refusal: Refusal | undefined
     // What devices keep is invalidated after what the unit keeps, whatever the guest's order: else they could obtain it
@@ -83,9 +86,12 @@ export class SmmuViommu implements ViommuOps {
       done++
     }
     if (done > 0) this.#host.commands.sync()
-    const completion = this.#host.atcs.run(this.#host, atc)
+    let late: Refusal | undefined
+    const completion = this.#host.atcs.run(this.#host, atc, () => {
+      late = tooLate(from + done - 1)
+    })
     this.#host.drain()
-    return { done, refusal, completion }
+    return { done, refusal, completion, failure: () => late }
   }
 
   destroy(): void {
@@ -133,6 +139,12 @@ export class SmmuViommu implements ViommuOps {
     return undefined
   }
 }
+
+/** Linux counts all but the last command of such a batch as done. */
+const tooLate = (index: number): Refusal =>
+  new Refusal('ETIMEDOUT', 'a device did not complete the invalidation in time; it is blocked until ResetDevice', {
+    index,
+  })
 
 const wouldStop = (index: number): Refusal =>
   new Refusal('EIO', 'the unit would answer this command with CERROR_ILL: reserved range, size or SSec', { index })
