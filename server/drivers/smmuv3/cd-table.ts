@@ -17,14 +17,13 @@ const LEAF_BYTES = 2 ** LEAF_LG2 * CD.$.bytes
 const NO_SAFE_BITS = new Int32Array(ENTRY_WORDS)
 const INVALID_CD = new Int32Array(ENTRY_WORDS)
 
-/** The CDs of one device. */
+/** The CDs of one device. They stay as long as it does: who is detached may come back, and finds no valid CD. */
 export class CdTable {
   readonly shape: CdTableShape
   readonly #memory: Memory
   readonly #ram: HostRam
   readonly #commands: CommandRing
   readonly #sid: number
-  readonly #bytes: number
   readonly #leaves = new Map<number, number>()
 
   /** @param maxLg2 log2 of the CDs; 0 for one, without substreams */
@@ -34,9 +33,9 @@ export class CdTable {
     this.#commands = commands
     this.#sid = sid
     const isLinear = maxLg2 <= LEAF_LG2
-    this.#bytes = isLinear ? 2 ** maxLg2 * CD.$.bytes : 2 ** (maxLg2 - LEAF_LG2) * L1CD.$.bytes
+    const bytes = isLinear ? 2 ** maxLg2 * CD.$.bytes : 2 ** (maxLg2 - LEAF_LG2) * L1CD.$.bytes
     const format = isLinear ? S1FMT.LINEAR : S1FMT.TWO_LEVEL_64K
-    this.shape = { address: ram.alloc(this.#bytes), format, maxLg2 }
+    this.shape = { address: ram.alloc(bytes), format, maxLg2 }
   }
 
   /**
@@ -52,12 +51,6 @@ export class CdTable {
   clear(index: number): void {
     const at = this.#addressOf(index, false)
     if (at >= 0) this.#update(at, index, INVALID_CD)
-  }
-
-  /** Frees the table. No STE points to it any more. */
-  destroy(): void {
-    for (const leaf of this.#leaves.values()) this.#ram.free(leaf, LEAF_BYTES)
-    this.#ram.free(this.shape.address, this.#bytes)
   }
 
   #update(at: number, index: number, target: Int32Array): boolean {
