@@ -2,6 +2,7 @@
 
 import { HwptFlag } from '../../clients/node/index.js'
 import { ARM64, contextDescriptor, GuestTree, INTEL, steOneCd } from './guest-tables.js'
+import { FIELDS, makeWindow, WINDOW } from './window-guest.js'
 import type { Arch, Vmm, World } from './world.js'
 
 const CD = 0x4000_1000n
@@ -76,8 +77,12 @@ async function smmuKinds(world: World, vmm: Vmm, deviceId: number, parent: numbe
   await world.guest.storeAll(CD, contextDescriptor(ROOT, 7n))
   const viommu = await vmm.viommu(deviceId, parent)
   await vmm.vdevice(viommu, deviceId, 0x10n)
+  const window = await makeWindow(vmm, parent, WINDOW, 1n)
+  const smmuv3Pgd = { ...FIELDS, ttb0: ROOT }
   return {
     viommu,
+    window,
+    root: (await vmm.client.createUserDomain({ deviceId, windowId: window, smmuv3Pgd })).domainId,
     translate: await vmm.smmuDomain(deviceId, viommu, steOneCd(CD)),
     bypass: await vmm.smmuDomain(deviceId, viommu, { ste0: 9n, ste1: 0n }),
     abort: await vmm.smmuDomain(deviceId, viommu, { ste0: 0n, ste1: 0n }),

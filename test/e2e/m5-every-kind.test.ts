@@ -15,6 +15,8 @@ const FLAG: No = ['EINVAL', /made without HWPT_FLAG_PASID \(8\): make one with f
 const UNIT: No = ['EINVAL', /was made for (unit1|alien0), and the device is behind unit0/]
 const STE: No = ['EINVAL', /binds the RID and all its PASIDs.*attach it to the RID/]
 const NO_DOMAIN: No = ['EINVAL', /is a .*, neither an IOAS/]
+const WINDOW: No = ['EINVAL', /is a table for all PASIDs: attach it to the RID/]
+const ROOT: No = ['EINVAL', /is a place in window \d+: .* the window to the RID first/]
 const NO_PRI: No = ['ENODEV', /needs ATS and PRI/]
 /** The RID holds what has no room for PASIDs beside it. */
 const RID: No = ['EINVAL', /the RID is attached to .*(detach|replace)/]
@@ -25,6 +27,7 @@ const ON_PASID: Readonly<Record<Arch, Readonly<Record<string, true | No>>>> = {
     ...{ pasid: true, dirtyPasid: true, faulting: true },
     ...{ ioas: FLAG, plain: FLAG, dirty: FLAG, parent: FLAG, otherUnit: UNIT, otherArch: UNIT },
     ...{ translate: STE, bypass: STE, abort: STE },
+    ...{ window: WINDOW, root: ROOT },
     ...{ viommu: NO_DOMAIN, device: NO_DOMAIN, faultQueue: NO_DOMAIN },
   },
   vtd: {
