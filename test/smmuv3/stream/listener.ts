@@ -3,10 +3,16 @@
 import { SparseBacking } from '../../../hw-model/memory/backing.js'
 import { Memory } from '../../../hw-model/memory/memory.js'
 import type { DevicePort } from '../../../hw-model/port.js'
-import { type IdOverrides, idRegisters, type PresetName, SmmuV3 } from '../../../hw-model/smmuv3/index.js'
+import {
+  type CacheOptions,
+  type IdOverrides,
+  idRegisters,
+  type PresetName,
+  SmmuV3,
+} from '../../../hw-model/smmuv3/index.js'
 import { HostRam } from '../../../server/drivers/host-ram.js'
 import { SmmuV3Driver } from '../../../server/drivers/smmuv3/index.js'
-import { REGISTER, type Row } from './recording.js'
+import { type Command, REGISTER, type Row } from './recording.js'
 
 /** Where clients' memory is. */
 export const CLIENT_RAM = 2 ** 40
@@ -24,7 +30,10 @@ export class ListenedHost {
   #rows: Row[] = []
   #prod = 0
 
-  constructor(overrides: IdOverrides, preset: PresetName = 'default') {
+  /** Changes commands before the unit sees them: what a driver that is wrong would have given. */
+  spoil: ((command: Command) => Command) | null = null
+
+  constructor(overrides: IdOverrides, preset: PresetName = 'default', caches: CacheOptions = {}) {
     this.ram = new HostRam(this.memory, 2 ** 33, 2 ** 31)
     this.memory.place(CLIENT_RAM, new SparseBacking(CLIENT_BYTES))
     const owner = { message: () => undefined, interrupt: () => undefined }
@@ -33,7 +42,7 @@ export class ListenedHost {
       respondToPages: (...answer) => this.driver.devicePort.respondToPages(...answer),
       ended: (...end) => this.driver.devicePort.ended(...end),
     }
-    this.#unit = new SmmuV3({ memory: this.memory, owner, devices, id: idRegisters(preset, overrides), caches: {} })
+    this.#unit = new SmmuV3({ memory: this.memory, owner, devices, id: idRegisters(preset, overrides), caches })
     this.#listen()
     this.driver = new SmmuV3Driver(this.#unit, {
       name: 'smmu0',
@@ -53,6 +62,10 @@ export class ListenedHost {
   peek(address: number): bigint {
     this.memory.loadWord(address)
     return (BigInt(this.memory.hi >>> 0) << 32n) | BigInt(this.memory.lo >>> 0)
+  }
+
+  poke(address: number, word: bigint): void {
+    this.memory.storeWord(address, Number(BigInt.asIntN(32, word)), Number(BigInt.asIntN(32, word >> 32n)))
   }
 
   register(offset: number, bytes: 4 | 8): bigint {
@@ -92,13 +105,20 @@ export class ListenedHost {
     }
   }
 
+  #replace(slot: number, { dw0, dw1 }: Command): void {
+    this.poke(slot, dw0)
+    this.poke(slot + 8, dw1)
+  }
+
   #commands(prod: number): void {
     const base = this.register(CMDQ_BASE, 8)
     const slots = 2 ** Number(base & 31n)
     const address = Number(base & 0xf_ffff_ffff_ffe0n)
     for (; this.#prod !== prod; this.#prod = (this.#prod + 1) % (2 * slots)) {
       const slot = address + (this.#prod % slots) * 16
-      this.#rows.push({ kind: 'command', command: { dw0: this.peek(slot), dw1: this.peek(slot + 8) } })
+      const command = { dw0: this.peek(slot), dw1: this.peek(slot + 8) }
+      if (this.spoil !== null) this.#replace(slot, this.spoil(command))
+      this.#rows.push({ kind: 'command', command })
     }
   }
 }
