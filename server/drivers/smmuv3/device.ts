@@ -140,7 +140,6 @@ export class SmmuDevice implements DeviceDriver {
       this.#onRid = null
       this.virtual = null
       this.#writeSte(this.#restingSte())
-      if (this.#pasids.size === 0) this.#endStalls()
       // While PASIDs are in use, a request with PASID 0 finds the CD still, and would fill the TLB again behind a flush.
       if (this.#pasids.size > 0) this.#clearCd(RID_SLOT)
       this.#release(slot, old, null)
@@ -149,11 +148,9 @@ export class SmmuDevice implements DeviceDriver {
       this.#clearCd(slot)
       this.#pasids.delete(slot)
       this.#release(slot, old, null)
-      if (this.#onRid === null && this.#pasids.size === 0) {
-        this.#writeSte(abortSte())
-        this.#endStalls()
-      }
+      if (this.#onRid === null && this.#pasids.size === 0) this.#writeSte(abortSte())
     }
+    if (this.#onRid === null && this.#pasids.size === 0) this.#endStalls()
     this.#host.drain()
     return this.#forget(slot, hadAts, !(old instanceof StageOneDomain || windowOf(old) !== null), old)
   }

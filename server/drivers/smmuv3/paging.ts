@@ -50,6 +50,8 @@ abstract class PagingDomain implements PagingOps {
   protected readonly tables: TableBuilder
   /** What the TLB may hold although the tables say otherwise now. */
   #stale: StaleRange[] = []
+  /** Tables were taken out, and the unit has not been told. */
+  #hasUntoldTables = false
   readonly #attachments = new Map<string, Attachment>()
   /** Devices are being asked to forget. */
   #forgetting: Completion
@@ -67,6 +69,9 @@ abstract class PagingDomain implements PagingOps {
 
   map(iova: bigint, address: number, length: bigint, protection: Protection, inPages = false): void {
     const run = { page: Number(iova >> PAGE_LG2), pages: Number(length >> PAGE_LG2), frame: address / 4096 }
+    // Whoever emptied tables may not have flushed yet, and the unit would go on looking into them, not into new ones.
+    if (this.#hasUntoldTables && this.#attachments.size > 0) this.flushRanges(this.#staleRanges())
+    this.#hasUntoldTables = false
     try {
       this.tables.map(run, protection, inPages)
     } catch (error) {
@@ -80,14 +85,17 @@ abstract class PagingDomain implements PagingOps {
   unmap(iova: bigint, length: bigint): void {
     const page = Number(iova >> PAGE_LG2)
     const pages = Number(length >> PAGE_LG2)
-    for (const removed of this.tables.unmap(page, pages)) this.noteStale(removed.page, removed.pages, removed.level)
+    for (const removed of this.tables.unmap(page, pages)) {
+      this.noteStale(removed.page, removed.pages, removed.level)
+      if (removed.level === WITH_TABLES) this.#hasUntoldTables = true
+    }
   }
 
   /** While it is attached nowhere, nothing can be cached of it: the last to go has seen to that. */
   flush(): Completion {
-    const stale = this.#attachments.size > 0 ? this.#stale : []
-    const ranges = stale.map((range) => ({ ...range, tables: range.level === WITH_TABLES }))
+    const ranges = this.#attachments.size > 0 ? this.#staleRanges() : []
     this.#stale = []
+    this.#hasUntoldTables = false
     if (ranges.length > 0) this.flushRanges(ranges)
     this.tables.releaseFreed()
     if (ranges.length > 0) this.waitFor(this.host.atcs.run(this.host, this.#atcCommands(ranges)))
@@ -120,6 +128,10 @@ abstract class PagingDomain implements PagingOps {
   destroy(): void {
     this.tables.destroy()
     this.freeNumber()
+  }
+
+  #staleRanges(): readonly FlushRange[] {
+    return this.#stale.map((range) => ({ ...range, tables: range.level === WITH_TABLES }))
   }
 
   #atcCommands(ranges: readonly FlushRange[]): Int32Array[] {
