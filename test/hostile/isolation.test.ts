@@ -11,7 +11,7 @@ import { METHODS, type Method, type MethodName } from '../../proto/generated/met
 import { refusal } from '../e2e/world.js'
 import { bugLines } from './process-facts.js'
 import { Random } from './random.js'
-import { DEVICE_PAIRS, GUEST_BASE, makeVictim, REGION_BYTES, type Victim } from './victim.js'
+import { DEVICE_PAIRS, GUEST_BASE, makeVictim, REGION_BYTES, type Victim, WINDOW_BASE } from './victim.js'
 
 let daemon: Daemon
 beforeAll(async () => {
@@ -58,6 +58,9 @@ describe('a context', () => {
       expect((await refusal(stranger.destroy({ objectId: id }))).errnoName).toBe('ENOENT')
       expect((await refusal(stranger.getDevice({ deviceId: id }))).errnoName).toBe('ENOENT')
       expect((await refusal(stranger.getUnit({ unitId: id }))).errnoName).toBe('ENOENT')
+      const range = { first: 0n, last: 0xfffn }
+      expect((await refusal(stranger.growWindow({ windowId: id, ...range }))).errnoName).toBe('ENOENT')
+      expect((await refusal(stranger.createWindow({ parentDomainId: id, ...range }))).errnoName).toBe('ENOENT')
       expect((await refusal(stranger.ioasUnmap({ ioasId: id, iova: 0n, length: 2n ** 64n - 1n }))).errnoName).toBe(
         'ENOENT',
       )
@@ -197,9 +200,39 @@ describe('what is told about a platform’s device', () => {
   it('has no address among its facts', async () => {
     const { objects } = await victim.client.listObjects({})
     for (const { facts, type } of objects) {
-      for (const [key, value] of Object.entries(facts))
-        expect(`${type} ${key}=${value}`).not.toMatch(/0x[0-9a-f]{6,}|\bpa\b/i)
+      for (const [key, value] of Object.entries(facts)) {
+        // A window is where its maker asked for it.
+        if (key === 'ranges') expect(value).toBe('[0x60000000, 0x60001fff]')
+        else expect(`${type} ${key}=${value}`).not.toMatch(/0x[0-9a-f]{6,}|\bpa\b/i)
+      }
     }
+  })
+
+  it('tells of a window’s table where the client put it, and of the memory behind it nothing but its bytes', async () => {
+    const { client, smmuDevice: deviceId, windowId, smmuRoot } = victim
+    await client.detachRid({ deviceId })
+    await client.attachRid({ deviceId, ptId: windowId })
+    await client.attachPasid({ deviceId, pasid: 5, ptId: smmuRoot })
+    for (const iova of [...iovas, WINDOW_BASE, WINDOW_BASE + 0x140n]) {
+      for (const pasid of [undefined, 0, 5, 6, 64]) {
+        const { explanation } = await client.explain({ deviceId, pasid, iova, access: 1 })
+        expect(leaksOf(explanation, iova)).toEqual([])
+      }
+    }
+    const told = await client.translate({ deviceId, access: 1, iovas: [WINDOW_BASE, WINDOW_BASE + 0x1fffn] })
+    expect([told.outcomes, told.regionIds, told.offsets].map((column) => [...column].map(Number))).toEqual([
+      [DmaOutcome.OK, DmaOutcome.OK],
+      [0, 0],
+      [0, 0],
+    ])
+    const operations = [{ address: WINDOW_BASE + 5n * 64n, length: 64 }]
+    const [{ data }] = (await client.dmaRead({ deviceId, operations })).results
+    // A CD: V and AA64, the root that was asked for, and no other address.
+    const words = new BigUint64Array(data.slice().buffer)
+    expect(words[1]).toBe(GUEST_BASE)
+    expect([words[2], words[4], words[5], words[6], words[7]]).toEqual([0n, 0n, 0n, 0n, 0n])
+    const write = await client.dmaWrite({ deviceId, operations: [{ address: WINDOW_BASE, data: new Uint8Array(8) }] })
+    expect(write.results.map(({ outcome, doneBytes }) => [outcome, doneBytes])).toEqual([[DmaOutcome.FAULT, 0]])
   })
 })
 
@@ -245,8 +278,9 @@ function foreignAddresses(sentence: string, iova: bigint, words: BigUint64Array)
     .map(([, hex]) => BigInt(`0x${hex}`) & ADDRESS)
     .filter((value) => {
       const isOwn = value >= GUEST_BASE && value < GUEST_BASE + REGION_BYTES
+      const isWindow = value >= WINDOW_BASE && value < WINDOW_BASE + 0x2000n
       const isWritten = [...words].some((word) => (word & ADDRESS) === (value & ADDRESS))
-      return !isOwn && !isWritten && value !== (iova & ADDRESS)
+      return !isOwn && !isWindow && !isWritten && value !== (iova & ADDRESS)
     })
     .map((value) => `0x${value.toString(16)} in "${sentence}"`)
 }

@@ -14,7 +14,7 @@ import { METHODS, type Method, type MethodName } from '../../proto/generated/met
 import { type Pool, randomMessage } from './messages.js'
 import { bugLines, residentMib } from './process-facts.js'
 import { Random } from './random.js'
-import { DEVICE_PAIRS, GUEST_BASE, makeVictim, poolOf, REGION_BYTES, type Victim } from './victim.js'
+import { DEVICE_PAIRS, GUEST_BASE, makeVictim, poolOf, REGION_BYTES, type Victim, WINDOW_BASE } from './victim.js'
 
 const SEEDS = Array.from({ length: process.env.IOMMUD_TEST_LONG === '1' ? 200 : 12 }, (_, i) => i + 1)
 const CALLS = 500
@@ -54,7 +54,7 @@ const timesOf = ({ name, noSideEffects }: Method): number =>
 /** Real ids and addresses of a victim, for the fields that want them. */
 function knowing(victim: Victim, pool: Pool): Pool {
   const v = victim
-  const domains = [v.smmuParent, v.vtdParent, v.smmuDomain, v.vtdDomain]
+  const domains = [v.smmuParent, v.vtdParent, v.smmuDomain, v.vtdDomain, v.smmuRoot]
   return {
     ...pool,
     idsByField: {
@@ -62,14 +62,15 @@ function knowing(victim: Victim, pool: Pool): Pool {
       dstIoasId: [v.ioasId],
       srcIoasId: [v.ioasId],
       deviceId: [v.smmuDevice, v.vtdDevice],
-      ptId: [...domains, v.ioasId],
+      ptId: [...domains, v.windowId, v.ioasId],
+      windowId: [v.windowId],
       parentDomainId: [v.smmuParent, v.vtdParent],
       domainId: domains,
-      userDomainId: [v.smmuDomain, v.vtdDomain],
+      userDomainId: [v.smmuDomain, v.vtdDomain, v.smmuRoot],
       viommuId: [v.viommuId],
       unitId: [v.smmuUnit, v.vtdUnit],
       regionId: [v.regionId, v.busRegionId],
-      pasid: [1, 2, 3, 5, 0xfffff],
+      pasid: [0, 1, 2, 3, 5, 64, 0xfffff],
       sourceId: [0, 1, 8],
       groupIndex: [0, 1, 511],
       flags: [0, 0, 1, 2, 4, 6, 7, 8],
@@ -84,6 +85,11 @@ function knowing(victim: Victim, pool: Pool): Pool {
       length: [0x1000n, 0x20_0000n, REGION_BYTES, 2n ** 64n - 1n],
       pgtblAddr: [GUEST_BASE, GUEST_BASE + 0x8000n],
       addrWidth: [48n],
+      first: [WINDOW_BASE + 0x2000n, WINDOW_BASE + 0x10_0000n, 0n],
+      last: [WINDOW_BASE + 0x2fffn, WINDOW_BASE + 0x11_ffffn, 2n ** 64n - 1n],
+      ttb0: [GUEST_BASE, GUEST_BASE + 0x8000n],
+      t0sz: [16n, 25n, 34n],
+      ips: [4n, 5n],
       ste0: [GUEST_BASE | 0xbn, 0n, 1n, 9n],
       ste1: [0xd4n, 0xd6n, 0n],
       bytes: [0x1000n, 0x10_0000n],

@@ -20,6 +20,9 @@ export const REGION_BYTES = 0x40_0000n
 /** Where the region is mapped: guest RAM, a place that no architecture reserves. */
 export const GUEST_BASE = 0x4000_0000n
 
+/** Where the window is: addresses that are nothing else's. */
+export const WINDOW_BASE = 0x6000_0000n
+
 /** Devices of the built-in platform, each behind its own unit. */
 export interface VictimDevices {
   readonly smmuv3: string
@@ -46,6 +49,9 @@ export interface Victim {
   readonly vtdParent: number
   readonly viommuId: number
   readonly smmuDomain: number
+  readonly windowId: number
+  /** In the window. */
+  readonly smmuRoot: number
   readonly vtdDomain: number
   readonly smmuUnit: number
   readonly vtdUnit: number
@@ -82,6 +88,10 @@ export async function makeVictim(client: Client, devices: VictimDevices, random:
   const smmuv3Ste = { ste0: GUEST_BASE | 0xbn | (4n << 59n), ste1: 0xd6n }
   const { domainId: smmuDomain } = await inside.createUserDomain({ deviceId: smmuDevice, viommuId, smmuv3Ste })
   await inside.attachRid({ deviceId: smmuDevice, ptId: smmuDomain })
+  const window = { parentDomainId: smmuParent, first: WINDOW_BASE, last: WINDOW_BASE + 0x1fffn }
+  const { windowId } = await inside.createWindow(window)
+  const smmuv3Pgd = { ttb0: GUEST_BASE, t0sz: 16, ir0: 1, or0: 1, sh0: 3, ips: 5, mair: 0xf404_ff44n }
+  const { domainId: smmuRoot } = await inside.createUserDomain({ deviceId: smmuDevice, windowId, smmuv3Pgd })
   const vtdS1 = { pgtblAddr: GUEST_BASE + 0x8000n, addrWidth: 48 }
   const { domainId: vtdDomain } = await inside.createUserDomain({
     deviceId: vtdDevice,
@@ -103,6 +113,8 @@ export async function makeVictim(client: Client, devices: VictimDevices, random:
     vtdParent,
     viommuId,
     smmuDomain,
+    windowId,
+    smmuRoot,
     vtdDomain,
     smmuUnit,
     vtdUnit,
