@@ -140,8 +140,9 @@ export class DeviceFile implements File {
     if (flags === 0) return onceDone((this.#hasRid(device) ? replaceRid : attachRid)(call, request), answer)
     refuseShort(ATTACH_IOMMUFD_PT, argsz, ATTACH_IOMMUFD_PT.bytes)
     const { pasid } = readUpTo(ATTACH_IOMMUFD_PT, arg, ATTACH_IOMMUFD_PT.bytes)
-    if (pasid !== RID_SLOT) {
-      const fill = device.slots.has(pasid) ? replacePasid : attachPasid
+    if (pasid !== RID_SLOT || this.#hasWindow(device)) {
+      const there = device.slots.get(pasid)
+      const fill = there === undefined || there.kind === 'window' ? attachPasid : replacePasid
       return onceDone(fill(call, { ...request, pasid }), answer)
     }
     // PASID 0 names the RID's own slot.
@@ -161,7 +162,7 @@ export class DeviceFile implements File {
     }
     refuseShort(DETACH_IOMMUFD_PT, argsz, DETACH_IOMMUFD_PT.bytes)
     const { pasid } = readUpTo(DETACH_IOMMUFD_PT, arg, DETACH_IOMMUFD_PT.bytes)
-    if (pasid !== RID_SLOT) detachPasid(call, { deviceId: device.id, pasid })
+    if (pasid !== RID_SLOT || this.#hasWindow(device)) detachPasid(call, { deviceId: device.id, pasid })
     else if (this.#hasPasidZero(device)) {
       detachRid(call, { deviceId: device.id })
       this.#ridIsPasidZero = false
@@ -171,6 +172,11 @@ export class DeviceFile implements File {
 
   #hasRid(device: Device): boolean {
     return device.slots.has(RID_SLOT) && !this.#ridIsPasidZero
+  }
+
+  /** PASID 0 is a place in the RID's window, and not the RID itself. */
+  #hasWindow(device: Device): boolean {
+    return this.#hasRid(device) && device.slots.get(RID_SLOT)?.window !== undefined
   }
 
   #hasPasidZero(device: Device): boolean {

@@ -201,6 +201,36 @@ describe('VFIO_DEVICE_ATTACH_IOMMUFD_PT', () => {
     expect(attachments()).toEqual([])
     expect(on(ATTACH, attach(one))).toBe('ok')
   })
+
+  it('puts roots of a window on PASIDs, PASID 0 among them, while the RID has the window', () => {
+    file = door.handle('OpenHandle', { path: '/dev/vfio/devices/arm' }).handle
+    const device = bound()
+    const parentDomainId = door.paging(device, door.newIoas(), 1)
+    const { windowId } = door.do('CreateWindow', { parentDomainId, first: 0n, last: 0xfffn })
+    const fields = { ttb0: 0n, t0sz: 16, tg0: 0, ir0: 1, or0: 1, sh0: 3, ips: 5, mair: 0xffn }
+    const root = { deviceId: device, windowId, smmuv3Pgd: { ...fields, ha: false, hd: false } }
+    const [one, two] = [door.do('CreateUserDomain', root).domainId, door.do('CreateUserDomain', root).domainId]
+    const attachments = () =>
+      door.do('GetDevice', { deviceId: device }).attachments.map(({ pasid, domainId }) => [pasid, domainId])
+    expect(on(ATTACH, attachPasid(one, 5))).toBe('EINVAL')
+    expect(word(door.done(ATTACH, attach(windowId), [], file), 8)).toBe(windowId)
+    for (const ptId of [one, two]) {
+      expect(on(ATTACH, attachPasid(ptId, 5))).toBe('ok')
+      expect(on(ATTACH, attachPasid(ptId, 0))).toBe('ok')
+      expect(attachments()).toEqual([
+        [0, ptId],
+        [5, ptId],
+      ])
+    }
+    expect(on(DETACH, detachPasid(0))).toBe('ok')
+    expect(attachments()).toEqual([
+      [0, windowId],
+      [5, two],
+    ])
+    expect(on(DETACH, detach())).toBe('ok')
+    expect(on(DETACH, detachPasid(0))).toBe('ok')
+    expect(attachments()).toEqual([[5, two]])
+  })
 })
 
 describe('VFIO_DEVICE_DETACH_IOMMUFD_PT', () => {
