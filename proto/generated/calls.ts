@@ -651,7 +651,7 @@ export interface Calls<Options> {
    * Destroy is EBUSY while it is attached, or a domain is on it. Errnos: ENOENT (parent), EINVAL (no nesting parent;
    * first above last, not whole pages, outside the aperture), EOPNOTSUPP (not an SMMUv3, or one without nesting or
    * SubstreamIDs), EADDRINUSE (a mapping, allowed range or reservation is there), ENOSPC (no VMID is left), ENOMEM,
-   * EDQUOT (table_bytes counts its memory).
+   * EDQUOT (table_bytes counts its memory, domains its VMID).
    */
   createWindow(request?: Init<CreateWindowRequest>, options?: Options): Promise<CreateWindowResponse>
 

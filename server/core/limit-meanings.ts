@@ -23,7 +23,7 @@ export const LIMIT_MEANINGS: Readonly<Record<LimitName, string>> = {
   contexts: 'contexts that are open',
   explicit_contexts: 'contexts that are open until CloseContext',
   objects: 'objects with an id',
-  domains: 'kernel-owned domains, each with an ASID, VMID or domain-id of its unit',
+  domains: 'kernel-owned domains and windows, each with an ASID, VMID or domain-id of its unit',
   areas: 'mappings of all IOASes',
   allowed_ranges: 'ranges of IoasAllowIovas',
   regions: 'memory regions',

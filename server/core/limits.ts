@@ -138,7 +138,7 @@ export const DEFAULT_LIMITS: Limits = {
     explicit_contexts: 1,
     // One per PASID of two whole devices (2^16 each), with room for what they hang on.
     objects: 131_072,
-    // Kernel-owned ones. Each takes an ASID, a VMID or a domain-id of its unit, which has at most 2^16 for everybody.
+    // Kernel-owned ones, and windows. Each takes an ASID, a VMID or a domain-id of its unit, which has at most 2^16 for everybody.
     domains: 16_384,
     // 4 GiB in 4 KiB areas; an area costs the daemon about 200 bytes.
     areas: 1_048_576,

@@ -21,7 +21,7 @@ export function createWindow(
 ): { windowId: number } | Promise<{ windowId: number }> {
   const parent = parentOf(call, request.parentDomainId)
   const range = rangeOf(parent, request)
-  const id = call.newId()
+  const id = call.newId('domains')
   const { createWindow: make } = parent.ops
   if (make === undefined) throw noWindows(parent)
   const window = call.make(new Window(id, parent, make.call(parent.ops)))

@@ -9,7 +9,7 @@ import type { Device } from './device.js'
 import type { Completion, Range, WindowOps } from './driver.js'
 import { Hwpt } from './hwpt.js'
 import type { Ioas, Kept } from './ioas.js'
-import { ENTRIES_A_STEP } from './limits.js'
+import { ENTRIES_A_STEP, type QuotaName } from './limits.js'
 import { type IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
 import { hexRange, min, PAGE } from './u64.js'
@@ -51,6 +51,11 @@ export class Window extends Hwpt {
 
   protected get ground(): IommuObject {
     return this.parent
+  }
+
+  /** It has a VMID of its own, as a nesting parent has. */
+  override get charges(): readonly QuotaName[] {
+    return ['objects', 'domains']
   }
 
   /** The device whose table it is: on its RID, or on PASIDs of it still. */
