@@ -318,7 +318,7 @@ export class SmmuDevice implements DeviceDriver {
     const isWhole = isWide || hadAts !== this.hasAtsOn
     const commands = isWhole ? forgetAll(this) : [forgetWhole(this.rid, slot === RID_SLOT ? -1 : slot)]
     const asked = this.#host.atcs.run(this.#host, commands)
-    tablesOf(old)?.waitFor(asked)
+    tablesOf(old)?.outstanding.add(asked)
     return asked
   }
 

@@ -1,6 +1,7 @@
 /** Kernel-owned domains: a stage 1 table under an ASID, or a stage 2 table under a VMID. */
 
 import type { Completion, DirtyOps, IommuDriver, PagingOps, Protection, Range } from '../../core/driver.js'
+import { Outstanding } from '../outstanding.js'
 import { TableBuilder, WITH_TABLES } from '../table-builder.js'
 import { type AtcOwner, forgetAll, forgetRange, forgetRangeOfAll, forgetWhole } from './atc.js'
 import { stageOneEncoder, stageTwoEncoder } from './encoders.js'
@@ -53,8 +54,8 @@ abstract class PagingDomain implements PagingOps {
   /** Tables were taken out, and the unit has not been told. */
   #hasUntoldTables = false
   readonly #attachments = new Map<string, Attachment>()
-  /** Devices are being asked to forget. */
-  #forgetting: Completion
+  /** Devices are being asked to forget, also such as have left. */
+  readonly outstanding = new Outstanding()
 
   constructor(host: Host, tables: TableBuilder, inputBits: number) {
     this.host = host
@@ -98,20 +99,8 @@ abstract class PagingDomain implements PagingOps {
     this.#hasUntoldTables = false
     if (ranges.length > 0) this.flushRanges(ranges)
     this.tables.releaseFreed()
-    if (ranges.length > 0) this.waitFor(this.host.atcs.run(this.host, this.#atcCommands(ranges)))
-    return this.#forgetting
-  }
-
-  /**
-   * Who flushes waits for what was asked of devices before, too: by a flush that took the same ranges, or because a
-   * device has left, which can reach them until it has answered.
-   */
-  waitFor(asked: Completion): void {
-    if (asked === undefined) return
-    const all: Promise<void> = Promise.all([this.#forgetting, asked]).then(() => {
-      if (this.#forgetting === all) this.#forgetting = undefined
-    })
-    this.#forgetting = all
+    if (ranges.length > 0) this.outstanding.add(this.host.atcs.run(this.host, this.#atcCommands(ranges)))
+    return this.outstanding.done
   }
 
   /** From now on a device may hold translations of it. */

@@ -125,6 +125,7 @@ export class VtdDevice implements DeviceDriver {
     this.#domains.set(slot, next)
     if (next.kind !== 'identity' && next.takesFaults === true) this.#faultSlots.add(slot)
     else this.#faultSlots.delete(slot)
+    if (old !== null) tablesOf(old)?.outstanding.add(done)
     // What the old domain left unanswered is refused, as Linux does.
     if (old !== null) this.#groups.refuse(slot)
     this.driver.drain()
@@ -194,6 +195,7 @@ export class VtdDevice implements DeviceDriver {
     this.#domains.delete(slot)
     this.#faultSlots.delete(slot)
     old.bindings.detach(place)
+    tablesOf(old)?.outstanding.add(done)
     this.#groups.refuse(slot)
     this.driver.drain()
     return done
@@ -271,4 +273,10 @@ export class VtdDevice implements DeviceDriver {
       return domain
     throw new Error('bug: a domain of this unit is of its own classes')
   }
+}
+
+/** Whose pages a domain's translations lead to; the identity has none that anyone unmaps. */
+function tablesOf(domain: VtdDomain): PagingDomain | undefined {
+  if (domain.kind === 'identity') return undefined
+  return domain.kind === 'user' ? domain.parent : domain
 }

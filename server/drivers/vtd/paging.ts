@@ -16,6 +16,7 @@ import {
   Refusal,
 } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
+import { Outstanding } from '../outstanding.js'
 import { TableBuilder } from '../table-builder.js'
 import { Bindings } from './bindings.js'
 import { blockAround, domainTranslations, pasidCache, wholeDevice } from './descriptors.js'
@@ -59,6 +60,8 @@ export class PagingDomain implements PagingOps {
   isDirtyTracked = false
   /** Absent on a domain that was made without dirty tracking. */
   readonly dirty?: DirtyOps
+  /** Devices are being asked to forget, also such as have left. */
+  readonly outstanding = new Outstanding()
   readonly #hardware: VtdHardware
   readonly #flusher: Flusher
   readonly #entries: VtdTables
@@ -131,17 +134,17 @@ export class PagingDomain implements PagingOps {
   }
 
   flush(): Completion {
-    let done: Completion
     if (this.#first >= 0n) {
       const block = blockAround(this.#first, this.#last)
       const change = { block, leavesOnly: !this.#tables.hasEmptied }
-      done = this.#flusher.run(flushDescriptors(this.#hardware, this.bindings.tags, this.stage === 'first', change))
+      const flush = flushDescriptors(this.#hardware, this.bindings.tags, this.stage === 'first', change)
+      this.outstanding.add(this.#flusher.run(flush))
       this.#first = -1n
       this.#last = -1n
     }
     // The unit has forgotten them. A device keeps addresses of pages, and of no table.
     this.#tables.releaseFreed()
-    return done
+    return this.outstanding.done
   }
 
   #dirtyOps(): DirtyOps {
