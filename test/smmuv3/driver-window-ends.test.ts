@@ -144,6 +144,14 @@ describe('faults of roots', () => {
     expect(ear.ends).toEqual(['1 3'])
   })
 
+  it('of stage 2 that wait go without ATS, which is illegal beside S2S [SMMU 5.2 EATS]', () => {
+    const ids = { ...stalls(2), IDR0: stalls(2).IDR0 | (1 << 10) }
+    const world = new WindowWorld(ids, { ats: true })
+    world.a.set(0, world.root(1), null)
+    expect((world.ste(world.a)[1] >> 28n) & 3n).toBe(0n)
+    expect(world.dma(world.a, VA)).toBe(world.page(1))
+  })
+
   it('end when the slot is emptied', () => {
     const { world, ear } = heard(new WindowWorld(stalls(0), { stalls: true }))
     const root = world.root(1)
@@ -223,6 +231,43 @@ describe('a window that goes', () => {
       expect(() => world.window.back({ start: WINDOW_IPA + 0x1_0000n, last })).toThrow(Refusal)
     }
     expect([world.ram.usedBytes, world.parent.tableBytes, world.window.heldBytes]).toEqual(before)
+  })
+})
+
+describe('numbers', () => {
+  const names = (act: () => unknown): string => {
+    try {
+      act()
+    } catch (error) {
+      return (error as Refusal).name
+    }
+    return 'made'
+  }
+
+  it('are 8 bits where the unit has no more, and used up they are ENOSPC: VMIDs (IDR0.VMID16)', () => {
+    // VMID16 is bit 18. 0 is the host's own, 1 the parent's, 2 the first window's.
+    const world = new WindowWorld({ IDR0: IDR0 & ~(1 << 18) })
+    const make = (): WindowOps => (world.parent as unknown as { createWindow(): WindowOps }).createWindow()
+    const windows = Array.from({ length: 253 }, make)
+    const before = world.ram.usedBytes
+    expect(names(make)).toBe('ENOSPC')
+    windows[100].destroy()
+    expect([names(make), names(make), world.ram.usedBytes]).toEqual(['made', 'ENOSPC', before])
+  })
+
+  it('are 8 bits where the unit has no more, and used up they are ENOSPC: ASIDs of each window (IDR0.ASID16)', () => {
+    // ASID16 is bit 12.
+    const world = new WindowWorld({ IDR0: IDR0 & ~(1 << 12) })
+    const roots = Array.from({ length: 255 }, () => world.root(1))
+    expect(names(() => world.root(1))).toBe('ENOSPC')
+    world.a.set(0, world.window, null)
+    world.a.set(1, roots[254], null)
+    expect(world.peek(world.behind(WINDOW_IPA + 64n)) >> 48n).toBe(255n)
+    expect(world.dma(world.a, VA, 1)).toBe(world.page(1))
+    const other = world.makeWindow(WINDOW_IPA + 0x10_0000n, 1n)
+    expect(names(() => world.root(1, {}, other))).toBe('made')
+    roots[7].destroy()
+    expect([names(() => world.root(1)), names(() => world.root(1))]).toEqual(['made', 'ENOSPC'])
   })
 })
 

@@ -1,15 +1,15 @@
 /** The pages of a window that its table does not use, handed out lowest first. */
 
-/** Pages that follow each other. */
-interface Run {
-  first: number
-  pages: number
+/** Pages of 4 KiB that follow each other, by IPA >> 12. */
+export interface PageRun {
+  readonly first: number
+  readonly pages: number
 }
 
 /** Free pages of 4 KiB, by IPA >> 12. */
 export class IpaPages {
   /** Ascending; no two of them touch. */
-  #runs: Run[] = []
+  #runs: PageRun[] = []
 
   /** Free pages. */
   get count(): number {
@@ -17,14 +17,15 @@ export class IpaPages {
   }
 
   /** Pages become free. */
-  give(first: number, pages: number): void {
-    const runs = [...this.#runs, { first, pages }].sort((a, b) => a.first - b.first)
-    this.#runs = []
-    for (const run of runs) {
-      const before = this.#runs.at(-1)
-      if (before !== undefined && before.first + before.pages === run.first) before.pages += run.pages
-      else this.#runs.push(run)
-    }
+  give({ first, pages }: PageRun): void {
+    const end = first + pages
+    const before = this.#runs.find((run) => run.first + run.pages === first)
+    const after = this.#runs.find((run) => run.first === end)
+    const start = before?.first ?? first
+    const whole = { first: start, pages: (after === undefined ? end : after.first + after.pages) - start }
+    const others = this.#runs.filter((run) => run !== before && run !== after)
+    const index = others.findIndex((run) => run.first > start)
+    this.#runs = others.toSpliced(index < 0 ? others.length : index, 0, whole)
   }
 
   /** Whether `take` would find as many. */
@@ -50,6 +51,6 @@ export class IpaPages {
   }
 }
 
-const fits = (run: Run, pages: number): boolean => alignUp(run.first, pages) + pages <= run.first + run.pages
+const fits = (run: PageRun, pages: number): boolean => alignUp(run.first, pages) + pages <= run.first + run.pages
 
 const alignUp = (page: number, pages: number): number => Math.ceil(page / pages) * pages

@@ -2,6 +2,7 @@
 
 import { type Completion, type Range, Refusal } from '../../core/driver.js'
 import type { Host } from './host.js'
+import type { PageRun } from './ipa-pages.js'
 import type { StageTwoDomain } from './paging.js'
 
 const PAGE_BYTES = 4096
@@ -13,6 +14,7 @@ const READ_ONLY = { read: true, write: false } as const
 export class WindowMemory {
   readonly #host: Host
   readonly #parent: StageTwoDomain
+  readonly #runs = new Set<PageRun>()
   /** Where each page is in physical memory. */
   readonly #frames = new Map<number, number>()
 
@@ -29,37 +31,43 @@ export class WindowMemory {
   /**
    * Puts zeroed memory behind a range.
    *
-   * @returns its pages
    * @throws Refusal ENOMEM; then it is as before
    */
-  back({ start, last }: Range): readonly number[] {
+  back({ start, last }: Range): PageRun {
     const { ram } = this.#host
-    const end = (last + 1n) >> PAGE_LG2
     const bytes = Number(last + 1n - start)
     if (bytes > ram.lengthBytes - ram.usedBytes) {
       throw new Refusal('ENOMEM', 'the host drivers have no memory left for a window of this size', { bytes })
     }
-    const pages: number[] = []
+    const first = Number(start >> PAGE_LG2)
+    const run = { first, pages: 0 }
+    this.#runs.add(run)
     try {
-      for (let page = start >> PAGE_LG2; page < end; page++) {
+      while (run.pages < bytes / PAGE_BYTES) {
+        const page = first + run.pages
         const frame = ram.alloc(PAGE_BYTES)
-        this.#frames.set(Number(page), frame)
-        pages.push(Number(page))
-        this.#parent.map(page << PAGE_LG2, frame, BigInt(PAGE_BYTES), READ_ONLY, true)
+        this.#frames.set(page, frame)
+        run.pages++
+        this.#parent.map(BigInt(page) << PAGE_LG2, frame, BigInt(PAGE_BYTES), READ_ONLY, true)
       }
     } catch (error) {
-      this.release(pages)
+      this.release([run])
       throw error
     }
-    return pages
+    return run
   }
 
-  /** Unmaps pages; they are given back when neither unit nor device can be reading them any more. */
-  release(pages: readonly number[]): Completion {
-    const frames = pages.map((page) => this.address(page))
-    for (const page of pages) {
-      this.#parent.unmap(BigInt(page) << PAGE_LG2, BigInt(PAGE_BYTES))
-      this.#frames.delete(page)
+  /** Unmaps what `back` answered; it is given back when neither unit nor device can be reading it any more. */
+  release(runs: Iterable<PageRun>): Completion {
+    const frames: number[] = []
+    for (const run of runs) {
+      const { first, pages } = run
+      if (pages > 0) this.#parent.unmap(BigInt(first) << PAGE_LG2, BigInt(pages) << PAGE_LG2)
+      for (let page = first; page < first + pages; page++) {
+        frames.push(this.address(page))
+        this.#frames.delete(page)
+      }
+      this.#runs.delete(run)
     }
     const flushed = this.#parent.flush()
     const giveBack = (): void => this.#host.ram.freePages(frames, frames.length)
@@ -70,7 +78,7 @@ export class WindowMemory {
 
   /** Unmaps everything. */
   releaseAll(): Completion {
-    return this.release([...this.#frames.keys()])
+    return this.release([...this.#runs])
   }
 
   /** Where a page is in physical memory. */

@@ -4,7 +4,7 @@
  */
 
 import { CD, CMD_CFGI_CD, L1CD, OPCODE, S1FMT } from '../../../hw-model/smmuv3/index.js'
-import { Refusal } from '../../core/driver.js'
+import { assert, Refusal } from '../../core/driver.js'
 import { type CdTableShape, leafPointer, usedCdBits } from './entries.js'
 import { ENTRY_WORDS, updateEntry } from './entry-update.js'
 import type { Host } from './host.js'
@@ -49,7 +49,8 @@ export class WindowTable {
   get shape(): CdTableShape {
     const { ssidSize } = this.#host.features
     if (this.#rootPages === 0) {
-      const first = this.#leaves.get(0) as number
+      const first = this.#leaves.get(0)
+      assert(first !== undefined, 'a window has a page before anything is attached to it')
       return { address: first * PAGE_BYTES, format: S1FMT.LINEAR, maxLg2: Math.min(LEAF_LG2, ssidSize) }
     }
     const maxLg2 = Math.min(LEAF_LG2 + ROOT_PAGE_LG2 + Math.log2(this.#rootPages), ssidSize)
@@ -101,7 +102,7 @@ export class WindowTable {
     this.#rootPages = rootPages
     owner.writeShape()
     // The unit has let go of the old level with CFGI_STE and SYNC.
-    if (old.pages > 0) this.#free.give(old.first, old.pages)
+    if (old.pages > 0) this.#free.give(old)
   }
 
   /** Pages of the level 1 that has to be made, 0 for none. */

@@ -17,7 +17,7 @@ import type { AtcOwner } from './atc.js'
 import { type StreamShape, windowSte } from './entries.js'
 import type { Host } from './host.js'
 import { IdAllocator } from './ids.js'
-import { IpaPages } from './ipa-pages.js'
+import { IpaPages, type PageRun } from './ipa-pages.js'
 import type { StageTwoDomain } from './paging.js'
 import { RootDomain } from './root.js'
 import { WindowMemory } from './window-memory.js'
@@ -40,8 +40,8 @@ export class Window implements WindowOps {
   readonly #free = new IpaPages()
   readonly #memory: WindowMemory
   readonly #table: WindowTable
-  /** Pages that were backed and not offered yet. */
-  #backed: number[] = []
+  /** What was backed and not offered yet. */
+  #backed: PageRun[] = []
 
   constructor(host: Host, parent: StageTwoDomain) {
     checkOffered(host, parent)
@@ -65,19 +65,19 @@ export class Window implements WindowOps {
   }
 
   back(range: Range): void {
-    this.#backed.push(...this.#memory.back(range))
+    this.#backed.push(this.#memory.back(range))
   }
 
   offer(): void {
-    for (const page of this.#backed) this.#free.give(page, 1)
+    for (const run of this.#backed) this.#free.give(run)
     this.#backed = []
     this.#table.begin()
   }
 
   withdraw(): Completion {
-    const pages = this.#backed
+    const runs = this.#backed
     this.#backed = []
-    return pages.length === 0 ? undefined : this.#memory.release(pages)
+    return runs.length === 0 ? undefined : this.#memory.release(runs)
   }
 
   createUserDomain(device: DeviceDriver, data: UserData): RootDomain {
