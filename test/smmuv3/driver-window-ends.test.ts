@@ -144,14 +144,6 @@ describe('faults of roots', () => {
     expect(ear.ends).toEqual(['1 3'])
   })
 
-  it('of stage 2 that wait go without ATS, which is illegal beside S2S [SMMU 5.2 EATS]', () => {
-    const ids = { ...stalls(2), IDR0: stalls(2).IDR0 | (1 << 10) }
-    const world = new WindowWorld(ids, { ats: true })
-    world.a.set(0, world.root(1), null)
-    expect((world.ste(world.a)[1] >> 28n) & 3n).toBe(0n)
-    expect(world.dma(world.a, VA)).toBe(world.page(1))
-  })
-
   it('end when the slot is emptied', () => {
     const { world, ear } = heard(new WindowWorld(stalls(0), { stalls: true }))
     const root = world.root(1)
