@@ -3,10 +3,11 @@
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { dirname, join } from 'node:path'
-import type { Clock, CoreEvent } from './core/ambient.js'
+import type { Clock } from './core/ambient.js'
 import { Core } from './core/core.js'
 import { type QuotaName, TURN_MS } from './core/limits.js'
-import { createMachine, ridOf, type UnitRecord } from './drivers/machine.js'
+import { logEvent, logRecord, namesOf } from './daemon-log.js'
+import { createMachine } from './drivers/machine.js'
 import { type Listener, openListener } from './listeners.js'
 import { manualClock, systemClock } from './ops/clock.js'
 import { type Config, ConfigError } from './ops/config.js'
@@ -95,8 +96,7 @@ function makeCore(config: Config, log: Log): Core {
   const clock: Clock = config.clock === 'manual' ? manualClock() : systemClock()
   const random = config.seed === undefined ? cryptoRandom() : seededRandom(BigInt(config.seed))
   const files = openFiles(config.fileRoots)
-  const functions = config.platform.devices.filter(({ mediated }) => mediated === undefined)
-  const names = new Map(functions.map(({ name, iommu }) => [`${iommu} ${ridOf(name)}`, name]))
+  const names = namesOf(config.platform)
   return new Core({
     machine: createMachine({
       platform: config.platform,
@@ -126,29 +126,6 @@ function openFiles(roots: readonly string[]): SharedMemory {
     return new SharedMemory(roots)
   } catch (error) {
     throw new ConfigError(`a folder for files cannot be used: ${error instanceof Error ? error.message : error}`)
-  }
-}
-
-/** What a unit recorded and nobody has read; what a client reads by itself is not the operator's. */
-function logRecord(log: Log, names: ReadonlyMap<string, string>, unit: string, record: UnitRecord): void {
-  const { name, rid, taker, isFailure, facts } = record
-  const device = rid === undefined ? undefined : (names.get(`${unit} ${rid}`) ?? 'unknown')
-  const who = device === undefined ? { unit } : { unit, device }
-  if (taker !== undefined) log.debug({ ...who, event: name, taker }, 'an event of a unit')
-  else if (isFailure === true) log.error({ ...who, cause: name, ...facts }, 'a unit has failed')
-  else log.flood(`${unit} ${rid}`, who, { event: name, ...facts }, 'an event of a unit that nobody else takes')
-}
-
-function logEvent(log: Log, event: CoreEvent): void {
-  const { number, uid, label } = event.context
-  const facts = { contextNumber: Number(number), uid, label }
-  if (event.kind === 'context-opened') log.info(facts, 'context opened')
-  else if (event.kind === 'context-ended') log.info({ ...facts, why: event.why }, 'context ended')
-  else if (event.kind === 'device-blocked') {
-    const late = { ...facts, device: event.deviceName, invalidations: event.count }
-    log.warn(late, 'a device did not complete invalidations in time: it does nothing until it is reset')
-  } else {
-    log.warn({ ...facts, queueId: event.queueId, groups: event.count }, 'page faults were not answered in time')
   }
 }
 
