@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { ACCESS } from '../../hw-model/port.js'
 import { Ear, IPA, NestedGuest, VSID } from './ear.js'
-import { GUEST_RAM, World } from './world.js'
+import { GUEST_RAM, RW, World } from './world.js'
 
 /** [uAPI IOMMU_VEVENTQ_TYPE_ARM_SMMUV3] */
 const TYPE = 1
@@ -51,11 +51,30 @@ describe("events of a guest's vIOMMU", () => {
     expect(names()).toEqual(['F_STREAM_DISABLED'])
   })
 
-  it('are not those of stage 2, nor a failed fetch', () => {
+  it('are not those of stage 2', () => {
     nest()
     guest.map(5, 0x2000_0000n)
     expect(world.dma(world.a, 0x5000n)).toBe('F_TRANSLATION')
     expect([world.events[0].isStageTwo, ear.vevents]).toEqual([true, []])
+  })
+
+  it('are not a failed fetch, of a CD or of a table entry: the operator hears where it was', () => {
+    // The parent leads here, and there is no memory.
+    const [ipa, hole] = [0x9000_0000n, 2 ** 41]
+    guest.parent.map(ipa, hole, 0x1000n, RW)
+    guest.viommu.addVdevice(world.a, VSID)
+    // One CD, at the hole; then TTB0 of the right one.
+    const first = guest.domain(ipa | 0xbn, 2n)
+    world.a.set(0, first, null)
+    expect(world.dma(world.a, 0x1000n)).toBe('F_CD_FETCH')
+    world.poke(GUEST_RAM + 0x10_0008, ipa)
+    world.a.set(0, guest.domain(), first)
+    expect([world.dma(world.a, 0x1000n), ear.vevents]).toEqual(['F_WALK_EABT', []])
+    const [cd, table] = world.reports
+    expect([cd, table]).toMatchObject([
+      { name: 'F_CD_FETCH', rid: 8, facts: { fetchAddress: `0x${hole.toString(16)}` } },
+      { name: 'F_WALK_EABT', rid: 8 },
+    ])
   })
 
   it('are not told of a domain of the host, of a device without a name, nor after the detach', () => {

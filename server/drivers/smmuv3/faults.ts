@@ -119,15 +119,15 @@ export class Faults {
     if (!device.waits[waits.kind].delete(waits)) return
     const { rid } = device
     const { group, pasid } = waits
+    // Neither is waited for, as Linux waits for none: a SYNC says nothing of them. [SMMU 4.7.1 CMD_RESUME]
     if (waits.kind === 'stall') {
       const how = isSuccess ? { Ac: 1 } : { Ab: 1 }
-      this.#commands.add(CMD_RESUME, OPCODE.RESUME, { SID: rid, STAG: group, ...how })
+      this.#commands.issue(CMD_RESUME, OPCODE.RESUME, { SID: rid, STAG: group, ...how })
     } else {
       const substream = pasid < 0 ? {} : { SSV: 1, SSID: pasid }
       const Resp = isSuccess ? PRI_RESP.SUCCESS : PRI_RESP.INVALID
-      this.#commands.add(CMD_PRI_RESP, OPCODE.PRI_RESP, { SID: rid, PRGIndex: group, Resp, ...substream })
+      this.#commands.issue(CMD_PRI_RESP, OPCODE.PRI_RESP, { SID: rid, PRGIndex: group, Resp, ...substream })
     }
-    this.#commands.sync()
   }
 
   /** Aborts every stalled request of a device, recorded or not. [SMMU 4.7.2 CMD_STALL_TERM] */

@@ -35,6 +35,11 @@ export const DIFFERENCES: readonly string[] = [
   '  VHE. This driver has no processor: STRW is 0, and TLBI_EL2_ALL at reset, with IDR0.Hyp, is the only one.',
   '- **Interrupts are wires** that nobody waits for: after whatever may have written records, the driver takes them all out',
   '  and writes EVENTQ_CONS once; Linux writes it after each record.',
-  '- **A stalled or page request is answered** with RESUME or PRI_RESP and a SYNC, so that the reply to the client comes after',
-  '  it; Linux gives no SYNC. A device that is reset or detached has STALL_TERM as well.',
+  '- **A stalled or page request is answered** with RESUME or PRI_RESP and no SYNC, as in Linux; a device that is reset or',
+  '  detached has STALL_TERM and a SYNC as well, which Linux never gives.',
+  '- **A queue that cannot be fetched** (CERROR_ABT) is tried nine times and then the unit is switched off; Linux tries for',
+  '  ever. Whoever switches it off, for this or for SFM_ERR, sets GBPA.ABORT before CR0 is 0, since DMA passes a unit that',
+  '  is off; Linux clears CR0 alone.',
+  '- **A device that does not complete ATC_INV** has an STE that aborts until it is reset; Linux retries the SYNC and',
+  '  leaves the device as it is.',
 ]
