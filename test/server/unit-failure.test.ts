@@ -147,7 +147,10 @@ describe('a device that does not complete an invalidation', () => {
     const invalidate = () =>
       own.invalidateIotlb({ viommuId, smmuv3: { entries } }).then(
         ({ doneCount }) => ({ doneCount, errno: '' }),
-        (error: IommudError) => ({ doneCount: (error.partial as { readonly doneCount: number }).doneCount, errno: error.errnoName }),
+        (error: IommudError) => ({
+          doneCount: (error.partial as { readonly doneCount: number }).doneCount,
+          errno: error.errnoName,
+        }),
       )
     return { ...made, viommuId, domainId, invalidate }
   }
