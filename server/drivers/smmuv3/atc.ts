@@ -6,7 +6,7 @@
 import { pack } from '../../../hw-model/bits/layout.js'
 import type { AtcInvalidation } from '../../../hw-model/port.js'
 import { CMD_ATC_INV, OPCODE, SIZE_ALL, type SmmuV3 } from '../../../hw-model/smmuv3/index.js'
-import type { AtsInvalidation, Completion } from '../../core/driver.js'
+import { type AtsInvalidation, type Completion, Refusal } from '../../core/driver.js'
 import type { Host } from './host.js'
 import type { FlushRange } from './invalidation.js'
 import type { CommandRing } from './queues.js'
@@ -77,6 +77,12 @@ function asked(command: Int32Array, hasPasids: boolean): AtsInvalidation {
     sizeLg2,
   }
 }
+
+/** Why a call is refused after all whose last entry is this one. Linux counts all the others of its batch as done. */
+export const tooLate = (index: number): Refusal =>
+  new Refusal('ETIMEDOUT', 'a device did not complete the invalidation in time; it is blocked until ResetDevice', {
+    index,
+  })
 
 /** The device TLBs behind one unit. */
 export class Atcs {

@@ -11,8 +11,9 @@ import {
   type SmmuRoot,
   type UserOps,
 } from '../../core/driver.js'
-import { forgetAll, forgetRange, forgetWhole } from './atc.js'
+import { forgetAll, forgetRange, forgetWhole, tooLate } from './atc.js'
 import { rootCd } from './entries.js'
+import { refuseFailed } from './errors.js'
 import type { Host } from './host.js'
 import { checkRoot, granuleLg2Of, inputBitsOf } from './root-fields.js'
 import { blockOf, type PageBlock, pushBlock, refusalOf } from './root-flush.js'
@@ -69,6 +70,7 @@ export class RootDomain implements UserOps {
       const why = 'a user domain of one root takes entries of the type smmuv3_pgd: {addr, npages, flags}'
       throw new Refusal('EINVAL', why)
     }
+    refuseFailed(this.#host, 'ETIMEDOUT')
     const blocks: PageBlock[] = []
     let done = 0
     let refusal: Refusal | undefined
@@ -86,9 +88,12 @@ export class RootDomain implements UserOps {
     const name = { VMID: this.window.vmid, ASID: this.asid }
     for (const block of blocks) pushBlock(commands, name, block, granuleLg2, features.ril)
     commands.sync()
-    const completion = atcs.run(this.#host, this.#atcCommands(blocks))
+    let late: Refusal | undefined
+    const completion = atcs.run(this.#host, this.#atcCommands(blocks), () => {
+      late = tooLate(from + done - 1)
+    })
     this.#host.drain()
-    return { done, refusal, completion }
+    return { done, refusal, completion, failure: () => late }
   }
 
   #atcCommands(blocks: readonly PageBlock[]): Int32Array[] {

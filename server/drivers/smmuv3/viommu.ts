@@ -20,6 +20,7 @@ import {
   type UserFlags,
   type ViommuOps,
 } from '../../core/driver.js'
+import { tooLate } from './atc.js'
 import { refuseFailed } from './errors.js'
 import type { Host } from './host.js'
 import type { StageTwoDomain } from './paging.js'
@@ -139,12 +140,6 @@ export class SmmuViommu implements ViommuOps {
     return undefined
   }
 }
-
-/** Linux counts all but the last command of such a batch as done. */
-const tooLate = (index: number): Refusal =>
-  new Refusal('ETIMEDOUT', 'a device did not complete the invalidation in time; it is blocked until ResetDevice', {
-    index,
-  })
 
 const wouldStop = (index: number): Refusal =>
   new Refusal('EIO', 'the unit would answer this command with CERROR_ILL: reserved range, size or SSec', { index })
