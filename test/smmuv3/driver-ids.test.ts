@@ -73,6 +73,32 @@ describe.each([
   })
 })
 
+describe.each([
+  ['ASIDs', PLAIN],
+  ['VMIDs', PARENT],
+] as const)('%s of 16 bits', (_name, flags) => {
+  it('are used up by 65,535 domains, and each of them is its own', () => {
+    const world = new World()
+    const domains = Array.from({ length: 2 ** 16 - 1 }, () => world.driver.createPaging(world.a, flags))
+    expect(refusal(() => world.driver.createPaging(world.a, flags))).toBe('ENOSPC')
+    // Numbers that are alike in their low byte, in their high byte, or in neither.
+    const some = [1, 2, 0x100, 0x101, 0x201, 0xff01, 0xffff].map((id) => domains[id - 1])
+    const devices = some.map((domain, i) => {
+      domain.map(0x1000n, GUEST_RAM + i * 4096, 0x1000n, RW)
+      const device = world.driver.probe({ rid: 0x20 + i, pasidLg2: 0, ats: false, pri: false })
+      device.set(0, domain, null)
+      return device
+    })
+    const own = some.map((_, i) => `ok ${(GUEST_RAM + i * 4096).toString(16)}`)
+    const all = (): string[] => devices.map((device) => world.dma(device, 0x1000n))
+    expect([all(), all()]).toEqual([own, own])
+    domains[0x7776].destroy()
+    expect(world.driver.createPaging(world.a, flags)).toMatchObject(
+      flags === PLAIN ? { asid: 0x7777 } : { vmid: 0x7777 },
+    )
+  })
+})
+
 describe('a number that is used again', () => {
   it('finds nothing of another domain although that was replaced, not detached, on RID and PASID', () => {
     const world = new World()
