@@ -46,23 +46,6 @@ class Tables {
   }
 }
 
-/** Commands that `act` gives, but SYNC (0x46), as the two 64-bit words of each. */
-function commandsOf(act: () => void): string[] {
-  const { memory } = world
-  const storeRecord = memory.storeRecord.bind(memory)
-  const commands: string[] = []
-  memory.storeRecord = (pa, words, at, count) => {
-    if (count === 4 && (words[at] & 0xff) !== 0x46) {
-      const word = (i: number): bigint => (BigInt(words[at + i + 1] >>> 0) << 32n) | BigInt(words[at + i] >>> 0)
-      commands.push(`${word(0).toString(16)} ${word(2).toString(16)}`)
-    }
-    return storeRecord(pa, words, at, count)
-  }
-  act()
-  memory.storeRecord = storeRecord
-  return commands
-}
-
 const rootOf = (tables: Tables): UserOps => world.window.createUserDomain(world.a, givenData('smmuv3_pgd', tables.data))
 
 describe.each([
@@ -148,7 +131,7 @@ describe('the commands of an invalidation [SMMU 4.4.1.1 Range-based invalidation
   const given = (tg0: number, entry: VtdInvalidation): string[] => {
     const root = rootOf(new Tables(0x10_0000, tg0))
     world.a.set(1, root, null)
-    return commandsOf(() => void world.invalidate(root, entry))
+    return world.commandsOf(() => void world.invalidate(root, entry))
   }
 
   it('name the window’s VMID, 2, and the root’s ASID, 1', () => {
@@ -210,7 +193,7 @@ describe('an array of invalidations', () => {
 
   it('gives no command while the root is nowhere', () => {
     const root = rootOf(new Tables(0x10_0000, 0))
-    expect(commandsOf(() => expect(world.invalidate(root, EVERYTHING).done).toBe(1))).toEqual([])
+    expect(world.commandsOf(() => expect(world.invalidate(root, EVERYTHING).done).toBe(1))).toEqual([])
   })
 })
 
@@ -325,10 +308,12 @@ describe('what the parent unmaps', () => {
     world.parent.map(0x9_0000_0000n, GUEST_RAM, 0x1000n, RW)
     world.parent.map(0x9_0000_1000n, GUEST_RAM, 0x1000n, RW)
     world.parent.unmap(0x9_0000_0000n, 0x1000n)
-    const opcodes = commandsOf(() => void world.parent.flush()).map((text) => {
-      const word = BigInt(`0x${text.split(' ')[0]}`)
-      return [(word & 0xffn).toString(16), (word >> 32n) & 0xffffn]
-    })
+    const opcodes = world
+      .commandsOf(() => void world.parent.flush())
+      .map((text) => {
+        const word = BigInt(`0x${text.split(' ')[0]}`)
+        return [(word & 0xffn).toString(16), (word >> 32n) & 0xffffn]
+      })
     // VMID 1 is the parent's, 2 and 3 the windows'.
     expect(opcodes).toEqual([
       ['2a', 1n],

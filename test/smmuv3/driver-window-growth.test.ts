@@ -91,6 +91,22 @@ describe('a new leaf of two levels', () => {
     expect(world.window.freeBytes).toBe(4 * 4096)
   })
 
+  it('is told to the unit, as a new shape of the table and a CD are [SMMU 4.3 Configuration structure invalidation]', () => {
+    const world = new WindowWorld({}, {}, { pages: 8n })
+    const { a } = world
+    const [one, two] = [world.root(1), world.root(2)]
+    a.set(0, world.window, null)
+    // CFGI_STE (0x03) with Leaf of StreamID 8, and a hint to fetch it (0x01).
+    expect(world.commandsOf(() => void a.set(64, one, null))).toEqual(['800000003 1', '800000001 0'])
+    // CFGI_CD (0x05) of SSID 200, which takes its L1CD, too: Leaf is 0.
+    expect(world.commandsOf(() => void a.set(200, two, null))).toEqual(['8000c8005 0'])
+    // With Leaf twice: all but the first word, then that.
+    expect(world.commandsOf(() => void a.set(201, two, null))).toEqual(['8000c9005 1', '8000c9005 1'])
+    // Both again when it goes, first V and then the rest; its ASID, 2 under VMID 2, stays while a slot has it.
+    expect(world.commandsOf(() => void a.clear(201, two))).toEqual(['8000c9005 1', '8000c9005 1'])
+    expect(world.commandsOf(() => void a.clear(200, two)).at(-1)).toBe('2000200000011 0')
+  })
+
   it('keeps its page when its CDs are cleared', () => {
     const world = new WindowWorld({}, {}, { pages: 3n })
     world.a.set(0, world.window, null)

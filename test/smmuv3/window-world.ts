@@ -126,6 +126,23 @@ export class WindowWorld extends World {
     return stores
   }
 
+  /** Commands that `act` gives, but SYNC (0x46), as the two 64-bit words of each. */
+  commandsOf(act: () => void): string[] {
+    const { memory } = this
+    const storeRecord = memory.storeRecord.bind(memory)
+    const commands: string[] = []
+    memory.storeRecord = (pa, words, at, count) => {
+      if (count === 4 && (words[at] & 0xff) !== 0x46) {
+        const word = (i: number): bigint => (BigInt(words[at + i + 1] >>> 0) << 32n) | BigInt(words[at + i] >>> 0)
+        commands.push(`${word(0).toString(16)} ${word(2).toString(16)}`)
+      }
+      return storeRecord(pa, words, at, count)
+    }
+    act()
+    memory.storeRecord = storeRecord
+    return commands
+  }
+
   /** Where an address of a window is in physical memory, by a walk of the parent's tables of 4 KiB. */
   behind(ipa: bigint): number {
     // Four levels, or three below concatenated roots. [SMMU 5.2 S2SL0]

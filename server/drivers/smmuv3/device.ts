@@ -28,6 +28,7 @@ import type { Waiting, WaitingOfDevice } from './faults.js'
 import type { Host } from './host.js'
 import { StageOneDomain, StageTwoDomain } from './paging.js'
 import { SmmuPort } from './port.js'
+import { reachOf, tablesOf } from './reach.js'
 import { RootDomain } from './root.js'
 import { StreamEntry } from './stream-entry.js'
 import { UserDomain } from './user.js'
@@ -290,8 +291,7 @@ export class SmmuDevice implements DeviceDriver {
   /** The domain's changes reach what the device keeps. */
   #attach(slot: number, domain: DomainOps): void {
     const pasid = slot === RID_SLOT ? -1 : slot
-    const reach = isOwnOfSlot(domain) ? 'own' : reachesGuest(domain) ? 'guest' : 'all-pasids'
-    tablesOf(domain)?.attach(slot, { device: this, pasid, reach })
+    tablesOf(domain)?.attach(slot, { device: this, pasid, reach: reachOf(domain) })
     if (domain instanceof RootDomain) domain.slots.add(slot)
   }
 
@@ -381,16 +381,3 @@ export class SmmuDevice implements DeviceDriver {
     if (!this.#entry.write(ste)) this.lastSetWasHitless = false
   }
 }
-
-/** The paging domain whose tables a domain leads to. */
-function tablesOf(domain: DomainOps | null): StageOneDomain | StageTwoDomain | undefined {
-  if (domain instanceof StageOneDomain || domain instanceof StageTwoDomain) return domain
-  if (domain instanceof UserDomain) return domain.parent
-  return domain === null ? undefined : windowOf(domain)?.parent
-}
-
-const reachesGuest = (domain: DomainOps): boolean =>
-  domain instanceof RootDomain || (domain instanceof UserDomain && domain.translates)
-
-/** One slot's addresses are those of its tables. What comes to a window without a PASID bypasses stage 1. */
-const isOwnOfSlot = (domain: DomainOps): boolean => domain instanceof StageOneDomain || domain.kind === 'window'
