@@ -152,13 +152,13 @@ describe('the commands of an invalidation [SMMU 4.4.1.1 Range-based invalidation
     expect(given(2, { addr: 0n, npages: 132n, flags: LEAF })).toEqual(['2000200000012 1', '2000200500012 4801'])
   })
 
-  it('are one by one where the unit has no ranges, and all of the window for very many', () => {
+  it('are one by one where the unit has no ranges, and all of the root for very many', () => {
     // IDR3.RIL is bit 10.
     world = new WindowWorld({ IDR3: PRESETS.default.IDR3 & ~(1 << 10) })
     world.a.set(0, world.window, null)
     expect(given(0, { addr: 0x5000n, npages: 2n, flags: 0 })).toEqual(['1000200000012 5000', '1000200000012 6000'])
     expect(given(1, { addr: 0n, npages: 17n, flags: 0 })).toEqual(['2000200000012 0', '2000200000012 10000'])
-    expect(given(0, { addr: 0n, npages: 513n, flags: 0 })).toEqual(['200000010 0'])
+    expect(given(0, { addr: 0n, npages: 513n, flags: 0 })).toEqual(['3000200000011 0'])
   })
 })
 

@@ -1,6 +1,6 @@
 /** Ranges of one root's addresses, as its owner counts them and as commands say them. [SMMU 4.4.1.1 Range-based] */
 
-import { CMD_TLBI_NH_ALL, CMD_TLBI_NH_ASID, CMD_TLBI_NH_VA, OPCODE } from '../../../hw-model/smmuv3/index.js'
+import { CMD_TLBI_NH_ASID, CMD_TLBI_NH_VA, OPCODE } from '../../../hw-model/smmuv3/index.js'
 import { Refusal, type VtdInvalidation } from '../../core/driver.js'
 import type { CommandRing } from './queues.js'
 
@@ -15,7 +15,7 @@ const PAGE_BYTES = 4096
 const NUM_LIMIT = 32
 const SCALE_LIMIT = 31
 
-/** Commands for one range beyond which all of the window is dropped: where there are no ranges, one table's worth. */
+/** Commands for one range beyond which all of the root is dropped: where there are no ranges, one table's worth. */
 const COMMANDS_LIMIT = 512
 
 /** Pages of 4 KiB, in whole granules. */
@@ -67,16 +67,14 @@ export function blockOf(
   }
 }
 
-/** Queues what drops a block. Everything means the root's own entries; a range reaches global ones in it, too. */
+/**
+ * Queues what drops a block. Everything, and more than can be said page by page, means the root's own entries; a range
+ * reaches in it those of leaves with nG = 0, too, which serve every root of the window. [SMMU 4.4.2.2 CMD_TLBI_NH_ASID]
+ */
 export function pushBlock(ring: CommandRing, name: RootName, block: PageBlock, granuleLg2: number, ril: boolean): void {
-  if (block.isEverything) {
-    ring.add(CMD_TLBI_NH_ASID, OPCODE.TLBI_NH_ASID, { ...name })
-    return
-  }
   const units = block.pages / 2 ** (granuleLg2 - PAGE_LG2)
-  if (!ril && units > COMMANDS_LIMIT) {
-    // Not by ASID, which would leave the global entries of the range.
-    ring.add(CMD_TLBI_NH_ALL, OPCODE.TLBI_NH_ALL, { VMID: name.VMID })
+  if (block.isEverything || (!ril && units > COMMANDS_LIMIT)) {
+    ring.add(CMD_TLBI_NH_ASID, OPCODE.TLBI_NH_ASID, { ...name })
     return
   }
   const fixed = { ...name, Leaf: block.tables ? 0 : 1 }
