@@ -656,9 +656,9 @@ export interface Calls<Options> {
   createWindow(request?: Init<CreateWindowRequest>, options?: Options): Promise<CreateWindowResponse>
 
   /**
-   * Adds a range of IPAs to a window that AttachPasid found full: ENOSPC, with `bytes_needed` that lie together, and
-   * their `alignment` where that is more than a page. The device keeps translating. Errnos: ENOENT (window), EINVAL,
-   * EADDRINUSE, ENOMEM and EDQUOT as CreateWindow.
+   * Adds a range of IPAs to a window that AttachPasid found full: ENOSPC, with `bytes_needed`, and with an `alignment`
+   * where they are to lie together at one. The device keeps translating. Errnos: ENOENT (window), EINVAL, EADDRINUSE,
+   * ENOMEM and EDQUOT as CreateWindow.
    */
   growWindow(request?: Init<GrowWindowRequest>, options?: Options): Promise<GrowWindowResponse>
 

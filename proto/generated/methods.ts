@@ -914,7 +914,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Adds a range of IPAs to a window that AttachPasid found full: ENOSPC, with `bytes_needed` that lie together, and\ntheir `alignment` where that is more than a page. The device keeps translating. Errnos: ENOENT (window), EINVAL,\nEADDRINUSE, ENOMEM and EDQUOT as CreateWindow.",
+    doc: "Adds a range of IPAs to a window that AttachPasid found full: ENOSPC, with `bytes_needed`, and with an `alignment`\nwhere they are to lie together at one. The device keeps translating. Errnos: ENOENT (window), EINVAL, EADDRINUSE,\nENOMEM and EDQUOT as CreateWindow.",
   },
   CreateMemoryRegion: {
     service: "MemoryService",

@@ -28,6 +28,21 @@ const said = (ear: Ear, act: () => void): string[] => {
   return [...ear.asked]
 }
 
+describe('a unit that was switched off', () => {
+  it('takes no root up, and lets the one of PASID 0 go', () => {
+    const world = new WindowWorld()
+    const [one, two] = [world.root(1), world.root(2)]
+    world.a.set(0, one, null)
+    world.driver.unit.fail()
+    expect(world.dma(world.a, VA)).toBe('aborted')
+    expect(() => world.a.set(0, two, one)).toThrow(Refusal)
+    expect(() => world.a.set(3, two, null)).toThrow(Refusal)
+    world.a.set(0, world.window, one)
+    world.a.clear(0, world.window)
+    expect(() => world.a.set(0, world.window, null)).toThrow(Refusal)
+  })
+})
+
 describe('a device with ATS on a window', () => {
   it('has EATS 1, and translations of roots and of what bypasses stage 1', () => {
     const { world } = withAts()

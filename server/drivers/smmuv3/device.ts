@@ -122,7 +122,8 @@ export class SmmuDevice implements DeviceDriver {
 
   set(slot: number, domain: DomainOps, old: DomainOps | null): Completion {
     if (domain.driver !== this.driver) throw new Refusal('EINVAL', 'the domain was made for another unit')
-    refuseFailed(this.#host)
+    // A root that goes leaves its window behind: a detach, which nothing refuses.
+    if (old === null || windowOf(old) !== domain) refuseFailed(this.#host)
     this.lastSetWasHitless = true
     const hadAts = this.hasAtsOn
     if (slot === RID_SLOT) this.#setRid(domain)
