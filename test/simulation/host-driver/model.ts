@@ -219,11 +219,11 @@ function ofUser(
   // The guest's own tables are behind stage 2, too; all of them are in one run.
   if (runAt(runsOf(parent, view), Number(table.pointer >> 12n)) === undefined) return GONE
   const hasLeaves = cdMax !== 0 && table.format !== 0
-  if (hasLeaves && !table.leaves[view.era].has(index >>> leafLg2(table.format))) return SAYS.C_BAD_SUBSTREAMID
+  if (hasLeaves && !table.leaves[view.era].has(index >>> leafLg2(table.format))) return NO_CD
   // Without SubstreamIDs a table is one CD, and a level 1 descriptor is no valid one.
   if (!hasLeaves && table.format !== 0 && table.lg2 > 0) return SAYS.C_BAD_CD
   const space = table.spaces[view.era].get(index)
-  if (space === undefined) return SAYS.C_BAD_CD
+  if (space === undefined) return NO_CD
   const run = runAt(space.runs[view.era], page)
   if (run === undefined) return SAYS.F_TRANSLATION
   if (write && !run.write) return SAYS.F_PERMISSION
