@@ -66,7 +66,7 @@ export class Aim {
 
   /** A PASID that is not in use, of those that a device could send. */
   strangePasid(device: Device): number {
-    const pasid = this.#rng.pick([1, 2, 3, 5, 17, 40, 63, 64, 1023, 1024, 0xfffff])
+    const pasid = this.#rng.pick([0, 1, 2, 3, 5, 17, 40, 63, 64, 1023, 1024, 0xfffff])
     return device.slots.now.has(pasid) && pasid !== 0 ? 6 : pasid
   }
 

@@ -226,6 +226,7 @@ function ofUser(
   if (space === undefined) return NO_CD
   const run = runAt(space.runs[view.era], page)
   if (run === undefined) return SAYS.F_TRANSLATION
+  if (run.frame + page - run.page >= 2 ** (unit.oasBits - 12)) return SAYS.F_ADDR_SIZE
   if (write && !run.write) return SAYS.F_PERMISSION
   return behind(parent, view, run.frame + page - run.page, offset, write)
 }

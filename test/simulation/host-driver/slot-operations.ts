@@ -136,7 +136,7 @@ function slotProbes(world: World, device: Device, slot: number, domains: readonl
     }
   }
   if (slot !== 0) probes.push(aim.near({ device, pasid: -1 }))
-  else if (!world.machine.choice.isCached) probes.push(aim.at({ device, pasid: 0 }, aim.pageOf(domains[0], -1)))
+  else probes.push(aim.at({ device, pasid: 0 }, aim.pageOf(domains[0], -1)))
   const beside = [...device.slots.now.keys()].filter((other) => other !== 0 && other !== slot)
   if (beside.length > 0) probes.push(aim.near({ device, pasid: rng.pick(beside) }))
   const strange = aim.strangePasid(device)
