@@ -1,7 +1,7 @@
 /** Which DMAs are worth sending: at the edges of what is mapped, under the PASIDs that are used and one that is not. */
 
 import type { Rng } from '../rng.js'
-import type { Device, GuestSpace, Occupant, Paging, Run } from './model.js'
+import { type Device, type GuestSpace, type Occupant, type Paging, pagingOf, type Run } from './model.js'
 import { Probe } from './oracle.js'
 
 const OFFSETS = [0, 0x238, 0xff8] as const
@@ -48,6 +48,8 @@ export class Aim {
     const rng = this.#rng
     if (domain === undefined) return rng.pick([0x10, 0x200, 0x40000])
     if (domain.kind === 'paging') return this.#edge(domain.runs.now)
+    if (domain.kind === 'root') return this.#edge(domain.space.runs.now)
+    if (domain.kind === 'window') return this.#edge(domain.parent.runs.now)
     const { table, viommu, dss, cdMax } = domain
     const index = pasid >= 0 ? pasid : 0
     const space = table?.spaces.now.get(index)
@@ -57,9 +59,7 @@ export class Aim {
 
   /** A DMA of a guest's that ends in a run of its parent, if its tables have one. */
   through({ device, pasid }: Place, { page, pages }: Run): Probe | undefined {
-    const onRid = device.slots.now.get(0)
-    if (onRid?.kind !== 'user') return undefined
-    const space = onRid.table?.spaces.now.get(Math.max(0, pasid))
+    const space = spaceAt({ device, pasid })
     const own = space?.runs.now.find((run) => run.frame < page + pages && run.frame + run.pages > page)
     return own && this.at({ device, pasid }, own.page + Math.max(0, page - own.frame))
   }
@@ -104,7 +104,9 @@ export function placesOf(devices: readonly Device[], domain: Paging): Place[] {
   for (const device of devices) {
     for (const [slot, occupant] of device.slots.now) {
       if (occupant === domain) places.push({ device, pasid: slot === 0 ? -1 : slot })
-      else if (occupant.kind === 'user' && occupant.viommu.parent === domain) {
+      else if (pagingOf(occupant) !== domain) continue
+      else if (occupant.kind !== 'user') places.push({ device, pasid: slot === 0 ? -1 : slot })
+      else {
         places.push({ device, pasid: -1 })
         for (const index of occupant.table?.spaces.now.keys() ?? [])
           if (index > 0) places.push({ device, pasid: index })
@@ -114,14 +116,25 @@ export function placesOf(devices: readonly Device[], domain: Paging): Place[] {
   return places
 }
 
+/** The guest's tables that a DMA goes through, if any. */
+function spaceAt({ device, pasid }: Place): GuestSpace | undefined {
+  const onRid = device.slots.now.get(0)
+  const index = Math.max(0, pasid)
+  if (onRid?.kind === 'user') return onRid.table?.spaces.now.get(index)
+  const domain = device.slots.now.get(index)
+  return domain?.kind === 'root' ? domain.space : undefined
+}
+
 /** Where a guest's tables can be seen from, by the PASID that leads there; -1 for CD 0. */
 export function guestPlacesOf(devices: readonly Device[], space: GuestSpace): Place[] {
   const places: Place[] = []
   for (const device of devices) {
     const onRid = device.slots.now.get(0)
-    if (onRid?.kind !== 'user') continue
-    for (const [index, one] of onRid.table?.spaces.now ?? []) {
-      if (one === space) places.push({ device, pasid: index === 0 ? -1 : index })
+    const table = onRid?.kind === 'user' ? onRid.table : undefined
+    const slots = [...(table?.spaces.now.keys() ?? device.slots.now.keys())]
+    for (const slot of slots) {
+      const place = { device, pasid: slot === 0 ? -1 : slot }
+      if (spaceAt(place) === space) places.push(place)
     }
   }
   return places

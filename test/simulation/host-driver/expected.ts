@@ -3,7 +3,18 @@
 import { judge } from '../judge-smmuv3.js'
 import { fits, GONE, SAYS, textOf } from './answers.js'
 import type { Machine } from './machine.js'
-import { answerOf, type Device, NOW, NOW_STALE, OLD, OLD_STALE, ofStageOne, type Paging, type View } from './model.js'
+import { answerOf, ofSpace, ofStageOne } from './meaning.js'
+import {
+  type Device,
+  NOW,
+  NOW_STALE,
+  type Occupant,
+  OLD,
+  OLD_STALE,
+  type Paging,
+  pagingOf,
+  type View,
+} from './model.js'
 import type { Moment } from './onlooker.js'
 import type { Probe } from './oracle.js'
 
@@ -33,11 +44,7 @@ export function answersOf(machine: Machine, probe: Probe, moment: Moment): Expec
   const isHere = moment.device === device
   // Who sends PASID 0 on a RID of the host's is at CD 0, between the STE and it.
   if (isHere && moment.slot === 0 && probe.pasid === 0) {
-    for (const domain of [device.slots.old.get(0), device.slots.now.get(0)]) {
-      if (domain?.kind !== 'paging' || domain.stage !== 1) continue
-      for (const view of [NOW, NOW_STALE]) also.push(ofStageOne(domain, view, probe.page, probe.offset, probe.write))
-      also.push(SAYS.C_BAD_CD)
-    }
+    for (const domain of [device.slots.old.get(0), device.slots.now.get(0)]) also.push(...atCd0(machine, domain, probe))
   }
   const hasCd = isHere && Math.max(0, probe.pasid) === moment.slot
   return {
@@ -49,11 +56,20 @@ export function answersOf(machine: Machine, probe: Probe, moment: Moment): Expec
   }
 }
 
+function atCd0(machine: Machine, domain: Occupant | undefined, { page, offset, write }: Probe): number[] {
+  const views = [NOW, NOW_STALE]
+  if (domain?.kind === 'root') {
+    const { space, window } = domain
+    return views.map((view) => ofSpace(machine.facts, space, window.parent, view, page, offset, write))
+  }
+  if (domain?.kind !== 'paging' || domain.stage !== 1) return []
+  return [...views.map((view) => ofStageOne(domain, view, page, offset, write)), SAYS.C_BAD_CD]
+}
+
 function hasLingering(device: Device): boolean {
   for (const slots of [device.slots.old, device.slots.now]) {
     for (const domain of slots.values()) {
-      const paging = domain.kind === 'user' ? domain.viommu.parent : domain
-      if (paging.lingering.length > 0) return true
+      if (pagingOf(domain).lingering.length > 0) return true
     }
   }
   return false

@@ -1,157 +1,20 @@
-/** Guests: vIOMMUs, their names of devices, their STEs, and what they do to their own tables. */
+/** What guests do to their own tables, and how they invalidate. */
 
-import { givenData, givenEntries, type UserOps, type ViommuOps } from '../../../server/core/driver.js'
+import { givenEntries } from '../../../server/core/driver.js'
 import { guestPlacesOf } from './aim.js'
 import { type GuestMemory, TABLES_PAGE } from './guest.js'
 import { type Device, type GuestSpace, type GuestTable, leafLg2, type Paging, type Run, type Viommu } from './model.js'
 import type { Probe } from './oracle.js'
-import { plain, someProbes } from './paging-operations.js'
-import { viommuErrno } from './rules.js'
+import { plain } from './paging-operations.js'
+import { someProbes } from './runs.js'
 import type { Operation, World } from './story.js'
 
-const VIOMMUS = 4
-const USERS = 8
 const SPACES = 6
-const TABLES = 6
-
-/** Makes a vIOMMU on a nesting parent. */
-export function createViommu(world: World): Operation | undefined {
-  const { rng, machine, viommus } = world
-  const parents = world.pagings.filter(({ isParent }) => isParent)
-  if (parents.length === 0 || viommus.length >= VIOMMUS) return undefined
-  const parent = rng.pick(parents)
-  const device = rng.pick(world.found)
-  let ops: ViommuOps | undefined
-  return {
-    ...plain('create a vIOMMU', () => `on ${parent.name} for device ${device.index}`),
-    errno: viommuErrno(machine.facts, device),
-    probes: [],
-    act: () => {
-      machine.driver.checkViommu(device.ops!, 1)
-      ops = machine.driver.createViommu(device.ops!, parent.ops)
-    },
-    done: () => {
-      parent.users++
-      viommus.push({ name: world.name('viommu'), ops: ops!, parent, names: new Map(), users: 0 })
-      return undefined
-    },
-  }
-}
-
-/** Ends a vIOMMU, or a user domain. */
-export function destroyGuest(world: World): Operation | undefined {
-  const { rng, users, viommus } = world
-  const idle = users.filter((user) => user.users === 0)
-  if (idle.length > 0 && rng.chance(0.8)) {
-    const user = rng.pick(idle)
-    return {
-      ...plain('destroy a user domain', () => user.name),
-      probes: [],
-      act: () => user.ops.destroy(),
-      done: () => {
-        user.viommu.users--
-        users.splice(users.indexOf(user), 1)
-        return undefined
-      },
-    }
-  }
-  const empty = viommus.filter((viommu) => viommu.users === 0)
-  if (empty.length === 0 || rng.chance(0.7)) return undefined
-  const viommu = rng.pick(empty)
-  return {
-    ...plain('destroy a vIOMMU', () => viommu.name),
-    probes: [],
-    act: () => {
-      for (const device of viommu.names.keys()) viommu.ops.removeVdevice(device.ops!)
-      viommu.ops.destroy()
-    },
-    done: () => {
-      viommu.parent.users--
-      viommus.splice(viommus.indexOf(viommu), 1)
-      return undefined
-    },
-  }
-}
-
-/** Gives a device a name in a guest, or takes it away. */
-export function nameDevice(world: World): Operation | undefined {
-  const { rng, viommus } = world
-  if (viommus.length === 0) return undefined
-  const viommu = rng.pick(viommus)
-  const device = rng.pick(world.found)
-  const isNamed = viommu.names.has(device)
-  const onRid = device.slots.now.get(0)
-  if (isNamed && (rng.chance(0.8) || (onRid?.kind === 'user' && onRid.viommu === viommu))) return undefined
-  // A device is in one vIOMMU at a time.
-  if (!isNamed && viommus.some(({ names }) => names.has(device))) return undefined
-  const virtId = BigInt(100 + device.index)
-  return {
-    ...plain(isNamed ? 'remove a vDEVICE' : 'create a vDEVICE', () => `device ${device.index} in ${viommu.name}`),
-    probes: [],
-    act: () => (isNamed ? viommu.ops.removeVdevice(device.ops!) : viommu.ops.addVdevice(device.ops!, virtId)),
-    done: () => {
-      if (isNamed) viommu.names.delete(device)
-      else viommu.names.set(device, virtId)
-      return undefined
-    },
-  }
-}
-
-/** Makes a user domain from a vSTE by chance. */
-export function createUser(world: World): Operation | undefined {
-  const { rng, machine, viommus, users } = world
-  if (viommus.length === 0 || users.length >= USERS) return undefined
-  const viommu = rng.pick(viommus)
-  const device = rng.pick([...viommu.names.keys(), ...world.found])
-  const guest = world.guests.get(viommu.parent)!
-  const config = rng.pick([0, 4, 5, 5, 5, 5, 5])
-  const isValid = rng.chance(0.95)
-  const table = config === 5 && isValid ? tableOf(world, guest) : undefined
-  if (config === 5 && isValid && table === undefined) return undefined
-  const dss = rng.int(3)
-  const stallD = rng.chance(0.05)
-  const { cd2l, ssidSize } = machine.facts
-  const isBad =
-    stallD ||
-    (ssidSize !== 0 &&
-      table !== undefined &&
-      (table.lg2 > ssidSize || (!cd2l && table.format !== 0 && table.lg2 !== 0)))
-  const does = !isValid || config === 0 ? 'abort' : config === 4 ? 'bypass' : isBad ? 'bad' : 'translate'
-  const ste0 = BigInt(isValid) | (BigInt(config) << 1n) | (table === undefined ? 0n : wordOf(table))
-  const ste1 =
-    table === undefined ? 0n : BigInt(dss) | 0x14n | (3n << 6n) | (BigInt(stallD) << 27n) | (rng.bit(0.7) << 28n)
-  let ops: UserOps | undefined
-  return {
-    ...plain('create a user domain', () => `of ${does} 0x${ste0.toString(16)} 0x${ste1.toString(16)}`),
-    probes: [],
-    act: () => {
-      ops = viommu.ops.createUserDomain(device.ops!, givenData('smmuv3_ste', { ste0, ste1 }), { pasid: false })
-    },
-    done: () => {
-      viommu.users++
-      const cdMax = table?.lg2 ?? 0
-      users.push({ kind: 'user', name: world.name(does), ops: ops!, viommu, does, dss, cdMax, table, users: 0 })
-      return undefined
-    },
-  }
-}
-
-const wordOf = ({ pointer, format, lg2 }: GuestTable): bigint => (BigInt(format) << 4n) | pointer | (BigInt(lg2) << 59n)
-
-/** One of the guest's CD tables, or a new one. */
-function tableOf({ rng }: World, guest: GuestMemory): GuestTable | undefined {
-  if (guest.tables.length > 0 && (guest.tables.length >= TABLES || !guest.hasRoom || rng.chance(0.8))) {
-    return rng.pick(guest.tables)
-  }
-  if (!guest.hasRoom) return undefined
-  const format = rng.pick([0, 0, 1, 1, 2])
-  return guest.makeTable(format, format === 0 ? rng.int(6) : rng.pick([3, 7, 11]))
-}
 
 /** A guest changes its CD table, or the tables behind one of its CDs, and invalidates as its manual asks. */
 export function guestEdit(world: World): Operation | undefined {
   const { rng } = world
-  const parents = [...world.guests].filter(([parent]) => world.viommus.some((viommu) => viommu.parent === parent))
+  const parents = [...world.guests].filter(([parent]) => hasGuest(world, parent))
   if (parents.length === 0) return undefined
   const [parent, guest] = rng.pick(parents)
   if (guest.spaces.length < SPACES && guest.hasRoom && rng.chance(0.3)) guest.makeSpace()
@@ -159,6 +22,10 @@ export function guestEdit(world: World): Operation | undefined {
   if (guest.tables.length > 0 && rng.chance(0.4)) return editCd(world, parent, guest)
   return editSpace(world, parent, guest, rng.pick(guest.spaces))
 }
+
+/** Somebody's tables stand before it. */
+const hasGuest = ({ viommus, windows }: World, parent: Paging): boolean =>
+  viommus.some((viommu) => viommu.parent === parent) || windows.some((window) => window.parent === parent)
 
 function editSpace(world: World, parent: Paging, guest: GuestMemory, space: GuestSpace): Operation | undefined {
   const { rng } = world
@@ -179,6 +46,7 @@ function editSpace(world: World, parent: Paging, guest: GuestMemory, space: Gues
           dw0: 0x12n | (BigInt(space.asid) << 48n),
           dw1: BigInt(gone.page + i) * 4096n,
         }))
+        invalidateRoots(world, space, gone)
         return invalidate(world, parent, commands)
       },
     }
@@ -271,12 +139,24 @@ function invalidate(
   commands: readonly { readonly dw0: bigint; readonly dw1: bigint; readonly viommu?: Viommu }[],
 ): unknown {
   for (const { viommu, dw0, dw1 } of commands) {
-    const { ops } = viommu ?? viommus.find((one) => one.parent === parent)!
+    // Without a vIOMMU nobody is there to know what the command speaks of.
+    const { ops } = viommu ?? viommus.find((one) => one.parent === parent) ?? {}
+    if (ops === undefined) return undefined
     const { done, completion } = ops.invalidate!(givenEntries('smmuv3', [{ dw0, dw1 }]), 0, 1)
     if (done !== 1) throw new Error('a command of the guest was refused')
     if (completion !== undefined) return completion
   }
   return undefined
+}
+
+/** The same for the roots that lead to a guest's tables: their ASIDs are the host's. */
+function invalidateRoots({ roots }: World, space: GuestSpace, { page, pages }: Run): void {
+  const entry = { addr: BigInt(page) * 4096n, npages: BigInt(pages), flags: 1 }
+  for (const root of roots) {
+    if (root.space !== space) continue
+    const { done } = root.ops.invalidate!(givenEntries('smmuv3_pgd', [entry]), 0, 1)
+    if (done !== 1) throw new Error('an invalidation of a root was refused')
+  }
 }
 
 function spaceProbes(world: World, space: GuestSpace, { page, pages }: Run): Probe[] {

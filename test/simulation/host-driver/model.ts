@@ -3,8 +3,14 @@
  * no table, no cache and no command; where a DMA ends follows from sets of ranges.
  */
 
-import type { DeviceDriver, DeviceFacts, PagingOps, UserOps, ViommuOps } from '../../../server/core/driver.js'
-import { ABORT, GONE, NO_CD, NO_STREAM, SAYS } from './answers.js'
+import type {
+  DeviceDriver,
+  DeviceFacts,
+  PagingOps,
+  UserOps,
+  ViommuOps,
+  WindowOps,
+} from '../../../server/core/driver.js'
 
 /** Something that an operation changes: as it was before, and as it is after. */
 export class Changing<T> {
@@ -104,8 +110,34 @@ export interface User {
   users: number
 }
 
+/** A window: a CD table of the host's behind the parent's stage 2. */
+export interface Window {
+  readonly kind: 'window'
+  readonly name: string
+  readonly ops: WindowOps
+  readonly parent: Paging
+  readonly firstPage: number
+  /** Pages that it has. */
+  pages: number
+  /** Leaves of its table, by PASID >> 6, and pages of its level 1; 0 while it is linear. */
+  readonly leaves: Set<number>
+  rootPages: number
+  /** Roots, and the RID's slot. */
+  users: number
+}
+
+/** A root in a window: a guest's tables behind one PASID. */
+export interface Root {
+  readonly kind: 'root'
+  readonly name: string
+  readonly ops: UserOps
+  readonly window: Window
+  readonly space: GuestSpace
+  users: number
+}
+
 /** What can be in a slot. */
-export type Occupant = Paging | User
+export type Occupant = Paging | User | Window | Root
 
 /** A device, found or not yet. */
 export interface Device {
@@ -133,102 +165,26 @@ export function runAt(runs: readonly Run[], page: number): Run | undefined {
   return undefined
 }
 
-const runsOf = (domain: Paging, { era, isStale }: View): readonly Run[] =>
-  isStale && domain.lingering.length > 0 ? [...domain.lingering, ...domain.runs[era]] : domain.runs[era]
-
 /** log2 of the PASIDs that a device can use here: without two-level tables a linear one of 64 KiB is the limit. */
 export function pasidBits(unit: UnitFacts, { pasidLg2 }: DeviceFacts): number {
   if (!unit.stage1) return 0
   return Math.min(pasidLg2, unit.ssidSize, unit.cd2l ? 20 : 10)
 }
 
-/** Where a DMA ends. */
-export function answerOf(
-  unit: UnitFacts,
-  device: Device,
-  view: View,
-  pasid: number,
-  page: number,
-  offset: number,
-  write: boolean,
-): number {
-  if (!device.isThere[view.era]) return NO_STREAM
-  const slots = device.slots[view.era]
-  if (slots.size === 0) return ABORT
-  const onRid = slots.get(0)
-  if (onRid?.kind === 'user') return ofUser(unit, onRid, view, pasid, page, offset, write)
-  if (onRid?.stage === 2) {
-    if (pasid >= 0) return SAYS.C_BAD_SUBSTREAMID
-    return ofStageTwo(unit, onRid, view, page, offset, write)
+/** The window that has a device's CD table, if one does. */
+export function windowOn({ slots }: Device, era: 'old' | 'now' = 'now'): Window | undefined {
+  for (const domain of slots[era].values()) {
+    if (domain.kind === 'window') return domain
+    if (domain.kind === 'root') return domain.window
   }
-  if (pasid < 0) return onRid === undefined ? SAYS.F_STREAM_DISABLED : ofStageOne(onRid, view, page, offset, write)
-  const bits = pasidBits(unit, device.facts)
-  if (bits === 0 || pasid >= 2 ** bits) return SAYS.C_BAD_SUBSTREAMID
-  // PASID 0 is that of requests without one.
-  if (pasid === 0) return onRid === undefined ? NO_CD : SAYS.F_STREAM_DISABLED
-  const domain = slots.get(pasid)
-  if (domain?.kind !== 'paging') return NO_CD
-  return ofStageOne(domain, view, page, offset, write)
+  return undefined
 }
 
-/** What a stage 1 domain says; what may be written may be read. */
-export function ofStageOne(domain: Paging, view: View, page: number, offset: number, write: boolean): number {
-  const run = runAt(runsOf(domain, view), page)
-  if (run === undefined) return SAYS.F_TRANSLATION
-  if (write && !run.write) return SAYS.F_PERMISSION
-  return (run.frame + page - run.page) * 4096 + offset
-}
-
-function ofStageTwo(unit: UnitFacts, domain: Paging, view: View, page: number, offset: number, write: boolean): number {
-  if (page >= 2 ** (unit.oasBits - 12)) return SAYS.F_ADDR_SIZE
-  return behind(domain, view, page, offset, write)
-}
-
-/** Stage 2 behind a guest's stage 1, or alone. */
-function behind(domain: Paging, view: View, page: number, offset: number, write: boolean): number {
-  const run = runAt(runsOf(domain, view), page)
-  if (run === undefined) return SAYS.F_TRANSLATION
-  if (!(write ? run.write : run.read)) return SAYS.F_PERMISSION
-  return (run.frame + page - run.page) * 4096 + offset
-}
-
-function ofUser(
-  unit: UnitFacts,
-  user: User,
-  view: View,
-  pasid: number,
-  page: number,
-  offset: number,
-  write: boolean,
-): number {
-  const { parent } = user.viommu
-  if (user.does === 'abort') return ABORT
-  if (user.does === 'bad') return SAYS.C_BAD_STE
-  const past = (): number => ofStageTwo(unit, parent, view, page, offset, write)
-  if (user.does === 'bypass') return pasid >= 0 ? SAYS.C_BAD_SUBSTREAMID : past()
-  const { table, dss } = user
-  const cdMax = unit.ssidSize === 0 ? 0 : user.cdMax
-  let index = 0
-  if (pasid >= 0) {
-    if (cdMax === 0 || pasid >= 2 ** cdMax) return SAYS.C_BAD_SUBSTREAMID
-    if (pasid === 0 && dss === 2) return SAYS.F_STREAM_DISABLED
-    index = pasid
-  } else if (cdMax !== 0 && dss === 1) return past()
-  else if (cdMax !== 0 && dss === 0) return SAYS.F_STREAM_DISABLED
-  if (table === undefined) return ABORT
-  // The guest's own tables are behind stage 2, too; all of them are in one run.
-  if (runAt(runsOf(parent, view), Number(table.pointer >> 12n)) === undefined) return GONE
-  const hasLeaves = cdMax !== 0 && table.format !== 0
-  if (hasLeaves && !table.leaves[view.era].has(index >>> leafLg2(table.format))) return NO_CD
-  // Without SubstreamIDs a table is one CD, and a level 1 descriptor is no valid one.
-  if (!hasLeaves && table.format !== 0 && table.lg2 > 0) return SAYS.C_BAD_CD
-  const space = table.spaces[view.era].get(index)
-  if (space === undefined) return NO_CD
-  const run = runAt(space.runs[view.era], page)
-  if (run === undefined) return SAYS.F_TRANSLATION
-  if (run.frame + page - run.page >= 2 ** (unit.oasBits - 12)) return SAYS.F_ADDR_SIZE
-  if (write && !run.write) return SAYS.F_PERMISSION
-  return behind(parent, view, run.frame + page - run.page, offset, write)
+/** The kernel-owned domain that a domain is, or stands before. */
+export function pagingOf(domain: Occupant): Paging {
+  if (domain.kind === 'paging') return domain
+  if (domain.kind === 'user') return domain.viommu.parent
+  return domain.kind === 'root' ? domain.window.parent : domain.parent
 }
 
 /** log2 of the CDs in a leaf of a two-level table. [SMMU 5.2 S1Fmt] */

@@ -11,7 +11,7 @@ import { fits, textOf } from './answers.js'
 import { bump, type Counts, count } from './counts.js'
 import { answersOf, type Expected, judgeEnd, tell } from './expected.js'
 import type { Machine } from './machine.js'
-import type { Device } from './model.js'
+import { type Device, windowOn } from './model.js'
 import type { Probe } from './oracle.js'
 import type { StoreListener } from './watched-memory.js'
 
@@ -155,7 +155,7 @@ export class Onlooker implements StoreListener {
     const isPlain = fits(got, old) || fits(got, now) || also.some((answer) => fits(got, answer))
     if (!isPlain) this.sawInvalid ??= `${tell(probe)} ends as ${textOf(got)}`
     count(counts, probe, got, machine.outcome, !isPlain)
-    if (got >= 0 && machine.devices[probe.device].slots.now.get(0)?.kind === 'user') bump(counts.met, 'nested')
+    if (got >= 0) this.#countGuest(machine.devices[probe.device])
     if (old !== now) {
       if (got === old) counts.sawOld++
       else if (got === now) counts.sawNew++
@@ -166,5 +166,10 @@ export class Onlooker implements StoreListener {
       else if (this.collecting !== undefined) this.collecting.add(probe.page)
       else domain.written.add(probe.page)
     }
+  }
+
+  #countGuest(device: Device): void {
+    if (device.slots.now.get(0)?.kind === 'user') bump(this.counts.met, 'nested')
+    else if (windowOn(device) !== undefined) bump(this.counts.met, 'window')
   }
 }

@@ -5,13 +5,15 @@
 
 import { Rng } from '../rng.js'
 import { type Counts, noCounts } from './counts.js'
-import { createUser, createViommu, destroyGuest, guestEdit, nameDevice } from './guest-operations.js'
+import { guestEdit } from './guest-operations.js'
 import { Machine } from './machine.js'
 import { createPaging, destroyPaging, flush, makeForeign, map, unmap } from './paging-operations.js'
 import { attach, detach, devicesOf, probeDevice, reset } from './slot-operations.js'
 import { type Operation, World } from './story.js'
 import { chooseMachine } from './units.js'
+import { createUser, createViommu, destroyGuest, nameDevice } from './viommu-operations.js'
 import { WatchedMemory } from './watched-memory.js'
+import { createRoot, createWindow, destroyWindow, growWindow } from './window-operations.js'
 
 const LIFETIME = 1000
 
@@ -33,6 +35,10 @@ const GUESTS: Makers = [
   [createUser, 8],
   [destroyGuest, 1],
   [guestEdit, 30],
+  [createWindow, 4],
+  [growWindow, 3],
+  [createRoot, 6],
+  [destroyWindow, 1],
   [reset, 1],
   [probeDevice, 1],
 ]
@@ -51,6 +57,10 @@ const HOSTS: Makers = [
   [createUser, 4],
   [destroyGuest, 2],
   [guestEdit, 9],
+  [createWindow, 1],
+  [growWindow, 1],
+  [createRoot, 2],
+  [destroyWindow, 1],
   [reset, 1],
   [probeDevice, 1],
 ]

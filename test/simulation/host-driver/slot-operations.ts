@@ -1,10 +1,11 @@
 /** What happens to a device: found, attached, replaced, detached, reset. */
 
 import type { Rng } from '../rng.js'
-import { Changing, type Device, type Occupant, pasidBits } from './model.js'
+import { Changing, type Device, type Occupant, pasidBits, type Window, windowOn } from './model.js'
 import type { Probe } from './oracle.js'
-import { plain, someProbes } from './paging-operations.js'
-import { attachErrno } from './rules.js'
+import { plain } from './paging-operations.js'
+import { attachErrno, rootPagesFor } from './rules.js'
+import { someProbes } from './runs.js'
 import type { Operation, World } from './story.js'
 
 const PASIDS_IN_USE = 6
@@ -35,7 +36,7 @@ export function attach(world: World): Operation | undefined {
   const { rng, machine } = world
   const device = rng.pick(world.found)
   const slot = chooseSlot(world, device)
-  const domain = chooseDomain(world, slot)
+  const domain = chooseDomain(world, device, slot)
   if (domain === undefined) return undefined
   const old = device.slots.now.get(slot)
   if (old === domain) return undefined
@@ -44,7 +45,9 @@ export function attach(world: World): Operation | undefined {
       const place = `device ${device.index} slot ${slot}`
       return `${domain.name} to ${place}, which holds ${old?.name ?? 'nothing'}`
     }),
-    errno: attachErrno(machine.facts, device, slot, domain),
+    errno: attachErrno(world, device, slot, domain),
+    // Several pages of level 1 are aligned, which the rules do not count.
+    mayBe: domain.kind === 'root' && rootPagesFor(domain.window, slot) > 1 ? 'ENOSPC' : undefined,
     moment: { device, slot, hasSte: true },
     isEntry: true,
     probes: slotProbes(world, device, slot, [old, domain]),
@@ -59,6 +62,7 @@ export function attach(world: World): Operation | undefined {
     done: () => {
       if (old !== undefined) old.users--
       domain.users++
+      if (domain.kind === 'root') noteLeaf(domain.window, slot)
       return undefined
     },
   }
@@ -100,11 +104,18 @@ export function reset(world: World): Operation {
   }
 }
 
+/** The window's table has a leaf for a PASID now. */
+function noteLeaf(window: Window, pasid: number): void {
+  if (window.leaves.has(pasid >>> 6)) return
+  window.rootPages = Math.max(window.rootPages, rootPagesFor(window, pasid))
+  window.leaves.add(pasid >>> 6)
+}
+
 const slotName = (slot: number): string => (slot === 0 ? 'the RID' : 'a PASID')
 
 function chooseSlot({ rng, machine, likesGuests }: World, device: Device): number {
   const used = [...device.slots.now.keys()].filter((slot) => slot !== 0)
-  if (rng.chance(likesGuests ? 0.8 : 0.45)) return 0
+  if (rng.chance(windowOn(device) !== undefined ? 0.2 : likesGuests ? 0.8 : 0.45)) return 0
   if (used.length > 0 && (used.length >= PASIDS_IN_USE || rng.chance(0.4))) return rng.pick(used)
   const top = 2 ** pasidBits(machine.facts, device.facts)
   return rng.chance(0.9) ? pasidBelow(rng, top) : rng.pick([top, top + 5])
@@ -113,8 +124,12 @@ function chooseSlot({ rng, machine, likesGuests }: World, device: Device): numbe
 const pasidBelow = (rng: Rng, top: number): number =>
   Math.max(1, Math.min(top - 1, rng.pick([1, 2, 3, 7, 63, 64, 1023, 1024, 2047, top - 1, rng.int(top)])))
 
-function chooseDomain(world: World, slot: number): Occupant | undefined {
-  const { rng, pagings, users, foreign } = world
+function chooseDomain(world: World, device: Device, slot: number): Occupant | undefined {
+  const { rng, pagings, users, foreign, windows, roots } = world
+  const window = windowOn(device)
+  const own = roots.filter((root) => root.window === window)
+  if (own.length > 0 && rng.chance(0.8)) return slot === 0 && rng.chance(0.3) ? window : rng.pick(own)
+  if (windows.length > 0 && rng.chance(world.likesGuests ? 0.25 : 0.05)) return rng.pick([...windows, ...roots])
   if (rng.chance(0.01)) return foreign
   if (slot === 0 && users.length > 0 && rng.chance(world.likesGuests ? 0.8 : 0.3)) return rng.pick(users)
   const fitting = pagings.filter(({ stage }) => slot === 0 || stage === 1)

@@ -5,7 +5,7 @@ import { Aim } from './aim.js'
 import { bump, type Counts } from './counts.js'
 import type { GuestMemory } from './guest.js'
 import { type Machine, OutOfMemory } from './machine.js'
-import type { Changing, Device, Paging, User, Viommu } from './model.js'
+import type { Changing, Device, Paging, Root, User, Viommu, Window } from './model.js'
 import { type Moment, Onlooker } from './onlooker.js'
 import type { Probe } from './oracle.js'
 
@@ -16,6 +16,8 @@ export interface Operation {
   text(): string
   /** What the rules say to it. */
   readonly errno: string | undefined
+  /** What it may be refused with as well. */
+  readonly mayBe?: string | undefined
   readonly probes: readonly Probe[]
   readonly moment: Moment
   /** Entries are stored, and not tables. */
@@ -33,6 +35,8 @@ export class World {
   readonly pagings: Paging[] = []
   readonly viommus: Viommu[] = []
   readonly users: User[] = []
+  readonly windows: Window[] = []
+  readonly roots: Root[] = []
   readonly guests = new Map<Paging, GuestMemory>()
   readonly aim: Aim
   readonly onlooker: Onlooker
@@ -72,7 +76,7 @@ export class World {
     this.#lookForLingering()
     onlooker.begin()
     const got = this.#act(operation)
-    const isRight = got === operation.errno || got === 'ENOMEM'
+    const isRight = got === operation.errno || got === 'ENOMEM' || (got !== undefined && got === operation.mayBe)
     if (got === undefined && isRight) for (const one of changed) one.settle()
     else for (const one of changed) one.revert()
     if (!isRight) return `the rules say ${operation.errno ?? 'yes'}, and the driver ${got ?? 'yes'}`
