@@ -72,6 +72,17 @@ describe('a paging domain on a RID', () => {
     if (pages < 512) expect(world.driver.counters()['hits']).toBe(hits + 2)
   })
 
+  it('shows what is mapped between an unmap and its flush, where the unmap took a table out', () => {
+    domain.map(0x20_0000n, GUEST_RAM, 0x1000n, RW)
+    expect(world.dma(world.a, 0x20_0000n)).toBe('ok 10000000000')
+    domain.unmap(0x20_0000n, 0x1000n)
+    domain.map(0x20_1000n, GUEST_RAM + 0x7000, 0x1000n, RW)
+    expect(world.dma(world.a, 0x20_1000n)).toBe('ok 10000007000')
+    domain.flush()
+    expect(world.dma(world.a, 0x20_0000n)).toBe('F_TRANSLATION')
+    expect(world.dma(world.a, 0x20_1000n)).toBe('ok 10000007000')
+  })
+
   it('serves several devices at once, and is forgotten when the last one has gone', () => {
     world.b.set(0, domain, null)
     expect(world.dma(world.b, 0x1000n)).toBe('ok 10000005000')

@@ -6,7 +6,7 @@ import { run } from './run.js'
 import { boasting, dropping, droppingForGuests, reversing, shifting, type Tampering } from './tampering.js'
 
 const SEEDS = [1, 2, 3]
-const OPERATIONS = 1500
+const OPERATIONS = 1200
 
 function play(seed: number): { readonly counts: Counts; readonly found: readonly string[] } {
   const found: string[] = []
@@ -28,7 +28,14 @@ describe('a host driver at work, with DMAs at each of its stores', () => {
 
   it('comes across everything that there is', () => {
     const operations = ['attach', 'replace', 'detach'].flatMap((what) => [`${what} the RID`, `${what} a PASID`])
-    const guests = ['guest maps', 'guest unmaps', 'guest writes a CD', 'guest clears a CD', 'create a user domain']
+    const guests = [
+      'guest maps',
+      'guest unmaps',
+      'guest writes a CD',
+      'guest clears a CD',
+      'create a user domain',
+      'create a root',
+    ]
     const ends = ['translated', 'abort', 'C_BAD_STE', 'C_BAD_CD', 'C_BAD_SUBSTREAMID', 'C_BAD_STREAMID']
     const rest = [
       'F_TRANSLATION',

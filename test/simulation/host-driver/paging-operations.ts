@@ -106,11 +106,10 @@ export function map(world: World): Operation | undefined {
   const isBare = (one: Paging): boolean => one.isParent && runAt(one.runs.now, TABLES_PAGE) === undefined
   const bare = rng.chance(0.5) ? world.pagings.find(isBare) : undefined
   const domain = bare ?? rng.pick(world.pagings)
-  if (domain.lingering.length > 0) return undefined
   const run = chooseRun(world, domain)
   if (run === undefined) return undefined
   const inPages = run.pages < 16 && rng.chance(0.2)
-  const fails = rng.chance(0) ? rng.between(1, 3) : 0
+  const fails = rng.chance(0.03) ? rng.between(1, 3) : 0
   return {
     ...plain('map', () => `${tellRun(run)} into ${domain.name}${fails > 0 ? ` with allocation ${fails} failing` : ''}`),
     probes: runProbes(world, domain, [run]),

@@ -84,7 +84,7 @@ export const shifting = (): Tampering => ({
       const ops = create(device, flags, data)
       const map = ops.map.bind(ops)
       ops.map = (iova, address, length, protection, inPages) =>
-        map(iova, address + (iova === 0x40000000n ? 4096 : 0), length, protection, inPages)
+        map(iova, address + (iova % 0x8000n === 0n ? 4096 : 0), length, protection, inPages)
       return ops
     }
   },
