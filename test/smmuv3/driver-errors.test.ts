@@ -10,6 +10,7 @@ import { PRESETS } from '../../hw-model/smmuv3/index.js'
 import type { PagingOps, Refusal } from '../../server/core/driver.js'
 import { invalidateCommands } from '../given.js'
 import { Ear, NestedGuest, VSID } from './ear.js'
+import { VA, WindowWorld } from './window-world.js'
 import { GUEST_RAM, PLAIN, RW, refusal, World } from './world.js'
 
 /** IDR0.ATS is bit 10, PRI bit 16; IDR1.PRIQS bits 15:11. */
@@ -278,6 +279,29 @@ describe('a device that does not complete an invalidation', () => {
     expect([result.done, result.refusal, result.failure?.()]).toEqual([2, undefined, undefined])
     await result.completion
     expect(result.failure?.()).toMatchObject({ name: 'ETIMEDOUT', context: { index: 1 } })
+  })
+})
+
+describe('a device on a window that does not complete an invalidation', () => {
+  it('makes the call for its root ETIMEDOUT, and has its window back after a reset', async () => {
+    const windows = new WindowWorld(IDS, { ats: true, pri: true }, { pages: 3n })
+    windows.driver.listener = ear
+    windows.a.set(0, windows.window, null)
+    const root = windows.root(1)
+    windows.a.set(3, root, null)
+    const before = windows.ste(windows.a)
+    ear.holds = Promise.resolve(false)
+    const result = windows.invalidate(root, { addr: 0x5000n, npages: 1n, flags: 0 })
+    await result.completion
+    expect(result.failure?.()).toMatchObject({ name: 'ETIMEDOUT', context: { index: 0 } })
+    // PASIDs come and go meanwhile, and the entry stays an abort.
+    windows.a.set(70, root, null)
+    expect(windows.ste(windows.a)[0]).toBe(1n)
+    windows.a.clear(70, root)
+    windows.a.reset()
+    const [first, ...rest] = before
+    expect([windows.ste(windows.a)[0] & 0xfn, windows.ste(windows.a).slice(1)]).toEqual([first & 0xfn, rest])
+    expect(windows.dma(windows.a, VA, 3)).toMatch(/^ok/)
   })
 })
 
