@@ -1,8 +1,9 @@
 /** What the operator's log says of the units. */
 
 import { describe, expect, it } from 'vitest'
+import { Outcome } from '../../hw-model/port.js'
 import { logRecord, namesOf } from '../../server/daemon-log.js'
-import { DEFAULT_PLATFORM } from '../../server/drivers/machine.js'
+import { createMachine, DEFAULT_PLATFORM } from '../../server/drivers/machine.js'
 import { type ManualClock, manualClock } from '../../server/ops/clock.js'
 import { type Log, openLog } from '../../server/ops/log.js'
 
@@ -23,6 +24,28 @@ const NAMES = namesOf(DEFAULT_PLATFORM)
 /** 0000:00:01.0 and 0000:00:02.0: bus, device and function in 8, 5 and 3 bits. */
 const [FIRST, SECOND] = [0x08, 0x10]
 const [WARN, ERROR, DEBUG] = [40, 50, 20]
+
+describe("a VT-d's fault", () => {
+  it('is told with its reason, as an SMMUv3’s event is with its number', () => {
+    const { log, lines } = capture()
+    const machine = createMachine({
+      platform: DEFAULT_PLATFORM,
+      files: { roots: [], map: () => expect.unreachable() },
+      onUnitRecord: (unit, record) => logRecord(log, NAMES, unit, record),
+    })
+    // Nothing is attached. A write to 0x1_0000_5000, under no PASID.
+    const port = machine.devices.find(({ name }) => name === '0000:01:01.0')?.device.port
+    port?.translate(-1, 0x5000, 1, 2, new Outcome())
+    const [line] = lines()
+    expect(line).toMatchObject({
+      level: WARN,
+      device: '0000:01:01.0',
+      iova: '0x100005000',
+      access: 'unprivileged write',
+    })
+    expect(line['reason']).toMatch(/^0x[0-9a-f]+$/)
+  })
+})
 
 describe("a unit's event", () => {
   it('that nobody takes is a warning with the name of its device', () => {

@@ -132,6 +132,7 @@ describe('a command queue whose memory is not there', () => {
     // GBPA: Update, ABORT, SHCFG 1. CR0: everything off.
     expect(writes.slice(-3)).toEqual(['GBPA 80101000', 'CR0 0', expect.stringMatching(/^GERRORN/)])
     expect(world.dma(world.a, 0x2000n)).toBe('aborted')
+    expect(world.driver.counters()).toMatchObject({ CERROR_ABT: 9, failed: 1 })
   })
 })
 

@@ -79,7 +79,10 @@ export class GlobalErrors {
     const active = Int32Array.of(gerror ^ this.#registers.read32(OFFSET.GERRORN))
     const isActive = (name: keyof typeof FIELDS): boolean => FIELDS[name].get(active, 0) === 1
     if (!Object.values(FIELDS).some((field) => field.get(active, 0) === 1)) return false
-    if (isActive('SFM_ERR')) this.#fail('SFM_ERR', 'the unit is in Service Failure Mode')
+    if (isActive('SFM_ERR')) {
+      this.#count('SFM_ERR')
+      this.#fail('SFM_ERR', 'the unit is in Service Failure Mode')
+    }
     for (const [name, what] of LOST) if (isActive(name)) this.#tell(name, { what })
     if (isActive('CMDQ_ERR')) this.#skip()
     this.#registers.write32(OFFSET.GERRORN, gerror)
@@ -113,7 +116,6 @@ export class GlobalErrors {
     this.#commands.close()
     this.#registers.write32(OFFSET.GBPA, pack(GBPA, { SHCFG: 1, ABORT: 1, Update: 1 })[0])
     this.#registers.write32(OFFSET.CR0, pack(CR0, {})[0])
-    this.#count(name)
     const what = `${failure}; no DMA passes and nothing is attached until the daemon is started again`
     this.#report({ name, isFailure: true, facts: { what } })
   }
