@@ -121,6 +121,25 @@ describe('a device with ATS on a window', () => {
   })
 })
 
+describe('a device that did not answer in time', () => {
+  it('stays blocked while its table grows, and finds the new one when it was reset', async () => {
+    const { world, ear } = withAts()
+    world.a.set(0, world.window, null)
+    world.a.set(1, world.root(1), null)
+    ear.holds = Promise.resolve(false)
+    world.parent.map(0x9_0000_0000n, GUEST_RAM, 0x1000n, RW)
+    world.parent.unmap(0x9_0000_0000n, 0x1000n)
+    await world.parent.flush()
+    ear.holds = undefined
+    const all = (): string[] => [1, 64].map((pasid) => world.dma(world.a, VA, pasid))
+    expect(all()).toEqual(['aborted', 'aborted'])
+    world.a.set(64, world.root(2), null)
+    expect(all()).toEqual(['aborted', 'aborted'])
+    world.a.reset()
+    expect(all()).toEqual([world.page(1), world.page(2)])
+  })
+})
+
 describe('faults of roots', () => {
   it('wait where the device can and the root has a fault queue: CD.S, and S1STALLD where it cannot', () => {
     const { world, ear } = heard(new WindowWorld(stalls(0), { stalls: true }))
