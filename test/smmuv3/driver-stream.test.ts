@@ -8,6 +8,7 @@ import { type Operation, operationsOf } from './stream/operations.js'
 import { pageOf } from './stream/page.js'
 import { REGISTER, type Row, recordedRows, stepsOf } from './stream/recording.js'
 import { replay } from './stream/replay.js'
+import { rowLines } from './stream/spell.js'
 import { stories } from './stream/stories.js'
 
 const ID_REGISTERS = ['IDR0', 'IDR1', 'IDR2', 'IDR3', 'IDR4', 'IDR5', 'IIDR', 'AIDR'] as const
@@ -116,6 +117,40 @@ describe('two sequences side by side', () => {
       [2n, 2n],
       [undefined, 4n],
       [3n, 3n],
+    ])
+  })
+})
+
+describe('the reset of a unit that has everything', () => {
+  it('is that of arm_smmu_device_reset: EL2, the PRI queue and ATS in their places', () => {
+    const queue = (name: string, sizeLg2: string): readonly string[] => [
+      `${name}_BASE = 0x40000000000000${sizeLg2}`,
+      `${name}_PROD = 0x0`,
+      `${name}_CONS = 0x0`,
+    ]
+    const synced = (command: string, prod: number): readonly string[] => [command, 'SYNC', `CMDQ_PROD = 0x${prod}`]
+    expect(rowLines(new ListenedHost({}, 'full').taken())).toEqual([
+      'CR0 = 0x0',
+      'CR1 = 0xd75',
+      'CR2 = 0x6',
+      'STRTAB_BASE = 0x4000000000000000',
+      'STRTAB_BASE_CFG = 0x10210',
+      ...queue('CMDQ', '10'),
+      'CR0 = 0x8',
+      ...synced('CFGI_ALL', 2),
+      ...synced('TLBI_EL2_ALL', 4),
+      ...synced('TLBI_NSNH_ALL', 6),
+      ...queue('EVENTQ', '0f'),
+      'CR0 = 0xc',
+      ...queue('PRIQ', '10'),
+      'CR0 = 0xe',
+      'CR0 = 0x1e',
+      'IRQ_CTRL = 0x0',
+      'GERROR_IRQ_CFG0 = 0x0',
+      'EVENTQ_IRQ_CFG0 = 0x0',
+      'PRIQ_IRQ_CFG0 = 0x0',
+      'IRQ_CTRL = 0x7',
+      'CR0 = 0x1f',
     ])
   })
 })

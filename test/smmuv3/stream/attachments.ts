@@ -2,7 +2,13 @@
 
 import type { LayoutInfo } from '../../../hw-model/bits/layout.js'
 import { CD, STE } from '../../../hw-model/smmuv3/index.js'
-import { type DomainOps, givenData, type PagingFlags, type PagingOps } from '../../../server/core/driver.js'
+import {
+  type DomainOps,
+  givenData,
+  type PagingFlags,
+  type PagingOps,
+  type WindowOps,
+} from '../../../server/core/driver.js'
 import { CLIENT_RAM, ListenedHost } from './listener.js'
 
 /** An attachment, and the fields that are not zero. */
@@ -13,6 +19,8 @@ export interface Attachment {
 }
 
 const PLAIN: PagingFlags = { nestParent: false, dirtyTracking: false, pasid: false }
+/** Where a window is. */
+const WINDOW = 0x8_0000_0000n
 /** Fields whose value is a place of the host's. */
 const PLACES: readonly string[] = ['S1ContextPtr', 'TTB0', 'S2TTB']
 
@@ -27,12 +35,14 @@ export function attachments(): readonly Attachment[] {
     entry("user domain: a guest's stage 1", ({ user, set }) => set(0, user(0x4001_000bn, 0xd4n))),
     entry('user domain: bypass', ({ user, set }) => set(0, user(9n, 0n))),
     entry('user domain: abort', ({ user, set }) => set(0, user(1n, 0n))),
+    entry('window', ({ window, set }) => set(0, window)),
   ]
 }
 
 interface Tools {
   readonly paging: (flags: Partial<PagingFlags>) => PagingOps
   readonly user: (ste0: bigint, ste1: bigint) => DomainOps
+  readonly window: DomainOps
   readonly set: (slot: number, domain: DomainOps) => void
 }
 
@@ -48,6 +58,12 @@ function entry(name: string, attach: (tools: Tools) => void): Attachment {
       const viommu = host.driver.createViommu(device, parent)
       viommu.addVdevice(device, 8n)
       return viommu.createUserDomain(device, givenData('smmuv3_ste', { ste0, ste1 }), { pasid: false })
+    },
+    get window() {
+      const window = (paging({ nestParent: true }) as { createWindow(): WindowOps }).createWindow()
+      window.back({ start: WINDOW, last: WINDOW + 0xfffn })
+      window.offer()
+      return window
     },
     set: (slot, domain) => void device.set(slot, domain, null),
   })

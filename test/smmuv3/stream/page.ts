@@ -3,27 +3,9 @@
 import { attachments } from './attachments.js'
 import { align, type Compared, commandsOf, REASONS, recordedCommands } from './compare.js'
 import { type Command, REGISTER, type Row } from './recording.js'
-import { sideBySide, spelled } from './spell.js'
+import { rowLines, sideBySide, spelled } from './spell.js'
 import { type Story, stories } from './stories.js'
 import { DIFFERENCES, HEAD } from './words.js'
-
-/** Names of registers that are written. */
-const NAMES: Readonly<Record<number, string>> = {
-  32: 'CR0',
-  40: 'CR1',
-  44: 'CR2',
-  80: 'IRQ_CTRL',
-  104: 'GERROR_IRQ_CFG0',
-  128: 'STRTAB_BASE',
-  136: 'STRTAB_BASE_CFG',
-  144: 'CMDQ_BASE',
-  152: 'CMDQ_PROD',
-  156: 'CMDQ_CONS',
-  160: 'EVENTQ_BASE',
-  168: 'EVENTQ_PROD',
-  172: 'EVENTQ_CONS',
-  176: 'EVENTQ_IRQ_CFG0',
-}
 
 const KINDS = {
   reset: 'reset',
@@ -129,16 +111,7 @@ function resetListing(rows: readonly Row[], { rows: ours }: Compared): readonly 
   const isOn = (row: Row): boolean =>
     row.kind === 'register' && row.write.offset === REGISTER.CR0 && (row.write.value & 1n) === 1n
   const theirs = rows.slice(0, rows.findIndex(isOn) + 1)
-  const lines = (all: readonly Row[]): readonly string[] =>
-    all.map((row) =>
-      row.kind === 'command' ? spelled([row.command])[0] : registerLine(row.write.offset, row.write.value),
-    )
-  return aligned(lines(theirs), lines(ours))
-}
-
-function registerLine(offset: number, value: bigint): string {
-  const isBase = NAMES[offset]?.endsWith('BASE') === true
-  return `${NAMES[offset] ?? offset} = 0x${(isBase ? value & ~0xf_ffff_ffff_ffe0n : value).toString(16)}`
+  return aligned(rowLines(theirs), rowLines(ours))
 }
 
 /** The first of each kind, and the first of each difference. */

@@ -1,6 +1,6 @@
 /** Commands in words, field by field; read by hand, as in `recording.ts`. */
 
-import { bits, type Command, nameOf } from './recording.js'
+import { bits, type Command, nameOf, type Row } from './recording.js'
 
 const hex = (value: number | bigint): string => `0x${value.toString(16)}`
 
@@ -53,4 +53,39 @@ export function sideBySide(
     if (theirs === ours) return `  ${theirs}`
     return theirs === null ? `+ ${ours}` : ours === null ? `- ${theirs}` : `- ${theirs}\n+ ${ours}`
   })
+}
+
+/** Names of registers that are written. */
+const NAMES: Readonly<Record<number, string>> = {
+  32: 'CR0',
+  40: 'CR1',
+  44: 'CR2',
+  80: 'IRQ_CTRL',
+  104: 'GERROR_IRQ_CFG0',
+  128: 'STRTAB_BASE',
+  136: 'STRTAB_BASE_CFG',
+  144: 'CMDQ_BASE',
+  152: 'CMDQ_PROD',
+  156: 'CMDQ_CONS',
+  160: 'EVENTQ_BASE',
+  168: 'EVENTQ_PROD',
+  172: 'EVENTQ_CONS',
+  176: 'EVENTQ_IRQ_CFG0',
+  192: 'PRIQ_BASE',
+  200: 'PRIQ_PROD',
+  204: 'PRIQ_CONS',
+  208: 'PRIQ_IRQ_CFG0',
+}
+
+/** One line for each row. */
+export const rowLines = (rows: readonly Row[]): readonly string[] =>
+  rows.map((row) => {
+    if (row.kind === 'command') return spelled([row.command])[0]
+    return registerLine(row.write.offset, row.write.value)
+  })
+
+/** A write, without the address of a table or queue. */
+function registerLine(offset: number, value: bigint): string {
+  const isBase = NAMES[offset]?.endsWith('BASE') === true
+  return `${NAMES[offset] ?? offset} = 0x${(isBase ? value & ~0xf_ffff_ffff_ffe0n : value).toString(16)}`
 }
