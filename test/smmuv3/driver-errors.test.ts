@@ -6,7 +6,8 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { MEMORY } from '../../hw-model/memory/memory.js'
 import { ACCESS, Outcome, STATUS } from '../../hw-model/port.js'
-import { PRESETS } from '../../hw-model/smmuv3/index.js'
+import { FaultInfo } from '../../hw-model/smmuv3/events.js'
+import { EVENT, PRESETS } from '../../hw-model/smmuv3/index.js'
 import type { PagingOps, Refusal } from '../../server/core/driver.js'
 import { invalidateCommands } from '../given.js'
 import { Ear, NestedGuest, VSID } from './ear.js'
@@ -133,6 +134,29 @@ describe('a command queue whose memory is not there', () => {
     expect(writes.slice(-3)).toEqual(['GBPA 80101000', 'CR0 0', expect.stringMatching(/^GERRORN/)])
     expect(world.dma(world.a, 0x2000n)).toBe('aborted')
     expect(world.driver.counters()).toMatchObject({ CERROR_ABT: 9, failed: 1 })
+  })
+})
+
+describe('errors that come together', () => {
+  it('are handled in the order of Linux’s handler, the command queue last, and acknowledged by one write', () => {
+    breakQueue(baseOf(0xa0), 'storeRecord', 1)
+    world.driver.unit.events.record(EVENT.F_TRANSLATION, new FaultInfo())
+    domain.unmap(0x1000n, 0x1000n)
+    plant(0xffn)
+    domain.flush()
+    expect([names(), writes, isQuiet()]).toEqual([['EVENTQ_ABT_ERR', 'CERROR_ILL'], ['GERRORN 5'], true])
+  })
+
+  it('with SFM_ERR among them are told too, after the unit is off, and nothing is tried again', () => {
+    breakQueue(baseOf(0xa0), 'storeRecord', 1)
+    world.driver.unit.events.record(EVENT.F_TRANSLATION, new FaultInfo())
+    world.driver.unit.fail()
+    domain.unmap(0x1000n, 0x1000n)
+    domain.flush()
+    expect([names(), writes]).toEqual([
+      ['SFM_ERR', 'EVENTQ_ABT_ERR'],
+      ['GBPA 80101000', 'CR0 0', 'GERRORN 104'],
+    ])
   })
 })
 
