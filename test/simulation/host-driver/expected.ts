@@ -26,8 +26,8 @@ export interface Expected {
   readonly invalid: readonly number[]
   /** What else may be. */
   readonly also: readonly number[]
-  /** The domains that keep a log of writes and may be behind it. */
-  readonly writes: readonly Paging[] | undefined
+  /** The domain that keeps a log of writes and is behind it. */
+  readonly writes: Paging | undefined
 }
 
 const NONE: readonly number[] = []
@@ -75,13 +75,11 @@ function hasLingering(device: Device): boolean {
   return false
 }
 
-function loggedBehind({ slots }: Device, pasid: number): readonly Paging[] | undefined {
-  const found = new Set<Paging>()
-  for (const one of [slots.old, slots.now]) {
-    const domain = one.get(Math.max(0, pasid))
-    if (domain?.kind === 'paging' && domain.tracksDirty) found.add(domain)
-  }
-  return found.size === 0 ? undefined : [...found]
+/** The domain that a write is written through; undefined where it keeps no log, or where it may be one or another. */
+function loggedBehind({ slots }: Device, pasid: number): Paging | undefined {
+  const domain = slots.now.get(Math.max(0, pasid))
+  const isSure = domain?.kind === 'paging' && slots.old.get(Math.max(0, pasid)) === domain
+  return isSure && domain.tracksDirty ? domain : undefined
 }
 
 /** What is wrong with an answer, in words that follow the probe's; or undefined. */

@@ -47,7 +47,7 @@ function editSpace(world: World, parent: Paging, guest: GuestMemory, space: Gues
           dw1: BigInt(gone.page + i) * 4096n,
         }))
         invalidateRoots(world, space, gone)
-        return invalidate(world, parent, commands)
+        return invalidate(world, parent, [...commands, ...forgetInDevices(world, parent)])
       },
     }
   }
@@ -114,7 +114,7 @@ function editCd(world: World, parent: Paging, guest: GuestMemory): Operation | u
       if (needsLeaf) guest.writeLeaf(table, leaf)
       if (old === undefined) guest.writeCd(table, index, space)
       else guest.clearCd(table, index)
-      return invalidate(world, parent, forgetCd(world, parent, index))
+      return invalidate(world, parent, [...forgetCd(world, parent, index), ...forgetInDevices(world, parent)])
     },
   }
 }
@@ -131,6 +131,16 @@ function forgetCd(world: World, parent: Paging, index: number): { dw0: bigint; d
       })),
     )
 }
+
+/** ATC_INV of everything, without a PASID and with any, by every name. [SMMU 4.5.1 CMD_ATC_INV] */
+const forgetInDevices = ({ viommus }: World, parent: Paging) =>
+  viommus
+    .filter((viommu) => viommu.parent === parent)
+    .flatMap((viommu) =>
+      [...viommu.names.values()].flatMap((vsid) =>
+        [0x40n, 0xa40n].map((low) => ({ dw0: low | (vsid << 32n), dw1: 52n, viommu })),
+      ),
+    )
 
 /** Commands of a guest, through the vIOMMU that they belong to or through any on the parent. */
 function invalidate(

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { type Counts, summary } from './counts.js'
 import { run } from './run.js'
-import { boasting, dropping, droppingForGuests, reversing, shifting, type Tampering } from './tampering.js'
+import { boasting, dropping, droppingForGuests, keeping, reversing, shifting, type Tampering } from './tampering.js'
 
 const SEEDS = [1, 2, 3]
 const OPERATIONS = 1200
@@ -47,7 +47,17 @@ describe('a host driver at work, with DMAs at each of its stores', () => {
       'nested',
       'write',
     ]
-    const all = [...operations, ...guests, ...ends, ...rest, 'map', 'unmap', 'unmap and flush', 'flush']
+    const all = [
+      ...operations,
+      ...guests,
+      ...ends,
+      ...rest,
+      'map',
+      'unmap',
+      'unmap and flush',
+      'flush',
+      'collect writes',
+    ]
     expect(all.filter((name) => !met.has(name))).toEqual([])
   })
 })
@@ -57,6 +67,7 @@ describe('a driver that does one thing wrong is caught:', () => {
     ['it stores an entry from its last word to its first', reversing()],
     ['it says that every change was hitless', boasting()],
     ['it maps a page beside the one that was meant', shifting()],
+    ['its devices keep what they were told', keeping()],
     ['it gives no CFGI_STE', dropping(0x03)],
     ['it gives no CFGI_CD', dropping(0x05)],
     ['it uses an ASID again without TLBI_NH_ASID', dropping(0x11)],

@@ -65,9 +65,8 @@ export interface Paging {
   lingering: readonly Run[]
   /** Slots, user domains and vIOMMUs that use it. */
   users: number
-  /** Written since somebody collected; what may have been written as well. By page. */
+  /** Pages that were written since somebody collected; those of a domain that keeps a log of it. */
   readonly written: Set<number>
-  readonly perhapsWritten: Set<number>
 }
 
 /** Tables of a guest under one ASID: what the guest maps to its own addresses. */

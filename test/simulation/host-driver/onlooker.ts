@@ -8,6 +8,7 @@
  */
 
 import { fits, textOf } from './answers.js'
+import { Atc } from './atc.js'
 import { bump, type Counts, count } from './counts.js'
 import { answersOf, type Expected, judgeEnd, tell } from './expected.js'
 import type { Machine } from './machine.js'
@@ -18,6 +19,9 @@ import type { StoreListener } from './watched-memory.js'
 /** Moments that every probe is sent in, where no entry is stored, and probes in turn in each later one. */
 const WHOLE_LOOKS = 2
 const IN_TURN = 1
+
+/** Moments between two translation requests. */
+const LOOKS_A_REQUEST = 3
 
 const OPCODE_SYNC = 0x46
 
@@ -36,6 +40,8 @@ export const NO_MOMENT: Moment = { device: undefined, slot: -1, hasSte: false }
 
 /** Sends DMAs and judges them. */
 export class Onlooker implements StoreListener {
+  /** What the devices keep themselves. */
+  readonly atc: Atc
   /** What was wrong first, in words. */
   found: string | undefined
   /** The DMA of this operation that met an invalid entry, in words. */
@@ -56,7 +62,10 @@ export class Onlooker implements StoreListener {
   constructor(
     readonly machine: Machine,
     readonly counts: Counts,
-  ) {}
+  ) {
+    this.atc = new Atc(machine, counts)
+    machine.driver.listener = this.atc
+  }
 
   /** The state before: its answers go into the caches, as a busy device's do. */
   before(probes: readonly Probe[], moment: Moment, isEntry: boolean): void {
@@ -81,8 +90,9 @@ export class Onlooker implements StoreListener {
   }
 
   /** The operation is over, and the model has no old state any more: each answer is the new one, to the letter. */
-  end(): void {
+  end(isDone: boolean): void {
     this.#isOn = false
+    this.found ??= this.atc.audit(isDone)
     this.#moment = NO_MOMENT
     this.#expect()
     for (let i = 0; i < this.#probes.length; i++) {
@@ -119,15 +129,28 @@ export class Onlooker implements StoreListener {
   }
 
   #look(isEntry: boolean): void {
-    const isWhole = isEntry || this.#looks++ < WHOLE_LOOKS
+    const isWhole = isEntry || this.#looks < WHOLE_LOOKS
     for (let i = 0; i < this.#probes.length; i++) {
       const probe = this.#probes[i]
       const isNew = this.#ask(probe)
       if (isNew) probe.seen.push(probe.walked.code)
       if (isNew || isWhole) this.#send(i, false)
     }
+    this.#askForPage()
     if (isWhole || this.#probes.length === 0) return
     for (let i = 0; i < IN_TURN; i++) this.#send(this.#turn++ % this.#probes.length, false)
+  }
+
+  /** Now and then a device that keeps translations asks for one. */
+  #askForPage(): void {
+    if (this.#looks++ % LOOKS_A_REQUEST !== 0 || this.found !== undefined) return
+    const { devices } = this.machine
+    // Under PASID 0 nobody asks: between CD 0 and the STE it would get what is invalidated without a PASID.
+    const able = this.#probes.filter(({ device, pasid }) => pasid !== 0 && devices[device].ops?.ats !== undefined)
+    if (able.length === 0) return
+    this.#isSending = true
+    this.found = this.atc.request(able[this.#turn++ % able.length])
+    this.#isSending = false
   }
 
   /** Whether the reference says something new. */
@@ -161,11 +184,8 @@ export class Onlooker implements StoreListener {
       else if (got === now) counts.sawNew++
     }
     if (got < 0 || expected.writes === undefined) return
-    for (const domain of expected.writes) {
-      if (expected.writes.length > 1) domain.perhapsWritten.add(probe.page)
-      else if (this.collecting !== undefined) this.collecting.add(probe.page)
-      else domain.written.add(probe.page)
-    }
+    const pages = this.collecting ?? expected.writes.written
+    pages.add(probe.page)
   }
 
   #countGuest(device: Device): void {

@@ -67,7 +67,6 @@ function pagingOf(name: string, ops: PagingOps, made: Made, isCoherent: boolean,
     lingering: [],
     users: 0,
     written: new Set(),
-    perhapsWritten: new Set(),
   }
 }
 
@@ -123,8 +122,8 @@ export function map(world: World): Operation | undefined {
       domain.ops.map(BigInt(page) * 4096n, frame * 4096, BigInt(pages) * 4096n, { read, write }, inPages)
     },
     done: () => {
-      // Nobody knows whether it was written before: it begins dirty.
-      if (domain.tracksDirty && run.write) domain.perhapsWritten.add(run.page)
+      // It begins as if written, where it may be; and where it may not, what a failed map left open means nothing.
+      for (const page of domain.written) if (runAt([run], page) !== undefined) domain.written.delete(page)
       return undefined
     },
   }
@@ -159,6 +158,7 @@ export function unmap(world: World): Operation | undefined {
     },
     done: () => {
       if (isFlushed) domain.lingering = []
+      for (const page of domain.written) if (runAt(list, page) !== undefined) domain.written.delete(page)
       return undefined
     },
   }

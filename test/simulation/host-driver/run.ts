@@ -5,6 +5,7 @@
 
 import { Rng } from '../rng.js'
 import { type Counts, noCounts } from './counts.js'
+import { collectDirty } from './dirty-operations.js'
 import { guestEdit } from './guest-operations.js'
 import { Machine } from './machine.js'
 import { createPaging, destroyPaging, flush, makeForeign, map, unmap } from './paging-operations.js'
@@ -40,6 +41,7 @@ const GUESTS: Makers = [
   [createRoot, 6],
   [destroyWindow, 1],
   [reset, 1],
+  [collectDirty, 3],
   [probeDevice, 1],
 ]
 
@@ -62,6 +64,7 @@ const HOSTS: Makers = [
   [createRoot, 2],
   [destroyWindow, 1],
   [reset, 1],
+  [collectDirty, 3],
   [probeDevice, 1],
 ]
 

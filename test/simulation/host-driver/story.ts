@@ -84,7 +84,7 @@ export class World {
     else bump(counts.done, operation.name)
     const wrong = got === undefined ? operation.done?.() : undefined
     this.#lookForLingering()
-    onlooker.end()
+    onlooker.end(got === undefined)
     if (onlooker.found !== undefined) return onlooker.found
     const { device } = operation.moment
     if (onlooker.sawInvalid !== undefined && operation.moment.hasSte && device?.ops?.lastSetWasHitless === true) {

@@ -75,6 +75,13 @@ export const boasting = (): Tampering => ({
   },
 })
 
+/** A driver whose devices never hear that they are to forget something. */
+export const keeping = (): Tampering => ({
+  tamper: ({ onlooker }) => {
+    Object.assign(onlooker.atc, { invalidate: () => undefined })
+  },
+})
+
 /** A driver that maps one page beside what it was told. */
 export const shifting = (): Tampering => ({
   tamper: ({ machine }) => {
