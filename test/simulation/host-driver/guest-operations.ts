@@ -73,11 +73,13 @@ function editSpace(world: World, parent: Paging, guest: GuestMemory, space: Gues
 function guestRun({ rng, aim }: World, parent: Paging): Run {
   const write = rng.chance(0.7)
   if (rng.chance(0.15)) {
-    const frame = Math.floor(aim.pageOf(parent, -1) / 512) * 512
+    const frame = Math.floor(Math.min(aim.pageOf(parent, -1), 2 ** 36 - 1) / 512) * 512
     return { page: 512 * rng.between(8, 10), pages: 512, frame, read: true, write }
   }
   const own = parent.runs.now.filter(({ page }) => page !== TABLES_PAGE)
-  const frame = own.length > 0 && rng.chance(0.8) ? rng.pick(own).page : aim.pageOf(parent, -1)
+  const wanted = own.length > 0 && rng.chance(0.8) ? rng.pick(own).page : aim.pageOf(parent, -1)
+  // A leaf has no bits for more than 48 bits of address.
+  const frame = Math.min(wanted, 2 ** 36 - 8)
   return {
     page: rng.pick([0x10, 0x14, 0x1fe, 0x40010]) + rng.int(4),
     pages: rng.between(1, 3),
