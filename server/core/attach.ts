@@ -17,13 +17,13 @@ import type { Work } from './work.js'
 const AUTO_FLAGS: PagingFlags = { nestParent: false, dirtyTracking: false, pasid: false }
 
 /** What a `pt_id` names: a domain, or an IOAS for which one is found or made. @throws Refusal ENOENT, EINVAL */
-export function pageTableOf(call: Call, ptId: number | undefined): Ioas | Domain {
-  const found = call.context.objects.find(ptId ?? 0)
+export function pageTableOf(call: Call, ptId: number): Ioas | Domain {
+  const found = call.context.objects.find(ptId)
   if (found instanceof Ioas || found instanceof PagingDomain) return call.change(found)
   if (found instanceof UserDomain || found instanceof Window) return call.change(found)
-  const is = call.context.objects.describe(ptId ?? 0)
-  if (found === undefined) throw new Refusal('ENOENT', `pt_id: ${is}`, { pt_id: ptId ?? 0 })
-  throw new Refusal('EINVAL', `pt_id: ${is}, neither an IOAS, a domain nor a window`, { pt_id: ptId ?? 0 })
+  const is = call.context.objects.describe(ptId)
+  if (found === undefined) throw new Refusal('ENOENT', `pt_id: ${is}`, { pt_id: ptId })
+  throw new Refusal('EINVAL', `pt_id: ${is}, neither an IOAS, a domain nor a window`, { pt_id: ptId })
 }
 
 /** Fills an empty slot. Answers the domain that is in it now. */
@@ -61,7 +61,7 @@ export function* replaceRoot(call: Call, device: Device, there: Domain, target: 
     const reason = `nothing is attached to PASID 0 of device ${device.id}; attach it first`
     throw new Refusal('EINVAL', reason, { device: device.id, window: there.id })
   }
-  checkRoot(there, target)
+  checkRoot(there.window as Window, target)
   return yield* replace(call, device, RID_SLOT, target)
 }
 

@@ -24,10 +24,10 @@ export function checkTable(device: Device, slot: number, domain: Domain): void {
 }
 
 /** What PASID 0 of a device with a window takes. @throws Refusal EINVAL */
-export function checkRoot(there: Domain, target: Ioas | Domain): void {
-  if (target instanceof UserDomain && target.window === there.window) return
-  const reason = `PASID 0 is a place in window ${there.window?.id}, and takes user domains that were made on it`
-  throw new Refusal('EINVAL', reason, { window: there.window?.id ?? 0, pt_id: target.id })
+export function checkRoot(window: Window, target: Ioas | Domain): void {
+  if (target instanceof UserDomain && target.window === window) return
+  const reason = `PASID 0 is a place in window ${window.id}, and takes user domains that were made on it`
+  throw new Refusal('EINVAL', reason, { window: window.id, pt_id: target.id })
 }
 
 function refuseSecondRid(device: Device, window: Window): void {
@@ -60,8 +60,10 @@ function checkPasidTable(device: Device, pasid: number, domain: Domain): void {
   const present = (rid ?? pasidInUse(device)?.domain)?.window
   if (present === domain.window) return
   if (domain.window === undefined) {
-    const reason = `the CD table of device ${device.id} is window ${present?.id}, behind stage 2: a PASID takes user domains of it`
-    throw new Refusal('EINVAL', reason, { pasid, window: present?.id ?? 0 })
+    // Where there is no window either, nothing is in the way.
+    const { id } = present as Window
+    const reason = `the CD table of device ${device.id} is window ${id}, behind stage 2: a PASID takes user domains of it`
+    throw new Refusal('EINVAL', reason, { pasid, window: id })
   }
   const way = rid === undefined ? 'attach' : `the RID has ${rid.kind} ${rid.id}; detach that and attach`
   const reason = `user domain ${domain.id} is a place in window ${domain.window.id}: ${way} the window to the RID first`

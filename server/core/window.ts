@@ -80,7 +80,7 @@ export class Window extends Hwpt {
 
   /** Ends one `use`. */
   unuse(device: Device): void {
-    const left = (this.#users.get(device) ?? 0) - 1
+    const left = (this.#users.get(device) as number) - 1
     if (left > 0) this.#users.set(device, left)
     else this.#users.delete(device)
   }
