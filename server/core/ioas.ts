@@ -128,7 +128,7 @@ export class Ioas extends IommuObject {
   /** Ends a `keep`. */
   endKeeping(kept: Kept): void {
     this.#kept.remove(kept)
-    this.reserved.removeOwner(kept)
+    this.reserved.removeSole(kept)
   }
 
   /**

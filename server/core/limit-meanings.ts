@@ -25,7 +25,7 @@ export const LIMIT_MEANINGS: Readonly<Record<LimitName, string>> = {
   objects: 'objects with an id',
   domains: 'kernel-owned domains and windows, each with an ASID, VMID or domain-id of its unit',
   areas: 'mappings of all IOASes',
-  allowed_ranges: 'ranges of IoasAllowIovas',
+  allowed_ranges: 'ranges of IoasAllowIovas and of GrowWindow',
   regions: 'memory regions',
   region_bytes: 'size of all memory regions, written or not',
   resident_bytes: 'anonymous memory that was written, in pieces of 64 KiB, and reads of pending DMA',

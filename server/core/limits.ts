@@ -142,7 +142,7 @@ export const DEFAULT_LIMITS: Limits = {
     domains: 16_384,
     // 4 GiB in 4 KiB areas; an area costs the daemon about 200 bytes.
     areas: 1_048_576,
-    // More than any platform has holes.
+    // More than any platform has holes, and than a window of a million PASIDs needs if each range is four pages.
     allowed_ranges: 4096,
     regions: 1024,
     // Sparse mappings were checked up to here.

@@ -42,6 +42,12 @@ export class ReservedRanges {
     if (this.#owned.delete(owner)) this.#merged = [...merge([...this.#owned.values()].flat())]
   }
 
+  /** The same for an owner whose ranges share no byte with another's: whatever the others are, it takes no longer. */
+  removeSole(owner: Holder): void {
+    for (const range of this.#owned.get(owner) ?? []) this.#cut(range)
+    this.#owned.delete(owner)
+  }
+
   /** The lowest part of the union that shares a byte with `[start, last]`. */
   firstIn(start: bigint, last: bigint): Range | undefined {
     return firstOf(this.#merged, start, last)
@@ -53,6 +59,15 @@ export class ReservedRanges {
       if (firstOf(ranges, start, last) !== undefined) return `${owner.kind} ${owner.id}`
     }
     return 'nobody'
+  }
+
+  /** A range leaves the union, which has all of it in one part. */
+  #cut({ start, last }: Range): void {
+    const at = lowestIndex(this.#merged, start)
+    const whole = this.#merged[at]
+    const below = { start: whole.start, last: start - 1n }
+    const above = { start: last + 1n, last: whole.last }
+    this.#merged.splice(at, 1, ...[below, above].filter((part) => part.start <= part.last))
   }
 
   /** A range joins the union: it takes the place of those that it meets or touches. */

@@ -85,10 +85,18 @@ export class Window extends Hwpt {
     else this.#users.delete(device)
   }
 
-  /** Sets a range aside, with nothing behind it. @throws Refusal EADDRINUSE */
+  /** Sets a range aside, with nothing behind it. The first is what a window is. @throws Refusal EADDRINUSE, EDQUOT */
   reserve({ start, last }: Range): Kept {
     const kept = { id: this.id, kind: this.kind, start, last }
-    this.ioas.keep(kept)
+    const { quota } = this.ioas.context
+    const counted = this.#ranges.length > 0 ? 1 : 0
+    quota.charge('allowed_ranges', counted)
+    try {
+      this.ioas.keep(kept)
+    } catch (error) {
+      quota.release('allowed_ranges', counted)
+      throw error
+    }
     this.#ranges.push(kept)
     return kept
   }
@@ -110,6 +118,7 @@ export class Window extends Hwpt {
   giveUp(kept: Kept): Completion {
     return after(this.ops.withdraw(), () => {
       this.#ranges.splice(this.#ranges.indexOf(kept), 1)
+      if (this.#ranges.length > 0) this.ioas.context.quota.release('allowed_ranges')
       this.ioas.endKeeping(kept)
       this.#bytes.release()
       this.parent.releaseTables()
@@ -119,6 +128,7 @@ export class Window extends Hwpt {
   destroy(): Completion {
     return after(this.ops.destroy(), () => {
       for (const kept of this.#ranges) this.ioas.endKeeping(kept)
+      this.ioas.context.quota.release('allowed_ranges', Math.max(0, this.#ranges.length - 1))
       this.#bytes.end()
       this.parent.releaseTables()
       this.parent.drop(this)

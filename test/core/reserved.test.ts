@@ -40,6 +40,31 @@ describe('reserved ranges', () => {
   })
 })
 
+describe('an owner whose ranges are nobody else’s', () => {
+  it('is taken out of the union as any other is', () => {
+    const step = fc.record({ owner: fc.nat(2), at: fc.nat(59), leaves: fc.boolean() })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), fc.constantFrom(0n, ALL - 60n), (steps, base) => {
+        const [one, other] = [new ReservedRanges(), new ReservedRanges()]
+        const taken = new Map<number, number>()
+        for (const { owner, at, leaves } of steps) {
+          if (leaves) {
+            one.removeSole(owners[owner])
+            other.removeOwner(owners[owner])
+            for (const [byte, by] of taken) if (by === owner) taken.delete(byte)
+          } else if (!taken.has(at)) {
+            taken.set(at, owner)
+            const range = { start: base + BigInt(at), last: base + BigInt(at) }
+            for (const each of [one, other]) each.add(owners[owner], [range])
+          }
+          expect(one.merged).toEqual(other.merged)
+          expect(one.ownerIn(base, base + 60n)).toBe(other.ownerIn(base, base + 60n))
+        }
+      }),
+    )
+  })
+})
+
 /** Ranges of all 64 bits without these bytes from `base`. */
 function holesOf(bytes: ReadonlySet<number>, base: bigint): bigint[][] {
   const holes: bigint[][] = []

@@ -204,6 +204,29 @@ describe('GrowWindow', () => {
   })
 })
 
+describe('ranges of windows', () => {
+  it('count against allowed_ranges but the first of each, and are given back', () => {
+    const used = (): number => world.core.contexts[0].quota.used('allowed_ranges')
+    const limit = world.core.limits.context.allowed_ranges
+    const small = { ...world.core.limits, context: { ...world.core.limits.context, allowed_ranges: 2 } }
+    expect([limit, used()]).toEqual([4096, 0])
+    const limited = new World({ limits: small })
+    device = limited.bind('arm')
+    parent = limited.paging(device, limited.ioas(), NEST_PARENT)
+    const windowId = limited.do('CreateWindow', create(0n, 4095n)).windowId
+    limited.do('CreateWindow', create(0x1_0000n))
+    const grow = (page: bigint) => ({ windowId, first: page * PAGE, last: page * PAGE + 4095n })
+    limited.do('GrowWindow', grow(2n))
+    expect(limited.no('GrowWindow', grow(2n))).toBe('EADDRINUSE')
+    limited.do('GrowWindow', grow(4n))
+    const refusal = limited.refusal('GrowWindow', grow(6n))
+    expect([refusal.name, refusal.context.limit]).toEqual(['EDQUOT', 'allowed_ranges'])
+    limited.do('Destroy', { objectId: windowId })
+    expect(limited.core.contexts[0].quota.used('allowed_ranges')).toBe(0)
+    limited.do('CreateWindow', create(6n * PAGE))
+  })
+})
+
 describe('a refused call', () => {
   it.each(['window', 'window memory', 'object'])('leaves nothing when %s is refused', (what) => {
     let left = 1
