@@ -11,8 +11,10 @@ import {
   AddressType,
   type Client,
   DmaOutcome,
+  HwptFlag,
   PageRequestResponse,
   PageResponseCode,
+  ViommuType,
 } from '../../clients/node/index.js'
 import { type Daemon, startDaemon } from '../../clients/node/testing.js'
 import { refusal } from '../e2e/world.js'
@@ -281,6 +283,31 @@ describe.each(UNIT_TYPES)('a mediated device and its parent behind one %s', (typ
     expect(stuck.isAnswered).toBe(false)
     await parent.complete(tags)
     await stuck.done
+  })
+
+  it('take back nothing of each other’s by a guest’s commands, though both have a name for the function', async () => {
+    await parent.ask([IOVA + 2n * PAGE], 4)
+    await child.ask([IOVA + 2n * PAGE])
+    for (const [holder, other, pasid] of [
+      [child, parent, 4n],
+      [parent, child, 7n],
+    ] as const) {
+      const { client, deviceId, ioasId } = holder
+      const parentDomainId = (await client.createPagingDomain({ flags: HwptFlag.NEST_PARENT, deviceId, ioasId }))
+        .domainId
+      const viommu = client.createViommu({ type: ViommuType.ARM_SMMUV3, deviceId, parentDomainId })
+      if (type === 'vtd') {
+        expect((await refusal(viommu)).errnoName).toBe('EOPNOTSUPP')
+        continue
+      }
+      const { viommuId } = await viommu
+      await client.createVdevice({ viommuId, deviceId, virtId: 0x42n })
+      const all = { dw0: 0x40n | (1n << 11n) | (pasid << 12n) | (0x42n << 32n), dw1: 52n }
+      const { doneCount } = await client.invalidateIotlb({ viommuId, smmuv3: { entries: [all] } })
+      expect([doneCount, await other.poll()]).toEqual([1, []])
+      const tail = other === child ? [] : [Number(pasid)]
+      expect(await other.read(2n * PAGE, TRANSLATED, undefined, ...tail)).toBe(OK)
+    }
   })
 
   it('ask for pages in groups of their own, though the indices are the function’s', async () => {

@@ -241,6 +241,11 @@ export class SmmuDevice implements DeviceDriver {
     this.#cds?.clear(RID_SLOT)
   }
 
+  /** Whether a user domain of the vIOMMU is on the RID, whatever its STE says. */
+  isBehind(viommu: UserDomain['viommu']): boolean {
+    return this.#onRid instanceof UserDomain && this.#onRid.viommu === viommu
+  }
+
   /** The guest's name of the device, without which a guest's tables cannot be invalidated or its faults told. */
   #virtualOf(domain: UserDomain): VirtualStream | null {
     const virtId = domain.viommu.virtIdOf(this)

@@ -129,7 +129,9 @@ export class SmmuViommu implements ViommuOps {
     // CERROR_ILL, and a guest that was told of no ATS gives the command only as a matter of course.
     if (!features.ats) return undefined
     if (isIllegal(words, features)) return wouldStop(index)
-    if (device.ats !== undefined) atc.push(words)
+    // While no STE of this guest's is on the RID, an ATC has nothing of his, and its PASIDs may be other contexts'.
+    const isBehind = this.#host.devices.get(device.rid)?.isBehind(this) === true
+    if (isBehind && device.ats !== undefined) atc.push(words)
     return undefined
   }
 
