@@ -891,7 +891,7 @@ export interface AttachPasidRequest {
   readonly context: string
   /** The device. */
   readonly deviceId: number
-  /** The PASID, 1 to 2^pasid_bits - 1. */
+  /** The PASID, 1 to 2^pasid_bits - 1; on a mediated device its parent_pasid alone. 0 is the RID, if that has a window. */
   readonly pasid: number
   /** A domain. An IOAS is EINVAL. */
   readonly ptId: number
@@ -1312,7 +1312,7 @@ export interface Smmuv3Pgd {
   readonly mair: bigint
   /** HA: hardware sets access flags. */
   readonly ha: boolean
-  /** HD: hardware sets dirty state; needs HA. */
+  /** HD: hardware sets dirty state; without HA it means nothing. */
   readonly hd: boolean
 }
 
@@ -1320,7 +1320,10 @@ export interface Smmuv3Pgd {
 export interface CreateUserDomainRequest {
   /** The context's token. */
   readonly context: string
-  /** HwptFlag bits: FAULT_ID_VALID, PASID. SMMUv3 knows only the former. */
+  /**
+   * HwptFlag bits: FAULT_ID_VALID, PASID. smmuv3_ste, which covers all PASIDs, knows only the former; smmuv3_pgd goes to
+   * PASIDs without the latter, too.
+   */
   readonly flags: number
   /** A bound device. */
   readonly deviceId: number
@@ -1391,7 +1394,7 @@ export interface Smmuv3Command {
 /**
  * Commands for a vIOMMU: TLBI_NH_ALL, _ASID, _VA, _VAA, TLBI_NSNH_ALL, CFGI_CD, CFGI_CD_ALL, ATC_INV. VMID fields are
  * overwritten, StreamIDs are virtual. The daemon adds CMD_SYNC; do not send it. A CD that was used while invalid may be
- * cached as invalid: CFGI_CD belongs after V 0 to 1 too.
+ * cached as invalid: CFGI_CD belongs after V 0 to 1 too. ATC_INV asks a device whose RID is on a user domain of this vIOMMU.
  */
 export interface Smmuv3Commands {
   /** The commands, done in order. */
@@ -2764,7 +2767,7 @@ export interface CreateVdeviceResponse {
   readonly vdeviceId: number
 }
 
-/** Makes a queue of a vIOMMU's events. */
+/** Makes a queue of a vIOMMU's events: those of devices with a vDEVICE there whose RID is on a user domain of it. */
 export interface CreateVeventqRequest {
   /** The context's token. */
   readonly context: string

@@ -185,7 +185,9 @@ function fixed(ioas: Ioas, iova: bigint, length: bigint): bigint {
 function* fill(call: Call, ioas: Ioas, { slices, protection }: MapSpec, claim: Claim): Work<void> {
   for (const { pages, offset } of slices) {
     if (protection.write && !pages.writable) {
-      throw new Refusal('EPERM', 'WRITEABLE is asked for, and the memory was first mapped, or made, without it')
+      const why =
+        'WRITEABLE is asked for, and the memory was first mapped without it, or is a region made without `writable`'
+      throw new Refusal('EPERM', why)
     }
     if (pageOffset(pages, offset) % ioas.alignment !== 0n) {
       const facts = { source: hex(pages.addressAt(offset)), alignment: ioas.alignment }
