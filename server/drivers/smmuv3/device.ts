@@ -7,6 +7,7 @@
 import { S1DSS, type SmmuV3, STALL_MODEL } from '../../../hw-model/smmuv3/index.js'
 import {
   type AtsDoor,
+  assert,
   type Completion,
   type DeviceDriver,
   type DeviceFacts,
@@ -211,9 +212,7 @@ export class SmmuDevice implements DeviceDriver {
       this.#writeSte(stageOneSte(this.#cdTable().shape, S1DSS.SSID0, this.#stream(domain)))
       return
     }
-    if (!(domain instanceof StageTwoDomain) && !(domain instanceof UserDomain)) {
-      throw new Refusal('EINVAL', 'the domain was made for another architecture')
-    }
+    assert(domain instanceof StageTwoDomain || domain instanceof UserDomain, 'no other domains are of this driver')
     if (this.#pasids.size > 0) {
       throw new Refusal('EBUSY', 'PASIDs of this device are attached, and their CD table cannot stand behind stage 2', {
         pasids: this.#pasids.size,

@@ -1,6 +1,14 @@
 /** Kernel-owned domains: a stage 1 table under an ASID, or a stage 2 table under a VMID. */
 
-import type { Completion, DirtyOps, IommuDriver, PagingOps, Protection, Range } from '../../core/driver.js'
+import {
+  assert,
+  type Completion,
+  type DirtyOps,
+  type IommuDriver,
+  type PagingOps,
+  type Protection,
+  type Range,
+} from '../../core/driver.js'
 import { Outstanding } from '../outstanding.js'
 import { TableBuilder, WITH_TABLES } from '../table-builder.js'
 import { type AtcOwner, forgetAll, forgetRange, forgetRangeOfAll, forgetWhole } from './atc.js'
@@ -115,6 +123,7 @@ abstract class PagingDomain implements PagingOps {
   }
 
   destroy(): void {
+    assert(this.users === 0, 'a domain is destroyed when nothing uses it')
     this.tables.destroy()
     this.freeNumber()
   }

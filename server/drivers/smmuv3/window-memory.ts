@@ -48,7 +48,7 @@ export class WindowMemory {
         const frame = ram.alloc(PAGE_BYTES)
         this.#frames.set(page, frame)
         run.pages++
-        this.#parent.map(BigInt(page) << PAGE_LG2, frame, BigInt(PAGE_BYTES), READ_ONLY, true)
+        this.#parent.map(BigInt(page) << PAGE_LG2, frame, BigInt(PAGE_BYTES), READ_ONLY)
       }
     } catch (error) {
       this.release([run])

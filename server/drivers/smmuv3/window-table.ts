@@ -91,7 +91,8 @@ export class WindowTable {
   /** Makes a CD invalid. */
   clear(owner: { readonly rid: number }, index: number): void {
     const leaf = this.#leaves.get(index >>> LEAF_LG2)
-    if (leaf !== undefined) this.#update(owner, this.#addressOf(leaf, index), index, INVALID_CD)
+    assert(leaf !== undefined, 'leaf 0 is there, and every other that had a CD')
+    this.#update(owner, this.#addressOf(leaf, index), index, INVALID_CD)
   }
 
   /** Level 1 in other pages, with the same leaves and the new one. The store of the STE's first word is the change. */
