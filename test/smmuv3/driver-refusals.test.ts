@@ -24,7 +24,8 @@ it('a unit without pages of 4 KiB has no host driver', () => {
 
 it('a unit whose reports nobody takes works', () => {
   const memory = new Memory()
-  const driver = createSmmuV3Driver({ name: 'smmu0', memory, ram: new HostRam(memory, 2 ** 33, 2 ** 30) })
+  const ram = new HostRam(memory, 2 ** 33, 2 ** 30)
+  const driver = createSmmuV3Driver({ name: 'smmu0', memory, ram, onEvent: () => undefined })
   driver.unit.fail()
   const device = driver.probe({ rid: 8, pasidLg2: 0, ats: false, pri: false })
   expect(refusal(() => device.set(0, driver.createPaging(device, PLAIN), null))).toBe('EIO')
@@ -38,7 +39,7 @@ it('a paging domain takes no data', () => {
 it('a user domain is made on a vIOMMU or a window, not on the unit, and for no single PASID on a vIOMMU', () => {
   const world = new World()
   const parent = world.driver.createPaging(world.a, PARENT)
-  expect(refusal(() => world.driver.createUserDomain(world.a, parent, STE, { pasid: false }))).toBe('EOPNOTSUPP')
+  expect(refusal(() => world.driver.createUserDomain())).toBe('EOPNOTSUPP')
   const viommu = world.driver.createViommu(world.a, parent)
   expect(refusal(() => viommu.createUserDomain(world.a, STE, { pasid: true }))).toBe('EOPNOTSUPP')
 })
