@@ -303,8 +303,9 @@ describe('what the parent unmaps', () => {
     expect([world.dma(world.a, VA, 1), world.dma(world.a, RAM_IPA)]).toEqual(['F_TRANSLATION', 'F_TRANSLATION'])
   })
 
-  it('is flushed under its own VMID and each window’s: S2_IPA, a SYNC, then NH_ALL', () => {
-    world.makeWindow(WINDOW_IPA + 0x10_0000n, 1n)
+  it('is flushed under its own VMID and that of each window on a device: S2_IPA, a SYNC, then NH_ALL', () => {
+    world.b.set(0, world.makeWindow(WINDOW_IPA + 0x10_0000n, 1n), null)
+    world.makeWindow(WINDOW_IPA + 0x20_0000n, 1n)
     world.parent.map(0x9_0000_0000n, GUEST_RAM, 0x1000n, RW)
     world.parent.map(0x9_0000_1000n, GUEST_RAM, 0x1000n, RW)
     world.parent.unmap(0x9_0000_0000n, 0x1000n)

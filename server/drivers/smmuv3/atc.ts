@@ -14,6 +14,9 @@ import type { CommandRing } from './queues.js'
 const PAGE_BYTES = 4096
 const PAGE_LG2 = 12
 
+/** Commands for one change beyond which a device, or the slots that it concerns, forget everything. */
+export const COMMANDS_A_DEVICE = 512
+
 /** Who keeps translations. */
 export interface AtcOwner {
   readonly rid: number

@@ -150,8 +150,11 @@ export class SmmuDevice implements DeviceDriver {
     } else {
       this.#clearCd(slot)
       this.#pasids.delete(slot)
+      const isLast = this.#onRid === null && this.#pasids.size === 0
+      // What looks for CDs in a window fills the TLB of its VMID, so nothing does when that is emptied.
+      if (isLast && this.#window !== null) this.#writeSte(abortSte())
       this.#release(slot, old, null)
-      if (this.#onRid === null && this.#pasids.size === 0) this.#writeSte(abortSte())
+      if (isLast && !this.#entry.has(abortSte())) this.#writeSte(abortSte())
     }
     if (this.#onRid === null && this.#pasids.size === 0) this.#endStalls()
     this.#host.drain()
@@ -234,7 +237,7 @@ export class SmmuDevice implements DeviceDriver {
     if (domain instanceof RootDomain) this.#writeRoot(RID_SLOT, domain)
     this.#take(domain)
     this.#window = window
-    window.owner = this
+    window.serve(this)
     this.#writeSte(this.#restingSte())
     if (!(domain instanceof RootDomain)) window.clear(this, RID_SLOT)
     this.#cds?.clear(RID_SLOT)
@@ -296,7 +299,7 @@ export class SmmuDevice implements DeviceDriver {
   /** The domain's changes reach what the device keeps. */
   #attach(slot: number, domain: DomainOps): void {
     const pasid = slot === RID_SLOT ? -1 : slot
-    tablesOf(domain)?.attach(slot, { device: this, pasid, reach: reachOf(domain) })
+    tablesOf(domain)?.attach(this, slot, { pasid, reach: reachOf(domain) })
     if (domain instanceof RootDomain) domain.slots.add(slot)
   }
 
@@ -313,7 +316,7 @@ export class SmmuDevice implements DeviceDriver {
     if (domain instanceof RootDomain) domain.leave(slot)
     if (this.#pasids.size > 0 || (this.#onRid !== null && windowOf(this.#onRid) === window)) return
     window.clear(this, RID_SLOT)
-    window.owner = null
+    window.leave()
     if (this.#window === window) this.#window = null
   }
 

@@ -11,7 +11,8 @@ import {
 } from '../../core/driver.js'
 import { Outstanding } from '../outstanding.js'
 import { TableBuilder, WITH_TABLES } from '../table-builder.js'
-import { type AtcOwner, forgetAll, forgetRange, forgetRangeOfAll, forgetWhole } from './atc.js'
+import type { AtcOwner } from './atc.js'
+import { type Attachment, Attachments } from './attachments.js'
 import { stageOneEncoder, stageTwoEncoder } from './encoders.js'
 import { STAGE_1_BITS, type StageTwoShape, stageOneCd } from './entries.js'
 import type { Host } from './host.js'
@@ -30,15 +31,6 @@ interface StaleRange {
   pages: number
   /** The builder's level of the leaves. */
   readonly level: number
-}
-
-/** Where a domain is attached, for what the devices keep of it. */
-export interface Attachment {
-  readonly device: AtcOwner
-  /** -1: the RID. */
-  readonly pasid: number
-  /** Whose addresses the device's are: this domain's, under one PASID or all, or those of a guest's stage 1 before it. */
-  readonly reach: 'own' | 'all-pasids' | 'guest'
 }
 
 /** What both stages do alike. */
@@ -61,7 +53,7 @@ abstract class PagingDomain implements PagingOps {
   #stale: StaleRange[] = []
   /** Tables were taken out, and the unit has not been told. */
   #hasUntoldTables = false
-  readonly #attachments = new Map<string, Attachment>()
+  readonly #attachments = new Attachments()
   /** Devices are being asked to forget, also such as have left. */
   readonly outstanding = new Outstanding()
 
@@ -79,14 +71,14 @@ abstract class PagingDomain implements PagingOps {
   map(iova: bigint, address: number, length: bigint, protection: Protection, inPages = false): void {
     const run = { page: Number(iova >> PAGE_LG2), pages: Number(length >> PAGE_LG2), frame: address / 4096 }
     // Whoever emptied tables may not have flushed yet, and the unit would go on looking into them, not into new ones.
-    if (this.#hasUntoldTables && this.#attachments.size > 0) this.flushRanges(this.#staleRanges())
+    if (this.#hasUntoldTables && !this.#attachments.areNone) this.flushRanges(this.#staleRanges())
     this.#hasUntoldTables = false
     try {
       this.tables.map(run, protection, inPages)
     } catch (error) {
       // What was there for a moment may be cached. No device has it: it would have had to ask in between.
       const gone = { page: run.page, pages: run.pages, level: WITH_TABLES, tables: true }
-      if (this.#attachments.size > 0) this.flushRanges([gone])
+      if (!this.#attachments.areNone) this.flushRanges([gone])
       throw error
     }
   }
@@ -102,24 +94,24 @@ abstract class PagingDomain implements PagingOps {
 
   /** While it is attached nowhere, nothing can be cached of it: the last to go has seen to that. */
   flush(): Completion {
-    const ranges = this.#attachments.size > 0 ? this.#staleRanges() : []
+    const ranges = this.#attachments.areNone ? [] : this.#staleRanges()
     this.#stale = []
     this.#hasUntoldTables = false
     if (ranges.length > 0) this.flushRanges(ranges)
     this.tables.releaseFreed()
-    if (ranges.length > 0) this.outstanding.add(this.host.atcs.run(this.host, this.#atcCommands(ranges)))
+    if (ranges.length > 0) this.outstanding.add(this.host.atcs.run(this.host, this.#attachments.forget(ranges)))
     return this.outstanding.done
   }
 
   /** From now on a device may hold translations of it. */
-  attach(slot: number, attachment: Attachment): void {
-    this.#attachments.set(`${attachment.device.rid}/${slot}`, attachment)
+  attach(device: AtcOwner, slot: number, attachment: Attachment): void {
+    this.#attachments.add(device, slot, attachment)
   }
 
   /** The last to go empties the TLB of it: nobody will do so later, and its number may soon be another's. */
   detach(device: AtcOwner, slot: number): void {
-    this.#attachments.delete(`${device.rid}/${slot}`)
-    if (this.#attachments.size === 0) this.forget()
+    this.#attachments.remove(device, slot)
+    if (this.#attachments.areNone) this.forget()
   }
 
   destroy(): void {
@@ -130,23 +122,6 @@ abstract class PagingDomain implements PagingOps {
 
   #staleRanges(): readonly FlushRange[] {
     return this.#stale.map((range) => ({ ...range, tables: range.level === WITH_TABLES }))
-  }
-
-  #atcCommands(ranges: readonly FlushRange[]): Int32Array[] {
-    const commands: Int32Array[] = []
-    const isWhole = ranges.length >= WHOLE_FROM_RANGES
-    const attachments = [...this.#attachments.values()].filter(({ device }) => device.hasAtsOn)
-    // One guest's slot, or a thousand of them: the addresses are unknown, so the device forgets everything once.
-    const guests = new Set(attachments.filter(({ reach }) => reach === 'guest').map(({ device }) => device))
-    for (const device of guests) commands.push(...forgetAll(device))
-    for (const { device, pasid, reach } of attachments) {
-      if (guests.has(device)) continue
-      if (isWhole && reach === 'all-pasids') commands.push(...forgetAll(device))
-      else if (isWhole) commands.push(forgetWhole(device.rid, pasid))
-      else if (reach === 'own') commands.push(...ranges.map((range) => forgetRange(device.rid, pasid, range)))
-      else commands.push(...ranges.flatMap((range) => forgetRangeOfAll(device, range)))
-    }
-    return commands
   }
 
   /** The next `flush` reaches these pages, too. What comes in pieces is flushed as a whole. */
@@ -235,7 +210,7 @@ export class StageTwoDomain extends PagingDomain {
   readonly stage = 2
   readonly isNestParent: boolean
   readonly vmid: number
-  /** Its own, and those of windows, which use the same tables. */
+  /** Its own, and those of windows that a device has, which use the same tables. */
   readonly #vmids = new Set<number>()
   readonly #geometry: StageTwoGeometry
   /** S2FWB is for guests, who could choose other attributes. */

@@ -1,7 +1,8 @@
 /** Where the addresses of what is attached lead: whose changes reach a device, and what of it they reach. */
 
 import type { DomainOps } from '../../core/driver.js'
-import { type Attachment, StageOneDomain, StageTwoDomain } from './paging.js'
+import type { Attachment } from './attachments.js'
+import { StageOneDomain, StageTwoDomain } from './paging.js'
 import { RootDomain } from './root.js'
 import { UserDomain } from './user.js'
 import { windowOf } from './window-rules.js'

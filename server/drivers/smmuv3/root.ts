@@ -11,7 +11,7 @@ import {
   type SmmuRoot,
   type UserOps,
 } from '../../core/driver.js'
-import { forgetAll, forgetRange, forgetWhole, tooLate } from './atc.js'
+import { COMMANDS_A_DEVICE, forgetAll, forgetRange, forgetWhole, tooLate } from './atc.js'
 import { rootCd } from './entries.js'
 import { refuseFailed } from './errors.js'
 import type { Host } from './host.js'
@@ -21,9 +21,6 @@ import type { Window } from './window.js'
 
 /** Slot of the RID; what comes without a PASID is invalidated without one. */
 const RID_SLOT = 0
-
-/** ATC commands of one call beyond which whole slots are forgotten, or the whole device. */
-const ATC_LIMIT = 512
 
 /** One root. */
 export class RootDomain implements UserOps {
@@ -99,9 +96,9 @@ export class RootDomain implements UserOps {
   #atcCommands(blocks: readonly PageBlock[]): Int32Array[] {
     const device = this.window.owner
     if (device === null || !device.hasAtsOn) return []
-    if (this.slots.size > ATC_LIMIT) return forgetAll(device)
+    if (this.slots.size > COMMANDS_A_DEVICE) return forgetAll(device)
     const pasids = [...this.slots].map((slot) => (slot === RID_SLOT ? -1 : slot))
-    const isWhole = blocks.some((block) => block.isEverything) || blocks.length * pasids.length > ATC_LIMIT
+    const isWhole = blocks.some((block) => block.isEverything) || blocks.length * pasids.length > COMMANDS_A_DEVICE
     if (isWhole) return pasids.map((pasid) => forgetWhole(device.rid, pasid))
     return pasids.flatMap((pasid) => blocks.map((block) => forgetRange(device.rid, pasid, block)))
   }

@@ -33,8 +33,7 @@ export class Window implements WindowOps {
   readonly vmid: number
   /** Numbers of its roots. */
   readonly asids: IdAllocator
-  /** The device whose CD table it is. */
-  owner: AtcOwner | null = null
+  #owner: AtcOwner | null = null
   takesFaults?: boolean
   readonly #host: Host
   readonly #free = new IpaPages()
@@ -52,8 +51,26 @@ export class Window implements WindowOps {
     this.#memory = new WindowMemory(host, parent)
     this.#table = new WindowTable(host, this.#free, this.#memory)
     this.vmid = host.vmids.alloc()
-    parent.addVmid(this.vmid)
     parent.users++
+  }
+
+  /** The device whose CD table it is. */
+  get owner(): AtcOwner | null {
+    return this.#owner
+  }
+
+  /** From now on the TLB may hold what the parent maps under its VMID, too. */
+  serve(device: AtcOwner): void {
+    this.#owner = device
+    this.parent.addVmid(this.vmid)
+  }
+
+  /** Its device has let go of it: who has no device costs nobody a command. */
+  leave(): void {
+    this.#owner = null
+    this.parent.removeVmid(this.vmid)
+    this.#host.flush.wholeVmid(this.vmid)
+    this.#host.commands.sync()
   }
 
   get freeBytes(): number {
@@ -105,9 +122,6 @@ export class Window implements WindowOps {
   }
 
   destroy(): Completion {
-    this.#host.flush.wholeVmid(this.vmid)
-    this.#host.commands.sync()
-    this.parent.removeVmid(this.vmid)
     this.#host.vmids.free(this.vmid)
     this.parent.users--
     return this.#memory.releaseAll()

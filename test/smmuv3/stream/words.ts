@@ -51,5 +51,5 @@ export const DIFFERENCES: readonly string[] = [
   '  that fails halfway flushes what was there for a moment. Linux’s map gives none, and takes no table out.',
   '- **ASIDs are the unit’s**, VMIDs too, the lowest free number first; none left is ENOSPC (Linux: one space for all units,',
   '  EBUSY). There is no identity domain, since iommufd has none: no bypass STE of the host’s is ever written.',
-  '- **Windows** are no Linux: their parent’s flush is given once for each VMID that uses its tables.',
+  '- **Windows** are no Linux: their parent’s flush is given once for its own VMID, and for that of each window on a device.',
 ]
