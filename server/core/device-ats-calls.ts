@@ -79,7 +79,7 @@ function requesterOf(device: Device, pasid: number): Requester & { readonly pasi
       out.status = DMA_STATUS.UNSUPPORTED
       out.fault = 0
     },
-    explain: (_index, lo, hi, access, out) => port.explain(pasid, lo, hi, access, out),
+    explain: (_index, lo, hi, access, out) => door.explainRequest(pasid, lo, hi, access, out),
     peek: () => false,
     missing: () => '',
     faultName: (fault) => port.faultName(fault),

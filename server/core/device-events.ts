@@ -4,7 +4,7 @@
  * call caused can be seen when its reply leaves.
  */
 
-import type { DeviceDriver, DmaOutcome, ViommuOps } from './driver.js'
+import type { DeviceDriver, DmaOutcome, ExplainStep, ViommuOps } from './driver.js'
 
 /** A page that a device waits for: a stalled request, or a PRI page request. [uAPI struct iommu_hwpt_pgfault] */
 export interface PageFault {
@@ -56,6 +56,8 @@ export interface AtsDoor {
   readonly takesPageRequests: boolean
   /** An ATS Translation Request, answered at once. */
   request(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
+  /** The steps of what `request` would do, dry: a table may allow the access and not the request. */
+  explainRequest(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]
   /**
    * An access with an address that the device says was translated. Core has looked the page up in its book of what was
    * given to this device and not taken back.

@@ -1,6 +1,6 @@
 /** A fake device's side of ATS and PRI. */
 
-import type { AtsDoor, AtsPageRequest, DmaOutcome } from '../../server/core/driver.js'
+import type { AtsDoor, AtsPageRequest, DmaOutcome, ExplainStep } from '../../server/core/driver.js'
 import { DMA_STATUS } from '../../server/core/driver.js'
 import type { FakeDevice } from './fake-device.js'
 
@@ -48,6 +48,10 @@ export class FakeAts implements AtsDoor {
     out.status = DMA_STATUS.OK
     out.rights = 0
     out.fault = 0
+  }
+
+  explainRequest(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
+    return this.#device.port.explain(pasid, lo, hi, access, out)
   }
 
   translated(_pasid: number, lo: number, hi: number, _access: number, out: DmaOutcome): void {

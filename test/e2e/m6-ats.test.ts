@@ -75,6 +75,17 @@ describe('M6: EATS of a guest’s STE', () => {
   })
 })
 
+describe('M6: a request without EATS', () => {
+  it('is told what blocked it by its reason, where plain DMA passes', async () => {
+    const vmm = await world.vmm()
+    const { deviceId, ask } = await machine(vmm, STE, 2n)
+    const { faults } = await vmm.client.requestTranslations({ deviceId, iovas: [IOVA] })
+    expect(faults).toMatchObject([{ name: 'F_BAD_ATS_TREQ', reason: expect.stringMatching(/STE|EATS/) }])
+    expect(faults[0].reason).not.toMatch(/cache/)
+    expect([await ask(), (await vmm.dma(deviceId, IOVA)).address]).toEqual([UNSUPPORTED_REQUEST, PAGES[0]])
+  })
+})
+
 describe('M6: a guest’s ATC_INV', () => {
   const SSV = 1n << 11n
   const [NONE, ALL] = [undefined, true]

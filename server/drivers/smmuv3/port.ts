@@ -61,9 +61,19 @@ export class SmmuPort implements DmaPort, AtsDoor {
   }
 
   explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
+    return this.#explain(this.#fill(pasid, lo, hi, access), out)
+  }
+
+  explainRequest(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
+    const transaction = this.#fill(pasid, lo, hi, access)
+    transaction.type = REQUEST.TRANSLATION
+    return this.#explain(transaction, out)
+  }
+
+  #explain(transaction: Transaction, out: DmaOutcome): readonly ExplainStep[] {
     const steps: ExplainStep[] = []
     const outcome = new Outcome()
-    this.#unit.explain(this.#fill(pasid, lo, hi, access), outcome, { step: (step) => void steps.push(step) })
+    this.#unit.explain(transaction, outcome, { step: (step) => void steps.push(step) })
     Object.assign(out, outcome)
     return steps
   }

@@ -2,7 +2,7 @@
 
 import { NO_PASID, PageRequest, REQUEST } from '../../../hw-model/port.js'
 import type { VtdUnit } from '../../../hw-model/vtd/index.js'
-import { type AtsDoor, type AtsPageRequest, assert, type DmaOutcome } from '../../core/driver.js'
+import { type AtsDoor, type AtsPageRequest, assert, type DmaOutcome, type ExplainStep } from '../../core/driver.js'
 import type { UnitPort } from './port.js'
 
 /** The door of a device that keeps translations of its own. */
@@ -24,6 +24,10 @@ export class FunctionDoor implements AtsDoor {
 
   request(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
     this.#port.send(REQUEST.TRANSLATION, pasid, lo, hi, access, out)
+  }
+
+  explainRequest(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
+    return this.#port.explainOf(REQUEST.TRANSLATION, pasid, lo, hi, access, out)
   }
 
   /** Without the PASID: no context entry here enables PASIDs on translated requests. [VTD 9.4 EPTR] */

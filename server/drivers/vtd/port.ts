@@ -33,8 +33,20 @@ export class UnitPort implements DmaPort {
   }
 
   explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
+    return this.explainOf(REQUEST.UNTRANSLATED, pasid, lo, hi, access, out)
+  }
+
+  /** Explains a request of any type. @param type one of REQUEST */
+  explainOf(
+    type: number,
+    pasid: number,
+    lo: number,
+    hi: number,
+    access: number,
+    out: DmaOutcome,
+  ): readonly ExplainStep[] {
     const steps: ExplainStep[] = []
-    this.#unit.explain(this.#fill(pasid, lo, hi, access), out, { step: (step) => steps.push(step) })
+    this.#unit.explain(this.#fill(pasid, lo, hi, access, type), out, { step: (step) => steps.push(step) })
     return steps
   }
 
