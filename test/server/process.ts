@@ -56,7 +56,7 @@ export async function startDaemonProcess(
 
 /** Waits for something to become true. */
 export async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  for (let left = 2000; !(await isTrue()); left--) {
+  for (let left = 6000; !(await isTrue()); left--) {
     if (left === 0) throw new Error('it did not become true')
     await new Promise((next) => setTimeout(next, 5))
   }
