@@ -1394,7 +1394,8 @@ export interface Smmuv3Command {
 /**
  * Commands for a vIOMMU: TLBI_NH_ALL, _ASID, _VA, _VAA, TLBI_NSNH_ALL, CFGI_CD, CFGI_CD_ALL, ATC_INV. VMID fields are
  * overwritten, StreamIDs are virtual. The daemon adds CMD_SYNC; do not send it. A CD that was used while invalid may be
- * cached as invalid: CFGI_CD belongs after V 0 to 1 too. ATC_INV asks a device whose RID is on a user domain of this vIOMMU.
+ * cached as invalid: CFGI_CD belongs after V 0 to 1 too. ATC_INV asks a device whose RID is on a user domain of
+ * this vIOMMU.
  */
 export interface Smmuv3Commands {
   /** The commands, done in order. */
@@ -2718,7 +2719,10 @@ export const UserDomainModel = {
   UNSPECIFIED: 0,
   /** VT-d: one first-stage table per RID or RID+PASID, on a nesting parent. */
   PER_PASID: 1,
-  /** SMMUv3: one STE for the RID and all its PASIDs, on a vIOMMU. */
+  /**
+   * SMMUv3: one STE for the RID and all its PASIDs, on a vIOMMU. An extension, CreateWindow, has PASIDs one by
+   * one.
+   */
   WHOLE_RID: 2,
 } as const
 
