@@ -66,7 +66,7 @@ function parentOf(call: Call, id: number): PagingDomain {
     throw new Refusal('EINVAL', `parent_domain_id: ${objects.describe(id)}, not a paging domain`, facts)
   }
   if (found.ops.driver.kind !== 'smmuv3') throw noWindows(found)
-  if (found.isAuto || !found.flags.nestParent) {
+  if (!found.flags.nestParent) {
     const made = found.isAuto ? 'made for an attach to an IOAS' : 'made without the flag NEST_PARENT'
     throw new Refusal('EINVAL', `paging domain ${id} was ${made}, and is no nesting parent`, facts)
   }

@@ -14,6 +14,15 @@ const ATS = { IDR0: IDR0 | (1 << 10) | (1 << 16), IDR1: IDR1 | (8 << 11) }
 /** IDR0.STALL_MODEL 0: software chooses. IDR5.STALL_MAX is 6, for two devices. */
 const STALLS = { IDR0: IDR0 & ~(3 << 24), IDR5: (IDR5 | (6 << 16)) >>> 0 }
 
+/** CMD_ATC_INV of a guest for 4 KiB at 0x1000. */
+function atcInv(fields: Partial<Record<'SSV' | 'SSID' | 'G', number>>): SmmuCommand {
+  const words = new Int32Array(4)
+  CMD_ATC_INV.SID.set(words, 0, Number(VSID))
+  for (const [name, value] of Object.entries(fields)) CMD_ATC_INV[name as 'SSV' | 'SSID' | 'G'].set(words, 0, value)
+  const word = (i: number): bigint => BigInt(words[i] >>> 0)
+  return { dw0: (word(1) << 32n) | word(0) | 0x40n, dw1: 0x1000n }
+}
+
 /** Whether the unit was told of everything that was queued: behind that, a queue that has not wrapped is empty. */
 const isTold = (world: World): boolean =>
   world.peek(Number(world.register(0x90, 8) & 0xf_ffff_ffff_ffc0n) + Number(world.register(0x98, 4)) * 16) === 0n
@@ -44,6 +53,20 @@ describe('CD 0 of the host’s table', () => {
     world.a.set(0, parent, onStageOne(world))
     world.a.clear(0, parent)
     expect(probe(world)).toBe('C_BAD_CD')
+  })
+
+  it('is invalid in memory as soon as the RID is elsewhere: a window, stage 2', () => {
+    // 64 CDs in a row: the first is where the STE points.
+    const world = new WindowWorld({}, { pasidLg2: 6 })
+    for (const next of [world.window, world.driver.createPaging(world.a, PARENT)]) {
+      const domain = onStageOne(world)
+      // STE.S1ContextPtr, bits 55:6, and CD.V, bit 31.
+      const cd = Number(world.ste(world.a)[0] & 0xff_ffff_ffff_ffc0n)
+      expect(world.peek(cd) & 0x8000_0000n).toBe(0x8000_0000n)
+      world.a.set(0, next, domain)
+      expect(world.peek(cd) & 0x8000_0000n).toBe(0n)
+      world.a.clear(0, next)
+    }
   })
 
   it('is not made where only a PASID of another leaf was ever in use', () => {
@@ -121,15 +144,21 @@ describe('memory for a window', () => {
 
 describe('ranges of one flush', () => {
   it('with leaves of different levels are told apart, or the level of one would hide the other', () => {
-    const world = new World({}, {}, { caches: { policy: 'greedy' } })
+    const world = new WindowWorld({}, {}, { caches: { policy: 'greedy' } })
     const domain = world.driver.createPaging(world.a, PLAIN)
     world.a.set(0, domain, null)
+    // What stays keeps the tables, without which there would be no level to tell.
+    domain.map(0x1f_e000n, GUEST_RAM + 0x1000, 0x1000n, RW)
     domain.map(0x1f_f000n, GUEST_RAM, 0x1000n, RW)
     domain.map(0x20_0000n, GUEST_RAM + 0x20_0000, 0x20_0000n, RW)
     const reads = () => [world.dma(world.a, 0x1f_f000n), world.dma(world.a, 0x20_0000n)]
     expect(reads()).toEqual(['ok 10000000000', 'ok 10000200000'])
-    domain.unmap(0x1f_f000n, 0x20_1000n)
-    domain.flush()
+    const commands = world.commandsOf(() => {
+      domain.unmap(0x1f_f000n, 0x20_1000n)
+      domain.flush()
+    })
+    // CMD_TLBI_NH_VA: TTL, bits 9:8 of its second word, is 3 for pages and 2 for blocks of 2 MiB. [SMMU 4.4.1.1]
+    expect(commands.map((one) => (BigInt(`0x${one.split(' ')[1]}`) >> 8n) & 3n)).toEqual([3n, 2n])
     expect(reads()).toEqual(['F_TRANSLATION', 'F_TRANSLATION'])
   })
 })
@@ -185,6 +214,17 @@ describe('requests that waited', () => {
     expect(ear.faults.map(({ access }) => access)).toEqual(kinds)
   })
 
+  it('of the PRI queue that ask for nothing stop a PASID, and without one are asked like any other', () => {
+    const world = new World(ATS, { ats: true, pri: true })
+    const ear = new Ear()
+    world.driver.listener = ear
+    const domain = world.driver.createPaging(world.a, PLAIN)
+    domain.takesFaults = true
+    world.a.set(0, domain, null)
+    world.a.ats?.requestPage({ pasid: -1, lo: 0x5000, hi: 1, access: 0, group: 3, isLast: true })
+    expect(ear.faults.map(({ group, access }) => [group, access])).toEqual([[3, 0]])
+  })
+
   it('of the PRI queue are one a group, and none when that is answered; a reset of slots leaves those of others', () => {
     const world = new World(ATS, { ats: true, pri: true })
     const ear = new Ear()
@@ -234,12 +274,33 @@ describe('what a device with ATS keeps', () => {
     guest.viommu.addVdevice(world.a, VSID)
     world.a.set(0, guest.domain((IPA + 0x10_0000n) | 0xbn, 1n << 28n), null)
     ear.asked.length = 0
-    const words = new Int32Array(4)
-    CMD_ATC_INV.SID.set(words, 0, Number(VSID))
-    for (const field of ['SSV', 'SSID'] as const) CMD_ATC_INV[field].set(words, 0, 1)
-    const dw = (i: number): bigint => (BigInt(words[i + 1] >>> 0) << 32n) | BigInt(words[i] >>> 0)
-    const command: SmmuCommand = { dw0: dw(0) | 0x40n, dw1: 0x1000n }
-    expect(invalidateCommands(guest.viommu, [command])).toMatchObject({ done: 1 })
+    expect(invalidateCommands(guest.viommu, [atcInv({ SSV: 1, SSID: 1 })])).toMatchObject({ done: 1 })
     expect(ear.asked).toEqual(['8 -1 1000 12'])
+  })
+
+  it('of every PASID goes with G where a guest’s command has a PASID, and without one G says nothing', () => {
+    const world = new World(ATS, { ats: true })
+    const ear = new Ear()
+    world.driver.listener = ear
+    const guest = new NestedGuest(world)
+    guest.viommu.addVdevice(world.a, VSID)
+    world.a.set(0, guest.domain((3n << 59n) | (IPA + 0x10_0000n) | 0xbn, 2n | (1n << 28n)), null)
+    ear.asked.length = 0
+    const commands = [atcInv({ SSV: 1, SSID: 1, G: 1 }), atcInv({ G: 1 })]
+    expect(invalidateCommands(guest.viommu, commands)).toMatchObject({ done: 2 })
+    expect(ear.asked).toEqual(['8 all 1000 12', '8 -1 1000 12'])
+  })
+
+  it('is all forgotten when another CD table comes to the RID', () => {
+    const world = new WindowWorld(ATS, { ats: true })
+    const ear = new Ear()
+    world.driver.listener = ear
+    const domain = world.driver.createPaging(world.a, PLAIN)
+    world.a.set(0, domain, null)
+    ear.asked.length = 0
+    world.a.set(0, world.window, domain)
+    expect(ear.asked.splice(0)).toEqual(['8 -1 0 64', '8 all 0 64'])
+    world.a.set(0, domain, world.window)
+    expect(ear.asked).toEqual(['8 -1 0 64', '8 all 0 64'])
   })
 })

@@ -35,7 +35,7 @@ describe('the VMID of a window that has gone', () => {
     expect(world.dma(world.a, RAM_IPA)).toBe(`ok ${FAR.toString(16)}`)
   })
 
-  it('is in no command of its parent’s any more', () => {
+  it('is in the commands of its parent while a device has the window, and in no other', () => {
     const world = new WindowWorld()
     world.b.set(0, world.parent, null)
     const unmap = (iova: bigint): number[] => {
@@ -48,16 +48,20 @@ describe('the VMID of a window that has gone', () => {
     }
     const own = (world.parent as unknown as { vmid: number }).vmid
     const { vmid } = world.window as unknown as { vmid: number }
-    expect(unmap(0x1000n).sort()).toEqual([own, vmid].sort())
-    world.window.destroy()
-    expect(unmap(0x2000n)).toEqual([own])
+    expect(unmap(0x1000n)).toEqual([own])
+    world.a.set(0, world.window, null)
+    expect(unmap(0x2000n).sort()).toEqual([own, vmid].sort())
+    world.a.clear(0, world.window)
+    expect(unmap(0x3000n)).toEqual([own])
   })
 
   it('leaves no command that the unit has not carried out', () => {
     const world = new WindowWorld()
     world.a.set(0, world.window, null)
-    world.a.clear(0, world.window)
-    const commands = world.commandsOf(() => void world.window.destroy())
+    const commands = world.commandsOf(() => {
+      world.a.clear(0, world.window)
+      world.window.destroy()
+    })
     expect(commands.length).toBeGreaterThan(0)
     // The queue has not wrapped: behind what the unit was told of, there is nothing yet. [SMMU 6.3.26 SMMU_CMDQ_BASE]
     const base = Number(world.register(0x90, 8) & 0xf_ffff_ffff_ffc0n)
@@ -68,9 +72,22 @@ describe('the VMID of a window that has gone', () => {
 describe('a domain that is still in use', () => {
   const destroying = (domain: PagingOps) => () => void domain.destroy()
 
-  it('cannot be destroyed: attached to a RID, to a PASID, behind a window', () => {
+  it('cannot be destroyed behind a window, whose slots it outlives', () => {
     const world = new WindowWorld()
     expect(destroying(world.parent)).toThrow('nothing uses it')
+    world.a.set(0, world.window, null)
+    world.a.set(3, world.root(1), null)
+    world.a.clear(0, world.window)
+    expect(destroying(world.parent)).toThrow('nothing uses it')
+    const again = new WindowWorld()
+    again.a.set(0, again.window, null)
+    again.a.clear(0, again.window)
+    again.window.destroy()
+    expect(destroying(again.parent)).not.toThrow()
+  })
+
+  it('cannot be destroyed before it left its last slot', () => {
+    const world = new WindowWorld()
     world.window.destroy()
     expect(destroying(world.parent)).not.toThrow()
     const domain = world.driver.createPaging(world.a, PLAIN)

@@ -92,7 +92,6 @@ export class CommandRing {
 
   /** Ends the batch: when this returns, everything queued has happened. */
   sync(): void {
-    if (this.#pending === 2 ** this.#slotsLg2) this.#kick()
     const slot = this.#slotOf(this.#prod)
     const msi = this.#syncByMsi ? { CS: SYNC_CS.IRQ, MSIAddress: slot } : { CS: SYNC_CS.SEV }
     this.syncs++
