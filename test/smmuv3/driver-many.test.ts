@@ -68,3 +68,20 @@ describe('a domain on a thousand PASIDs of a device with ATS', () => {
     expect(world.commandsOf(() => unmapPage(domain))).toHaveLength(513)
   })
 })
+
+describe('an invalidation of more pages than there are', () => {
+  it.each([2n ** 20n, 2n ** 52n - 1n, 2n ** 52n, 2n ** 52n + 1n, 2n ** 64n - 2n])(
+    'ends where the addresses end: from 0x1000 on, %i pages',
+    (npages) => {
+      const world = new WindowWorld()
+      const root = world.root(1)
+      world.a.set(0, world.window, null)
+      world.a.set(1, root, null)
+      world.pointTo(1, 0x777, 0x5000n)
+      expect(world.dma(world.a, 0x5000n, 1)).toBe(`ok ${(GUEST_RAM + 0x777_000).toString(16)}`)
+      world.pointTo(1, 0x888, 0x5000n)
+      world.invalidate(root, { addr: VA, npages, flags: 0 })
+      expect(world.dma(world.a, 0x5000n, 1)).toBe(`ok ${(GUEST_RAM + 0x888_000).toString(16)}`)
+    },
+  )
+})

@@ -44,7 +44,10 @@ export function refusalOf({ addr, npages, flags }: VtdInvalidation, index: numbe
   return undefined
 }
 
-/** The granules that an entry touches below the end of TTB0's half; null for none. Counted in 64 bits, as VT-d's are. */
+/**
+ * The granules that an entry touches below the end of TTB0's half; null for none. No pages at address 0 are all of them, as
+ * on VT-d; but no number of pages is so large that it becomes a small one.
+ */
 export function blockOf(
   { addr, npages, flags }: VtdInvalidation,
   granuleLg2: number,
@@ -52,7 +55,7 @@ export function blockOf(
 ): PageBlock | null {
   const limit = 1n << BigInt(inputBits)
   const granule = BigInt(granuleLg2)
-  const bytes = BigInt.asUintN(64, npages << BigInt(PAGE_LG2))
+  const bytes = npages << BigInt(PAGE_LG2)
   if (bytes === 0n && addr !== 0n) return null
   const isEverything = bytes === 0n || npages === U64_MAX
   if (addr >= limit) return null
