@@ -232,7 +232,7 @@ export class Configurations {
     return config == null ? undefined : Object.assign(new ContextConfig(), config, { tagEpoch: -1 })
   }
 
-  /** Address of a CD as S1ContextPtr names it, or -1 with the reason in `event`. [SMMU 3.3.2 CD lookup] */
+  /** A CD's address as S1ContextPtr names it, or -1: see `event`. [SMMU 3.3.2 StreamIDs to Context Descriptors] */
   #locateCd(stream: StreamConfig, index: number, stage: TableStage | null): number {
     const { contextPtr, cdMaxLg2, s1fmt } = stream
     if (cdMaxLg2 === 0) return contextPtr

@@ -85,3 +85,15 @@ describe('an invalidation of more pages than there are', () => {
     },
   )
 })
+
+describe('invalidations on a unit without ranges', () => {
+  it('come to an end after a table’s worth of commands, and say how far they came', () => {
+    const world = new WindowWorld({ IDR3: PRESETS.default.IDR3 & ~(1 << 10), AIDR: 1 })
+    const root = world.root(1)
+    world.a.set(0, root, null)
+    const entries = Array.from({ length: 16 }, () => ({ addr: 0n, npages: 300n, flags: 0 }))
+    const all = world.commandsOf(() => expect(world.invalidate(root, ...entries).done).toBe(2))
+    expect(all).toHaveLength(600)
+    expect(world.invalidate(root, ...entries.map((entry) => ({ ...entry, npages: 513n }))).done).toBe(16)
+  })
+})

@@ -1,6 +1,6 @@
 /**
  * A device's CD table, owned by the host: one CD, a linear table, or two levels with 64 KiB leaves that are made when
- * they are first used. Stage 2 is bypassed, so its addresses are physical. [SMMU 3.3.2 CD lookup]
+ * they are first used. Stage 2 is bypassed, so its addresses are physical. [SMMU 3.3.2 StreamIDs to Context Descriptors]
  */
 
 import type { Memory } from '../../../hw-model/memory/index.js'

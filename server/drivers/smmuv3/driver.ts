@@ -298,7 +298,7 @@ export class SmmuV3Driver implements IommuDriver {
     commands.add(CMD_TLBI_NSNH_ALL, OPCODE.TLBI_NSNH_ALL, {})
     commands.sync()
     this.#records.program(enable)
-    // Else a translated access would pass whatever its STE says. [SMMU 6.3.9.3 ATSCHK]
+    // Else a translated access would pass whatever its STE says. [SMMU 6.3.9.2 ATSCHK]
     if (features.ats) enable('ATSCHK')
     registers.write32(OFFSET.IRQ_CTRL, 0)
     // Interrupts are wires: an address of 0 is no MSI. [SMMU 6.3.21 SMMU_GERROR_IRQ_CFG0]

@@ -174,7 +174,7 @@ export class StageOneDomain extends PagingDomain {
     return stageOneCd({ asid, table: this.tables.root, ips: host.oasCode, tracksDirty: dirty !== undefined }, stalls)
   }
 
-  /** The log is always kept; who begins to track cleans it first. [SMMU 3.13.3 Dirty flag hardware update] */
+  /** The log is always kept; who begins to track cleans it first. [SMMU 3.13.3 Dirty state hardware update] */
   #dirtyOps(): DirtyOps {
     return {
       setTracking: () => undefined,

@@ -15,8 +15,11 @@ const PAGE_BYTES = 4096
 const NUM_LIMIT = 32
 const SCALE_LIMIT = 31
 
-/** Commands for one range beyond which all of the root is dropped: where there are no ranges, one table's worth. */
-const COMMANDS_LIMIT = 512
+/**
+ * Commands for one range beyond which all of the root is dropped, and for several beyond which others have their turn:
+ * where there are no ranges, one table's worth.
+ */
+export const COMMANDS_LIMIT = 512
 
 /** Pages of 4 KiB, in whole granules. */
 export interface PageBlock {
@@ -73,15 +76,24 @@ export function blockOf(
 /**
  * Queues what drops a block. Everything, and more than can be said page by page, means the root's own entries; a range
  * reaches in it those of leaves with nG = 0, too, which serve every root of the window. [SMMU 4.4.2.2 CMD_TLBI_NH_ASID]
+ *
+ * @returns the number of commands
  */
-export function pushBlock(ring: CommandRing, name: RootName, block: PageBlock, granuleLg2: number, ril: boolean): void {
+export function pushBlock(
+  ring: CommandRing,
+  name: RootName,
+  block: PageBlock,
+  granuleLg2: number,
+  ril: boolean,
+): number {
   const units = block.pages / 2 ** (granuleLg2 - PAGE_LG2)
   if (block.isEverything || (!ril && units > COMMANDS_LIMIT)) {
     ring.add(CMD_TLBI_NH_ASID, OPCODE.TLBI_NH_ASID, { ...name })
-    return
+    return 1
   }
   const fixed = { ...name, Leaf: block.tables ? 0 : 1 }
   let at = block.page * PAGE_BYTES
+  let count = 0
   for (let left = units; left > 0; ) {
     const [num, scale] = ril ? chunkOf(left) : [1, 0]
     // A single granule goes without a range: NUM, SCALE and TTL all zero is the reserved code.
@@ -89,7 +101,9 @@ export function pushBlock(ring: CommandRing, name: RootName, block: PageBlock, g
     ring.add(CMD_TLBI_NH_VA, OPCODE.TLBI_NH_VA, { ...fixed, ...range, Address: at })
     at += num * 2 ** (scale + granuleLg2)
     left -= num * 2 ** scale
+    count++
   }
+  return count
 }
 
 /** The lowest part of a count that one command says: `num` times 2^`scale`. */

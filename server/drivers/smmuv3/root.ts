@@ -16,7 +16,7 @@ import { rootCd } from './entries.js'
 import { refuseFailed } from './errors.js'
 import type { Host } from './host.js'
 import { checkRoot, granuleLg2Of, inputBitsOf } from './root-fields.js'
-import { blockOf, type PageBlock, pushBlock, refusalOf } from './root-flush.js'
+import { blockOf, COMMANDS_LIMIT, type PageBlock, pushBlock, refusalOf } from './root-flush.js'
 import type { Window } from './window.js'
 
 /** Slot of the RID; what comes without a PASID is invalidated without one. */
@@ -61,29 +61,32 @@ export class RootDomain implements UserOps {
     this.window.asids.free(this.asid)
   }
 
-  /** Ranges, in the order in which they are given, up to the first one that is refused. */
+  /** Ranges, in the order in which they are given, up to the first one that is refused, or that is enough for a step. */
   invalidate(entries: InvalidateArray, from: number, end: number): InvalidateResult {
     if (entries.kind !== 'smmuv3_pgd') {
       const why = 'a user domain of one root takes entries of the type smmuv3_pgd: {addr, npages, flags}'
       throw new Refusal('EINVAL', why)
     }
     refuseFailed(this.#host, 'ETIMEDOUT')
-    const blocks: PageBlock[] = []
-    let done = 0
-    let refusal: Refusal | undefined
-    const granuleLg2 = granuleLg2Of(this.#data)
-    for (const entry of entries.copied('smmuv3_pgd', from, end)) {
-      refusal = refusalOf(entry, from + done)
-      if (refusal !== undefined) break
-      const block = blockOf(entry, granuleLg2, inputBitsOf(this.#data))
-      if (block !== null) blocks.push(block)
-      done++
-    }
-    // Attached nowhere there is nothing to forget.
-    if (this.slots.size === 0 || blocks.length === 0) return { done, refusal, completion: undefined }
     const { commands, features, atcs } = this.#host
     const name = { VMID: this.window.vmid, ASID: this.asid }
-    for (const block of blocks) pushBlock(commands, name, block, granuleLg2, features.ril)
+    const granuleLg2 = granuleLg2Of(this.#data)
+    const blocks: PageBlock[] = []
+    let done = 0
+    let given = 0
+    let refusal: Refusal | undefined
+    for (const entry of entries.copied('smmuv3_pgd', from, end)) {
+      if (given >= COMMANDS_LIMIT) break
+      refusal = refusalOf(entry, from + done)
+      if (refusal !== undefined) break
+      done++
+      const block = blockOf(entry, granuleLg2, inputBitsOf(this.#data))
+      // Attached nowhere there is nothing to forget.
+      if (block === null || this.slots.size === 0) continue
+      given += pushBlock(commands, name, block, granuleLg2, features.ril)
+      blocks.push(block)
+    }
+    if (blocks.length === 0) return { done, refusal, completion: undefined }
     commands.sync()
     let late: Refusal | undefined
     const completion = atcs.run(this.#host, this.#atcCommands(blocks), () => {

@@ -1,6 +1,7 @@
 /**
  * The CD table in a window: at first one page of 64 CDs, later two levels of which that page is leaf 0. Its addresses
- * are IPAs. What hardware could reach before it reaches after, at each store of 8 bytes. [SMMU 3.3.2 CD lookup]
+ * are IPAs. What hardware could reach before it reaches after, at each store of 8 bytes.
+ * [SMMU 3.3.2 StreamIDs to Context Descriptors]
  */
 
 import { CD, CMD_CFGI_CD, L1CD, OPCODE, S1FMT } from '../../../hw-model/smmuv3/index.js'
