@@ -69,6 +69,20 @@ describe('a domain on a thousand PASIDs of a device with ATS', () => {
   })
 })
 
+describe('a domain on a thousand PASIDs of a function that others have PASIDs of', () => {
+  it('has the device forget its own, one by one', () => {
+    const world = new WindowWorld(ATS, { ats: true, mediatedPasids: [7] })
+    const ear = new Ear()
+    world.driver.listener = ear
+    const [own, others] = [PASID, PASID].map((flags) => world.driver.createPaging(world.a, flags))
+    for (let pasid = 100; pasid < 700; pasid++) world.a.set(pasid, own, null)
+    world.a.set(7, others, null)
+    ear.asked.length = 0
+    unmapPage(own)
+    expect(ear.asked).toEqual(Array.from({ length: 600 }, (_, i) => `8 ${100 + i} 900000000 12`))
+  })
+})
+
 describe('an invalidation of more pages than there are', () => {
   it.each([2n ** 20n, 2n ** 52n - 1n, 2n ** 52n, 2n ** 52n + 1n, 2n ** 64n - 2n])(
     'ends where the addresses end: from 0x1000 on, %i pages',

@@ -23,6 +23,8 @@ export interface AtcOwner {
   /** ATS is on in its STE. */
   readonly hasAtsOn: boolean
   readonly maxPasids: number
+  /** PASIDs that may be another's than the rest of the device. */
+  readonly mediatedPasids: readonly number[]
 }
 
 type Pages = Pick<FlushRange, 'page' | 'pages'>

@@ -52,7 +52,9 @@ export class Attachments {
   /** Of a guest's slot the addresses are unknown, and of very many slots they are too many: all is forgotten at once. */
   #forgetOf(device: AtcOwner, slots: ReadonlyMap<number, Attachment>, ranges: readonly FlushRange[]): Int32Array[] {
     const isWhole = ranges.length >= WHOLE_FROM_RANGES
-    const isMuch = slots.size * (isWhole ? 1 : ranges.length) > COMMANDS_A_DEVICE
+    // What is under other contexts' PASIDs is not to be forgotten for this one's sake.
+    const isAlone = device.mediatedPasids.length === 0
+    const isMuch = isAlone && slots.size * (isWhole ? 1 : ranges.length) > COMMANDS_A_DEVICE
     if (isMuch || this.#guests.has(device)) return forgetAll(device)
     return [...slots.values()].flatMap(({ pasid, reach }) => {
       if (reach === 'all-pasids') {
