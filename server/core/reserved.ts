@@ -1,6 +1,6 @@
 /**
  * The ranges of an IOAS that nothing may be mapped into, each with the device or domain that reserves it. They may
- * overlap; what matters is their union. A new range joins it in its place; when an owner leaves it is built again.
+ * overlap; what matters is their union. A new range joins it in its place; one that leaves is cut out of it.
  */
 
 import type { Range } from './driver.js'
@@ -37,12 +37,16 @@ export class ReservedRanges {
     for (const range of ranges) this.#join(range)
   }
 
-  /** Takes away all that an owner reserves; nothing if it reserves nothing. */
+  /** Takes away all that an owner reserves but what others reserve, too; nothing if it reserves nothing. */
   removeOwner(owner: Holder): void {
-    if (this.#owned.delete(owner)) this.#merged = [...merge([...this.#owned.values()].flat())]
+    const gone = this.#owned.get(owner) ?? []
+    this.removeSole(owner)
+    for (const ranges of this.#owned.values()) {
+      for (const range of ranges) if (firstOf(gone, range.start, range.last) !== undefined) this.#join(range)
+    }
   }
 
-  /** The same for an owner whose ranges share no byte with another's: whatever the others are, it takes no longer. */
+  /** The same for an owner whose ranges share no byte with another's: it takes as long, however many others there are. */
   removeSole(owner: Holder): void {
     for (const range of this.#owned.get(owner) ?? []) this.#cut(range)
     this.#owned.delete(owner)
