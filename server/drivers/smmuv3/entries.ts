@@ -1,6 +1,6 @@
 /** The STEs and CDs that the driver writes, and which of their bits hardware looks at. */
 
-import { type Field, pack } from '../../../hw-model/bits/layout.js'
+import { maskOutside, pack } from '../../../hw-model/bits/layout.js'
 import { CD, CONFIG, EATS, L1CD, S1DSS, STE } from '../../../hw-model/smmuv3/index.js'
 import type { SmmuRoot } from '../../core/driver.js'
 import { ENTRY_WORDS } from './entry-update.js'
@@ -213,54 +213,58 @@ const S2_USED: readonly SteField[] = [
   'S2TTB',
 ]
 
+const steBits = (...names: readonly SteField[]): Int32Array => maskOutside(STE, names).map((word) => ~word)
+
+const STE_BITS = {
+  valid: steBits('V'),
+  always: steBits('V', 'Config'),
+  sharing: steBits('SHCFG'),
+  stageOne: steBits(...S1_USED),
+  stageTwo: steBits(...S2_USED),
+} as const
+
 /** Bits of an STE that hardware looks at, given what it says. [SMMU 5.2 Stream Table Entry] */
 export function usedSteBits(ste: Int32Array): Int32Array {
-  const used = new Int32Array(ENTRY_WORDS)
-  const mark = (...names: readonly SteField[]): void => {
-    for (const name of names) setAll(used, STE[name])
-  }
-  mark('V')
-  if (STE.V.get(ste, 0) === 0) return used
-  mark('Config')
+  if (STE.V.get(ste, 0) === 0) return STE_BITS.valid.slice()
+  const used = STE_BITS.always.slice()
   const config = STE.Config.get(ste, 0)
   if ((config & 0b100) === 0) return used
-  if (config === CONFIG.BYPASS) mark('SHCFG')
+  if (config === CONFIG.BYPASS) add(used, STE_BITS.sharing)
   if ((config & 0b001) !== 0) {
-    mark(...S1_USED)
-    if (STE.S1DSS.get(ste, 0) === S1DSS.BYPASS) mark('SHCFG')
+    add(used, STE_BITS.stageOne)
+    if (STE.S1DSS.get(ste, 0) === S1DSS.BYPASS) add(used, STE_BITS.sharing)
   }
-  if ((config & 0b010) !== 0) mark(...S2_USED)
+  if ((config & 0b010) !== 0) add(used, STE_BITS.stageTwo)
   return used
 }
+
+/** Of EATS, the bit that says FULL. */
+const SAFE_BITS = { merging: steBits('MEV'), mergingAndAts: steBits('MEV') } as const
+STE.EATS.set(SAFE_BITS.mergingAndAts, 0, EATS.FULL)
 
 /**
  * Bits of an STE that may change early: whether events merge; and whether ATS is on, which no trusted device uses in that
  * moment, where no state on the way would be an illegal one. [SMMU 5.2 EATS]
  */
 export function safeSteBits(current: Int32Array, target: Int32Array): Int32Array {
-  const safe = new Int32Array(ENTRY_WORDS)
-  setAll(safe, STE.MEV)
-  const either = current.map((word, i) => word | target[i])
-  const isSplit = (STE.EATS.get(either, 0) & EATS.SPLIT) !== 0
-  if (!isSplit && STE.S2S.get(either, 0) === 0) safe[STE.EATS.low >>> 5] |= 1 << (STE.EATS.low & 31)
-  return safe
+  const isSplit = ((STE.EATS.get(current, 0) | STE.EATS.get(target, 0)) & EATS.SPLIT) !== 0
+  const stalls = STE.S2S.get(current, 0) === 1 || STE.S2S.get(target, 0) === 1
+  return isSplit || stalls ? SAFE_BITS.merging : SAFE_BITS.mergingAndAts
 }
+
+const CD_BITS = {
+  valid: maskOutside(CD, ['V']).map((word) => ~word),
+  /** All but those of the table that EPD0 switches off. */
+  withoutTable: maskOutside(CD, ['T0SZ', 'TG0', 'IR0', 'OR0', 'SH0', 'TTB0']),
+  all: new Int32Array(ENTRY_WORDS).fill(-1),
+} as const
 
 /** Bits of a CD that hardware looks at. [SMMU 5.4 Context Descriptor] */
 export function usedCdBits(cd: Int32Array): Int32Array {
-  const used = new Int32Array(ENTRY_WORDS)
-  setAll(used, CD.V)
-  if (CD.V.get(cd, 0) === 0) return used
-  used.fill(-1)
-  if (CD.EPD0.get(cd, 0) === 0) return used
-  for (const name of ['T0SZ', 'TG0', 'IR0', 'OR0', 'SH0', 'TTB0'] as const) clearAll(used, CD[name])
-  return used
+  if (CD.V.get(cd, 0) === 0) return CD_BITS.valid
+  return CD.EPD0.get(cd, 0) === 0 ? CD_BITS.all : CD_BITS.withoutTable
 }
 
-function setAll(words: Int32Array, field: Field): void {
-  for (let b = field.low; b <= field.high; b++) words[b >>> 5] |= 1 << (b & 31)
-}
-
-function clearAll(words: Int32Array, field: Field): void {
-  for (let b = field.low; b <= field.high; b++) words[b >>> 5] &= ~(1 << (b & 31))
+function add(bits: Int32Array, more: Int32Array): void {
+  for (let i = 0; i < ENTRY_WORDS; i++) bits[i] |= more[i]
 }

@@ -56,11 +56,13 @@ export function updateEntry(current: Int32Array, target: Int32Array, writer: Ent
 /** The entry with every bit that hardware does not look at now already as it will be. */
 function prepare(current: Int32Array, target: Int32Array, usedByTarget: Int32Array, writer: EntryWriter): Int32Array {
   const used = writer.used(current)
-  return current.map((word, i) => {
+  const prepared = new Int32Array(ENTRY_WORDS)
+  for (let i = 0; i < ENTRY_WORDS; i++) {
     // What the target does not use goes last, safe or not: early it would take a store and a sync of its own.
     const held = used[i] & ~(writer.safe[i] & usedByTarget[i])
-    return (word & held) | (target[i] & ~held)
-  })
+    prepared[i] = (current[i] & held) | (target[i] & ~held)
+  }
+  return prepared
 }
 
 function criticalQwords(prepared: Int32Array, target: Int32Array, used: Int32Array): number[] {

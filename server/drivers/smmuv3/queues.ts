@@ -40,6 +40,8 @@ export class CommandRing {
   readonly #slotsLg2: number
   /** Whether a SYNC reports by writing over its own slot, as Linux has it where MSIs are coherent. */
   readonly #syncByMsi: boolean
+  /** The next SYNC, but for its address. */
+  readonly #syncCommand: Int32Array
   #prod = 0
   #pending = 0
   #isClosed = false
@@ -51,6 +53,7 @@ export class CommandRing {
     this.#slotsLg2 = Math.min(limitLg2, Math.log2(QUEUE_BYTES / COMMAND.$.bytes))
     this.#base = ram.alloc(2 ** this.#slotsLg2 * COMMAND.$.bytes)
     this.#syncByMsi = syncByMsi
+    this.#syncCommand = syncCommand(syncByMsi ? SYNC_CS.IRQ : SYNC_CS.SEV)
   }
 
   /** Tells the unit where the queue is. */
@@ -77,7 +80,9 @@ export class CommandRing {
     opcode: number,
     fields: { readonly [K in keyof F]?: number },
   ): void {
-    this.push(pack(record, { ...fields, Opcode: opcode }))
+    const command = pack(record, fields)
+    COMMAND.Opcode.set(command, 0, opcode)
+    this.push(command)
   }
 
   /** Gives a command that nothing waits for. */
@@ -93,10 +98,9 @@ export class CommandRing {
   /** Ends the batch: when this returns, everything queued has happened. */
   sync(): void {
     const slot = this.#slotOf(this.#prod)
-    const msi = this.#syncByMsi ? { CS: SYNC_CS.IRQ, MSIAddress: slot } : { CS: SYNC_CS.SEV }
     this.syncs++
-    const fields = { Opcode: OPCODE.SYNC, ...msi, MSH: MSI_SHAREABILITY, MSIAttr: MSI_ATTRIBUTES }
-    this.#store(pack(CMD_SYNC, fields))
+    if (this.#syncByMsi) CMD_SYNC.MSIAddress.set(this.#syncCommand, 0, slot)
+    this.#store(this.#syncCommand)
     this.#kick()
     if (!this.#syncByMsi || this.#isClosed) return
     this.#memory.loadWord(slot)
@@ -113,8 +117,7 @@ export class CommandRing {
 
   /** Puts a SYNC that tells nobody in place of a command that the unit cannot carry out, as Linux does. */
   replaceBySync(index: number): void {
-    const fields = { Opcode: OPCODE.SYNC, CS: SYNC_CS.SEV, MSH: MSI_SHAREABILITY, MSIAttr: MSI_ATTRIBUTES }
-    this.#memory.storeRecord(this.#slotOf(index), pack(CMD_SYNC, fields), 0, COMMAND.$.words)
+    this.#memory.storeRecord(this.#slotOf(index), syncCommand(SYNC_CS.SEV), 0, COMMAND.$.words)
   }
 
   /** The unit is switched off: what is queued from now on is carried out by nobody, and nobody waits for it. */
@@ -149,6 +152,9 @@ export class CommandRing {
     return this.#registers.read32(OFFSET.CMDQ_CONS) & 0xfffff
   }
 }
+
+const syncCommand = (CS: number): Int32Array =>
+  pack(CMD_SYNC, { Opcode: OPCODE.SYNC, CS, MSH: MSI_SHAREABILITY, MSIAttr: MSI_ATTRIBUTES })
 
 /** A queue that the unit writes. */
 export interface RingPlace {
