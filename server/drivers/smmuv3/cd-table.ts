@@ -4,18 +4,15 @@
  */
 
 import type { Memory } from '../../../hw-model/memory/index.js'
-import { CD, CMD_CFGI_CD, L1CD, OPCODE, S1FMT } from '../../../hw-model/smmuv3/index.js'
+import { CD, L1CD, S1FMT } from '../../../hw-model/smmuv3/index.js'
 import type { HostRam } from '../host-ram.js'
-import { type CdTableShape, leafPointer, usedCdBits } from './entries.js'
-import { ENTRY_WORDS, type EntryWriter, updateEntry } from './entry-update.js'
+import { INVALID_CD, syncCd, updateCd } from './cd-update.js'
+import { type CdTableShape, leafPointer } from './entries.js'
 import type { CommandRing } from './queues.js'
 
 /** log2 of the CDs of a 64 KiB leaf, and of the largest linear table. */
 const LEAF_LG2 = 10
 const LEAF_BYTES = 2 ** LEAF_LG2 * CD.$.bytes
-
-const NO_SAFE_BITS = new Int32Array(ENTRY_WORDS)
-const INVALID_CD = new Int32Array(ENTRY_WORDS)
 
 /** The CDs of one device. They stay as long as it does: who is detached may come back, and finds no valid CD. */
 export class CdTable {
@@ -54,17 +51,7 @@ export class CdTable {
   }
 
   #update(at: number, index: number, target: Int32Array): boolean {
-    const current = new Int32Array(ENTRY_WORDS)
-    this.#memory.loadRecord(at, current, 0, ENTRY_WORDS)
-    const writer: EntryWriter = {
-      used: usedCdBits,
-      safe: NO_SAFE_BITS,
-      store: (qword, lo, hi) => {
-        this.#memory.storeWord(at + qword * 8, lo, hi)
-      },
-      sync: () => this.#sync(index, 1),
-    }
-    return updateEntry(current, target, writer)
+    return updateCd(this.#memory, this.#commands, at, { sid: this.#sid, index }, target)
   }
 
   #addressOf(index: number, make: boolean): number {
@@ -77,13 +64,8 @@ export class CdTable {
       leaf = this.#ram.alloc(LEAF_BYTES)
       this.#leaves.set(slot, leaf)
       this.#memory.storeRecord(address + slot * L1CD.$.bytes, leafPointer(leaf), 0, L1CD.$.words)
-      this.#sync(index, 0)
+      syncCd(this.#commands, { sid: this.#sid, index }, false)
     }
     return leaf + (index % 2 ** LEAF_LG2) * CD.$.bytes
-  }
-
-  #sync(index: number, leaf: number): void {
-    this.#commands.add(CMD_CFGI_CD, OPCODE.CFGI_CD, { SID: this.#sid, SSID: index, Leaf: leaf })
-    this.#commands.sync()
   }
 }

@@ -4,10 +4,11 @@
  * [SMMU 3.3.2 StreamIDs to Context Descriptors]
  */
 
-import { CD, CMD_CFGI_CD, L1CD, OPCODE, S1FMT } from '../../../hw-model/smmuv3/index.js'
+import { CD, L1CD, S1FMT } from '../../../hw-model/smmuv3/index.js'
 import { assert, Refusal } from '../../core/driver.js'
-import { type CdTableShape, leafPointer, usedCdBits } from './entries.js'
-import { ENTRY_WORDS, updateEntry } from './entry-update.js'
+import { INVALID_CD, syncCd, updateCd } from './cd-update.js'
+import { type CdTableShape, leafPointer } from './entries.js'
+import { ENTRY_WORDS } from './entry-update.js'
 import type { Host } from './host.js'
 import type { IpaPages } from './ipa-pages.js'
 import type { WindowMemory } from './window-memory.js'
@@ -18,8 +19,6 @@ const PAGE_BYTES = 4096
 const LEAF_LG2 = 6
 const ROOT_PAGE_LG2 = 9
 
-const NO_SAFE_BITS = new Int32Array(ENTRY_WORDS)
-const INVALID_CD = new Int32Array(ENTRY_WORDS)
 const ZERO_PAGE = new Uint8Array(PAGE_BYTES)
 
 /** The stream whose CDs these are. */
@@ -84,7 +83,7 @@ export class WindowTable {
       this.#moveTo(owner, root, rootPages)
     } else {
       this.#storePointer(root, slot, page)
-      this.#sync(owner, index, 0)
+      syncCd(this.#host.commands, { sid: owner.rid, index }, false)
     }
     return true
   }
@@ -154,20 +153,8 @@ export class WindowTable {
     return this.#memory.address(leaf) + (index % 2 ** LEAF_LG2) * CD.$.bytes
   }
 
-  #update(owner: { readonly rid: number }, at: number, index: number, target: Int32Array): boolean {
-    const { memory } = this.#host
-    const current = new Int32Array(ENTRY_WORDS)
-    memory.loadRecord(at, current, 0, ENTRY_WORDS)
-    return updateEntry(current, target, {
-      used: usedCdBits,
-      safe: NO_SAFE_BITS,
-      store: (qword, lo, hi) => void memory.storeWord(at + qword * 8, lo, hi),
-      sync: () => this.#sync(owner, index, 1),
-    })
-  }
-
-  #sync({ rid }: { readonly rid: number }, index: number, leaf: number): void {
-    this.#host.commands.add(CMD_CFGI_CD, OPCODE.CFGI_CD, { SID: rid, SSID: index, Leaf: leaf })
-    this.#host.commands.sync()
+  #update({ rid }: { readonly rid: number }, at: number, index: number, target: Int32Array): boolean {
+    const { memory, commands } = this.#host
+    return updateCd(memory, commands, at, { sid: rid, index }, target)
   }
 }
