@@ -244,28 +244,34 @@ export class TableBuilder {
     const span = ENTRIES ** level
     const { dirty } = this.#encoder
     const words = this.#words
+    const isWhole = level === 0 && page === first && to === first + ENTRIES
+    // Before the leaves are read: what is written behind the eye leaves a stamp for the next look.
+    if (isWhole) this.#memory.stamps.remove(table)
     let at = page
     let hasDirty = false
-    while (at < to) {
-      const slot = this.#slot(table, level, at)
-      if (this.#below.has(slot)) return at
-      if (!this.#isSet(slot)) return -1
-      words.lo = this.#memory.lo
-      words.hi = this.#memory.hi
-      const next = Math.min(to, at - (at % span) + span)
-      if (dirty?.has(words) === true) {
-        hasDirty = true
-        if (clears) {
-          dirty.remove(words)
-          this.#put(slot, words.lo, words.hi)
+    try {
+      while (at < to) {
+        const slot = this.#slot(table, level, at)
+        if (this.#below.has(slot)) return at
+        if (!this.#isSet(slot)) return -1
+        words.lo = this.#memory.lo
+        words.hi = this.#memory.hi
+        const next = Math.min(to, at - (at % span) + span)
+        if (dirty?.has(words) === true) {
+          hasDirty = true
+          if (clears) {
+            dirty.remove(words)
+            this.#put(slot, words.lo, words.hi)
+          }
+          found(at, next - at, level)
         }
-        found(at, next - at, level)
+        at = next
       }
-      at = next
+      return at
+    } finally {
+      const isClean = at === to && (clears || !hasDirty)
+      if (isWhole && !isClean) this.#memory.stamps.touch(table)
     }
-    const isWhole = level === 0 && page === first && to === first + ENTRIES
-    if (isWhole && (clears || !hasDirty)) this.#memory.stamps.remove(table)
-    return at
   }
 
   #grow(table: number, slot: number): number {

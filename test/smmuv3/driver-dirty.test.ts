@@ -155,6 +155,45 @@ describe('a domain that tracks dirty pages', () => {
     expect(loads).toBe(0)
   })
 
+  describe('with a full table that is collected', () => {
+    const [start, last] = [0x80_0020_0000n, 0x80_003f_ffffn]
+    let written: number
+    const write = (page: bigint): void => void world.dma(world.a, start + page * 0x1000n, -1, ACCESS.WRITE)
+
+    beforeEach(() => {
+      // Without caches a write need not wait for the flush to be marked.
+      world = new World({}, {}, { caches: { policy: 'off' } })
+      domain = world.driver.createPaging(world.a, DIRTY)
+      domain.map(start, GUEST_RAM + 0x1000, 0x20_0000n, RW)
+      world.a.set(0, domain, null)
+      collect(domain, start, last, true)
+      write(3n)
+      written = 0
+    })
+
+    it('keeps what is written to a page behind the eye, for every later look', () => {
+      const again = (): void => {
+        if (written++ === 0) write(3n)
+      }
+      ;(domain.dirty as DirtyOps).collect(start, last, true, again)
+      expect(written).toBe(1)
+      domain.flush()
+      write(3n)
+      expect(collect(domain, start, last)).toEqual(['8000203000+1000'])
+      expect(collect(domain, start, last, true)).toEqual(['8000203000+1000'])
+      expect(collect(domain, start, last)).toEqual([])
+    })
+
+    it('keeps the rest where the one who is told stops', () => {
+      write(5n)
+      const stop = (): void => {
+        throw new Error('full')
+      }
+      expect(() => (domain.dirty as DirtyOps).collect(start, last, true, stop)).toThrow('full')
+      expect(collect(domain, start, last)).toEqual(['8000205000+1000'])
+    })
+  })
+
   it('looks at a bounded number of leaves in a call', () => {
     const [start, length] = [0x80_0000_0000n, 0x1000_0000n]
     domain.map(start, GUEST_RAM + 0x1000, length, RW)
