@@ -71,7 +71,8 @@ function behind(domain: Paging, view: View, page: number, offset: number, write:
   return (run.frame + page - run.page) * 4096 + offset
 }
 
-function ofUser(
+/** A guest's STE: all PASIDs of the device are the guest's. */
+export function ofUser(
   unit: UnitFacts,
   user: User,
   view: View,

@@ -145,8 +145,12 @@ export class Onlooker implements StoreListener {
   #askForPage(): void {
     if (this.#looks++ % LOOKS_A_REQUEST !== 0 || this.found !== undefined) return
     const { devices } = this.machine
-    // Under PASID 0 nobody asks: between CD 0 and the STE it would get what is invalidated without a PASID.
-    const able = this.#probes.filter(({ device, pasid }) => pasid !== 0 && devices[device].ops?.ats !== undefined)
+    // Under PASID 0 nobody asks: between CD 0 and the STE it would get what is invalidated without a PASID. And nobody asks
+    // under one that he cannot send, whatever a guest's CD table has: a device without any is told of none.
+    const able = this.#probes.filter(({ device, pasid }) => {
+      const { ops } = devices[device]
+      return ops?.ats !== undefined && pasid !== 0 && pasid < Math.max(1, ops.maxPasids)
+    })
     if (able.length === 0) return
     this.#isSending = true
     this.found = this.atc.request(able[this.#turn++ % able.length])
@@ -174,8 +178,8 @@ export class Onlooker implements StoreListener {
 
   #count(probe: Probe, got: number, expected: Expected): void {
     const { counts, machine } = this
-    const { old, now, also } = expected
-    const isPlain = fits(got, old) || fits(got, now) || also.some((answer) => fits(got, answer))
+    const { old, now, also, kept } = expected
+    const isPlain = [old, now, ...also, ...kept].some((answer) => fits(got, answer))
     if (!isPlain) this.sawInvalid ??= `${tell(probe)} ends as ${textOf(got)}`
     count(counts, probe, got, machine.outcome, !isPlain)
     if (got >= 0) this.#countGuest(machine.devices[probe.device])
