@@ -18,7 +18,7 @@ export function collectDirty(world: World): Operation | undefined {
     ...plain('collect writes', () => `to 0x${run.page.toString(16)} of ${domain.name}`),
     probes: runProbes(world, domain, [run]),
     act: () => {
-      onlooker.collecting = during
+      onlooker.collecting = { domain, pages: during }
       try {
         return collect(domain, run, (page, pages) => told.push({ ...run, page, pages }))
       } finally {

@@ -12,7 +12,7 @@ import { Atc } from './atc.js'
 import { bump, type Counts, count } from './counts.js'
 import { answersOf, type Expected, judgeEnd, tell } from './expected.js'
 import type { Machine } from './machine.js'
-import { type Device, windowOn } from './model.js'
+import { type Device, type Paging, windowOn } from './model.js'
 import type { Probe } from './oracle.js'
 import type { StoreListener } from './watched-memory.js'
 
@@ -48,8 +48,8 @@ export class Onlooker implements StoreListener {
   sawInvalid: string | undefined
   /** The operation under way stores entries. */
   isEntry = false
-  /** Pages written while a log of writes is collected. */
-  collecting: Set<number> | undefined
+  /** Whose log of writes is being collected, and the pages written to it meanwhile. */
+  collecting: { readonly domain: Paging; readonly pages: Set<number> } | undefined
   #probes: readonly Probe[] = []
   /** What the model says of each probe in this phase of the operation. */
   #expected: readonly Expected[] = []
@@ -188,7 +188,8 @@ export class Onlooker implements StoreListener {
       else if (got === now) counts.sawNew++
     }
     if (got < 0 || expected.writes === undefined) return
-    const pages = this.collecting ?? expected.writes.written
+    const { collecting } = this
+    const pages = collecting?.domain === expected.writes ? collecting.pages : expected.writes.written
     pages.add(probe.page)
   }
 
