@@ -110,6 +110,11 @@ export class SmmuDevice implements DeviceDriver {
     return this.#host.stalls && (this.#stalls || this.#onRid instanceof UserDomain)
   }
 
+  /** Whether a user domain of the vIOMMU is on the RID, whatever its STE says. */
+  isBehind(viommu: SmmuViommu): boolean {
+    return this.#onRid instanceof UserDomain && this.#onRid.viommu === viommu
+  }
+
   /** Nobody is asked of a fault now: the slot it concerns is being reset. */
   isResetting(pasid: number): boolean {
     return this.#resets?.includes(this.#slotOf(pasid)) === true
@@ -151,10 +156,11 @@ export class SmmuDevice implements DeviceDriver {
       this.#clearCd(slot)
       this.#pasids.delete(slot)
       const isLast = this.#onRid === null && this.#pasids.size === 0
+      const isOfWindow = this.#window !== null
       // What looks for CDs in a window fills the TLB of its VMID, so nothing does when that is emptied.
-      if (isLast && this.#window !== null) this.#writeSte(abortSte())
+      if (isLast && isOfWindow) this.#writeSte(abortSte())
       this.#release(slot, old, null)
-      if (isLast && !this.#entry.has(abortSte())) this.#writeSte(abortSte())
+      if (isLast && !isOfWindow) this.#writeSte(abortSte())
     }
     if (this.#onRid === null && this.#pasids.size === 0) this.#endStalls()
     this.#host.drain()
@@ -241,11 +247,6 @@ export class SmmuDevice implements DeviceDriver {
     this.#writeSte(this.#restingSte())
     if (!(domain instanceof RootDomain)) window.clear(this, RID_SLOT)
     this.#cds?.clear(RID_SLOT)
-  }
-
-  /** Whether a user domain of the vIOMMU is on the RID, whatever its STE says. */
-  isBehind(viommu: UserDomain['viommu']): boolean {
-    return this.#onRid instanceof UserDomain && this.#onRid.viommu === viommu
   }
 
   /** The guest's name of the device, without which a guest's tables cannot be invalidated or its faults told. */

@@ -16,8 +16,10 @@ import type { Registers } from './registers.js'
 /** Times that the unit may stop at one command before it is given up: a queue's memory that comes back is back by then. */
 const TRIES = 8
 
+type ErrorName = Exclude<keyof typeof GERROR, '$'>
+
 /** What Linux prints of each error, in its order. */
-const LOST: readonly (readonly [name: keyof typeof FIELDS, what: string])[] = [
+const LOST: readonly (readonly [name: ErrorName, what: string])[] = [
   ['MSI_GERROR_ABT_ERR', 'the message of an error was not written'],
   ['MSI_PRIQ_ABT_ERR', 'the message of the PRI queue was not written'],
   ['MSI_EVENTQ_ABT_ERR', 'the message of the event queue was not written'],
@@ -26,18 +28,8 @@ const LOST: readonly (readonly [name: keyof typeof FIELDS, what: string])[] = [
   ['EVENTQ_ABT_ERR', 'the event queue was not written: events may have been lost'],
 ]
 
-const { MSI_GERROR_ABT_ERR, MSI_PRIQ_ABT_ERR, MSI_EVENTQ_ABT_ERR, MSI_CMDQ_ABT_ERR } = GERROR
-const { PRIQ_ABT_ERR, EVENTQ_ABT_ERR, CMDQ_ERR, SFM_ERR } = GERROR
-const FIELDS = {
-  MSI_GERROR_ABT_ERR,
-  MSI_PRIQ_ABT_ERR,
-  MSI_EVENTQ_ABT_ERR,
-  MSI_CMDQ_ABT_ERR,
-  PRIQ_ABT_ERR,
-  EVENTQ_ABT_ERR,
-  CMDQ_ERR,
-  SFM_ERR,
-}
+/** Those that are acted on: the unit has no other. */
+const HANDLED: readonly ErrorName[] = ['SFM_ERR', 'CMDQ_ERR', ...LOST.map(([name]) => name)]
 
 const CAUSES: Readonly<Record<number, string>> = {
   [CERROR.NONE]: 'CERROR_NONE',
@@ -77,8 +69,8 @@ export class GlobalErrors {
   handle(): boolean {
     const gerror = this.#registers.read32(OFFSET.GERROR)
     const active = Int32Array.of(gerror ^ this.#registers.read32(OFFSET.GERRORN))
-    const isActive = (name: keyof typeof FIELDS): boolean => FIELDS[name].get(active, 0) === 1
-    if (!Object.values(FIELDS).some((field) => field.get(active, 0) === 1)) return false
+    const isActive = (name: ErrorName): boolean => GERROR[name].get(active, 0) === 1
+    if (!HANDLED.some(isActive)) return false
     if (isActive('SFM_ERR')) {
       this.#count('SFM_ERR')
       this.#fail('SFM_ERR', 'the unit is in Service Failure Mode')

@@ -114,13 +114,19 @@ function* byRange(range: FlushRange): Generator<RangeFields> {
   // NUM, SCALE and TTL all zero is the reserved code. One page more costs less than another form of command.
   let left = fixed.TTL === 0 && pages % UNITS === 1 ? pages + 1 : pages
   for (let at = page; left > 0; ) {
-    const SCALE = Math.min(trailingZeros(left), LARGEST_SCALE)
-    const units = Math.floor(left / 2 ** SCALE) % UNITS || UNITS
+    const SCALE = scaleOf(left)
+    const units = unitsOf(left, SCALE)
     yield { Address: at * PAGE_BYTES, SCALE, NUM: units - 1, ...fixed }
     at += units * 2 ** SCALE
     left -= units * 2 ** SCALE
   }
 }
+
+/** SCALE of the command that says the lowest part of a count. */
+export const scaleOf = (count: number): number => Math.min(trailingZeros(count), LARGEST_SCALE)
+
+/** How many times 2^`scale` that command says: NUM + 1. */
+export const unitsOf = (count: number, scale: number): number => Math.floor(count / 2 ** scale) % UNITS || UNITS
 
 /** A command for each leaf; where tables went, for each page, since nothing says what was below. */
 function* oneByOne(range: FlushRange): Generator<RangeFields> {

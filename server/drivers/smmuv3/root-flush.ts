@@ -1,19 +1,13 @@
 /** Ranges of one root's addresses, as its owner counts them and as commands say them. [SMMU 4.4.1.1 Range-based] */
 
 import { CMD_TLBI_NH_ASID, CMD_TLBI_NH_VA, OPCODE } from '../../../hw-model/smmuv3/index.js'
-import { Refusal, type VtdInvalidation } from '../../core/driver.js'
+import type { VtdInvalidation } from '../../core/driver.js'
+import { ALL_PAGES, LEAF } from '../range-entry.js'
+import { scaleOf, unitsOf } from './invalidation.js'
 import type { CommandRing } from './queues.js'
 
-/** The only flag: table entries stay. */
-const LEAF = 1
-
-const U64_MAX = 2n ** 64n - 1n
 const PAGE_LG2 = 12
 const PAGE_BYTES = 4096
-
-/** Widest NUM and SCALE of a command. */
-const NUM_LIMIT = 32
-const SCALE_LIMIT = 31
 
 /**
  * Commands for one range beyond which all of the root is dropped, and for several beyond which others have their turn:
@@ -37,16 +31,6 @@ export interface RootName {
   readonly ASID: number
 }
 
-/** Why an entry cannot be carried out. */
-export function refusalOf({ addr, npages, flags }: VtdInvalidation, index: number): Refusal | undefined {
-  if (flags & ~LEAF) return new Refusal('EOPNOTSUPP', 'the only flag is LEAF (1)', { index, flags })
-  if (addr & 0xfffn) return new Refusal('EINVAL', 'addr is a multiple of 4096', { index, addr })
-  if (npages === U64_MAX && addr !== 0n) {
-    return new Refusal('EINVAL', 'npages 2^64 - 1 means everything and goes with addr 0', { index, addr })
-  }
-  return undefined
-}
-
 /**
  * The granules that an entry touches below the end of TTB0's half; null for none. No pages at address 0 are all of them, as
  * on VT-d; but no number of pages is so large that it becomes a small one.
@@ -60,7 +44,7 @@ export function blockOf(
   const granule = BigInt(granuleLg2)
   const bytes = npages << BigInt(PAGE_LG2)
   if (bytes === 0n && addr !== 0n) return null
-  const isEverything = bytes === 0n || npages === U64_MAX
+  const isEverything = bytes === 0n || npages === ALL_PAGES
   if (addr >= limit) return null
   const end = isEverything || addr + bytes > limit ? limit : addr + bytes
   const first = (addr >> granule) << granule
@@ -95,7 +79,8 @@ export function pushBlock(
   let at = block.page * PAGE_BYTES
   let count = 0
   for (let left = units; left > 0; ) {
-    const [num, scale] = ril ? chunkOf(left) : [1, 0]
+    const scale = ril ? scaleOf(left) : 0
+    const num = ril ? unitsOf(left, scale) : 1
     // A single granule goes without a range: NUM, SCALE and TTL all zero is the reserved code.
     const range = num === 1 && scale === 0 ? {} : { TG: (granuleLg2 - 10) / 2, SCALE: scale, NUM: num - 1 }
     ring.add(CMD_TLBI_NH_VA, OPCODE.TLBI_NH_VA, { ...fixed, ...range, Address: at })
@@ -104,12 +89,4 @@ export function pushBlock(
     count++
   }
   return count
-}
-
-/** The lowest part of a count that one command says: `num` times 2^`scale`. */
-function chunkOf(count: number): readonly [num: number, scale: number] {
-  let scale = 0
-  while (scale < SCALE_LIMIT && count % 2 ** (scale + 1) === 0) scale++
-  const units = count / 2 ** scale
-  return [units % NUM_LIMIT || NUM_LIMIT, scale]
 }

@@ -8,19 +8,18 @@ import {
   type InvalidateResult,
   type IommuDriver,
   Refusal,
+  RID_SLOT,
   type SmmuRoot,
   type UserOps,
 } from '../../core/driver.js'
+import { refusalOf } from '../range-entry.js'
 import { COMMANDS_A_DEVICE, forgetAll, forgetRange, forgetWhole, tooLate } from './atc.js'
 import { rootCd } from './entries.js'
 import { refuseFailed } from './errors.js'
 import type { Host } from './host.js'
 import { checkRoot, granuleLg2Of, inputBitsOf } from './root-fields.js'
-import { blockOf, COMMANDS_LIMIT, type PageBlock, pushBlock, refusalOf } from './root-flush.js'
+import { blockOf, COMMANDS_LIMIT, type PageBlock, pushBlock } from './root-flush.js'
 import type { Window } from './window.js'
-
-/** Slot of the RID; what comes without a PASID is invalidated without one. */
-const RID_SLOT = 0
 
 /** One root. */
 export class RootDomain implements UserOps {
@@ -100,6 +99,7 @@ export class RootDomain implements UserOps {
     const device = this.window.owner
     if (device === null || !device.hasAtsOn) return []
     if (this.slots.size > COMMANDS_A_DEVICE) return forgetAll(device)
+    // What comes without a PASID is invalidated without one.
     const pasids = [...this.slots].map((slot) => (slot === RID_SLOT ? -1 : slot))
     const isWhole = blocks.some((block) => block.isEverything) || blocks.length * pasids.length > COMMANDS_A_DEVICE
     if (isWhole) return pasids.map((pasid) => forgetWhole(device.rid, pasid))

@@ -13,6 +13,7 @@ import {
   type UserOps,
   type VtdInvalidation,
 } from '../../core/driver.js'
+import { LEAF, refusalOf } from '../range-entry.js'
 import { Bindings } from './bindings.js'
 import { blockAround, EVERY_PAGE, type Flush, type PageBlock } from './descriptors.js'
 import { changesAStep, flushDescriptors } from './flush.js'
@@ -20,11 +21,6 @@ import type { DomainHost, PagingDomain } from './paging.js'
 
 /** [uAPI enum iommu_hwpt_vtd_s1_flags] Other bits are ignored, as the kernel does. */
 export const VTD_S1_FLAG = { SRE: 1n, EAFE: 2n, WPE: 4n } as const
-
-/** [uAPI enum iommu_hwpt_vtd_s1_invalidate_flags] */
-const LEAF = 1
-
-const U64_MAX = 2n ** 64n - 1n
 
 /** What the client handed over. */
 export type FirstStageData = UserDataOf['vtd_s1']
@@ -124,14 +120,4 @@ function blockOf(addr: bigint, npages: bigint): PageBlock | null {
   if (bytes === 0n) return addr === 0n ? EVERY_PAGE : null
   const first = addr >> 12n
   return blockAround(first, first + (bytes >> 12n) - 1n)
-}
-
-/** Why an entry cannot be carried out. */
-function refusalOf({ addr, npages, flags }: VtdInvalidation, index: number): Refusal | undefined {
-  if (flags & ~LEAF) return new Refusal('EOPNOTSUPP', 'the only flag is LEAF (1)', { index, flags })
-  if (addr & 0xfffn) return new Refusal('EINVAL', 'addr is a multiple of 4096', { index, addr })
-  if (npages === U64_MAX && addr !== 0n) {
-    return new Refusal('EINVAL', 'npages 2^64 - 1 means everything and goes with addr 0', { index, addr })
-  }
-  return undefined
 }
