@@ -1,6 +1,7 @@
 /** What a device takes that has a window, what it does not, and which slot a fault belongs to. */
 
 import { beforeEach, describe, expect, it } from 'vitest'
+import { ROOT } from './roots.js'
 import { World } from './world.js'
 
 const NEST_PARENT = 1
@@ -8,18 +9,6 @@ const FAULT_ID_VALID = 4
 const PASID = 8
 const PASID_ONLY = 2
 const PAGE = 4096n
-const ROOT = {
-  ttb0: 0x1000n,
-  t0sz: 16,
-  tg0: 0,
-  ir0: 1,
-  or0: 1,
-  sh0: 3,
-  ips: 5,
-  mair: 0xffn,
-  ha: false,
-  hd: false,
-}
 
 let world: World
 let deviceId: number

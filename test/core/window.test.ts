@@ -3,23 +3,12 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Refusal } from '../../server/core/refusal.js'
 import { FakeMachine } from './fake-machine.js'
+import { ROOT } from './roots.js'
 import { FIXED, READABLE, World } from './world.js'
 
 const NEST_PARENT = 1
 const PAGE = 4096n
 const MIB2 = 0x20_0000n
-const ROOT = {
-  ttb0: 0x1000n,
-  t0sz: 16,
-  tg0: 0,
-  ir0: 1,
-  or0: 1,
-  sh0: 3,
-  ips: 5,
-  mair: 0xffn,
-  ha: false,
-  hd: false,
-}
 
 let world: World
 let device: number

@@ -2,6 +2,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { GranuleTree } from './granule-tree.js'
+import { matching, no } from './refusals.js'
 import { IOVA, makeWindow, PAGE, pageOf, RAM, rootOf, WindowGuest } from './window-guest.js'
 import { READ, refusal, World } from './world.js'
 
@@ -26,12 +27,6 @@ beforeAll(async () => {
 })
 afterEach(() => world.sweep())
 afterAll(() => world.stop())
-
-const no = async (call: Promise<unknown>): Promise<[string, string]> => {
-  const { errnoName, reason } = await refusal(call)
-  return [errnoName, reason]
-}
-const matching = (errno: string, reason: RegExp) => [errno, expect.stringMatching(reason)]
 
 describe('M10: a root', () => {
   it('of few addresses is a table of few entries, aligned to its own size and to 64 bytes', async () => {

@@ -3,8 +3,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { DeviceGrant, HwptFlag } from '../../clients/node/index.js'
 import { ARM64, contextDescriptor, GuestTree, steOneCd } from './guest-tables.js'
+import { matching, no } from './refusals.js'
 import { IOVA, makeWindow, pageOf, rootOf, WINDOW, WindowGuest } from './window-guest.js'
-import { DEVICES, refusal, World } from './world.js'
+import { DEVICES, World } from './world.js'
 
 const CD = 0x4000_1000n
 const OTHER_WINDOW = WINDOW + 0x10_0000n
@@ -15,12 +16,6 @@ beforeAll(async () => {
 })
 afterEach(() => world.sweep())
 afterAll(() => world.stop())
-
-const no = async (call: Promise<unknown>): Promise<[string, string]> => {
-  const { errnoName, reason } = await refusal(call)
-  return [errnoName, reason]
-}
-const matching = (errno: string, reason: RegExp) => [errno, expect.stringMatching(reason)]
 
 /** A domain of an STE on a vIOMMU of the guest's parent, for its device. */
 async function steDomain(guest: WindowGuest, ste = steOneCd(CD)): Promise<number> {

@@ -5,8 +5,9 @@ import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { DmaOutcome } from '../../clients/node/index.js'
+import { matching, no } from './refusals.js'
 import { FIELDS, IOVA, makeWindow, PAGE, pageOf, RAM, rootOf, WINDOW, WindowGuest } from './window-guest.js'
-import { DEVICES, READ, refusal, type Vmm, World } from './world.js'
+import { DEVICES, READ, type Vmm, World } from './world.js'
 
 let world: World
 beforeAll(async () => {
@@ -14,12 +15,6 @@ beforeAll(async () => {
 })
 afterEach(() => world.sweep())
 afterAll(() => world.stop())
-
-const no = async (call: Promise<unknown>): Promise<[string, string]> => {
-  const { errnoName, reason } = await refusal(call)
-  return [errnoName, reason]
-}
-const matching = (errno: string, reason: RegExp) => [errno, expect.stringMatching(reason)]
 
 describe('M10: destroying', () => {
   it('goes from the slots inwards: each object is EBUSY while another holds it, and says who', async () => {

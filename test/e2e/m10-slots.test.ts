@@ -4,8 +4,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { HwptFlag } from '../../clients/node/index.js'
 import { Explained } from './explained.js'
 import { ARM64, contextDescriptor, GuestTree, steOneCd } from './guest-tables.js'
+import { matching, no } from './refusals.js'
 import { IOVA, makeWindow, pageOf, WINDOW, WindowGuest } from './window-guest.js'
-import { DEVICES, refusal, World } from './world.js'
+import { DEVICES, World } from './world.js'
 
 let world: World
 beforeAll(async () => {
@@ -13,13 +14,6 @@ beforeAll(async () => {
 })
 afterEach(() => world.sweep())
 afterAll(() => world.stop())
-
-/** The refusal's errno and reason. */
-const no = async (call: Promise<unknown>): Promise<[string, string]> => {
-  const { errnoName, reason } = await refusal(call)
-  return [errnoName, reason]
-}
-const matching = (errno: string, reason: RegExp) => [errno, expect.stringMatching(reason)]
 
 const STE_FIELDS = ['Config', 'S1Fmt', 'S1ContextPtr', 'S1CDMax', 'S1DSS', 'S1CIR', 'S1COR', 'S1CSH'] as const
 

@@ -3,6 +3,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { DmaOutcome, type IommudError } from '../../clients/node/index.js'
 import { ARM64, GuestTree } from './guest-tables.js'
+import { matching, no } from './refusals.js'
 import { IOVA, makeWindow, PAGE, pageOf, RAM, rootOf, WINDOW, WindowGuest } from './window-guest.js'
 import { DEVICES, READ, refusal, type Vmm, World, WRITE } from './world.js'
 
@@ -33,12 +34,6 @@ beforeAll(async () => {
 })
 afterEach(() => world.sweep())
 afterAll(() => world.stop())
-
-const no = async (call: Promise<unknown>): Promise<[string, string]> => {
-  const { errnoName, reason } = await refusal(call)
-  return [errnoName, reason]
-}
-const matching = (errno: string, reason: RegExp) => [errno, expect.stringMatching(reason)]
 
 /** Reserved addresses of SMMUv3 devices, for messages of interrupts. */
 const SW_MSI = 0x0800_0000n
