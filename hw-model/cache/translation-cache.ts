@@ -10,33 +10,8 @@
 import type { Page } from '../bits/address.js'
 import type { CacheStatistics } from '../port.js'
 import type { Chance } from './chance.js'
+import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
 import type { TagTable } from './tag-table.js'
-
-/** Size and policy of a cache. */
-export interface CacheGeometry {
-  /** Entries, a power of two; 0 switches the cache off. */
-  readonly entries: number
-  /** Entries a page may choose from, a power of two. */
-  readonly ways: number
-}
-
-/** What hardware-like units have. */
-export const DEFAULT_GEOMETRY: CacheGeometry = { entries: 4096, ways: 4 }
-
-/** A cache without entries. */
-export const NO_CACHE: CacheGeometry = { entries: 0, ways: 1 }
-
-/** Which entries, by the owner's flags. */
-export interface FlagMatch {
-  /** Bits that must be equal to `want`. */
-  readonly mask: number
-  readonly want: number
-  /** Bits of which one must be set; 0 where none has to be. */
-  readonly some: number
-}
-
-/** Every entry. */
-export const ANY_FLAGS: FlagMatch = { mask: 0, want: 0, some: 0 }
 
 /** One tag or group, or several. */
 type Numbers = number | readonly number[]
@@ -71,15 +46,6 @@ export class TranslationCache {
   misses = 0
   evictions = 0
 
-  /** First byte of the leaf, exact. */
-  readonly address: Float64Array
-  /** log2 of the leaf's bytes. */
-  readonly leafLg2: Uint8Array
-  /** Rights and flags in the owner's own bits. */
-  readonly flags: Int32Array
-  /** One more number for the owner, such as the intermediate page. */
-  readonly extra: Float64Array
-
   readonly #tags: TagTable
   readonly #groups: TagTable
   readonly #ways: number
@@ -91,6 +57,10 @@ export class TranslationCache {
   readonly #isView: boolean
   /** log2 of the bytes that software names with one entry: its stage's leaf, of which another stage may cut pieces. */
   readonly #spanLg2: Uint8Array
+  readonly #address: Float64Array
+  readonly #leafLg2: Uint8Array
+  readonly #flags: Int32Array
+  readonly #extra: Float64Array
   readonly #page: Float64Array
   /** Of a view: the shown cache's, or a copy once something was dropped. */
   #tag: Int32Array
@@ -130,10 +100,10 @@ export class TranslationCache {
     this.#ways = ways
     this.#setMask = entries === 0 ? -1 : entries / ways - 1
     this.#isView = shown !== null
-    this.address = shown?.address ?? new Float64Array(entries)
-    this.leafLg2 = shown?.leafLg2 ?? new Uint8Array(entries)
-    this.flags = shown?.flags ?? new Int32Array(entries)
-    this.extra = shown?.extra ?? new Float64Array(entries)
+    this.#address = shown === null ? new Float64Array(entries) : shown.#address
+    this.#leafLg2 = shown === null ? new Uint8Array(entries) : shown.#leafLg2
+    this.#flags = shown === null ? new Int32Array(entries) : shown.#flags
+    this.#extra = shown === null ? new Float64Array(entries) : shown.#extra
     this.#spanLg2 = shown === null ? new Uint8Array(entries) : shown.#spanLg2
     this.#page = shown === null ? new Float64Array(entries) : shown.#page
     this.#tag = shown === null ? new Int32Array(entries).fill(-1) : shown.#tag
@@ -153,6 +123,26 @@ export class TranslationCache {
    */
   view(): TranslationCache {
     return new TranslationCache(this.#geometry, this.#tags, this.#groups, null, this)
+  }
+
+  /** First byte of an entry's leaf, exact. */
+  addressOf(slot: number): number {
+    return this.#address[slot]
+  }
+
+  /** log2 of the leaf's bytes. */
+  leafLg2Of(slot: number): number {
+    return this.#leafLg2[slot]
+  }
+
+  /** Rights and flags in the owner's own bits. */
+  flagsOf(slot: number): number {
+    return this.#flags[slot]
+  }
+
+  /** One more number for the owner, such as the intermediate page. */
+  extraOf(slot: number): number {
+    return this.#extra[slot]
   }
 
   /** What an entry is found by; for explanations. */
@@ -209,15 +199,15 @@ export class TranslationCache {
     let slot = this.#probe(tag, first, leafLg2)
     if (slot === MISS) slot = this.#victim(this.#setOf(tag, first, lg2))
     this.#page[slot] = first
-    this.leafLg2[slot] = leafLg2
+    this.#leafLg2[slot] = leafLg2
     this.#spanLg2[slot] = spanLg2
     this.#tag[slot] = tag
     this.#tagStamp[slot] = this.#tags.stampOf(tag)
     this.#group[slot] = group
     this.#groupStamp[slot] = this.#groups.stampOf(group)
-    this.address[slot] = address
-    this.flags[slot] = flags
-    this.extra[slot] = extra
+    this.#address[slot] = address
+    this.#flags[slot] = flags
+    this.#extra[slot] = extra
     if (!this.#sizesLg2.includes(leafLg2)) this.#sizesLg2.push(leafLg2)
     if (lg2 < 31) this.#sizes |= 1 << lg2
     if (spanLg2 > leafLg2 && spanLg2 > this.#widestLg2) this.#widestLg2 = spanLg2
@@ -227,7 +217,7 @@ export class TranslationCache {
 
   /** Changes the owner's bits of an entry that is there, such as a dirty flag. */
   setFlags(slot: number, flags: number): void {
-    this.flags[slot] = flags
+    this.#flags[slot] = flags
   }
 
   /** Drops one entry. */
@@ -304,7 +294,7 @@ export class TranslationCache {
 
   #dropIf({ owner, marks, first, last, flags: { mask, want, some } }: Doomed, slot: number): void {
     if (this.#tag[slot] < 0 || marks[owner[slot]] !== 1) return
-    const flags = this.flags[slot]
+    const flags = this.#flags[slot]
     if ((flags & mask) !== want || (some !== 0 && (flags & some) === 0)) return
     const pages = SPAN_PAGES[this.#spanLg2[slot]]
     const page = this.#page[slot]
@@ -341,7 +331,7 @@ export class TranslationCache {
       if (
         this.#page[slot] === first &&
         this.#tag[slot] === tag &&
-        this.leafLg2[slot] === leafLg2 &&
+        this.#leafLg2[slot] === leafLg2 &&
         this.#tagStamp[slot] === this.#tags.stampOf(tag) &&
         this.#groupStamp[slot] === this.#groups.stampOf(this.#group[slot])
       ) {

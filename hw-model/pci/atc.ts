@@ -4,8 +4,9 @@
  */
 
 import { type Page, pageOf } from '../bits/address.js'
+import type { CacheGeometry } from '../cache/geometry.js'
 import { TagTable } from '../cache/tag-table.js'
-import { type CacheGeometry, MISS, TranslationCache } from '../cache/translation-cache.js'
+import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import { type AtcInvalidation, NO_PASID, type Outcome } from '../port.js'
 
 /** Entries of a small device. */
@@ -67,9 +68,9 @@ export class Atc {
       return false
     }
     this.hits++
-    this.leafLg2 = cache.leafLg2[slot]
-    this.address = cache.address[slot] + (lo & ((1 << this.leafLg2) - 1))
-    this.rights = cache.flags[slot]
+    this.leafLg2 = cache.leafLg2Of(slot)
+    this.address = cache.addressOf(slot) + (lo & ((1 << this.leafLg2) - 1))
+    this.rights = cache.flagsOf(slot)
     return true
   }
 

@@ -4,7 +4,7 @@
  */
 
 import { highWord, lowWord } from '../bits/address.js'
-import type { CacheGeometry } from '../cache/translation-cache.js'
+import type { CacheGeometry } from '../cache/geometry.js'
 import {
   ACCESS,
   AtcInvalidation,

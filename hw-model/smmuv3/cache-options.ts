@@ -5,7 +5,7 @@
  */
 
 import { Chance } from '../cache/chance.js'
-import { type CacheGeometry, DEFAULT_GEOMETRY, NO_CACHE } from '../cache/translation-cache.js'
+import { type CacheGeometry, DEFAULT_GEOMETRY, NO_CACHE } from '../cache/geometry.js'
 
 /**
  * - `off`: nothing is kept.

@@ -94,12 +94,12 @@ export class StageOne {
   #answer(slot: number, lo: number, hi: number, need: Need): number {
     const { va } = this.#tlb
     this.hit = 1
-    this.rights = va.flags[slot] & RIGHT.KEPT
-    this.outputRights = (va.flags[slot] >>> TLB_FLAGS.STAGE_2_SHIFT) & RIGHT.KEPT
-    this.leafLg2 = va.leafLg2[slot]
+    this.rights = va.flagsOf(slot) & RIGHT.KEPT
+    this.outputRights = (va.flagsOf(slot) >>> TLB_FLAGS.STAGE_2_SHIFT) & RIGHT.KEPT
+    this.leafLg2 = va.leafLg2Of(slot)
     const inLeaf = offsetIn(lo, hi, this.leafLg2)
-    this.address = va.address[slot] + inLeaf
-    this.ipa = va.extra[slot] + inLeaf
+    this.address = va.addressOf(slot) + inLeaf
+    this.ipa = va.extraOf(slot) + inLeaf
     if (!need.isMetBy(this.rights)) return this.#fault(EVENT.F_PERMISSION)
     if (makesDirty(this.rights, need.ask)) return FIRST_WRITE
     if (!need.isMetBy(this.outputRights)) return this.#stageTwo.deny(this.ipa, END.OUTPUT)

@@ -92,11 +92,11 @@ export class StageTwo implements TableStage {
     const lo = lowWord(ipa)
     const hi = highWord(ipa)
     // A first write must reach the entry in memory, which may say something else by now. [Arm D8.5.2.1]
-    if (slot !== MISS && !makesDirty(cache.flags[slot], ask)) {
+    if (slot !== MISS && !makesDirty(cache.flagsOf(slot), ask)) {
       cache.hits++
-      this.leafLg2 = cache.leafLg2[slot]
-      this.rights = cache.flags[slot] & RIGHT.KEPT
-      this.address = cache.address[slot] + offsetIn(lo, hi, this.leafLg2)
+      this.leafLg2 = cache.leafLg2Of(slot)
+      this.rights = cache.flagsOf(slot) & RIGHT.KEPT
+      this.address = cache.addressOf(slot) + offsetIn(lo, hi, this.leafLg2)
       return true
     }
     cache.misses++

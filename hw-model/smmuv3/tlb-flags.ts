@@ -1,7 +1,7 @@
 /** What the flags of cached translations and table entries say, and what a command by address asks of them. */
 
 import type { Page } from '../bits/address.js'
-import { ANY_FLAGS, type FlagMatch } from '../cache/translation-cache.js'
+import { ANY_FLAGS, type FlagMatch } from '../cache/geometry.js'
 
 /** Where the parts of an entry's flags stand. Table entries have the last two alone. */
 export const TLB_FLAGS = {

@@ -10,8 +10,9 @@
  */
 
 import type { Page } from '../bits/address.js'
+import type { CacheGeometry } from '../cache/geometry.js'
 import { TagTable } from '../cache/tag-table.js'
-import { type CacheGeometry, MISS, TranslationCache } from '../cache/translation-cache.js'
+import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import type { CacheStatistics } from '../port.js'
 import { type CachePlan, planCaches } from './cache-options.js'
 import type { ContextConfig } from './decode-cd.js'

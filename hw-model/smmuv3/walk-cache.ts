@@ -64,10 +64,10 @@ export class WalkCache implements TableKeeper {
       const slot = cache.findSize(this.#tag, page, spanLg2)
       if (slot === MISS) continue
       cache.hits++
-      this.table = cache.address[slot]
+      this.table = cache.addressOf(slot)
       this.top = level - 1
       this.index = indexAt(this.#lo, this.#hi, spanLg2 - stride, stride)
-      this.rights = cache.extra[slot]
+      this.rights = cache.extraOf(slot)
       return true
     }
     cache.misses++

@@ -5,8 +5,9 @@
  */
 
 import { type Page, pageOf } from '../bits/address.js'
+import { type CacheGeometry, type FlagMatch, NO_CACHE } from '../cache/geometry.js'
 import { TagTable } from '../cache/tag-table.js'
-import { type CacheGeometry, type FlagMatch, MISS, NO_CACHE, TranslationCache } from '../cache/translation-cache.js'
+import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import type { Transaction } from '../port.js'
 import { GRANULARITY, HPT_CACHE_INVALIDATE } from './descriptors.js'
 
@@ -57,12 +58,12 @@ export class HptCache {
 
   /** What an entry permits, bits of ACCESS. */
   rightsOf(slot: number): number {
-    return this.cache.flags[slot] & ACCESS_BITS
+    return this.cache.flagsOf(slot) & ACCESS_BITS
   }
 
   /** The domain-id of an entry, and the level that it was made from. */
   sourceOf(slot: number): { readonly did: number; readonly level: number } {
-    const level = LEVEL.findIndex((bit) => (this.cache.flags[slot] & bit) !== 0)
+    const level = LEVEL.findIndex((bit) => (this.cache.flagsOf(slot) & bit) !== 0)
     return { did: this.#groups.nameOf(this.cache.groupOf(slot)), level }
   }
 

@@ -143,8 +143,8 @@ class Search {
     if (pgtt === PGTT.FIRST) return byFirst
     const { cache } = iotlb
     const { guest, first } = this.#fresh.walk
-    const kept = cache.extra[slot] + (page % 2 ** (cache.leafLg2[slot] - 12)) * PAGE_BYTES
-    const wasWritable = (cache.flags[slot] & GRANT.FIRST_WRITE) !== 0
+    const kept = cache.extraOf(slot) + (page % 2 ** (cache.leafLg2Of(slot) - 12)) * PAGE_BYTES
+    const wasWritable = (cache.flagsOf(slot) & GRANT.FIRST_WRITE) !== 0
     const isFirstSame = kept === guest && wasWritable === ((first.rights & RIGHT.WRITE) !== 0)
     const address = guest >= 0 ? guest : Math.max(kept, 0)
     const bySecond = [this.#iotlb(did, address, true), this.#iotlb(did, address, false)]
@@ -155,13 +155,13 @@ class Search {
   #forFirstTable(slot: number): readonly Remedy[] {
     const { tables } = this.#parts.caches
     const { did, pasid } = tables.firstOwner(slot)
-    const guest = tables.first.address[slot]
+    const guest = tables.first.addressOf(slot)
     const { walk } = this.#fresh
     const byFirst = this.#pasidIotlb(did, pasid, false)
     if (!walk.isNested) return [byFirst]
     const host = walk.whereIs(guest)
     const bySecond = [this.#iotlb(did, guest, true), this.#iotlb(did, guest, false)]
-    return host === tables.first.extra[slot] ? [byFirst, ...bySecond] : [...bySecond, byFirst]
+    return host === tables.first.extraOf(slot) ? [byFirst, ...bySecond] : [...bySecond, byFirst]
   }
 
   /** By second-stage address, or where the unit knows no such form, by domain. [VTD 6.5.2.3 IOTLB Invalidate Descriptor] */

@@ -218,12 +218,12 @@ export class Translator {
     if (isExecute(tx) || isInterruptQuery(tx)) return MISS
     const slot = iotlb.find(this.#tag, pageOf(tx.lo, tx.hi))
     if (slot === MISS) return MISS
-    const grants = iotlb.cache.flags[slot]
+    const grants = iotlb.cache.flagsOf(slot)
     const asked = tx.type === REQUEST.TRANSLATION ? wanted(tx, this.#caps) : tx.access
     const needed = neededGrants(tx, asked)
     if ((grants & needed) !== needed) return this.#lack(slot, needed, tx, out)
-    const leafLg2 = iotlb.cache.leafLg2[slot]
-    const base = iotlb.cache.address[slot]
+    const leafLg2 = iotlb.cache.leafLg2Of(slot)
+    const base = iotlb.cache.addressOf(slot)
     complete(tx, out, base, leafLg2, rightsFor(tx, grants, asked))
     // A large leaf may reach into the interrupt range; the walk names the fault of a request that ends there.
     const isWhole = tx.type === REQUEST.TRANSLATION
@@ -238,7 +238,7 @@ export class Translator {
    */
   #lack(slot: number, needed: number, tx: Transaction, out: Outcome): number {
     if (tx.type !== REQUEST.UNTRANSLATED) return MISS
-    const flags = this.#iotlb.cache.flags[slot]
+    const flags = this.#iotlb.cache.flagsOf(slot)
     let reason = keptFault(flags, needed)
     if (this.#isStrict && !isKeptFault(flags)) {
       reason = lackingRight(flags, needed, asksPrivilege(tx), this.ttm === TTM.LEGACY)

@@ -101,14 +101,14 @@ export class WalkCache implements TableKeeper {
 
   #start(slot: number, level: number, rights: number): void {
     const cache = this.#cache
-    const flags = cache.flags[slot]
+    const flags = cache.flagsOf(slot)
     this.end = flags >>> END_SHIFT
     this.top = this.end === WALK.OK ? level - 1 : level
-    this.table = cache.address[slot]
+    this.table = cache.addressOf(slot)
     this.index = indexAt(this.#lo, this.#hi, TABLE_LG2 + STRIDE * this.top, STRIDE)
     this.rights = rights & ((flags & KEPT) | CARRIED_RIGHTS)
-    this.guest = cache.address[slot]
-    this.host = cache.extra[slot]
+    this.guest = cache.addressOf(slot)
+    this.host = cache.extraOf(slot)
     this.isWritable = (flags & IS_WRITABLE) !== 0
   }
 

@@ -4,8 +4,9 @@ import { describe, expect, it } from 'vitest'
 import type { Page } from '../../hw-model/bits/address.js'
 import { Chance } from '../../hw-model/cache/chance.js'
 import { ConfigCache } from '../../hw-model/cache/config-cache.js'
+import { type FlagMatch, NO_CACHE } from '../../hw-model/cache/geometry.js'
 import { TagTable } from '../../hw-model/cache/tag-table.js'
-import { type FlagMatch, MISS, NO_CACHE, TranslationCache } from '../../hw-model/cache/translation-cache.js'
+import { MISS, TranslationCache } from '../../hw-model/cache/translation-cache.js'
 
 const page = (number: number): Page => number as Page
 

@@ -86,9 +86,9 @@ function play(operations: readonly Operation[], entries: number, ways: number): 
       const known = list.filter((e) => e.tag === step.tag && e.first <= step.at && step.at < e.first + span(e.leafLg2))
       if (slot !== MISS) {
         hits++
-        const at = known.find((e) => e.address === cache.address[slot])
-        expect(at).toMatchObject({ leafLg2: cache.leafLg2[slot], group: cache.extra[slot] })
-        expect(cache.flags[slot] * 4096).toBe(cache.address[slot])
+        const at = known.find((e) => e.address === cache.addressOf(slot))
+        expect(at).toMatchObject({ leafLg2: cache.leafLg2Of(slot), group: cache.extraOf(slot) })
+        expect(cache.flagsOf(slot) * 4096).toBe(cache.addressOf(slot))
       } else if (entries >= 1024) expect(known).toEqual([])
     } else if (step.op === 'dropTag') {
       tags.drop(step.tag)

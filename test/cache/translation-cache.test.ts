@@ -2,8 +2,9 @@
 
 import { describe, expect, it } from 'vitest'
 import type { Page } from '../../hw-model/bits/address.js'
+import type { CacheGeometry } from '../../hw-model/cache/geometry.js'
 import { TagTable } from '../../hw-model/cache/tag-table.js'
-import { type CacheGeometry, MISS, TranslationCache } from '../../hw-model/cache/translation-cache.js'
+import { MISS, TranslationCache } from '../../hw-model/cache/translation-cache.js'
 
 const page = (number: number): Page => number as Page
 const LAST = page(2 ** 52 - 1)
@@ -22,7 +23,7 @@ function make(geometry: CacheGeometry): { cache: TranslationCache; tags: TagTabl
 function look(cache: TranslationCache, tag: number, number: number): readonly number[] | undefined {
   const slot = cache.find(tag, page(number))
   if (slot === MISS) return undefined
-  return [cache.address[slot], cache.leafLg2[slot], cache.flags[slot], cache.extra[slot]]
+  return [cache.addressOf(slot), cache.leafLg2Of(slot), cache.flagsOf(slot), cache.extraOf(slot)]
 }
 
 describe('an entry', () => {

@@ -1,6 +1,6 @@
 /** Caches of any kind and size: for a guest that invalidates as the manual asks, none of them may be seen. */
 
-import type { CacheGeometry } from '../../hw-model/cache/translation-cache.js'
+import type { CacheGeometry } from '../../hw-model/cache/geometry.js'
 import type { CacheOptions } from '../../hw-model/smmuv3/index.js'
 import type { Rng } from './rng.js'
 

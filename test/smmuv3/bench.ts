@@ -4,7 +4,7 @@
  */
 
 import { pack } from '../../hw-model/bits/layout.js'
-import { NO_CACHE } from '../../hw-model/cache/translation-cache.js'
+import { NO_CACHE } from '../../hw-model/cache/geometry.js'
 import { SparseBacking } from '../../hw-model/memory/backing.js'
 import { Memory } from '../../hw-model/memory/memory.js'
 import { ACCESS, type DevicePort, NO_DEVICES, NO_PASID, Outcome, STATUS, Transaction } from '../../hw-model/port.js'

@@ -1,7 +1,7 @@
 /** What each policy keeps and drops. Words are spelled by hand. */
 
 import { describe, expect, it } from 'vitest'
-import { NO_CACHE } from '../../hw-model/cache/translation-cache.js'
+import { NO_CACHE } from '../../hw-model/cache/geometry.js'
 import { type CacheOptions, cachesOfSize } from '../../hw-model/smmuv3/index.js'
 import { SID } from './checklist/guest.js'
 import { GUEST, PAGE, S2_BLOCK, S2_PAGE, stage1, World } from './checklist/tables.js'

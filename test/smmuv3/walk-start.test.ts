@@ -1,7 +1,7 @@
 /** Walks that start below a table entry, what is never one, and what is said of those that are stale. */
 
 import { describe, expect, it } from 'vitest'
-import { NO_CACHE } from '../../hw-model/cache/translation-cache.js'
+import { NO_CACHE } from '../../hw-model/cache/geometry.js'
 import { ACCESS, Outcome, Transaction } from '../../hw-model/port.js'
 import { SID } from './checklist/guest.js'
 import { GUEST, PAGE, S2_PAGE, stage1, stage2, World } from './checklist/tables.js'

@@ -3,7 +3,7 @@
  * and is noted as requests for the reference, which makes the same of them later and in one go.
  */
 
-import { NO_CACHE } from '../../../hw-model/cache/translation-cache.js'
+import { NO_CACHE } from '../../../hw-model/cache/geometry.js'
 import { ACCESS, Outcome, STATUS, Transaction } from '../../../hw-model/port.js'
 import { type IdRegisters, OFFSET, SmmuV3 } from '../../../hw-model/smmuv3/index.js'
 import type { Image, Ram } from '../ram.js'
