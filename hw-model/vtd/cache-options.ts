@@ -12,7 +12,7 @@ import { type CacheGeometry, DEFAULT_GEOMETRY, NO_CACHE } from '../cache/geometr
  * - `minimal`: one entry of each kind.
  * - `hardware`: what real parts keep.
  * - `greedy`: all that the manual lets a unit keep and do: larger caches, large pages in fractions, rights that are
- *   missing believed, and with CAP.CM what faults.
+ *   missing believed, with CAP.CM what faults; and what is invalidated stays until somebody waits for it.
  */
 export type CachePolicy = 'off' | 'minimal' | 'hardware' | 'greedy'
 
@@ -40,8 +40,8 @@ export interface CacheOptions {
   readonly replacement?: 'round-robin' | 'random'
   /** Where chance starts. */
   readonly seed?: number
-  /** Whether descriptors drop what they must, or also what they may. */
-  readonly invalidation?: 'exact' | 'wide'
+  /** Whether descriptors drop what they must; also what they may; or what they must, and not before the next wait. */
+  readonly invalidation?: 'exact' | 'wide' | 'late'
 }
 
 /** The same, with nothing left open. */
@@ -57,6 +57,7 @@ export interface CachePlan {
   readonly fractions: boolean
   readonly chance: Chance | null
   readonly isWide: boolean
+  readonly isLate: boolean
 }
 
 const ONE: CacheGeometry = { entries: 1, ways: 1 }
@@ -94,6 +95,7 @@ export function planCaches(options: CacheOptions = {}): CachePlan {
     fractions: options.fractions ?? isGreedy,
     chance: options.replacement === 'random' ? new Chance(options.seed ?? 0) : null,
     isWide: options.invalidation === 'wide',
+    isLate: options.invalidation === undefined ? isGreedy : options.invalidation === 'late',
   }
 }
 

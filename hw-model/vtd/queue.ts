@@ -13,6 +13,7 @@ import type { DeviceTlbs } from './device-tlb.js'
 import type { EventBlock } from './events.js'
 import type { FaultRecorder } from './faults.js'
 import type { Invalidator } from './invalidate.js'
+import { carryOut, type LateInvalidations } from './late.js'
 import { FSTS, ICS, IQA, IQEI, IQERCD, IQH, IQT, REGISTER, TTM } from './registers.js'
 import { type DescriptorMasks, descriptorMasks } from './reserved.js'
 
@@ -28,6 +29,14 @@ const IQH_WORD = REGISTER.IQH >>> 2
 const IQT_WORD = REGISTER.IQT >>> 2
 const IQERCD_WORD = REGISTER.IQERCD >>> 2
 
+/** Sees what the queue carries out. */
+export interface QueueWitness {
+  /** A descriptor was accepted, and takes effect now or at the next wait. */
+  carriedOut(type: number, words: Int32Array): void
+  /** A wait descriptor is complete, and so is all before it. */
+  waited(): void
+}
+
 /** The queue's registers and its consumer. */
 export class InvalidationQueue {
   /** GSTS.QIES. */
@@ -36,6 +45,8 @@ export class InvalidationQueue {
   ttm: number = TTM.LEGACY
   /** Descriptors carried out. */
   completed = 0
+  /** Is told of every descriptor. */
+  witness: QueueWitness | null = null
 
   readonly #words: Int32Array
   readonly #memory: Memory
@@ -45,6 +56,7 @@ export class InvalidationQueue {
   readonly #event: EventBlock
   readonly #devices: DevicePort
   readonly #deviceTlbs: DeviceTlbs
+  readonly #late: LateInvalidations | null
   readonly #reserved: DescriptorMasks
   readonly #descriptor = new Int32Array(8)
   /** The wait descriptor that pends. */
@@ -61,7 +73,10 @@ export class InvalidationQueue {
   /** Tells a descriptor whose interrupt or device reset the unit. */
   #resets = 0
 
-  /** @param words the register file */
+  /**
+   * @param words the register file
+   * @param late holds invalidations back; null where each takes effect when it is taken
+   */
   constructor(
     words: Int32Array,
     memory: Memory,
@@ -71,6 +86,7 @@ export class InvalidationQueue {
     event: EventBlock,
     devices: DevicePort,
     deviceTlbs: DeviceTlbs,
+    late: LateInvalidations | null = null,
   ) {
     this.#words = words
     this.#memory = memory
@@ -80,6 +96,7 @@ export class InvalidationQueue {
     this.#event = event
     this.#devices = devices
     this.#deviceTlbs = deviceTlbs
+    this.#late = late
     this.#reserved = descriptorMasks(caps)
   }
 
@@ -104,6 +121,7 @@ export class InvalidationQueue {
     this.#isDraining = false
     this.#isWaiting = false
     this.#isHeld = false
+    this.#late?.reset()
     this.#resets++
   }
 
@@ -162,6 +180,7 @@ export class InvalidationQueue {
     if (!this.#isDraining || this.canRun || this.#isWaiting || this.#isHeld) return
     this.#isDraining = false
     this.isEnabled = false
+    this.#late?.settle()
     this.#setHead(0)
   }
 
@@ -209,27 +228,29 @@ export class InvalidationQueue {
   /** False for a granularity that does not exist or an AM that the unit does not take. */
   #execute(type: number, words: Int32Array): boolean {
     switch (type) {
-      case DESCRIPTOR_TYPE.CONTEXT_CACHE:
-        return this.#invalidator.contextCache(words)
-      case DESCRIPTOR_TYPE.IOTLB:
-        return this.#invalidator.iotlb(words)
-      case DESCRIPTOR_TYPE.PASID_IOTLB:
-        return this.#invalidator.pasidIotlb(words)
-      case DESCRIPTOR_TYPE.PASID_CACHE:
-        return this.#invalidator.pasidCache(words)
-      case DESCRIPTOR_TYPE.HPT_CACHE:
-        return this.#invalidator.hostPermissions(words)
       case DESCRIPTOR_TYPE.PAGE_GROUP_RESPONSE:
         this.#respond(words)
         return true
       case DESCRIPTOR_TYPE.DEVICE_TLB:
       case DESCRIPTOR_TYPE.PASID_DEVICE_TLB:
+        // What is asked again must not find what was invalidated before. [VTD 6.5.2.5]
+        this.#late?.settle()
+        this.witness?.carriedOut(type, words)
         this.#deviceTlbs.invalidate(type, words)
         return true
-      default:
+      case DESCRIPTOR_TYPE.WAIT:
+        this.#late?.settle()
         this.#wait(words)
         return true
+      default:
+        return this.#invalidate(type, words)
     }
+  }
+
+  #invalidate(type: number, words: Int32Array): boolean {
+    const isTaken = this.#late === null ? carryOut(this.#invalidator, type, words) : this.#late.take(type, words)
+    if (isTaken) this.witness?.carriedOut(type, words)
+    return isTaken
   }
 
   /** A device hears what became of a group of its page requests; nobody there, nobody hears. [VTD 7.6.1] */
@@ -253,6 +274,7 @@ export class InvalidationQueue {
 
   /** The status is written before the interrupt. [VTD 6.5.2.9 Invalidation Wait Descriptor] */
   #complete(words: Int32Array): void {
+    this.witness?.waited()
     if (INVALIDATION_WAIT.SW.get(words, 0) !== 0) {
       // Bits above the host width are ignored; with them the address may be too long for one exact number.
       const { STADDR } = INVALIDATION_WAIT

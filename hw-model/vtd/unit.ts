@@ -18,7 +18,7 @@ import {
   type WalkTrace,
 } from '../port.js'
 import { planCaches } from './cache-options.js'
-import { Caches } from './caches.js'
+import { Caches, NO_CACHES } from './caches.js'
 import { type Capabilities, decodeCapabilities } from './capabilities.js'
 import { ConfigReader } from './config.js'
 import { DeviceTlbs } from './device-tlb.js'
@@ -27,6 +27,7 @@ import { explain, type Parts, peek } from './explain.js'
 import { FaultRecorder, faultName } from './faults.js'
 import { HostPermissions } from './hpt.js'
 import { Invalidator } from './invalidate.js'
+import { LateInvalidations } from './late.js'
 import { missing } from './missing.js'
 import { PageRequestQueue } from './page-requests.js'
 import type { UnitOptions } from './presets.js'
@@ -79,6 +80,7 @@ export class VtdUnit implements RemappingUnit {
     this.#faults = new FaultRecorder(this.#words, caps, this.#faultEvent)
     this.#invalidator = new Invalidator(caps, this.#config, this.#caches)
     this.#deviceTlbs = new DeviceTlbs(this.#words, this.#faults, devices)
+    const judge = new Invalidator(caps, this.#config, NO_CACHES)
     this.#queue = new InvalidationQueue(
       this.#words,
       memory,
@@ -88,6 +90,7 @@ export class VtdUnit implements RemappingUnit {
       this.#completionEvent,
       devices,
       this.#deviceTlbs,
+      this.#caches.plan.isLate ? new LateInvalidations(this.#invalidator, judge) : null,
     )
     this.#translator = new Translator(memory, caps, this.#config, this.#caches, this.#faults)
     const { permissions } = this.#caches

@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { type CacheOptions, cachesOfSize } from '../../hw-model/vtd/index.js'
+import { AtsGuest, FIRST as FIRST_TABLE } from './ats-guest.js'
 import { FS, Guest, IQ, PASIDS, SID, SS } from './guest.js'
 
 const PAGE = 0x40_0000n
@@ -139,6 +140,72 @@ describe('an invalidation that does not look closely', () => {
     const guest = scalable({ invalidation: 'wide' })
     guest.queue([0x01n])
     expect(guest.read(0x34) & 0x10n).toBe(0x10n)
+  })
+})
+
+describe('an invalidation that is late', () => {
+  /** What page 0 of PASID 1 leads to after it was moved and these descriptors were sent. */
+  const moved = (caches: CacheOptions, ...descriptors: readonly (readonly [bigint, bigint?])[]): string => {
+    const guest = scalable(caches)
+    guest.dma(PAGE, 'r', 1)
+    guest.store(FIRST + 0x3000, 0x30_9000n | FS.PAGE)
+    guest.queue(...descriptors)
+    return guest.dma(PAGE, 'r', 1)
+  }
+  const late: CacheOptions = { invalidation: 'late' }
+
+  it('has no effect before a wait descriptor, and all of it then', () => {
+    const page = IQ.piotlbPage(2, 1, PAGE)
+    expect([moved({}, page), moved(late, page), moved({ policy: 'greedy' }, page)]).toEqual([
+      '0x309000',
+      '0x300000',
+      '0x300000',
+    ])
+    expect(moved(late, page, IQ.fence)).toBe('0x309000')
+    expect(moved({ policy: 'greedy', invalidation: 'exact' }, page)).toBe('0x309000')
+  })
+
+  it('has its effect before a device is asked to forget, and when the queue goes off', () => {
+    const page = IQ.piotlbPage(2, 1, PAGE)
+    const asked = new AtsGuest({ caches: late })
+    asked.startScalable()
+    asked.startQueue()
+    asked.mapFirst(PAGE, 0x30_0000n | FS.PAGE, 1)
+    asked.dma(PAGE, 'r', 1)
+    asked.store(FIRST_TABLE + 0x3000, 0x30_9000n | FS.PAGE)
+    asked.queue(page)
+    expect(asked.dma(PAGE, 'r', 1)).toBe('0x300000')
+    asked.queue([0x03n | (BigInt(SID) << 32n), PAGE])
+    expect(asked.dma(PAGE, 'r', 1)).toBe('0x309000')
+    const guest = scalable(late)
+    guest.dma(PAGE, 'r', 1)
+    guest.store(FIRST + 0x3000, 0x30_9000n | FS.PAGE)
+    guest.queue(page)
+    expect(guest.dma(PAGE, 'r', 1)).toBe('0x300000')
+    guest.write(0x18, 1n << 31n)
+    guest.write(0x9c, 1n)
+    guest.unit.run()
+    expect(guest.dma(PAGE, 'r', 1)).toBe('0x309000')
+  })
+
+  it('is refused at once where it does not exist', () => {
+    const guest = scalable(late)
+    guest.queue([0x01n])
+    expect(guest.read(0x34) & 0x10n).toBe(0x10n)
+  })
+
+  it('takes effect where more of them come than can be held', () => {
+    const guest = scalable(late)
+    guest.dma(PAGE, 'r', 1)
+    guest.store(FIRST + 0x3000, 0x30_9000n | FS.PAGE)
+    guest.queue(IQ.piotlbPage(2, 1, PAGE))
+    for (let i = 0; i < 1023; i++) {
+      guest.queue(IQ.iotlbDomain(9))
+      guest.unit.run()
+    }
+    expect(guest.dma(PAGE, 'r', 1)).toBe('0x300000')
+    guest.queue(IQ.iotlbDomain(9))
+    expect(guest.dma(PAGE, 'r', 1)).toBe('0x309000')
   })
 })
 

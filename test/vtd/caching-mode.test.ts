@@ -324,7 +324,7 @@ describe('with caching mode', () => {
     nested(guest)
     guest.path(SECOND, TARGET, TARGET | SS.RW, SS.RW)
     guest.path(FIRST, PAGE, 0n, FS.TABLE)
-    guest.queue(IQ.pasidsAll, IQ.iotlbAll)
+    guest.queue(IQ.pasidsAll, IQ.iotlbAll, IQ.fence)
     expect([guest.dma(PAGE, 'r', 1), guest.unit.iotlbEntries]).toEqual(['fault 0x71', 0])
     guest.path(FIRST, PAGE, TARGET | FS.PAGE, FS.TABLE)
     expect(guest.dma(PAGE, 'r', 1)).toBe('0x308000')
