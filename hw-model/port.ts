@@ -3,6 +3,10 @@
  * owns and reuses; a translation fills an outcome and allocates nothing.
  */
 
+import type { OracleOptions, UnitOracle } from './oracle/types.js'
+
+export type * from './oracle/types.js'
+
 /** Bits of `Transaction.access`. */
 export const ACCESS = {
   READ: 1,
@@ -273,6 +277,10 @@ export interface RemappingUnit {
    * that cannot be told. Touches nothing.
    */
   missing(transaction: Transaction): readonly Invalidation[]
+  /** Who compares each translation with what memory says; null while nobody does. */
+  readonly oracle: UnitOracle | null
+  /** Switches it on, with nothing counted or reported yet, or off. */
+  setOracle(options: OracleOptions | null): void
   /** The manual's name of a fault code, such as `F_TRANSLATION` or `0x71 SFS.2`. */
   faultName(fault: number): string
   readonly counters: UnitCounters

@@ -23,8 +23,8 @@ const sources: readonly Source[] = FOLDERS.flatMap((folder) => [...walk(join(ROO
 
 /** What each layer may import of ours, first match decides. A layer may always import itself. */
 const LAYERS: readonly { readonly of: RegExp; readonly may: readonly RegExp[] }[] = [
-  { of: /^hw-model\/(smmuv3|vtd)\//, may: [/^hw-model\/(walk|cache|memory|bits)\//, /^hw-model\/port\.js$/] },
-  { of: /^hw-model\/(walk|cache)\//, may: [/^hw-model\/(memory|bits)\//, /^hw-model\/port\.js$/] },
+  { of: /^hw-model\/(smmuv3|vtd)\//, may: [/^hw-model\/(oracle|walk|cache|memory|bits)\//, /^hw-model\/port\.js$/] },
+  { of: /^hw-model\/(oracle|walk|cache)\//, may: [/^hw-model\/(memory|bits)\//, /^hw-model\/port\.js$/] },
   { of: /^hw-model\/(memory|bits)\//, may: [] },
   { of: /^hw-model\//, may: [/^hw-model\//] },
   { of: /^server\/core\//, may: [] },

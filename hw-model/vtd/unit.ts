@@ -10,10 +10,12 @@ import {
   type DevicePort,
   type Invalidation,
   NO_DEVICES,
+  type OracleOptions,
   type Outcome,
   type RemappingUnit,
   type Transaction,
   type UnitCounters,
+  type UnitOracle,
   type UnitOwner,
   type WalkTrace,
 } from '../port.js'
@@ -166,6 +168,13 @@ export class VtdUnit implements RemappingUnit {
   missing(transaction: Transaction): readonly Invalidation[] {
     return missing(this.#parts, transaction)
   }
+
+  /** Nobody compares yet. */
+  get oracle(): UnitOracle | null {
+    return null
+  }
+
+  setOracle(_options: OracleOptions | null): void {}
 
   faultName(fault: number): string {
     return faultName(fault)
