@@ -62,6 +62,8 @@ export class Configurations {
   readonly #contextTable: ConfigCache<number>
   readonly #words = new Int32Array(16)
   readonly #keepsContexts: boolean
+  /** Entries whose paths can be known: none unless both STEs and CDs are kept. */
+  readonly paths: number
   /** The stream asked for last; void when the generation moved on. */
   #lastSid = -1
   #lastStream: StreamConfig | null = null
@@ -69,6 +71,9 @@ export class Configurations {
 
   /** Structures that were not cached. */
   misses = 0
+  /** Look-ups of an STE, and of a CD, that a known path has spared. */
+  sparedStreams = 0
+  sparedContexts = 0
   /** Whose entries a view shows. */
   readonly #shown: Configurations | null
 
@@ -91,6 +96,7 @@ export class Configurations {
     this.#features = features
     const { config, chance } = plan
     this.#keepsContexts = config.cd > 0
+    this.paths = Math.min(config.ste, config.cd) === 0 ? 0 : Math.max(config.ste, config.cd)
     const streams = keepsStreams ? shown : null
     const contexts = this.#shown
     this.#stream = streams === null ? new ConfigCache(config.ste, chance) : streams.#stream.view()
@@ -116,9 +122,9 @@ export class Configurations {
   /** What each cache has done so far. */
   get statistics(): readonly CacheStatistics[] {
     return [
-      this.#stream.statistics('ste'),
+      withHits(this.#stream.statistics('ste'), this.sparedStreams),
       this.#block.statistics('l1std'),
-      this.#context.statistics('cd'),
+      withHits(this.#context.statistics('cd'), this.sparedContexts),
       this.#contextTable.statistics('l1cd'),
     ]
   }
@@ -340,6 +346,11 @@ export class Configurations {
     return null
   }
 }
+
+const withHits = (statistics: CacheStatistics, more: number): CacheStatistics => ({
+  ...statistics,
+  hits: statistics.hits + more,
+})
 
 /** Key of an L1CD: its first SSID, and in the low bits, which are free, the size of its leaf. */
 const leafKey = (sid: number, index: number, leafLg2: number): number =>

@@ -64,6 +64,14 @@ export class FaultInfo {
   stag = 0
   /** STE.MEV of a stream with a valid STE. */
   mev = 0
+
+  /** Notes what an access is, before any override. */
+  describe(access: number): void {
+    this.access = access
+    this.rnw = (access & ACCESS.WRITE) === 0 ? 1 : 0
+    this.pnu = (access & ACCESS.PRIVILEGED) === 0 ? 0 : 1
+    this.ind = this.rnw === 1 && (access & ACCESS.EXECUTE) !== 0 ? 1 : 0
+  }
 }
 
 /** Where faults go. */

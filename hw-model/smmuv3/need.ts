@@ -8,6 +8,9 @@ import { ASK, PRIVILEGED_SHIFT, RIGHT, settledRights } from './rights.js'
 /** STE.PRIVCFG and INSTCFG: the two values that override what came in. [SMMU 5.2 PRIVCFG] */
 const OVERRIDE = { LOW: 2, HIGH: 3 } as const
 
+/** The part of an STE that counts here. */
+type Overrides = Pick<StreamConfig, 'privcfg' | 'instcfg'>
+
 /** The rights that the transaction being served asks for; one struct per pipeline, reused. */
 export class Need {
   /** READ, WRITE and EXECUTE, unshifted. */
@@ -39,7 +42,7 @@ export class Need {
    * Settles what an access needs. `info` holds what came in and takes the overrides. Writes are always data.
    * [SMMU 5.2 INSTCFG]
    */
-  settle(stream: StreamConfig, access: number, info: FaultInfo): void {
+  settle(stream: Overrides, access: number, info: FaultInfo): void {
     if (stream.privcfg >= OVERRIDE.LOW) info.pnu = stream.privcfg & 1
     if (info.rnw === 1 && stream.instcfg >= OVERRIDE.LOW) info.ind = stream.instcfg & 1
     this.rights = info.ind === 1 ? RIGHT.EXECUTE : info.rnw === 1 ? RIGHT.READ : access & (RIGHT.READ | RIGHT.WRITE)

@@ -38,7 +38,8 @@ export const ASK = {
   STRUCTURE: 1 << 5,
 } as const
 
-const WRITES = RIGHT.WRITE | (RIGHT.WRITE << PRIVILEGED_SHIFT)
+/** WRITE of both privileges. */
+export const WRITES = RIGHT.WRITE | (RIGHT.WRITE << PRIVILEGED_SHIFT)
 
 /** What of `ask` happens at a leaf that grants `rights`: all of it or nothing, or the granted part where ANY will do. */
 export function happensAt(rights: number, ask: number): number {

@@ -46,8 +46,9 @@ export class StageOne {
   rights = 0
   /** What stage 2 grants, or everything without it. */
   outputRights = 0
-  /** 1 when the TLB answered. */
+  /** 1 when the TLB answered, and with which entry. */
   hit = 0
+  slot: number = MISS
   /** 1 when tables were walked; an address out of range needs neither. */
   walked = 0
   event = 0
@@ -73,6 +74,7 @@ export class StageOne {
     const isHigh = (vaHi & 0x00800000) !== 0
     const half = isHigh ? context.high : context.low
     this.hit = 0
+    this.slot = MISS
     this.walked = 0
     // Where unprivileged accesses are kept out, no cache is asked either. [SMMU 5.4 E0PD0] [Arm D8.2.4]
     if (half === null || (half.keepsUserOut && need.shift === 0)) return this.#fault(EVENT.F_TRANSLATION)
@@ -83,8 +85,15 @@ export class StageOne {
     const slot = tlb.findVa(context, pageOf(lo, hi))
     const end = slot === MISS ? FIRST_WRITE : this.#answer(slot, lo, hi, need)
     if (end === FIRST_WRITE) return this.#walk(stream, context, half, lo, hi, need)
+    this.slot = slot
     tlb.va.hits++
     return end
+  }
+
+  /** The same of an address that is known to be in range, and not to be in the TLB. */
+  walk(stream: StreamConfig, context: ContextConfig, lo: number, hi: number, need: Need): number {
+    const half = (hi & 0x00800000) !== 0 ? context.high : context.low
+    return this.#walk(stream, context, half as HalfConfig, lo, hi, need)
   }
 
   /**
@@ -110,6 +119,7 @@ export class StageOne {
   #walk(stream: StreamConfig, context: ContextConfig, half: HalfConfig, lo: number, hi: number, need: Need): number {
     const { walker } = this
     this.hit = 0
+    this.slot = MISS
     this.walked = 1
     this.#tlb.va.misses++
     const stageTwo = stream.stageTwo === null ? null : this.#stageTwo

@@ -41,6 +41,8 @@ export class StageTwo implements TableStage {
   /** 1 when the refused access to a table was a read. */
   ttrnw = 1
 
+  /** Which entry of the IPA cache answered, or MISS. */
+  slot: number = MISS
   /** The physical address asked for. */
   address = 0
   leafLg2 = 0
@@ -84,6 +86,7 @@ export class StageTwo implements TableStage {
   translate(ipa: number, ask: number): boolean {
     const config = this.#config as StageTwoConfig
     this.ipa = ipa
+    this.slot = MISS
     if (ipa >= 2 ** config.inputBits) return this.#fail(EVENT.F_TRANSLATION)
     const page = Math.floor(ipa / 4096) as Page
     const { ipa: cache } = this.#tlb
@@ -94,6 +97,7 @@ export class StageTwo implements TableStage {
     // A first write must reach the entry in memory, which may say something else by now. [Arm D8.5.2.1]
     if (slot !== MISS && !makesDirty(cache.flagsOf(slot), ask)) {
       cache.hits++
+      this.slot = slot
       this.leafLg2 = cache.leafLg2Of(slot)
       this.rights = cache.flagsOf(slot) & RIGHT.KEPT
       this.address = cache.addressOf(slot) + offsetIn(lo, hi, this.leafLg2)

@@ -8,9 +8,14 @@
  *
  * Nothing here allocates: an outcome and a fault record are structs that are filled again and again. Decoded entries
  * are made when a configuration cache is filled, and only then.
+ *
+ * What steps 2 to 5 came to for a StreamID and SubstreamID is kept in a line of words while no configuration is dropped
+ * (`known-paths.ts`). An access that finds its line and an entry of the TLB that lets it pass is done; any other goes
+ * through the steps in their order, so that nothing is decided in two places but that an access may pass.
  */
 
-import { TWO32 } from '../bits/address.js'
+import { offsetIn, pageOf, TWO32 } from '../bits/address.js'
+import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
 import { ADMISSION, Ats } from './ats.js'
@@ -20,21 +25,31 @@ import type { StageTwoConfig, StreamConfig } from './decode-ste.js'
 import { CLASS, EVENT } from './event-records.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
+import { KnownPaths, NEEDED, neededAt, PATH, SHAPE, UNKNOWN } from './known-paths.js'
 import { Need } from './need.js'
 import type { RegisterFile } from './register-file.js'
 import { GBPA, OFFSET } from './registers.js'
-import { RIGHT, settledRights } from './rights.js'
-import { END, StageOne } from './stage-one.js'
+import { PRIVILEGED_SHIFT, RIGHT, settledRights, WRITES } from './rights.js'
+import { END, effectiveHigh, StageOne } from './stage-one.js'
 import { StageTwo } from './stage-two.js'
 import { chooseContext, STAGE_1_OFF } from './substreams.js'
 import type { Tlb } from './tlb.js'
+import { TLB_FLAGS } from './tlb-flags.js'
 import { Verdicts } from './verdicts.js'
+
+/** Bit 55 of an address, in its high half: which half of the address space it is in. */
+const UPPER_HALF = 1 << 23
+
+/** Either stage has yet to mark its entry for the first write. */
+const CLEAN = RIGHT.CLEAN | (RIGHT.CLEAN << TLB_FLAGS.STAGE_2_SHIFT)
 
 /** The pipeline of one unit, or of one dry run. */
 export class Translator {
   translations = 0
   hits = 0
   misses = 0
+  /** Which entry of the TLB, or of the IPA cache where stage 1 is off, answered last; MISS where none did. */
+  slot: number = MISS
 
   readonly stageOne: StageOne
   readonly stageTwo: StageTwo
@@ -44,6 +59,7 @@ export class Translator {
   readonly #features: Features
   readonly #configs: Configurations
   readonly #tlb: Tlb
+  readonly #paths: KnownPaths
   readonly need = new Need()
 
   constructor(
@@ -60,6 +76,7 @@ export class Translator {
     this.#features = features
     this.#configs = configs
     this.#tlb = tlb
+    this.#paths = new KnownPaths(configs.paths)
     this.verdicts = new Verdicts(registers, sink)
     const { stageOne, stageTwo, need, verdicts } = this
     this.ats = new Ats(registers, features, configs, tlb, stageOne, stageTwo, need, verdicts)
@@ -68,8 +85,81 @@ export class Translator {
   /** Ends a transaction in `outcome`. */
   translate(transaction: Transaction, outcome: Outcome): void {
     this.translations++
+    this.slot = MISS
     outcome.hit = 0
     outcome.fault = 0
+    if (transaction.type === REQUEST.UNTRANSLATED && this.#registers.enabled) {
+      const { generation } = this.#configs
+      const path = this.#paths.find(transaction.rid | 0, transaction.pasid, generation, this.#tlb.epoch)
+      if (path !== UNKNOWN && this.#follow(path, transaction, outcome)) return
+    }
+    this.#inOrder(transaction, outcome)
+  }
+
+  /**
+   * Steps 6 to 8 where 2 to 5 are known: range, TLB, permission. False where that is not all there is to it, and nothing
+   * has been done: an address out of range, a right that is missing, a first write.
+   */
+  #follow(path: number, transaction: Transaction, outcome: Outcome): boolean {
+    const { words } = this.#paths
+    const shape = words[path + PATH.SHAPE]
+    const needed = NEEDED[neededAt(words[path + PATH.OVERRIDES], transaction.access)]
+    const lo = transaction.lo | 0
+    let hi = transaction.hi | 0
+    if ((hi & UPPER_HALF) === 0) {
+      if ((shape & SHAPE.IGNORES_LOW) !== 0) hi = effectiveHigh(hi, false, true)
+      if (hi >>> 0 >= words[path + PATH.LOW_LIMIT]) return false
+      if ((shape & SHAPE.BARS_LOW) !== 0 && needed <= RIGHT.USER) return false
+    } else {
+      if ((shape & SHAPE.IGNORES_HIGH) !== 0) hi = effectiveHigh(hi, true, true)
+      if (~hi >>> 0 >= words[path + PATH.HIGH_LIMIT]) return false
+      if ((shape & SHAPE.BARS_HIGH) !== 0 && needed <= RIGHT.USER) return false
+    }
+    const byIpa = (shape & SHAPE.BY_IPA) !== 0
+    const cache = byIpa ? this.#tlb.ipa : this.#tlb.va
+    const page = pageOf(lo, hi)
+    let slot = cache.find(words[path + PATH.TAG], page)
+    if (slot === MISS) {
+      // Of its own ASID, or a global one of its ASID set. [SMMU 3.17 TLB tagging]
+      if (byIpa) return false
+      slot = cache.find(words[path + PATH.GLOBAL_TAG], page)
+      if (slot === MISS) return this.#walkOn(path, transaction, lo, hi, outcome)
+    }
+    const flags = cache.flagsOf(slot)
+    let rights = byIpa ? flags : flags & (flags >>> TLB_FLAGS.STAGE_2_SHIFT)
+    if ((flags & CLEAN) !== 0) rights &= ~WRITES
+    if ((rights & needed) !== needed) return false
+    const leafLg2 = cache.leafLg2Of(slot)
+    outcome.status = STATUS.OK
+    outcome.hit = 1
+    outcome.leafLg2 = leafLg2
+    outcome.address = cache.addressOf(slot) + offsetIn(lo, hi, leafLg2)
+    outcome.rights = (needed > RIGHT.USER ? rights >>> PRIVILEGED_SHIFT : rights) & RIGHT.USER
+    this.slot = slot
+    this.hits++
+    cache.hits++
+    this.#configs.sparedStreams++
+    if (!byIpa) this.#configs.sparedContexts++
+    return true
+  }
+
+  /** Nothing in the TLB: the tables, with the STE and the CD that the path has led to. */
+  #walkOn(path: number, transaction: Transaction, lo: number, hi: number, outcome: Outcome): boolean {
+    const stream = this.#paths.streamOf(path)
+    const context = this.#paths.contextOf(path)
+    this.#configs.sparedStreams++
+    this.#configs.sparedContexts++
+    this.verdicts.begin(transaction, transaction.rid >>> 0)
+    this.verdicts.info.mev = stream.mev
+    this.need.settle(stream, transaction.access, this.verdicts.info)
+    if (stream.stageTwo !== null) this.stageTwo.use(stream.stageTwo)
+    const end = this.stageOne.walk(stream, context, lo, hi, this.need)
+    this.#endStageOne(end, stream, context, outcome)
+    return true
+  }
+
+  /** All steps in their order. */
+  #inOrder(transaction: Transaction, outcome: Outcome): void {
     const sid = transaction.rid >>> 0
     this.verdicts.begin(transaction, sid)
     if (transaction.type !== REQUEST.UNTRANSLATED) {
@@ -194,6 +284,7 @@ export class Translator {
       return
     }
     outcome.hit = this.#tlb.ipa.hits - hitsBefore
+    this.slot = stageTwo.slot
     if (outcome.hit === 1) this.hits++
     else this.misses++
     if (!this.need.isMetBy(stageTwo.rights)) {
@@ -203,12 +294,25 @@ export class Translator {
       return
     }
     this.#finish(outcome, stageTwo.address, stageTwo.leafLg2, settledRights(stageTwo.rights))
+    if (transaction.type !== REQUEST.UNTRANSLATED) return
+    const { generation } = this.#configs
+    const { inputBits, vmid } = stream.stageTwo
+    const bits = Math.min(inputBits, this.#features.oasBits)
+    this.#paths.learnIpa(stream, transaction.pasid, generation, this.#tlb.epoch, this.#tlb.ipaTag(vmid), bits)
   }
 
   /** The VA through stage 1, and what it puts out through stage 2. */
   #withStageOne(stream: StreamConfig, context: ContextConfig, transaction: Transaction, outcome: Outcome): void {
-    const { stageOne, need } = this
-    const end = stageOne.translate(stream, context, transaction.lo, transaction.hi, need)
+    const end = this.stageOne.translate(stream, context, transaction.lo, transaction.hi, this.need)
+    this.#endStageOne(end, stream, context, outcome)
+    if (end !== END.OK) return
+    this.#paths.learn(stream, transaction.pasid, this.#configs.generation, context)
+  }
+
+  /** What comes of an end of stage 1. */
+  #endStageOne(end: number, stream: StreamConfig, context: ContextConfig, outcome: Outcome): void {
+    const { stageOne } = this
+    this.slot = stageOne.slot
     outcome.hit = stageOne.hit
     this.hits += stageOne.hit
     this.misses += stageOne.walked

@@ -3,7 +3,7 @@
  * [SMMU 5.5 Fault configuration (A, R, S bits)] [SMMU 7.3 Event records]
  */
 
-import { ACCESS, NO_PASID, type Outcome, STATUS, type Transaction, type WalkTrace } from '../port.js'
+import { NO_PASID, type Outcome, STATUS, type Transaction, type WalkTrace } from '../port.js'
 import type { Configurations } from './config.js'
 import type { ContextConfig } from './decode-cd.js'
 import type { StreamConfig } from './decode-ste.js'
@@ -40,16 +40,12 @@ export class Verdicts {
   /** Notes what a fault record would say, before any override. */
   begin(transaction: Transaction, sid: number): void {
     const { info } = this
-    const { access } = transaction
     info.sid = sid
     info.ssv = transaction.pasid === NO_PASID ? 0 : 1
     info.ssid = info.ssv === 1 ? transaction.pasid : 0
     info.lo = transaction.lo | 0
     info.hi = transaction.hi | 0
-    info.access = access
-    info.rnw = (access & ACCESS.WRITE) === 0 ? 1 : 0
-    info.pnu = (access & ACCESS.PRIVILEGED) === 0 ? 0 : 1
-    info.ind = info.rnw === 1 && (access & ACCESS.EXECUTE) !== 0 ? 1 : 0
+    info.describe(transaction.access)
     info.s2 = 0
     info.class = CLASS.IN
     info.ipa = 0
