@@ -235,6 +235,17 @@ export interface UnitCounters {
   readonly evictions: number
 }
 
+/**
+ * How eagerly a unit keeps what software has not invalidated. Speed is all that differs for software that does.
+ *
+ * - `off`: nothing is kept.
+ * - `minimal`: one entry of each kind.
+ * - `hardware`: what real parts keep.
+ * - `greedy`: all that the manual lets a unit keep.
+ * - `random`: as much as `hardware`, and chance says which entry makes room.
+ */
+export type CachePolicy = 'off' | 'minimal' | 'hardware' | 'greedy' | 'random'
+
 /** One cache of a unit. */
 export interface CacheStatistics {
   /** Its unit's short name for it: `ste`, `tlb`, `walk1` … */
@@ -284,6 +295,15 @@ export interface RemappingUnit {
   /** The manual's name of a fault code, such as `F_TRANSLATION` or `0x71 SFS.2`. */
   faultName(fault: number): string
   readonly counters: UnitCounters
+  /** What each cache holds, and has done since it was made. */
+  readonly cacheStatistics: readonly CacheStatistics[]
+  /**
+   * New caches, all of them empty. Registers stay, and so does what is outstanding at devices and what is held.
+   *
+   * @param policy null: what the unit was made with
+   * @param seed where chance starts
+   */
+  setCachePolicy(policy: CachePolicy | null, seed?: number): void
   /** Back to power-on: registers at their reset values, caches empty. Memory is left alone. */
   reset(): void
 }

@@ -154,6 +154,16 @@ const metricSources = (core: Core): Parameters<typeof openMetrics>[0] => ({
     device_invalidations: core.timeOuts['device-blocked'],
   }),
   unitCounters: () => Object.fromEntries(core.machine.units.map(({ driver }) => [driver.name, driver.counters()])),
+  caches: () =>
+    core.machine.units.flatMap(({ driver, caches }) =>
+      (caches?.statistics() ?? []).map(({ name, live, entries, ...events }) => ({
+        unit: driver.name,
+        cache: name,
+        entries: live,
+        capacity: entries,
+        events,
+      })),
+    ),
 })
 
 /** What all contexts together have of a limit. */

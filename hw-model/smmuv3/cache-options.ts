@@ -6,14 +6,9 @@
 
 import { Chance } from '../cache/chance.js'
 import { type CacheGeometry, DEFAULT_GEOMETRY, NO_CACHE } from '../cache/geometry.js'
+import type { CachePolicy } from '../port.js'
 
-/**
- * - `off`: nothing is kept.
- * - `minimal`: one entry of each kind.
- * - `hardware`: what real parts keep.
- * - `greedy`: all that the manual lets a unit keep: larger caches, whole contiguous spans, entries that deny.
- */
-export type CachePolicy = 'off' | 'minimal' | 'hardware' | 'greedy'
+export type { CachePolicy } from '../port.js'
 
 /** Entries of each configuration cache; 0 switches it off. */
 export interface ConfigEntries {
@@ -72,16 +67,27 @@ interface Defaults {
   readonly isGreedy: boolean
 }
 
+const HARDWARE: Defaults = {
+  leaves: DEFAULT_GEOMETRY,
+  tables: { entries: 1024, ways: 4 },
+  config: 4096,
+  isGreedy: false,
+}
+
+/** `greedy` units have larger caches, and keep whole contiguous spans and entries that deny. */
 const POLICIES: Readonly<Record<CachePolicy, Defaults>> = {
   off: { leaves: NO_CACHE, tables: NO_CACHE, config: 0, isGreedy: false },
   minimal: { leaves: ONE, tables: ONE, config: 1, isGreedy: false },
-  hardware: { leaves: DEFAULT_GEOMETRY, tables: { entries: 1024, ways: 4 }, config: 4096, isGreedy: false },
+  hardware: HARDWARE,
   greedy: { leaves: GREEDY, tables: { entries: 4096, ways: 8 }, config: 4096, isGreedy: true },
+  random: HARDWARE,
 }
 
 /** Settles what options leave open. */
 export function planCaches(options: CacheOptions = {}): CachePlan {
-  const { leaves, tables, config, isGreedy } = POLICIES[options.policy ?? 'hardware']
+  const policy = options.policy ?? 'hardware'
+  const { leaves, tables, config, isGreedy } = POLICIES[policy]
+  const isRandom = (options.replacement ?? policy) === 'random'
   const given = options.configEntries ?? {}
   const all = typeof given === 'number' ? given : config
   const each = typeof given === 'number' ? {} : given
@@ -93,7 +99,7 @@ export function planCaches(options: CacheOptions = {}): CachePlan {
     config: { ste: all, l1std: all, cd: all, l1cd: all, ...each },
     contiguous: options.contiguous ?? isGreedy,
     denials: options.denials ?? isGreedy,
-    chance: options.replacement === 'random' ? new Chance(options.seed ?? 0) : null,
+    chance: isRandom ? new Chance(options.seed ?? 0) : null,
     isWide: options.invalidation === 'wide',
   }
 }

@@ -56,14 +56,14 @@ export class Configurations {
   readonly #memory: Memory
   readonly #registers: RegisterFile
   readonly #features: Features
-  readonly #stream: ConfigCache<StreamConfig>
-  readonly #block: ConfigCache<StreamBlock>
-  readonly #context: ConfigCache<ContextConfig>
-  readonly #contextTable: ConfigCache<number>
+  #stream: ConfigCache<StreamConfig>
+  #block: ConfigCache<StreamBlock>
+  #context: ConfigCache<ContextConfig>
+  #contextTable: ConfigCache<number>
   readonly #words = new Int32Array(16)
-  readonly #keepsContexts: boolean
+  #keepsContexts: boolean
   /** Entries whose paths can be known: none unless both STEs and CDs are kept. */
-  readonly paths: number
+  paths: number
   /** The stream asked for last; void when the generation moved on. */
   #lastSid = -1
   #lastStream: StreamConfig | null = null
@@ -96,7 +96,7 @@ export class Configurations {
     this.#features = features
     const { config, chance } = plan
     this.#keepsContexts = config.cd > 0
-    this.paths = Math.min(config.ste, config.cd) === 0 ? 0 : Math.max(config.ste, config.cd)
+    this.paths = pathsOf(plan)
     const streams = keepsStreams ? shown : null
     const contexts = this.#shown
     this.#stream = streams === null ? new ConfigCache(config.ste, chance) : streams.#stream.view()
@@ -108,6 +108,20 @@ export class Configurations {
     this.#lastSid = streams.#lastSid
     this.#lastStream = streams.#lastStream
     this.#lastGeneration = streams.generation
+  }
+
+  /** New caches, all empty. */
+  replan(plan: CachePlan): void {
+    const { config, chance } = plan
+    this.generation++
+    this.#keepsContexts = config.cd > 0
+    this.paths = pathsOf(plan)
+    this.sparedStreams = 0
+    this.sparedContexts = 0
+    this.#stream = new ConfigCache(config.ste, chance)
+    this.#block = new ConfigCache(config.l1std, chance)
+    this.#context = new ConfigCache(config.cd, chance)
+    this.#contextTable = new ConfigCache(config.l1cd, chance)
   }
 
   /** What is cached at this moment, or parts of it, to look at only; the rest comes from memory. */
@@ -351,6 +365,9 @@ const withHits = (statistics: CacheStatistics, more: number): CacheStatistics =>
   ...statistics,
   hits: statistics.hits + more,
 })
+
+/** A path leads through an STE and a CD. */
+const pathsOf = ({ config: { ste, cd } }: CachePlan): number => (Math.min(ste, cd) === 0 ? 0 : Math.max(ste, cd))
 
 /** Key of an L1CD: its first SSID, and in the low bits, which are free, the size of its leaf. */
 const leafKey = (sid: number, index: number, leafLg2: number): number =>

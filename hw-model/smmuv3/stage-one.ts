@@ -58,14 +58,25 @@ export class StageOne {
   readonly walker: Walker
   readonly #stageTwo: StageTwo
   readonly #tlb: Tlb
-  readonly #tables: WalkCache
+  #tables: WalkCache
 
   constructor(memory: Memory, stageTwo: StageTwo, tlb: Tlb) {
     this.walker = new Walker(memory)
     this.#stageTwo = stageTwo
     this.#tlb = tlb
-    this.#tables = new WalkCache(tlb.walk1)
-    if (tlb.walk1.isOn) this.walker.keeper = this.#tables
+    this.#tables = this.#start()
+  }
+
+  /** The TLB has other caches than before. */
+  replan(): void {
+    this.#tables = this.#start()
+  }
+
+  #start(): WalkCache {
+    const { walk1 } = this.#tlb
+    const tables = new WalkCache(walk1)
+    this.walker.keeper = walk1.isOn ? tables : null
+    return tables
   }
 
   /** Translates a VA of two halves. Answers one of END. */

@@ -50,14 +50,25 @@ export class StageTwo implements TableStage {
 
   readonly walker: Walker
   readonly #tlb: Tlb
-  readonly #tables: WalkCache
+  #tables: WalkCache
   #config: StageTwoConfig | null = null
 
   constructor(memory: Memory, tlb: Tlb) {
     this.walker = new Walker(memory)
     this.#tlb = tlb
-    this.#tables = new WalkCache(tlb.walk2)
-    if (tlb.walk2.isOn) this.walker.keeper = this.#tables
+    this.#tables = this.#start()
+  }
+
+  /** The TLB has other caches than before. */
+  replan(): void {
+    this.#tables = this.#start()
+  }
+
+  #start(): WalkCache {
+    const { walk2 } = this.#tlb
+    const tables = new WalkCache(walk2)
+    this.walker.keeper = walk2.isOn ? tables : null
+    return tables
   }
 
   /** Names the stream's stage 2. */

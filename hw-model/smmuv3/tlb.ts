@@ -10,6 +10,7 @@
  */
 
 import type { Page } from '../bits/address.js'
+import type { Chance } from '../cache/chance.js'
 import type { CacheGeometry } from '../cache/geometry.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
@@ -50,18 +51,18 @@ const NONE: Shown = { va: false, ipa: false, walk1: false, walk2: false }
 /** The caches with their tags. */
 export class Tlb {
   /** Keyed by VA. */
-  readonly va: TranslationCache
+  va: TranslationCache
   /** Keyed by IPA. */
-  readonly ipa: TranslationCache
+  ipa: TranslationCache
   /** Table entries of stage 1, and of stage 2. */
-  readonly walk1: TranslationCache
-  readonly walk2: TranslationCache
+  walk1: TranslationCache
+  walk2: TranslationCache
   /** A leaf with the Contiguous bit is kept as its whole span. */
-  readonly spans: boolean
+  spans = false
   /** A leaf is kept too where it denies the access. */
-  readonly denials: boolean
+  denials = false
   /** Commands drop all that they may. */
-  readonly isWide: boolean
+  isWide = false
   /** Moves on when tag numbers were handed out anew. */
   epoch = 0
 
@@ -79,9 +80,7 @@ export class Tlb {
   /** @param shown the TLB whose tags and entries are shown, for `view` */
   constructor(plan: CachePlan, shown: Tlb | null = null, which: Shown = NONE) {
     this.#isView = shown !== null
-    this.spans = plan.contiguous
-    this.denials = plan.denials
-    this.isWide = plan.isWide
+    this.#behaveAs(plan)
     this.epoch = shown?.epoch ?? 0
     const restart = (): void => {
       this.epoch++
@@ -91,14 +90,34 @@ export class Tlb {
     this.#groups = shown === null ? new TagTable(SPACES, restart) : shown.#groups
     this.#ipaTags = shown === null ? new TagTable(SPACES, restart) : shown.#ipaTags
     this.#noGroups = shown === null ? new TagTable(1, restart) : shown.#noGroups
-    const byVa = (geometry: CacheGeometry): TranslationCache =>
-      new TranslationCache(geometry, this.#tags, this.#groups, plan.chance)
-    const byIpa = (geometry: CacheGeometry): TranslationCache =>
-      new TranslationCache(geometry, this.#ipaTags, this.#noGroups, plan.chance)
-    this.va = (which.va ? shown?.va.view() : undefined) ?? byVa(plan.tlb)
-    this.ipa = (which.ipa ? shown?.ipa.view() : undefined) ?? byIpa(plan.ipa)
-    this.walk1 = (which.walk1 ? shown?.walk1.view() : undefined) ?? byVa(plan.walk1)
-    this.walk2 = (which.walk2 ? shown?.walk2.view() : undefined) ?? byIpa(plan.walk2)
+    const { chance } = plan
+    this.va = (which.va ? shown?.va.view() : undefined) ?? this.#byVa(plan.tlb, chance)
+    this.ipa = (which.ipa ? shown?.ipa.view() : undefined) ?? this.#byIpa(plan.ipa, chance)
+    this.walk1 = (which.walk1 ? shown?.walk1.view() : undefined) ?? this.#byVa(plan.walk1, chance)
+    this.walk2 = (which.walk2 ? shown?.walk2.view() : undefined) ?? this.#byIpa(plan.walk2, chance)
+  }
+
+  /** New caches, all empty. Numbers of tags stay what they are. */
+  replan(plan: CachePlan): void {
+    this.#behaveAs(plan)
+    this.va = this.#byVa(plan.tlb, plan.chance)
+    this.ipa = this.#byIpa(plan.ipa, plan.chance)
+    this.walk1 = this.#byVa(plan.walk1, plan.chance)
+    this.walk2 = this.#byIpa(plan.walk2, plan.chance)
+  }
+
+  #behaveAs({ contiguous, denials, isWide }: CachePlan): void {
+    this.spans = contiguous
+    this.denials = denials
+    this.isWide = isWide
+  }
+
+  #byVa(geometry: CacheGeometry, chance: Chance | null): TranslationCache {
+    return new TranslationCache(geometry, this.#tags, this.#groups, chance)
+  }
+
+  #byIpa(geometry: CacheGeometry, chance: Chance | null): TranslationCache {
+    return new TranslationCache(geometry, this.#ipaTags, this.#noGroups, chance)
   }
 
   /** This moment's entries of some caches, to look at only. Its contexts are copies: they get its tags. */

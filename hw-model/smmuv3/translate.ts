@@ -59,7 +59,7 @@ export class Translator {
   readonly #features: Features
   readonly #configs: Configurations
   readonly #tlb: Tlb
-  readonly #paths: KnownPaths
+  #paths: KnownPaths
   readonly need = new Need()
 
   constructor(
@@ -80,6 +80,13 @@ export class Translator {
     this.verdicts = new Verdicts(registers, sink)
     const { stageOne, stageTwo, need, verdicts } = this
     this.ats = new Ats(registers, features, configs, tlb, stageOne, stageTwo, need, verdicts)
+  }
+
+  /** The TLB has other caches than before. */
+  replan(): void {
+    this.stageOne.replan()
+    this.stageTwo.replan()
+    this.#paths = new KnownPaths(this.#configs.paths)
   }
 
   /** Ends a transaction in `outcome`. */

@@ -6,6 +6,7 @@
 import type { Memory } from '../memory/memory.js'
 import {
   type AtsPort,
+  type CachePolicy,
   type CacheStatistics,
   type DevicePort,
   type Invalidation,
@@ -76,6 +77,9 @@ export class SmmuV3 implements RemappingUnit {
   readonly #atsCommands: AtsCommands
   readonly #parts: Parts
   readonly #interrupts: Interrupts
+  readonly #madeWith: CacheOptions
+  /** Of caches that others have replaced. */
+  #evictedBefore = 0
 
   constructor(options: SmmuV3Options) {
     const { memory, owner, id = idRegisters() } = options
@@ -85,6 +89,7 @@ export class SmmuV3 implements RemappingUnit {
     this.#registers = new RegisterFile(id)
     const interrupts = new Interrupts(memory, this.#registers, this.features, owner)
     this.#interrupts = interrupts
+    this.#madeWith = options.caches ?? {}
     const plan = planCaches(options.caches)
     this.tlb = new Tlb(plan)
     this.configs = new Configurations(memory, this.#registers, this.features, plan)
@@ -152,13 +157,20 @@ export class SmmuV3 implements RemappingUnit {
   get counters(): UnitCounters {
     const { translations, hits, misses } = this.#translator
     const { faults } = this.#translator.verdicts
-    const evictions = this.tlb.evictions + this.configs.evictions
+    const evictions = this.#evictedBefore + this.tlb.evictions + this.configs.evictions
     return { translations, hits, misses, faults, evictions }
   }
 
-  /** What each cache holds, and has done since the unit was made. */
   get cacheStatistics(): readonly CacheStatistics[] {
     return [...this.configs.statistics, ...this.tlb.statistics]
+  }
+
+  setCachePolicy(policy: CachePolicy | null, seed = 0): void {
+    const plan = planCaches(policy === null ? this.#madeWith : { policy, seed })
+    this.#evictedBefore += this.tlb.evictions + this.configs.evictions
+    this.configs.replan(plan)
+    this.tlb.replan(plan)
+    this.#translator.replan()
   }
 
   /**

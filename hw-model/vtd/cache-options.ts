@@ -6,15 +6,9 @@
 
 import { Chance } from '../cache/chance.js'
 import { type CacheGeometry, DEFAULT_GEOMETRY, NO_CACHE } from '../cache/geometry.js'
+import type { CachePolicy } from '../port.js'
 
-/**
- * - `off`: nothing is kept.
- * - `minimal`: one entry of each kind.
- * - `hardware`: what real parts keep.
- * - `greedy`: all that the manual lets a unit keep and do: larger caches, large pages in fractions, rights that are
- *   missing believed, with CAP.CM what faults; and what is invalidated stays until somebody waits for it.
- */
-export type CachePolicy = 'off' | 'minimal' | 'hardware' | 'greedy'
+export type { CachePolicy } from '../port.js'
 
 /** How a unit's caches are made. */
 export interface CacheOptions {
@@ -70,12 +64,24 @@ interface Defaults {
   readonly pasids: number
 }
 
+/** Every function of a large machine's unit, and a PASID for each process of a busy one. */
+const HARDWARE: Defaults = {
+  leaves: DEFAULT_GEOMETRY,
+  tables: { entries: 1024, ways: 4 },
+  contexts: 256,
+  pasids: 1024,
+}
+
+/**
+ * `greedy` units have larger caches, keep large pages in fractions, believe that a right is missing and, with CAP.CM, keep
+ * what faults; and what is invalidated stays until somebody waits for it.
+ */
 const POLICIES: Readonly<Record<CachePolicy, Defaults>> = {
   off: { leaves: NO_CACHE, tables: NO_CACHE, contexts: 0, pasids: 0 },
   minimal: { leaves: ONE, tables: ONE, contexts: 1, pasids: 1 },
-  // Every function of a large machine's unit, and a PASID for each process of a busy one.
-  hardware: { leaves: DEFAULT_GEOMETRY, tables: { entries: 1024, ways: 4 }, contexts: 256, pasids: 1024 },
+  hardware: HARDWARE,
   greedy: { leaves: GREEDY, tables: { entries: 4096, ways: 8 }, contexts: 4096, pasids: 4096 },
+  random: HARDWARE,
 }
 
 /** Settles what options leave open. */
@@ -83,6 +89,7 @@ export function planCaches(options: CacheOptions = {}): CachePlan {
   const policy = options.policy ?? 'hardware'
   const { leaves, tables, contexts, pasids } = POLICIES[policy]
   const isGreedy = policy === 'greedy'
+  const isRandom = (options.replacement ?? policy) === 'random'
   return {
     contextEntries: options.contextEntries ?? contexts,
     pasidEntries: options.pasidEntries ?? pasids,
@@ -93,7 +100,7 @@ export function planCaches(options: CacheOptions = {}): CachePlan {
     faults: options.faults ?? isGreedy,
     isStrict: options.rights === undefined ? isGreedy : options.rights === 'strict',
     fractions: options.fractions ?? isGreedy,
-    chance: options.replacement === 'random' ? new Chance(options.seed ?? 0) : null,
+    chance: isRandom ? new Chance(options.seed ?? 0) : null,
     isWide: options.invalidation === 'wide',
     isLate: options.invalidation === undefined ? isGreedy : options.invalidation === 'late',
   }

@@ -11,15 +11,15 @@ import { TableCaches } from './table-caches.js'
 
 /** The caches, each separate from the others: none is dropped for what happens to another. */
 export class Caches {
-  readonly plan: CachePlan
+  plan: CachePlan
   /** By source-id. [VTD 6.2.2 Context-Cache] */
-  readonly contexts: ConfigCache<ContextConfig>
+  contexts: ConfigCache<ContextConfig>
   /** By source-id and PASID, that of RID_PASID for requests without. [VTD 6.2.3 PASID-Cache] */
-  readonly pasids: ConfigCache<DmaConfig>
+  pasids: ConfigCache<DmaConfig>
   readonly iotlb: Iotlb
   readonly tables: TableCaches
   /** What faulted is kept: there is caching mode, and the unit makes use of it. [VTD 6.1 Caching Mode] */
-  readonly keepsFaults: boolean
+  keepsFaults: boolean
 
   /** What translated requests may reach; null on a unit without host permission tables. */
   readonly permissions: HptCache | null
@@ -30,7 +30,7 @@ export class Caches {
     const { contextEntries, pasidEntries, chance } = plan
     this.plan = plan
     this.#caps = caps
-    this.keepsFaults = plan.faults && caps !== null && caps.cap.CM !== 0
+    this.keepsFaults = this.#mayKeepFaults(plan)
     const hasPermissions = caps === null || caps.ecap.HPTS !== 0
     this.permissions = shown?.permissions?.view() ?? (hasPermissions ? new HptCache(plan.permissions) : null)
     this.contexts = shown?.contexts.view() ?? new ConfigCache(contextEntries, chance)
@@ -42,6 +42,21 @@ export class Caches {
   /** This moment's entries: nothing can be kept there, and what is dropped there stays here. */
   view(): Caches {
     return new Caches(this.plan, this.#caps, this)
+  }
+
+  /** New caches, all empty. */
+  replan(plan: CachePlan): void {
+    this.plan = plan
+    this.keepsFaults = this.#mayKeepFaults(plan)
+    this.contexts = new ConfigCache(plan.contextEntries, plan.chance)
+    this.pasids = new ConfigCache(plan.pasidEntries, plan.chance)
+    this.iotlb.replan(plan)
+    this.tables.replan(plan)
+    this.permissions?.replan(plan.permissions)
+  }
+
+  #mayKeepFaults(plan: CachePlan): boolean {
+    return plan.faults && this.#caps !== null && this.#caps.cap.CM !== 0
   }
 
   /** Everything. */

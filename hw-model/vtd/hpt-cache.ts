@@ -31,10 +31,10 @@ const MATCHES: readonly FlagMatch[] = REACHED.map((some) => ({ mask: 0, want: 0,
 
 /** The permissions of one unit. */
 export class HptCache {
-  readonly cache: TranslationCache
+  cache: TranslationCache
   readonly #tags: TagTable
   readonly #groups: TagTable
-  readonly #isOn: boolean
+  #isOn: boolean
 
   /** @param shown whose numbers are used, and whose entries are shown, for `view` */
   constructor(geometry: CacheGeometry, shown: HptCache | null = null) {
@@ -43,6 +43,12 @@ export class HptCache {
     this.#tags = shown === null ? new TagTable(TAG_LIMIT, restart) : shown.#tags
     this.#groups = shown === null ? new TagTable(GROUP_LIMIT, restart) : shown.#groups
     this.cache = shown?.cache.view() ?? new TranslationCache(geometry, this.#tags, this.#groups)
+  }
+
+  /** A new cache, empty. Numbers of requesters and domains stay what they are. */
+  replan(geometry: CacheGeometry): void {
+    this.#isOn = geometry.entries !== 0
+    this.cache = new TranslationCache(geometry, this.#tags, this.#groups)
   }
 
   /** This moment's entries: nothing can be kept there, and what is dropped there stays here. */

@@ -41,14 +41,12 @@ export class Invalidator {
   readonly #config: ConfigReader
   readonly #caches: Caches
   readonly #didMask: number
-  readonly #isWide: boolean
 
   constructor(caps: Capabilities, config: ConfigReader, caches: Caches) {
     this.#caps = caps
     this.#config = config
     this.#caches = caches
     this.#didMask = 2 ** caps.didBits - 1
-    this.#isWide = caches.plan.isWide
   }
 
   /** Everything: SRTP with ESRTPS, TE going off with SMTS. [VTD 6.6, 11.4.4.1] */
@@ -68,7 +66,7 @@ export class Invalidator {
     const did = didField & this.#didMask
     const mask = FUNCTION_MASKS[fm]
     if (granularity < GRANULARITY.GLOBAL) return false
-    if (granularity === GRANULARITY.GLOBAL || this.#isWide) contexts.clear()
+    if (granularity === GRANULARITY.GLOBAL || this.#caches.plan.isWide) contexts.clear()
     else if (granularity === GRANULARITY.DOMAIN) contexts.dropWhere((_, entry) => isScalable || entry.did === did)
     else contexts.dropWhere((_, entry) => (entry.sid & mask) === (sid & mask) && (isScalable || entry.did === did))
     return true
@@ -81,7 +79,7 @@ export class Invalidator {
     const isOf = (entry: DmaConfig): boolean =>
       entry.did === did || (FAULTED_PASIDS_ARE_OF_EVERY_DOMAIN && entry.fault !== REASON.NONE)
     if (!PASID_GRANULARITIES.includes(granularity)) return false
-    if (granularity === PASID_CACHE_GRANULARITY.GLOBAL || this.#isWide) pasids.clear()
+    if (granularity === PASID_CACHE_GRANULARITY.GLOBAL || this.#caches.plan.isWide) pasids.clear()
     else if (granularity === PASID_CACHE_GRANULARITY.DOMAIN) pasids.dropWhere((_, entry) => entry.did === did)
     else pasids.dropWhere((_, entry) => entry.pasid === pasid && isOf(entry))
     return true
@@ -103,7 +101,7 @@ export class Invalidator {
     if (granularity === GRANULARITY.GLOBAL) {
       iotlb.dropAll()
       tables.dropAll()
-    } else if (granularity === GRANULARITY.DOMAIN || this.#isWide) {
+    } else if (granularity === GRANULARITY.DOMAIN || this.#caches.plan.isWide) {
       iotlb.dropDomain(did)
       tables.dropDomain(did)
     } else {
@@ -129,7 +127,7 @@ export class Invalidator {
     const did = didField & this.#didMask
     const isByPage = granularity === PASID_IOTLB_GRANULARITY.PAGE
     if (!isByPage && granularity !== PASID_IOTLB_GRANULARITY.PASID) return false
-    if (this.#isWide) {
+    if (this.#caches.plan.isWide) {
       iotlb.dropDomain(did)
       tables.dropDomain(did)
     } else if (isByPage) {

@@ -78,7 +78,7 @@ export interface Source {
 
 /** The translation cache with VT-d's tags. */
 export class Iotlb {
-  readonly cache: TranslationCache
+  cache: TranslationCache
 
   /** Raised when all groups were forgotten: numbers kept in a DmaConfig are stale. */
   #groupEpoch = 0
@@ -90,7 +90,7 @@ export class Iotlb {
   readonly #memoPasid: Int32Array
   readonly #memoTag: Int32Array
   readonly #isView: boolean
-  readonly #fractions: boolean
+  #fractions: boolean
 
   /** @param shown whose entries are shown, for `view` */
   constructor(plan: CachePlan, shown: Iotlb | null = null) {
@@ -104,6 +104,12 @@ export class Iotlb {
     this.#memoPasid = new Int32Array(memos)
     this.#memoTag = new Int32Array(memos)
     this.cache = shown?.cache.view() ?? new TranslationCache(plan.iotlb, this.#tags, this.#groups, plan.chance)
+  }
+
+  /** A new cache, empty. Numbers of requesters and groups stay what they are. */
+  replan({ fractions, iotlb, chance }: CachePlan): void {
+    this.#fractions = fractions
+    this.cache = new TranslationCache(iotlb, this.#tags, this.#groups, chance)
   }
 
   /** This moment's entries; what is dropped there stays here. */

@@ -61,12 +61,12 @@ export class PageWalk implements TableStage {
   readonly first: Walker
   readonly second: Walker
   /** Where the walks start. */
-  readonly firstCache: WalkCache
-  readonly secondCache: WalkCache
+  firstCache: WalkCache
+  secondCache: WalkCache
 
   readonly #tables: TableCaches
   /** Caching mode keeps what faulted in the second stage. */
-  readonly #keepsFaults: boolean
+  #keepsFaults: boolean
   readonly #firstFormat: FirstStageFormat
   readonly #secondFormat: SecondStageFormat
   readonly #hasProbes: boolean
@@ -84,13 +84,25 @@ export class PageWalk implements TableStage {
     this.second = new Walker(memory)
     this.firstCache = new WalkCache(tables.first)
     this.secondCache = new WalkCache(tables.second)
-    this.first.keeper = tables.first.isOn ? this.firstCache : null
-    this.second.keeper = tables.second.isOn ? this.secondCache : null
     this.#tables = tables
     this.#keepsFaults = keepsFaults
+    this.#keepTables()
     this.#firstFormat = new FirstStageFormat(caps)
     this.#secondFormat = new SecondStageFormat(caps)
     this.#hasProbes = caps.cap.ZLR !== 0
+  }
+
+  /** Other caches than before stand behind the walks. */
+  replan(keepsFaults: boolean): void {
+    this.#keepsFaults = keepsFaults
+    this.firstCache = new WalkCache(this.#tables.first)
+    this.secondCache = new WalkCache(this.#tables.second)
+    this.#keepTables()
+  }
+
+  #keepTables(): void {
+    this.first.keeper = this.#tables.first.isOn ? this.firstCache : null
+    this.second.keeper = this.#tables.second.isOn ? this.secondCache : null
   }
 
   /** RTADDR.SSIRWE: the second stage's rights are IR and IW. */

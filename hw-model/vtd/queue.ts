@@ -56,7 +56,7 @@ export class InvalidationQueue {
   readonly #event: EventBlock
   readonly #devices: DevicePort
   readonly #deviceTlbs: DeviceTlbs
-  readonly #late: LateInvalidations | null
+  #late: LateInvalidations | null
   readonly #reserved: DescriptorMasks
   readonly #descriptor = new Int32Array(8)
   /** The wait descriptor that pends. */
@@ -98,6 +98,12 @@ export class InvalidationQueue {
     this.#deviceTlbs = deviceTlbs
     this.#late = late
     this.#reserved = descriptorMasks(caps)
+  }
+
+  /** What was held back has its effect: nothing is cached any more. From here on, `late` holds back. */
+  replan(late: LateInvalidations | null): void {
+    this.#late?.reset()
+    this.#late = late
   }
 
   /** QIE goes on: IQA is latched. A tail that is already there is served by the next `run`. */

@@ -20,8 +20,8 @@ const LAST_PAGE = (2 ** 52 - 1) as Page
 
 /** Both stages' entries with their tags. */
 export class TableCaches {
-  readonly first: TranslationCache
-  readonly second: TranslationCache
+  first: TranslationCache
+  second: TranslationCache
   /** Numbers of the configuration selected last; -1 finds nothing. */
   firstTag = -1
   firstGroup = -1
@@ -52,6 +52,12 @@ export class TableCaches {
       shown?.first.view() ?? new TranslationCache(plan.walk1, this.#firstTags, this.#firstGroups, plan.chance)
     this.second =
       shown?.second.view() ?? new TranslationCache(plan.walk2, this.#secondTags, this.#noGroups, plan.chance)
+  }
+
+  /** New caches, both empty. Numbers of owners stay what they are. */
+  replan({ walk1, walk2, chance }: CachePlan): void {
+    this.first = new TranslationCache(walk1, this.#firstTags, this.#firstGroups, chance)
+    this.second = new TranslationCache(walk2, this.#secondTags, this.#noGroups, chance)
   }
 
   /** This moment's entries; what is dropped there stays here. */

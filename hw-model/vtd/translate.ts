@@ -88,10 +88,10 @@ export class Translator {
 
   readonly #caps: Capabilities
   readonly #iotlb: Iotlb
-  readonly #isOn: boolean
+  #isOn: boolean
   /** A hit that lacks a right faults. */
-  readonly #isStrict: boolean
-  readonly #keepsFaults: boolean
+  #isStrict: boolean
+  #keepsFaults: boolean
   readonly #faults: FaultRecorder | null
   /** The IOTLB's number of the requester in hand, or MISS. */
   #tag = MISS
@@ -110,6 +110,14 @@ export class Translator {
     this.#faults = faults
     this.#largestLg2 = largestPageLg2(caps)
     this.walk = new PageWalk(memory, caps, caches.tables, caches.keepsFaults)
+  }
+
+  /** Other caches than before stand behind the pipeline. */
+  replan(caches: Caches): void {
+    this.#isOn = caches.iotlb.cache.isOn
+    this.#isStrict = caches.plan.isStrict
+    this.#keepsFaults = caches.keepsFaults
+    this.walk.replan(caches.keepsFaults)
   }
 
   /** RTADDR.SSIRWE as SRTP latched it. */

@@ -6,6 +6,7 @@
 import type { Memory } from '../memory/memory.js'
 import {
   type AtsPort,
+  type CachePolicy,
   type CacheStatistics,
   type DevicePort,
   type Invalidation,
@@ -19,7 +20,7 @@ import {
   type UnitOwner,
   type WalkTrace,
 } from '../port.js'
-import { planCaches } from './cache-options.js'
+import { type CacheOptions, planCaches } from './cache-options.js'
 import { Caches, NO_CACHES } from './caches.js'
 import { type Capabilities, decodeCapabilities } from './capabilities.js'
 import { ConfigReader } from './config.js'
@@ -63,6 +64,9 @@ export class VtdUnit implements RemappingUnit {
   readonly #writes: RegisterWrites
   readonly #parts: Parts
   readonly #version: number
+  readonly #madeWith: CacheOptions
+  /** What caches that others have replaced had done. */
+  #before = { hits: 0, misses: 0, evictions: 0 }
 
   /**
    * @param devices what stands in front of the unit
@@ -74,6 +78,7 @@ export class VtdUnit implements RemappingUnit {
     this.registerBytes = caps.registerBytes
     this.#version = options.ids.VER
     this.#words = new Int32Array(caps.registerBytes / 4)
+    this.#madeWith = options.caches ?? {}
     this.#caches = new Caches(planCaches(options.caches), caps)
     this.#config = new ConfigReader(memory, caps, this.#caches)
     this.#faultEvent = new EventBlock(this.#words, REGISTER.FECTL, memory, owner, 'fault')
@@ -82,7 +87,6 @@ export class VtdUnit implements RemappingUnit {
     this.#faults = new FaultRecorder(this.#words, caps, this.#faultEvent)
     this.#invalidator = new Invalidator(caps, this.#config, this.#caches)
     this.#deviceTlbs = new DeviceTlbs(this.#words, this.#faults, devices)
-    const judge = new Invalidator(caps, this.#config, NO_CACHES)
     this.#queue = new InvalidationQueue(
       this.#words,
       memory,
@@ -92,7 +96,7 @@ export class VtdUnit implements RemappingUnit {
       this.#completionEvent,
       devices,
       this.#deviceTlbs,
-      this.#caches.plan.isLate ? new LateInvalidations(this.#invalidator, judge) : null,
+      this.#lateOnes(),
     )
     this.#translator = new Translator(memory, caps, this.#config, this.#caches, this.#faults)
     const { permissions } = this.#caches
@@ -130,7 +134,7 @@ export class VtdUnit implements RemappingUnit {
 
   get counters(): UnitCounters {
     const { translations, hits, misses, faults } = this.#translator.counts
-    return { translations, hits, misses, faults, evictions: this.#caches.evictions }
+    return { translations, hits, misses, faults, evictions: this.#before.evictions + this.#caches.evictions }
   }
 
   /** Live IOTLB entries, for statistics and tests. */
@@ -138,9 +142,22 @@ export class VtdUnit implements RemappingUnit {
     return this.#caches.iotlb.cache.countLive()
   }
 
-  /** What each cache has done so far. */
   get cacheStatistics(): readonly CacheStatistics[] {
-    return this.#caches.statistics(this.#translator.counts)
+    const { hits, misses } = this.#translator.counts
+    return this.#caches.statistics({ hits: hits - this.#before.hits, misses: misses - this.#before.misses })
+  }
+
+  setCachePolicy(policy: CachePolicy | null, seed = 0): void {
+    const { hits, misses, evictions } = this.counters
+    this.#before = { hits, misses, evictions }
+    this.#caches.replan(planCaches(policy === null ? this.#madeWith : { policy, seed }))
+    this.#translator.replan(this.#caches)
+    this.#queue.replan(this.#lateOnes())
+  }
+
+  #lateOnes(): LateInvalidations | null {
+    if (!this.#caches.plan.isLate) return null
+    return new LateInvalidations(this.#invalidator, new Invalidator(this.capabilities, this.#config, NO_CACHES))
   }
 
   get hasWork(): boolean {

@@ -246,12 +246,15 @@ export interface Calls<Options> {
   completeInvalidations(request?: Init<CompleteInvalidationsRequest>, options?: Options): Promise<CompleteInvalidationsResponse>
 
   /**
-   * Entries, hits and misses of each cache. Errnos: ENOENT (unit).
+   * Entries, hits and misses of each cache, and the policy. Errnos: EINVAL (no unit is named), ENOENT (unit), EPERM (the
+   * counters of a shared unit would tell what others do), EOPNOTSUPP (the self-test unit has no caches).
    */
   getCacheStats(request?: Init<GetCacheStatsRequest>, options?: Options): Promise<GetCacheStatsResponse>
 
   /**
-   * Sets how caches keep entries, and empties them. Errnos: ENOENT (unit), EPERM, EINVAL (policy).
+   * Sets how caches keep entries, and empties them. Registers, outstanding ATS invalidations, device TLBs and stalled
+   * transactions stay as they are. Errnos: EINVAL (no unit is named, a seed that the policy does not take), ENOENT (unit),
+   * EPERM, EOPNOTSUPP (policy, the self-test unit).
    */
   setCachePolicy(request?: Init<SetCachePolicyRequest>, options?: Options): Promise<SetCachePolicyResponse>
 
@@ -710,7 +713,7 @@ export interface Calls<Options> {
 
   /**
    * Makes a unit in its reset state. Errnos: EINVAL (type, an override that names no ID register, or bits that the
-   * model cannot offer; the reason names them), ENOENT (preset), EDQUOT (units), EOPNOTSUPP (a cache policy that units
+   * model cannot offer; the reason names them; a seed that the policy does not take), ENOENT (preset), EDQUOT (units), EOPNOTSUPP (a cache policy that units
    * of the type do not have).
    */
   createUnit(request?: Init<CreateUnitRequest>, options?: Options): Promise<CreateUnitResponse>

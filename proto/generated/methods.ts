@@ -158,7 +158,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Entries, hits and misses of each cache. Errnos: ENOENT (unit).",
+    doc: "Entries, hits and misses of each cache, and the policy. Errnos: EINVAL (no unit is named), ENOENT (unit), EPERM (the\ncounters of a shared unit would tell what others do), EOPNOTSUPP (the self-test unit has no caches).",
   },
   SetCachePolicy: {
     service: "CacheService",
@@ -170,7 +170,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Sets how caches keep entries, and empties them. Errnos: ENOENT (unit), EPERM, EINVAL (policy).",
+    doc: "Sets how caches keep entries, and empties them. Registers, outstanding ATS invalidations, device TLBs and stalled\ntransactions stay as they are. Errnos: EINVAL (no unit is named, a seed that the policy does not take), ENOENT (unit),\nEPERM, EOPNOTSUPP (policy, the self-test unit).",
   },
   SetOracleMode: {
     service: "CacheService",
@@ -1010,7 +1010,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Makes a unit in its reset state. Errnos: EINVAL (type, an override that names no ID register, or bits that the\nmodel cannot offer; the reason names them), ENOENT (preset), EDQUOT (units), EOPNOTSUPP (a cache policy that units\nof the type do not have).",
+    doc: "Makes a unit in its reset state. Errnos: EINVAL (type, an override that names no ID register, or bits that the\nmodel cannot offer; the reason names them; a seed that the policy does not take), ENOENT (preset), EDQUOT (units), EOPNOTSUPP (a cache policy that units\nof the type do not have).",
   },
   GetUnit: {
     service: "UnitService",

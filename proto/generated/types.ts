@@ -344,13 +344,16 @@ export interface GetCacheStatsRequest {
   readonly unitName?: string
 }
 
-/** One cache's statistics, since the unit's reset. */
+/** One cache's statistics, since the unit was made or its policy was set. */
 export interface CacheStats {
-  /** "config", "iotlb", "walk", "ipa" … */
+  /**
+   * SMMUv3: "ste", "l1std", "cd", "l1cd", "tlb", "ipa", "walk1", "walk2". VT-d: "context", "pasid", "iotlb", "walk1",
+   * "walk2", "hpt".
+   */
   readonly cache: string
   /** Entries now. */
   readonly entries: bigint
-  /** Entries it can hold. */
+  /** Entries it can hold; 0 where it is off. */
   readonly capacity: bigint
   /** Lookups that found an entry. */
   readonly hits: bigint
@@ -366,6 +369,8 @@ export interface CacheStats {
 export interface GetCacheStatsResponse {
   /** One per cache. */
   readonly caches: readonly CacheStats[]
+  /** How they keep entries. UNSPECIFIED: sizes that the platform gives. */
+  readonly policy: CachePolicy
 }
 
 /** Sets a unit's cache policy. */
@@ -384,6 +389,8 @@ export interface SetCachePolicyRequest {
   readonly unitName?: string
   /** The policy. */
   readonly policy: CachePolicy
+  /** RANDOM: where the lots start; the same seed evicts the same entries. With another policy it must be 0. */
+  readonly seed: number
 }
 
 /** The policy is set. */
@@ -2387,6 +2394,8 @@ export const CachePolicy = {
   HARDWARE: 3,
   /** Everything the manual allows to keep, for as long as it allows. */
   GREEDY: 4,
+  /** Sizes as HARDWARE; which entry makes room is drawn by lot, from a seed. */
+  RANDOM: 5,
 } as const
 
 /** A value of CachePolicy. Another number may arrive from a peer of another version. */
@@ -2417,6 +2426,8 @@ export interface CreateUnitRequest {
   readonly overrides: readonly NamedRegister[]
   /** How its caches behave. */
   readonly cachePolicy: CachePolicy
+  /** RANDOM: where the lots start; the same seed evicts the same entries. With another policy it must be 0. */
+  readonly cacheSeed: number
 }
 
 /** A new unit. */

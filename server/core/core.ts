@@ -31,6 +31,7 @@ import { Quota } from './quota.js'
 import { Refusal } from './refusal.js'
 import { PAGE } from './u64.js'
 import { Unavailable } from './unavailable.js'
+import { UnitSettings } from './unit-access.js'
 import type { Viommu } from './viommu.js'
 
 /** What a core is made of. */
@@ -80,7 +81,9 @@ export class Core {
   /** Who pays for pinned memory. */
   readonly locked: LockedMemory
   /** Who has bound each platform device. */
-  readonly bound = new BoundDevices()
+  readonly bound = new BoundDevices((driver) => this.unitSettings.check(driver))
+  /** What contexts have set of the platform's units. */
+  readonly unitSettings = new UnitSettings(this)
   readonly earlyEnds = new EarlyEnds()
   /** Devices whose held requests ended and are not finished: the call under way has caused it. */
   readonly unsettled = new Set<Endpoint>()

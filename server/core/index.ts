@@ -2,6 +2,7 @@
 
 import * as ats from './ats-calls.js'
 import { awaitDma } from './await-dma.js'
+import * as cache from './cache-calls.js'
 import { ioasChangeProcess } from './change-process.js'
 import * as context from './context-calls.js'
 import * as device from './device-calls.js'
@@ -119,6 +120,8 @@ export const HANDLERS = {
   ExplainUnit: unitDma.explainUnit,
   PollUnitInterrupts: unit.pollUnitInterrupts,
   ResetUnit: unit.resetUnit,
+  GetCacheStats: cache.getCacheStats,
+  SetCachePolicy: cache.setCachePolicy,
   RequestTranslations: ats.requestTranslations,
   RequestPages: ats.requestPages,
   PollInvalidations: ats.pollInvalidations,

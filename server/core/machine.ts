@@ -5,8 +5,10 @@
 
 import type { DeviceDriver, DmaOutcome, ExplainStep, IommuDriver } from './driver.js'
 import type { SelftestUnit } from './selftest-unit.js'
+import type { CacheMode, UnitCaches } from './unit-caches.js'
 
 export type { SelftestEvent, SelftestUnit } from './selftest-unit.js'
+export type { CacheFacts, CacheMode, UnitCaches } from './unit-caches.js'
 
 /** Bytes that a client registered; placed in physical memory by the machine. */
 export interface RegionMemory {
@@ -67,10 +69,9 @@ export interface PlatformUnitInfo {
   readonly driver: IommuDriver
   /** As software reads them, by the manual's name; 32-bit ones zero-extended. */
   readonly idRegisters: ReadonlyMap<string, bigint>
+  /** Absent: it is no emulated hardware. */
+  readonly caches?: UnitCaches
 }
-
-/** How eagerly a raw unit's caches keep entries. */
-export type CacheMode = 'off' | 'minimal' | 'hardware' | 'greedy'
 
 /** How a raw unit is made: a preset and single registers that differ from it. */
 export interface RawUnitSpec {
@@ -80,6 +81,8 @@ export interface RawUnitSpec {
   /** ID registers by the manual's name (`IDR0`, `CAP` …). */
   readonly overrides: ReadonlyMap<string, bigint>
   readonly caches: CacheMode
+  /** Where chance starts, for `random`. Absent: 0. */
+  readonly seed?: number
 }
 
 /** A register access of a raw unit. */
@@ -181,6 +184,7 @@ export interface RawUnit {
   completeInvalidation(tag: number, timedOut: boolean): boolean
   faultName(fault: number): string
   counters(): Readonly<Record<string, number>>
+  readonly caches: UnitCaches
   /** Events since the last call; at most `limit` are kept, then `lost` counts. */
   takeEvents(): { readonly events: readonly UnitEvent[]; readonly lost: number }
   /** Back to power-on; memory is left alone. */

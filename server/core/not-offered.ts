@@ -18,8 +18,6 @@ export const NOT_OFFERED = {
   AddDevice: FIXED_PLATFORM,
   RemoveDevice: FIXED_PLATFORM,
   InjectFault: 'nothing fails on request; make a bad entry in tables of your own, or unmap what they need',
-  GetCacheStats: 'the caches’ counters are on the diagnostics listener: /metrics',
-  SetCachePolicy: 'a unit’s cache is set up with the platform; give it with --platform',
   SetOracleMode: NO_CHECKER,
   CheckStale: NO_CHECKER,
   ListStaleTranslations: NO_CHECKER,
@@ -27,6 +25,7 @@ export const NOT_OFFERED = {
 
 /** What of an offered method is not, for the status table. */
 export const PARTLY_OFFERED = {
+  GetCacheStats: 'no count of the entries that commands dropped (`invalidated`); live entries tell what is left',
   CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
   CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',
   IoasMapFile: 'no descriptors, for which there is no side channel; name a region',

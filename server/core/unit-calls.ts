@@ -1,18 +1,12 @@
 /** Calls that make raw units, reset them and hear of their interrupts. */
 
+import { type CachePolicy, cacheModeOf, policyOf } from './cache-policy.js'
 import type { Call } from './call.js'
-import type { CacheMode } from './machine.js'
 import { Refusal } from './refusal.js'
 import { Unit } from './unit.js'
 
 /** The contract's UnitType. */
 export const UNIT_TYPE = { SMMUV3: 1, VTD: 2 } as const
-
-/** The contract's CachePolicy; what names none is HARDWARE. */
-export const CACHE_POLICY = { UNSPECIFIED: 0, OFF: 1, MINIMAL: 2, HARDWARE: 3, GREEDY: 4 } as const
-
-/** By the contract's number. */
-const CACHE_MODES: readonly CacheMode[] = ['hardware', 'off', 'minimal', 'hardware', 'greedy']
 
 /** A register by its manual's name. */
 export interface NamedRegister {
@@ -32,22 +26,19 @@ export function createUnit(
     readonly preset: string
     readonly overrides: readonly NamedRegister[]
     readonly cachePolicy: number
+    readonly cacheSeed: number
   },
 ): { unitId: number; registerBytes: number; idRegisters: readonly NamedRegister[] } {
-  const { type, preset, cachePolicy } = request
+  const { type, preset, cachePolicy, cacheSeed: seed } = request
   if (type !== UNIT_TYPE.SMMUV3 && type !== UNIT_TYPE.VTD) {
     throw new Refusal('EINVAL', `${type} is no type of unit: SMMUV3 is 1 and VTD 2`, { type })
   }
-  const caches = CACHE_MODES.at(cachePolicy)
-  if (caches === undefined) {
-    throw new Refusal('EOPNOTSUPP', `cache policy ${cachePolicy} is not known`, { cache_policy: cachePolicy })
-  }
+  const caches = cacheModeOf(cachePolicy, seed)
   const id = call.newId('units')
   const overrides = new Map(request.overrides.map(({ name, value }) => [name, value]))
-  const spec = { type: type === UNIT_TYPE.VTD ? 'vtd' : 'smmuv3', preset, overrides, caches } as const
-  const policy = cachePolicy === CACHE_POLICY.UNSPECIFIED ? CACHE_POLICY.HARDWARE : (cachePolicy as Unit['cachePolicy'])
+  const spec = { type: type === UNIT_TYPE.VTD ? 'vtd' : 'smmuv3', preset, overrides, caches, seed } as const
   const make = (streams: Unit['streams']): Unit['raw'] => call.core.machine.createRawUnit(spec, streams)
-  const { raw } = call.make(new Unit(id, call.context, policy, make))
+  const { raw } = call.make(new Unit(id, call.context, make))
   for (const { memory, spec } of call.context.regions.all) {
     if (spec.busAddress !== undefined) raw.placeRegion(memory, spec.busAddress)
   }
@@ -63,15 +54,15 @@ export function getUnit(
   preset: string
   registerBytes: number
   idRegisters: readonly NamedRegister[]
-  cachePolicy: Unit['cachePolicy']
+  cachePolicy: CachePolicy
 } {
-  const { raw, cachePolicy } = unitOf(call, request)
+  const { raw } = unitOf(call, request)
   return {
     type: raw.kind === 'vtd' ? UNIT_TYPE.VTD : UNIT_TYPE.SMMUV3,
     preset: raw.preset,
     registerBytes: raw.registerBytes,
     idRegisters: namedRegisters(raw.idRegisters),
-    cachePolicy,
+    cachePolicy: policyOf(raw.caches),
   }
 }
 

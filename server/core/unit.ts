@@ -18,16 +18,13 @@ export class Unit extends IommuObject {
   readonly kind = 'raw unit'
   readonly context: Context
   readonly raw: RawUnit
-  /** The contract's CachePolicy, never UNSPECIFIED. */
-  readonly cachePolicy: 1 | 2 | 3 | 4
   readonly streams = new Streams()
   #interrupts: UnitEvent[] = []
 
   /** @param make makes the hardware, given what stands in front of it; what it throws is thrown */
-  constructor(id: number, context: Context, cachePolicy: Unit['cachePolicy'], make: (streams: Streams) => RawUnit) {
+  constructor(id: number, context: Context, make: (streams: Streams) => RawUnit) {
     super(id)
     this.context = context
-    this.cachePolicy = cachePolicy
     this.raw = make(this.streams)
   }
 

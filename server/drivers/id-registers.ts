@@ -24,6 +24,8 @@ export interface UnitDescription {
   readonly preset: string
   readonly overrides: NamedRegisters
   readonly caches: CacheMode
+  /** Where chance starts, for `random`. Absent: 0. */
+  readonly seed?: number
 }
 
 /** Presets of each type, the default first. */
@@ -66,16 +68,16 @@ export function vtdOptions(preset: string, overrides: NamedRegisters, caches: Ca
  * @throws Refusal ENOENT (preset), EINVAL (an override names no register or offers too much)
  */
 export function makeUnit(
-  { type, preset, overrides, caches }: UnitDescription,
+  { type, preset, overrides, caches: policy, seed }: UnitDescription,
   memory: Memory,
   owner: UnitOwner,
   devices: DevicePort,
 ): RemappingUnit {
   if (type === 'smmuv3') {
     const id = smmuIds(preset, overrides)
-    return new SmmuV3({ memory, owner, devices, id, caches: { policy: caches } })
+    return new SmmuV3({ memory, owner, devices, id, caches: { policy, seed } })
   }
-  const options = vtdOptions(preset, overrides, { policy: caches })
+  const options = vtdOptions(preset, overrides, { policy, seed })
   return honoured(() => new VtdUnit(memory, owner, options, devices))
 }
 

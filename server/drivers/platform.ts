@@ -1,5 +1,7 @@
 /** What a platform consists of, as configuration spells it: units and the devices behind them. */
 
+import type { CacheMode } from '../core/machine.js'
+
 /** One remapping unit. */
 export interface UnitSpec {
   /** Such as `smmu0`; unique. */
@@ -14,7 +16,7 @@ export interface UnitSpec {
    * whose registers offer what no call of the contract reaches, such as interrupt remapping (ECAP.IR, EIM, MHMV).
    */
   readonly reported?: Readonly<Record<string, bigint>>
-  /** Translation cache of the unit. */
+  /** Absent: what real parts keep. */
   readonly cache?: CacheSpec
 }
 
@@ -24,12 +26,16 @@ export const REPORTABLE = {
   vtd: ['CAP', 'ECAP'],
 } as const
 
-/** Size of a unit's translation cache. */
+/** What a unit's caches keep. */
 export interface CacheSpec {
-  /** Entries, a power of two; 0 switches it off. */
-  readonly entries: number
-  /** Entries a page may choose from, a power of two. */
-  readonly ways: number
+  /** Absent: `hardware`. */
+  readonly policy?: CacheMode
+  /** Where chance starts, with `random`. */
+  readonly seed?: number
+  /** Entries of its translation cache, a power of two; 0 switches it off. Absent: what the policy has. */
+  readonly entries?: number
+  /** Entries a page may choose from, a power of two; with `entries`. */
+  readonly ways?: number
 }
 
 /** One device. */

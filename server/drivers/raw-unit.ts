@@ -24,6 +24,7 @@ import type {
 } from '../core/machine.js'
 import { makeUnit, type NamedRegisters, offersOf, readIds } from './id-registers.js'
 import { spell } from './invalidation-text.js'
+import { ModelCaches } from './unit-caches.js'
 
 /** Events kept for the owner. A unit that nobody polls must not grow; what is beyond is counted as lost. */
 const EVENT_LIMIT = 1024
@@ -34,6 +35,7 @@ export class PrivateUnit implements RawUnit {
   readonly idRegisters: NamedRegisters
   readonly stalls: boolean
   readonly takesPageRequests: boolean
+  readonly caches: ModelCaches
   readonly #memory = new Memory()
   readonly #unit: RemappingUnit
   readonly #backingOf: (region: RegionMemory) => Backing
@@ -56,6 +58,7 @@ export class PrivateUnit implements RawUnit {
       interrupt: (source) => this.#raised(source),
     }
     this.#unit = makeUnit(spec, this.#memory, owner, devicesOf(streams))
+    this.caches = new ModelCaches(this.#unit, spec.caches)
     this.idRegisters = readIds(this.#unit)
     const { stalls, pageRequests } = offersOf(this.#unit.kind, this.idRegisters)
     this.stalls = stalls

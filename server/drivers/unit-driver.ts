@@ -1,13 +1,15 @@
 /** Makes a platform's unit and starts the host driver that programs it. */
 
+import type { RemappingUnit } from '../../hw-model/port.js'
 import { cachesOfSize } from '../../hw-model/smmuv3/index.js'
 import { cachesOfSize as vtdCachesOfSize } from '../../hw-model/vtd/index.js'
 import { Refusal } from '../core/driver.js'
 import type { PlatformUnitInfo } from '../core/machine.js'
 import { readIds, smmuIds, vtdOptions } from './id-registers.js'
 import type { PhysicalSpace } from './physical-space.js'
-import type { UnitSpec } from './platform.js'
+import type { CacheSpec, UnitSpec } from './platform.js'
 import { createSmmuV3Driver } from './smmuv3/index.js'
+import { ModelCaches } from './unit-caches.js'
 import { createVtdDriver, type VtdFault } from './vtd/index.js'
 
 /** What a unit recorded, as the operator's log needs it. */
@@ -46,27 +48,44 @@ export function createUnitDriver(
         ram: hostRam,
         overrides: smmuIds(spec.preset ?? '', overrides),
         reported,
-        caches: spec.cache === undefined ? {} : cachesOfSize(spec.cache),
+        caches: cacheOptions(spec.cache, cachesOfSize),
         onEvent: ({ event, sid, taker }) => {
           if (taker !== 'operator') onRecord({ name: driver.unit.faultName(event), rid: sid, taker, facts: {} })
         },
         onReport: onRecord,
       })
       space.limitTo(driver.unit.features.oasBits)
-      return { driver, idRegisters: readIds(driver.unit) }
+      return infoOf(driver, spec)
     }
     const { ids } = vtdOptions(spec.preset ?? '', overrides)
-    const caches = spec.cache === undefined ? {} : vtdCachesOfSize(spec.cache)
+    const caches = cacheOptions(spec.cache, vtdCachesOfSize)
     const onFault = (fault: VtdFault): void =>
       onRecord({ name: driver.unit.faultName(fault.reason), rid: fault.rid, facts: vtdFacts(fault) })
     const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, reported, caches, onFault })
     space.limitTo(driver.hawBits)
-    return { driver, idRegisters: readIds(driver.unit) }
+    return infoOf(driver, spec)
   } catch (error) {
     if (error instanceof Refusal) throw new Refusal(error.name, `unit ${name}: ${error.message}`, error.context)
     if (error instanceof RangeError) throw new Refusal('EINVAL', `unit ${name}: ${error.message}`)
     throw error
   }
+}
+
+/** What a policy leaves open is what a size says. */
+function cacheOptions<Options extends object>(
+  { policy, seed, entries, ways }: CacheSpec = {},
+  ofSize: (geometry: { readonly entries: number; readonly ways: number }) => Options,
+): Options | object {
+  const size = entries === undefined || ways === undefined ? {} : ofSize({ entries, ways })
+  return { ...size, policy, seed }
+}
+
+function infoOf(
+  driver: PlatformUnitInfo['driver'] & { readonly unit: RemappingUnit },
+  { cache = {} }: UnitSpec,
+): PlatformUnitInfo {
+  const mode = cache.entries === undefined ? (cache.policy ?? 'hardware') : 'platform'
+  return { driver, idRegisters: readIds(driver.unit), caches: new ModelCaches(driver.unit, mode) }
 }
 
 function vtdFacts({ reason, pasid, lo, hi, isWrite, isPrivileged }: VtdFault): UnitRecord['facts'] {

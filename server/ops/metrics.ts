@@ -27,6 +27,19 @@ export interface MetricSources {
   timeOuts(): Readonly<Record<string, number>>
   /** Counters of the platform's units, by unit and name. */
   unitCounters(): Readonly<Record<string, Readonly<Record<string, number>>>>
+  /** Each cache of each of the platform's units. */
+  caches(): readonly CacheMetrics[]
+}
+
+/** One cache. */
+export interface CacheMetrics {
+  readonly unit: string
+  readonly cache: string
+  /** Entries now, and as many as it has room for. */
+  readonly entries: number
+  readonly capacity: number
+  /** What it has done, by name. */
+  readonly events: Readonly<Record<string, number>>
 }
 
 /** The daemon's metrics. */
@@ -87,6 +100,7 @@ async function openRegistry(sources: MetricSources): Promise<Metrics> {
   })
   const inFlight = new Gauge({ name: 'iommud_calls_in_flight', help: 'Calls being served.', registers })
   addSources(sources, registers, { Gauge, Counter })
+  addCaches(sources, registers, { Gauge, Counter })
   addProcess(registers, Gauge)
   return {
     contentType: registers[0].contentType,
@@ -149,6 +163,38 @@ function addSources(
       this.reset()
       for (const [unit, counters] of Object.entries(sources.unitCounters())) {
         for (const [event, value] of Object.entries(counters)) this.inc({ unit, event }, value)
+      }
+    },
+  })
+}
+
+/** A policy that is set anew starts the counters of its unit's caches at 0, as a restart of the daemon does. */
+function addCaches(
+  sources: MetricSources,
+  registers: import('prom-client').Registry[],
+  { Gauge, Counter }: Pick<typeof import('prom-client'), 'Gauge' | 'Counter'>,
+): void {
+  new Gauge({
+    name: 'iommud_cache_entries',
+    help: 'Entries of each cache of the emulated units: those it holds, and those it has room for.',
+    labelNames: ['unit', 'cache', 'what'],
+    registers,
+    collect() {
+      for (const { unit, cache, entries, capacity } of sources.caches()) {
+        this.set({ unit, cache, what: 'live' }, entries)
+        this.set({ unit, cache, what: 'capacity' }, capacity)
+      }
+    },
+  })
+  new Counter({
+    name: 'iommud_cache_events_total',
+    help: 'What each cache of the emulated units has done since the start, or since its policy was set.',
+    labelNames: ['unit', 'cache', 'event'],
+    registers,
+    collect() {
+      this.reset()
+      for (const { unit, cache, events } of sources.caches()) {
+        for (const [event, value] of Object.entries(events)) this.inc({ unit, cache, event }, value)
       }
     },
   })

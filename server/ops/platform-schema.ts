@@ -33,8 +33,10 @@ export const PLATFORM_SCHEMA = {
           cache: {
             type: 'object',
             additionalProperties: false,
-            required: ['entries', 'ways'],
+            dependentRequired: { entries: ['ways'], ways: ['entries'] },
             properties: {
+              policy: { enum: ['off', 'minimal', 'hardware', 'greedy', 'random'] },
+              seed: { type: 'integer', minimum: 0, maximum: 2 ** 32 - 1 },
               entries: { type: 'integer', minimum: 0, maximum: 2 ** 22 },
               ways: { type: 'integer', minimum: 1, maximum: 64 },
             },
@@ -84,13 +86,13 @@ export function platformFaults({ units, devices }: WrittenPlatform): string[] {
   const faults = [...repeated(units.map(({ name }) => name)), ...repeated(devices.map(({ name }) => name))].map(
     (name) => `platform: the name ${name} is given twice`,
   )
-  for (const { name, type, cache, reported = {} } of units) {
+  for (const { name, type, cache = {}, reported = {} } of units) {
     const known: readonly string[] = REPORTABLE[type]
     const unknown = Object.keys(reported).filter((register) => !known.includes(register))
     for (const register of unknown) faults.push(`platform: unit ${name}: ${register} is told of no ${type} unit`)
     const wide = Object.entries(reported).filter(([, value]) => type === 'smmuv3' && BigInt(value) >> 32n !== 0n)
     for (const [register] of wide) faults.push(`platform: unit ${name}: ${register} has 32 bits`)
-    if (cache !== undefined && !(isPowerOrZero(cache.entries) && isPowerOrZero(cache.ways))) {
+    if (!isPowerOrZero(cache.entries ?? 0) || !isPowerOrZero(cache.ways ?? 0)) {
       faults.push(`platform: unit ${name}: cache entries and ways are powers of two`)
     }
   }

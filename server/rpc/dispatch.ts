@@ -165,7 +165,7 @@ export class Dispatcher {
     const handler = this.#handlerOf(method)
     const request = decodeRequest(method, body, facts.encoding)
     const peer = peerOf(caller, method, request)
-    const context = request.context === undefined ? undefined : this.core.contextOf(request.context, peer)
+    const context = needsNone(request, caller) ? undefined : this.core.contextOf(request.context ?? '', peer)
     told.contextNumber = Number(context?.number ?? 0)
     const running = this.core.run(peer, context, handler, request)
     const reply = running instanceof Promise ? await this.#inTime(running, facts.timeoutMs) : running
@@ -249,6 +249,10 @@ function decodeRequest(method: Method, body: Uint8Array, encoding: Encoding): An
 }
 
 const toJsonBytes = (method: Method, reply: object): Uint8Array => bytes.encode(encodeJson(method.reply, reply))
+
+/** The administrator acts in no context, unless the request names one. */
+const needsNone = ({ context }: AnyRequest, { admin, exclusive }: Caller): boolean =>
+  context === undefined || (context === '' && admin && !exclusive)
 
 const opensContext = (method: Method): boolean => method.name === METHODS.OpenContext.name
 

@@ -25,7 +25,7 @@ import type {
 } from '../../server/core/machine.js'
 import { FakeDevice } from './fake-device.js'
 import { FakeDirty } from './fake-dirty.js'
-import { FakeMemory, FakeRawUnit } from './fake-parts.js'
+import { FakeCaches, FakeMemory, FakeRawUnit } from './fake-parts.js'
 import { FakeViommu, QUEUED } from './fake-viommu.js'
 import { FakeWindow } from './fake-window.js'
 
@@ -84,7 +84,11 @@ export class FakeMachine implements Machine {
 
   constructor(units: readonly FakeUnitSpec[], devices: readonly FakeDeviceSpec[]) {
     const drivers = new Map(units.map((unit) => [unit.name, new FakeDriver(this, unit)]))
-    this.units = [...drivers.values()].map((driver) => ({ driver, idRegisters: new Map([['IDR0', 1n]]) }))
+    this.units = [...drivers.values()].map((driver) => ({
+      driver,
+      idRegisters: new Map([['IDR0', 1n]]),
+      caches: new FakeCaches(),
+    }))
     const made = new Map<string, FakeDevice>()
     this.devices = devices.map((spec, index) => {
       const driver = drivers.get(spec.unit) as FakeDriver
@@ -131,9 +135,10 @@ export class FakeMachine implements Machine {
     return memory
   }
 
-  createRawUnit({ preset }: RawUnitSpec, streams: StreamPort): RawUnit {
+  createRawUnit({ preset, caches, seed }: RawUnitSpec, streams: StreamPort): RawUnit {
     this.failPoint('raw unit')
     const unit = new FakeRawUnit(this, streams, preset)
+    unit.caches.setMode(caches, seed ?? 0)
     this.rawUnits.push(unit)
     return unit
   }

@@ -2,12 +2,15 @@
 
 import { DMA_REQUEST, DMA_STATUS, type DmaOutcome, type ExplainStep } from '../../server/core/driver.js'
 import {
+  type CacheFacts,
+  type CacheMode,
   PAGE_RESPONSE,
   type RawUnit,
   type RegionMemory,
   type StreamPageRequest,
   type StreamPort,
   type StreamRequest,
+  type UnitCaches,
 } from '../../server/core/machine.js'
 
 /** Counts what exists. */
@@ -45,6 +48,21 @@ export class FakeMemory implements RegionMemory {
   }
 }
 
+/** One cache that remembers how it was set. */
+export class FakeCaches implements UnitCaches {
+  mode: UnitCaches['mode'] = 'hardware'
+  seed = 0
+
+  statistics(): readonly CacheFacts[] {
+    return [{ name: 'tlb', entries: 8, live: 1, hits: 2, misses: 3, evictions: 4 }]
+  }
+
+  setMode(mode: CacheMode | null, seed: number): void {
+    this.mode = mode ?? 'hardware'
+    this.seed = seed
+  }
+}
+
 /** Registers of a fake unit that do something; the value names what with. */
 export const FAKE_REGISTER = {
   /** Ends the held request of this tag: translated, aborted, with a fault. */
@@ -79,6 +97,7 @@ export class FakeRawUnit implements RawUnit {
   readonly timedOut: number[] = []
   /** It hears no completions. */
   isDeaf = false
+  readonly caches = new FakeCaches()
   readonly #registers = new Map<number, bigint>()
   readonly #outcome: DmaOutcome = {
     status: 1,
