@@ -33,7 +33,7 @@ export const PLATFORM_SCHEMA = {
           cache: {
             type: 'object',
             additionalProperties: false,
-            dependentRequired: { entries: ['ways'], ways: ['entries'] },
+            dependencies: { entries: ['ways'], ways: ['entries'] },
             properties: {
               policy: { enum: ['off', 'minimal', 'hardware', 'greedy', 'random'] },
               seed: { type: 'integer', minimum: 0, maximum: 2 ** 32 - 1 },

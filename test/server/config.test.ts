@@ -168,6 +168,12 @@ describe('a platform', () => {
       },
       /ats and pri are its parent's too/,
     ],
+    ['entries of a cache without ways', { units: [{ ...smmu, cache: { entries: 4 } }], devices: [] }, /ways/],
+    [
+      'a cache policy that there is not',
+      { units: [{ ...smmu, cache: { policy: 'lru' } }], devices: [] },
+      /off, minimal/,
+    ],
     [
       'a cache of three entries',
       { units: [{ ...smmu, cache: { entries: 3, ways: 1 } }], devices: [] },
