@@ -189,7 +189,7 @@ describe('a raw unit', () => {
     expect(world.do('GetUnit', { unitId }).cachePolicy).toBe(3)
     const { unitId: off } = world.do('CreateUnit', { type: 1, cachePolicy: 1 })
     expect(world.do('GetUnit', { unitId: off }).cachePolicy).toBe(1)
-    expect(world.no('CreateUnit', { type: 1, cachePolicy: 5 })).toBe('EOPNOTSUPP')
+    expect(world.no('CreateUnit', { type: 1, cachePolicy: 6 })).toBe('EOPNOTSUPP')
   })
 
   it('explains each kind of request, and refuses kinds that it does not know', () => {
