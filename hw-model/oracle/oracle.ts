@@ -1,0 +1,317 @@
+/**
+ * Compares what a unit answers with what memory says. Each translation is judged before its pipeline runs, since a miss
+ * fills the caches. Where a watch of it still holds, what a fresh walk would answer is known; else the walk is made, dry,
+ * and so is one over views of all caches. Where the two differ, something cached is stale.
+ *
+ * Until a SYNC or wait has completed since the change, old and new are both legal. Software says nothing about when it
+ * changes memory, so that the watched words are looked at whenever a SYNC completes: what differs then is older than it.
+ */
+
+import { offsetIn } from '../bits/address.js'
+import type { Memory } from '../memory/memory.js'
+import {
+  type Invalidation,
+  type OracleCounts,
+  type OracleOptions,
+  Outcome,
+  STATUS,
+  type StaleReason,
+  type StaleReport,
+  type Transaction,
+  type UnitOracle,
+} from '../port.js'
+import { Frames } from './frames.js'
+import { Journal } from './journal.js'
+import { Reports } from './reports.js'
+import type { Reads, Subject } from './subject.js'
+import { Sweeps } from './sweeps.js'
+import { type Watch, Watches } from './watches.js'
+import { NO_WORD, Words } from './words.js'
+
+/** Translations and words that are watched at most: those of a full cache, about 40 MB while the oracle is on. */
+const WATCHES = 1 << 16
+const WORDS = 1 << 17
+
+/** The oracle of one unit. */
+export class Oracle implements UnitOracle, Reads {
+  readonly options: OracleOptions
+  readonly journal = new Journal()
+  readonly words: Words
+  readonly watches: Watches
+  readonly subject: Subject
+  compared = 0
+  stale = 0
+  inWindow = 0
+  /** What the last fresh walk has read. */
+  #read: number[] = []
+  /** One of its words found no room. */
+  #isShort = false
+  /** Registers were written at this operation: what was right before may not be. */
+  #voidAt = 0
+  readonly #reports: Reports
+  readonly #sweeps: Sweeps
+  readonly #frames = new Frames()
+  readonly #fresh = new Outcome()
+  readonly #cached = new Outcome()
+
+  constructor(options: OracleOptions, memory: Memory, subject: Subject) {
+    this.options = options
+    this.subject = subject
+    this.words = new Words(memory, WORDS)
+    this.watches = new Watches(WATCHES, (watch) => this.#release(watch))
+    this.#reports = new Reports(options.reportLimit, subject, this.journal, this.words)
+    this.#sweeps = new Sweeps(this)
+  }
+
+  get operation(): number {
+    return this.journal.operation
+  }
+
+  get counts(): OracleCounts {
+    const { compared, stale, inWindow } = this
+    const { made: reports, dropped: droppedReports } = this.#reports
+    const { needed, needless } = this.#sweeps
+    return { compared, stale, inWindow, reports, droppedReports, needed, needless, syncs: this.journal.syncs }
+  }
+
+  get reports(): readonly StaleReport[] {
+    return this.#reports.kept
+  }
+
+  get onReport(): ((report: StaleReport) => void) | null {
+    return this.#reports.onReport
+  }
+
+  set onReport(listener: ((report: StaleReport) => void) | null) {
+    this.#reports.onReport = listener
+  }
+
+  /** Ends a transaction as the unit does, and judges it. */
+  translate(transaction: Transaction, outcome: Outcome): void {
+    this.journal.operation++
+    this.compared++
+    const watch = this.watches.find(transaction)
+    if (watch === null || !this.#holds(watch)) {
+      this.#judge(transaction, outcome, watch)
+      return
+    }
+    this.subject.live(transaction, outcome)
+    if (isAsWatched(watch, transaction, outcome)) {
+      const { operation } = this.journal
+      watch.rightAt = operation
+      if (outcome.hit === 1) return
+      watch.filledAt = operation
+      watch.isKept = true
+      this.#frames.given(outcome.address, transaction, operation)
+      return
+    }
+    // What another transaction has filled from something stale: the answer is there, and only its cause is looked for.
+    this.#judgeAfter(transaction, outcome, watch)
+  }
+
+  /** An invalidation was consumed. */
+  sent(command: Invalidation): void {
+    this.journal.sent(command)
+  }
+
+  /** A SYNC or wait has completed, with the effects of all that came before it. */
+  synced(): void {
+    this.journal.operation++
+    this.#sweeps.atSync()
+    this.journal.syncs++
+  }
+
+  /** A register was written; `leads` where it says how walks begin. */
+  wroteRegister(leads: boolean): void {
+    this.journal.operation++
+    if (leads) this.#voidAt = this.journal.operation
+  }
+
+  check(most: number): { readonly compared: number; readonly stale: readonly StaleReport[] } {
+    return this.#sweeps.check(most)
+  }
+
+  add(address: number, lo: number, hi: number, kind: number): void {
+    const { operation, syncs } = this.journal
+    const id = this.words.hold(address, lo, hi, kind, operation, syncs)
+    if (id === NO_WORD) this.#isShort = true
+    else this.#read.push(id)
+  }
+
+  /** What memory says, and what it was read from. */
+  walk(transaction: Transaction): Outcome {
+    for (const id of this.#read) this.words.release(id)
+    this.#read = []
+    this.#isShort = false
+    this.subject.fresh(transaction, this.#fresh, this)
+    return this.#fresh
+  }
+
+  /** What the caches would answer now. */
+  ask(transaction: Transaction): Outcome {
+    this.subject.cached(transaction, this.#cached)
+    return this.#cached
+  }
+
+  /**
+   * A watch of a transaction whose answer is as good as the fresh one of the last walk. `leafLg2` is the size of what
+   * the caches answer with.
+   */
+  settle(transaction: Transaction, known: Watch | null, leafLg2: number): Watch {
+    const fresh = this.#fresh
+    const isOk = fresh.status === STATUS.OK
+    const lg2 = isOk ? Math.min(fresh.leafLg2, leafLg2) : 12
+    const isPlaced = known !== null && known.leafLg2 === lg2
+    if (known !== null && known.wrongAt !== 0) this.#reports.close(known)
+    const filledAt = known?.filledAt ?? 0
+    if (known !== null && !isPlaced) this.watches.remove(known)
+    const watch = isPlaced ? known : this.watches.make(transaction, lg2)
+    for (const id of watch.words) this.words.release(id)
+    watch.words = this.#read
+    this.#read = []
+    watch.isOpen = !isOk || this.#isShort
+    watch.status = fresh.status
+    watch.fault = fresh.fault
+    watch.rights = fresh.rights
+    watch.address = isOk ? fresh.address - offsetIn(transaction.lo, transaction.hi, lg2) : 0
+    watch.entry = this.subject.entry()
+    watch.filledAt = filledAt
+    watch.rightAt = this.journal.operation
+    watch.wrongAt = 0
+    watch.wrongSyncs = 0
+    watch.remedy = null
+    watch.report = null
+    return watch
+  }
+
+  /** Notes that a watch is wrong since the present operation, where that was not known. */
+  accuse(watch: Watch, transaction: Transaction, fresh: Outcome): void {
+    this.suspect(watch)
+    watch.remedy ??= this.subject.remedy(transaction, fresh)
+  }
+
+  /** The same, of one that nobody has met wrong yet. */
+  suspect(watch: Watch): void {
+    if (watch.wrongAt !== 0) return
+    const { operation, syncs } = this.journal
+    watch.wrongAt = operation
+    const before = this.words.syncsBefore(watch.words, watch.rightAt)
+    watch.wrongSyncs = watch.rightAt === 0 || before < 0 ? syncs : before
+  }
+
+  /** Reports a wrong answer. */
+  report(watch: Watch, reason: StaleReason, transaction: Transaction, cached: Outcome, fresh: Outcome): StaleReport {
+    const remedy = (watch.remedy ??= this.subject.remedy(transaction, fresh))
+    this.#reports.report(watch, remedy, reason, transaction, cached, fresh)
+    return watch.report as StaleReport
+  }
+
+  /** Compares before the pipeline runs. */
+  #judge(transaction: Transaction, outcome: Outcome, known: Watch | null): void {
+    const { subject } = this
+    const fresh = this.walk(transaction)
+    const cached = this.ask(transaction)
+    if (subject.isSame(cached, fresh)) {
+      subject.live(transaction, outcome)
+      const watch = this.settle(transaction, known, outcome.leafLg2)
+      this.#met(watch, transaction, outcome)
+      return
+    }
+    const watch = this.#wrong(transaction, known, cached, fresh)
+    const copy = Object.assign(new Outcome(), cached)
+    subject.live(transaction, outcome)
+    this.#sentence(watch, transaction, copy, fresh, outcome)
+  }
+
+  /** Compares an answer that is there already. */
+  #judgeAfter(transaction: Transaction, outcome: Outcome, known: Watch): void {
+    const fresh = this.walk(transaction)
+    if (this.subject.isSame(outcome, fresh)) {
+      this.#met(this.settle(transaction, known, outcome.leafLg2), transaction, outcome)
+      return
+    }
+    const cached = this.ask(transaction)
+    // Memory has changed while the pipeline ran, or all that it answered from was memory.
+    if (this.subject.isSame(cached, fresh)) return
+    const watch = this.#wrong(transaction, known, cached, fresh)
+    this.#sentence(watch, transaction, Object.assign(new Outcome(), cached), fresh, outcome)
+  }
+
+  /** The watch of a stale answer. */
+  #wrong(transaction: Transaction, known: Watch | null, cached: Outcome, fresh: Outcome): Watch {
+    const watch = known ?? this.watches.make(transaction, cached.status === STATUS.OK ? cached.leafLg2 : 12)
+    if (known === null) {
+      watch.words = this.#read
+      this.#read = []
+      watch.entry = this.subject.entry()
+      watch.filledAt = this.journal.operation
+    }
+    this.accuse(watch, transaction, fresh)
+    if (known === null) watch.wrongSyncs = this.#sweeps.syncsOfSibling(watch) ?? watch.wrongSyncs
+    return watch
+  }
+
+  /** A stale answer counts once a SYNC has completed since the change, or where it cannot be legal any more. */
+  #sentence(watch: Watch, transaction: Transaction, cached: Outcome, fresh: Outcome, outcome: Outcome): void {
+    this.stale++
+    const reason = this.#reasonFor(watch, transaction, cached)
+    if (reason === null) {
+      this.inWindow++
+      return
+    }
+    this.report(watch, reason, transaction, cached, fresh)
+    if (this.options.fails && outcome.status === STATUS.OK) outcome.status = STATUS.ABORTED
+  }
+
+  #reasonFor(watch: Watch, transaction: Transaction, cached: Outcome): StaleReason | null {
+    if (watch.report !== null) return watch.report.reason
+    if (this.journal.syncs - watch.wrongSyncs > this.options.graceSyncs) return 'synced'
+    const isAway =
+      watch.rightAt > 0 &&
+      cached.status === STATUS.OK &&
+      this.#frames.isGivenAway(cached.address, transaction, watch.rightAt)
+    if (isAway) return 'frame-reused'
+    const id = this.words.firstChanged(watch.words, watch.rightAt)
+    if (id < 0 || watch.rightAt === 0) return null
+    const { words } = this
+    const before = [words.lastLo[id], words.lastHi[id]] as const
+    const after = [words.lo[id], words.hi[id]] as const
+    return this.subject.breaks(words.kind[id], before, after) ? 'break-before-make' : null
+  }
+
+  /** A right answer was given. */
+  #met(watch: Watch, transaction: Transaction, outcome: Outcome): void {
+    const { operation } = this.journal
+    watch.isKept = watch.entry !== 0
+    if (outcome.hit === 1 && watch.filledAt > 0) return
+    watch.filledAt = operation
+    if (outcome.status === STATUS.OK) this.#frames.given(outcome.address, transaction, operation)
+  }
+
+  /** Whether all that a watch was made from is as it was. */
+  #holds(watch: Watch): boolean {
+    if (watch.isOpen || watch.wrongAt !== 0 || watch.rightAt <= this.#voidAt) return false
+    const { words } = this
+    const { operation, syncs } = this.journal
+    const ids = watch.words
+    for (let i = 0; i < ids.length; i++) {
+      if (!words.isSame(ids[i], operation, syncs)) return false
+      if (words.changedAt[ids[i]] > watch.rightAt) return false
+    }
+    return true
+  }
+
+  #release(watch: Watch): void {
+    for (const id of watch.words) this.words.release(id)
+    if (watch.wrongAt !== 0) this.#reports.close(watch)
+  }
+}
+
+/** Whether an answer is the one that was right when the watch was made. */
+function isAsWatched(watch: Watch, { lo, hi }: Transaction, outcome: Outcome): boolean {
+  return (
+    outcome.status === watch.status &&
+    outcome.rights === watch.rights &&
+    outcome.address === watch.address + offsetIn(lo, hi, watch.leafLg2)
+  )
+}

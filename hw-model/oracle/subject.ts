@@ -1,0 +1,54 @@
+/** What the oracle asks of the unit that it judges. */
+
+import type { Invalidation, Outcome, Transaction } from '../port.js'
+
+/** Takes down what a fresh walk reads. */
+export interface Reads {
+  /**
+   * A 64-bit word that was read, in the walk's order.
+   *
+   * @param kind the unit's coding of what it is; see `Subject.describe`
+   */
+  add(address: number, lo: number, hi: number, kind: number): void
+}
+
+/** What a word is, in the manual's terms. */
+export interface WordName {
+  readonly what: string
+  readonly stage?: 1 | 2
+  readonly level?: number
+}
+
+/** The way out of a stale answer. */
+export interface Remedy {
+  /** The cache that is stale. */
+  readonly cache: string
+  /** Names the stale entry: answers from the same one have the same. */
+  readonly entry: string
+  readonly missing: readonly Invalidation[]
+  readonly usual: Invalidation | null
+}
+
+/** One architecture's side of the oracle. None but `live` changes anything that can be seen. */
+export interface Subject {
+  /** The pipeline itself. */
+  live(transaction: Transaction, outcome: Outcome): void
+  /** A walk from memory alone. */
+  fresh(transaction: Transaction, outcome: Outcome, reads: Reads): void
+  /** What `live` would answer at this moment. */
+  cached(transaction: Transaction, outcome: Outcome): void
+  /** Whether an answer of the caches is as good as the fresh one; asked right after `fresh`. */
+  isSame(cached: Outcome, fresh: Outcome): boolean
+  /** Names the cache entry that the transaction of the last `fresh` would be kept in; 0 where none is. */
+  entry(): number
+  /** Whether an entry is cached that `entry` has named, for an address. */
+  isKept(entry: number, lo: number, hi: number): boolean
+  /** The narrowest commands after which the caches answer what `fresh` did. */
+  remedy(transaction: Transaction, fresh: Outcome): Remedy
+  /** What keeps a sent command from doing what is missing, each in a few words; null where it has nothing to do with it. */
+  shortfalls(sent: Invalidation, missing: Invalidation): readonly string[] | null
+  /** What a word is that `fresh` has read. */
+  describe(kind: number): WordName
+  /** One valid entry took another's place, although an invalid one and an invalidation have to come between. */
+  breaks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean
+}

@@ -1,0 +1,152 @@
+/**
+ * What the last fresh walk that was right has read, for each translation that was met: while all those words are what
+ * they were, the next fresh walk would answer the same, and need not be made. A watch is found by who asked for what,
+ * and where in its leaf does not count. It lives on when the cache forgets the entry, and is overwritten in turn.
+ */
+
+import type { Transaction } from '../port.js'
+import type { MutableReport } from './reports.js'
+import type { Remedy } from './subject.js'
+
+const NONE = -1
+
+/** The kind of a transaction: what else than requester and address decides how it ends. */
+export const kindOf = ({ access, type, bytes }: Transaction): number =>
+  access | (type << 4) | (bytes === 4 ? 64 : bytes === 0 ? 128 : 0)
+
+/** One translation that was met. */
+export class Watch {
+  rid = 0
+  pasid = 0
+  kind = 0
+  /** First byte of the leaf. */
+  lo = 0
+  hi = 0
+  leafLg2 = 12
+  /** How it ended when it was right: `address` is of the leaf's first byte. */
+  status = 0
+  fault = 0
+  address = 0
+  rights = 0
+  /** Words that the fresh walk read, in its order. */
+  words: readonly number[] = []
+  /** Not all of what the answer depends on is in `words`. */
+  isOpen = true
+  /** Names what the caches keep of it, in the unit's coding; 0 for nothing. */
+  entry = 0
+  /** The caches had it when it was last met. */
+  isKept = false
+  filledAt = 0
+  /** When it was last right; 0 for never. */
+  rightAt = 0
+  /** When it was first seen to be wrong, and the SYNCs completed before the change; 0 while it is right. */
+  wrongAt = 0
+  wrongSyncs = 0
+  remedy: Remedy | null = null
+  report: MutableReport | null = null
+  /** Its own index, the next in the bucket, and the bucket. */
+  index = NONE
+  next = NONE
+  bucket = NONE
+}
+
+/** Watches by requester, kind and leaf. */
+export class Watches {
+  readonly all: Watch[] = []
+  readonly #buckets: Int32Array
+  readonly #capacity: number
+  readonly #drop: (watch: Watch) => void
+  /** Leaf sizes that were ever watched, the larger first. */
+  readonly #sizes: number[] = []
+  #turn = 0
+
+  /**
+   * @param capacity watches at most, a power of two
+   * @param drop called for each that makes room for another
+   */
+  constructor(capacity: number, drop: (watch: Watch) => void) {
+    this.#capacity = capacity
+    this.#buckets = new Int32Array(capacity).fill(NONE)
+    this.#drop = drop
+  }
+
+  /** The watch of a transaction, of the largest leaf that has one. */
+  find(transaction: Transaction): Watch | null {
+    const { rid, pasid, lo, hi } = transaction
+    const kind = kindOf(transaction)
+    for (let i = 0; i < this.#sizes.length; i++) {
+      const lg2 = this.#sizes[i]
+      const first = lowOf(lo, lg2)
+      const high = highOf(hi, lg2)
+      let at = this.#buckets[this.#bucketOf(rid, pasid, first, high, lg2)]
+      while (at !== NONE) {
+        const watch = this.all[at]
+        if (
+          watch.lo === first &&
+          watch.hi === high &&
+          watch.rid === rid &&
+          watch.leafLg2 === lg2 &&
+          watch.pasid === pasid &&
+          watch.kind === kind
+        ) {
+          return watch
+        }
+        at = watch.next
+      }
+    }
+    return null
+  }
+
+  /** A new watch of the leaf of 2^`lg2` bytes around what was asked for; whoever's turn it is makes room. */
+  make(transaction: Transaction, lg2: number): Watch {
+    const index = this.#turn
+    this.#turn = (index + 1) & (this.#capacity - 1)
+    if (index < this.all.length) this.#forget(index)
+    else this.all.push(new Watch())
+    if (!this.#sizes.includes(lg2)) this.#sizes.push(lg2)
+    this.#sizes.sort((one, other) => other - one)
+    const watch = this.all[index]
+    watch.rid = transaction.rid
+    watch.pasid = transaction.pasid
+    watch.kind = kindOf(transaction)
+    watch.lo = lowOf(transaction.lo, lg2)
+    watch.hi = highOf(transaction.hi, lg2)
+    watch.leafLg2 = lg2
+    watch.index = index
+    watch.bucket = this.#bucketOf(watch.rid, watch.pasid, watch.lo, watch.hi, lg2)
+    watch.next = this.#buckets[watch.bucket]
+    this.#buckets[watch.bucket] = index
+    return watch
+  }
+
+  /** Takes a watch out: it is found no more. */
+  remove(watch: Watch): void {
+    this.#forget(watch.index)
+  }
+
+  #forget(index: number): void {
+    const watch = this.all[index]
+    if (watch.bucket !== NONE) {
+      let at = this.#buckets[watch.bucket]
+      if (at === index) this.#buckets[watch.bucket] = watch.next
+      else {
+        while (this.all[at].next !== index) at = this.all[at].next
+        this.all[at].next = watch.next
+      }
+    }
+    this.#drop(watch)
+    this.all[index] = new Watch()
+  }
+
+  #bucketOf(rid: number, pasid: number, lo: number, hi: number, lg2: number): number {
+    let mixed = Math.imul(lo ^ Math.imul(hi, 0x85ebca6b) ^ lg2, 0x9e3779b1)
+    mixed = Math.imul(mixed ^ (mixed >>> 15) ^ rid, 0xc2b2ae35) ^ Math.imul(pasid, 0x27d4eb2f)
+    return (mixed ^ (mixed >>> 13)) & (this.#capacity - 1)
+  }
+}
+
+/** First byte of the leaf of 2^`lg2` bytes, the low half. */
+export const lowOf = (lo: number, lg2: number): number => (lg2 >= 32 ? 0 : lo & (-1 << lg2))
+
+/** The high half. */
+export const highOf = (hi: number, lg2: number): number => (lg2 >= 64 ? 0 : lg2 > 32 ? hi & (-1 << (lg2 - 32)) : hi | 0)
