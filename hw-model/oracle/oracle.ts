@@ -201,7 +201,8 @@ export class Oracle implements UnitOracle, Reads {
 
   /** Reports a wrong answer. */
   report(watch: Watch, reason: StaleReason, transaction: Transaction, cached: Outcome, fresh: Outcome): StaleReport {
-    const remedy = (watch.remedy ??= this.subject.remedy(transaction, fresh))
+    const remedy = watch.remedy ?? this.subject.remedy(transaction, fresh)
+    watch.remedy = remedy
     this.#reports.report(watch, remedy, reason, transaction, cached, fresh)
     return watch.report as StaleReport
   }
@@ -211,16 +212,18 @@ export class Oracle implements UnitOracle, Reads {
     const { subject } = this
     const fresh = this.walk(transaction)
     const cached = this.ask(transaction)
+    // The pipeline comes last: what it records may interrupt, and what is then consumed walks again.
     if (subject.isSame(cached, fresh)) {
+      const watch = this.settle(transaction, known, cached.leafLg2)
       subject.live(transaction, outcome)
-      const watch = this.settle(transaction, known, outcome.leafLg2)
       this.#met(watch, transaction, outcome)
       return
     }
     const watch = this.#wrong(transaction, known, cached, fresh)
-    const copy = Object.assign(new Outcome(), cached)
+    const was = Object.assign(new Outcome(), cached)
+    const is = Object.assign(new Outcome(), fresh)
     subject.live(transaction, outcome)
-    this.#sentence(watch, transaction, copy, fresh, outcome)
+    this.#sentence(watch, transaction, was, is, outcome)
   }
 
   /** Compares an answer that is there already. */
