@@ -7,7 +7,7 @@ import { randomCaches } from './caches.js'
 import { Ram } from './ram.js'
 import type { SmmuAccess, SmmuRegisters } from './reference/smmuv3-types.js'
 import type { Rng } from './rng.js'
-import { Disagreement, hex } from './step.js'
+import { type Command, Disagreement, hex, type Onlooker } from './step.js'
 
 /** Tables, stream tables, and queues: no bit that a guest gets wrong in a pointer leads from one to another. */
 const RAM_BASE = 0x4000_0000n
@@ -61,6 +61,7 @@ export class Driver {
   readonly ended: Ended[] = []
   commands = 0
   readonly #rng: Rng
+  readonly #onlooker: Onlooker | undefined
   readonly #tables = new WatchedBacking(Number(STREAMS_BASE - RAM_BASE))
   readonly #remote = new WatchedBacking(Number(FAR_BYTES))
   readonly #queue: bigint
@@ -70,8 +71,9 @@ export class Driver {
   #produced = 0
   #consumed = 0
 
-  constructor(rng: Rng, id: IdRegisters, isCached: boolean) {
+  constructor(rng: Rng, id: IdRegisters, isCached: boolean, onlooker?: Onlooker) {
     this.#rng = rng
+    this.#onlooker = onlooker
     this.memory.place(Number(RAM_BASE), this.#tables)
     this.memory.place(Number(STREAMS_BASE), new SparseBacking(Number(RAM_END - STREAMS_BASE)))
     this.memory.place(Number(FAR_BASE), this.#remote)
@@ -91,6 +93,7 @@ export class Driver {
       id,
       caches: isCached ? randomCaches(rng) : { policy: 'off' },
     })
+    onlooker?.unit(this.unit)
   }
 
   /** Writes to memory outside the queues so far. */
@@ -127,13 +130,23 @@ export class Driver {
     this.#write(REG.CR0, BigInt(cr0))
   }
 
-  /** Puts one command into the queue. */
+  /** Puts one command into the queue, or what an onlooker makes of it. */
   command(low: bigint, high: bigint): void {
+    const number = this.commands++
+    if (this.#onlooker === undefined) this.#send([low, high])
+    else for (const command of this.#onlooker.instead(number, [low, high])) this.#send(command)
+  }
+
+  /** What an onlooker has software say before an access. */
+  beforeAccess(number: number): void {
+    for (const command of this.#onlooker?.before(number) ?? []) this.#send(command)
+  }
+
+  #send([low, high]: Command): void {
     const slot = this.#queue + BigInt(this.#produced % 2 ** COMMANDS_LG2) * 16n
     this.ram.write(slot, low)
     this.ram.write(slot + 8n, high)
     this.#produced = (this.#produced + 1) % 2 ** (COMMANDS_LG2 + 1)
-    this.commands++
     this.#write(REG.CMDQ_PROD, BigInt(this.#produced))
     const [consumed] = this.unit.readRegister(REG.CMDQ_CONS, 4)
     if (consumed !== this.#produced) {

@@ -40,14 +40,14 @@ class Machine {
   #translated = 0
   #blocked = 0
 
-  constructor(rng: Rng, { cached }: StepOptions) {
+  constructor(rng: Rng, { cached, onlooker }: StepOptions) {
     this.#rng = rng
     const { id, traits } = chooseUnit(rng)
     for (const name of traits) this.#count(`unit: ${name}`)
     const features = featuresOf(id)
     this.#features = features
     this.#stallMost = features.stallModel === 1 ? 0 : Math.min(5, id.IDR5 >>> 16)
-    const driver = new Driver(rng, id, cached)
+    const driver = new Driver(rng, id, cached, onlooker)
     this.#driver = driver
     const e2h = features.hyp && rng.chance(0.6)
     const isStrict = rng.chance(0.35)
@@ -188,6 +188,7 @@ class Machine {
     if (this.#held.count > 0) this.#answer()
     const { result, settle } = this.#predict(access)
     if (this.#rng.chance(0.03)) this.#explained(access, result)
+    this.#driver.beforeAccess(this.#accesses)
     settle(this.#driver.send(access))
   }
 

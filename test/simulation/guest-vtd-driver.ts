@@ -21,7 +21,7 @@ import { field } from './reference/memory.js'
 import type { VtdFeatures, VtdIds } from './reference/vtd-features.js'
 import type { VtdAccess, VtdRegisters } from './reference/vtd-types.js'
 import type { Rng } from './rng.js'
-import { Disagreement, hex } from './step.js'
+import { type Command, Disagreement, hex, type Onlooker } from './step.js'
 
 /** Page tables, some that the unit cannot write to, configuration, queues: no bit that a guest gets wrong in a pointer leads from one to another. */
 const RAM_BASE = 0x4000_0000n
@@ -83,6 +83,7 @@ export class Driver {
   /** Descriptors queued, and commands given by registers. */
   commands = 0
   readonly #rng: Rng
+  readonly #onlooker: Onlooker | undefined
   readonly #tables = new WatchedBacking(Number(SEALED_BASE - RAM_BASE))
   readonly #remote = new WatchedBacking(Number(FAR_BYTES))
   readonly #settings = new WatchedBacking(Number(QUEUE_BASE - CONFIG_BASE))
@@ -100,8 +101,16 @@ export class Driver {
   #shown = 0
   #serial = 0n
 
-  constructor(rng: Rng, ids: VtdIds, features: VtdFeatures, caches: Omit<UnitOptions, 'ids'>, needsWide: boolean) {
+  constructor(
+    rng: Rng,
+    ids: VtdIds,
+    features: VtdFeatures,
+    caches: Omit<UnitOptions, 'ids'>,
+    needsWide: boolean,
+    onlooker?: Onlooker,
+  ) {
     this.#rng = rng
+    this.#onlooker = onlooker
     this.lateDevices = new LateDevices(rng)
     this.memory.place(Number(RAM_BASE), this.#tables)
     this.memory.place(Number(CONFIG_BASE), this.#settings)
@@ -133,6 +142,7 @@ export class Driver {
       },
     }
     this.unit = new VtdUnit(this.memory, owner, { ...caches, ids: modelIds(ids) }, devices)
+    onlooker?.unit(this.unit)
     this.faults = new FaultLog(this.unit, field(ids.cap, 33, 24) * 16, features.records)
     this.#iotlbOffset = field(ids.ecap, 17, 8) * 16
   }
@@ -202,13 +212,26 @@ export class Driver {
   /** One descriptor; the unit hears of it now or with the next ones. */
   put(low: bigint, high: bigint): void {
     if (this.isMuted) return
+    const number = this.commands++
+    if (this.#onlooker === undefined) this.#queueUp([low, high])
+    else for (const command of this.#onlooker.instead(number, [low, high])) this.#queueUp(command)
+    if (this.#rng.chance(0.3)) this.#ring()
+  }
+
+  /** What an onlooker has software say before an access: by the queue, or where that is off, not at all. */
+  beforeAccess(number: number): void {
+    const commands = this.#onlooker?.before(number) ?? []
+    if (!this.#isQueued) return
+    for (const command of commands) this.#queueUp(command)
+    this.#ring()
+  }
+
+  #queueUp([low, high]: Command): void {
     const bytes = this.#isWide ? 32 : 16
     const at = this.#queue + BigInt(this.#tail)
     const words = this.#isWide ? [low, high, 0n, 0n] : [low, high]
     for (const [i, word] of words.entries()) this.memoryWrite(at + BigInt(i) * 8n, word)
     this.#tail = (this.#tail + bytes) % (4096 << this.#sizeLg2)
-    this.commands++
-    if (this.#rng.chance(0.3)) this.#ring()
   }
 
   /** A wait with a status write, whose value must then stand in memory. */

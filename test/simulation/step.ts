@@ -1,11 +1,26 @@
 /** One step of a simulation: a machine of its own, made from two numbers, driven and judged to its end. */
 
+import type { RemappingUnit } from '../../hw-model/port.js'
 import type { Rng } from './rng.js'
+
+/** A command or descriptor: its two 64-bit words, low first. */
+export type Command = readonly [low: bigint, high: bigint]
+
+/** Looks on while a step is played, and may change what software says to the unit. */
+export interface Onlooker {
+  /** The unit is made, and nothing was sent to it. */
+  unit(unit: RemappingUnit): void
+  /** What is sent instead of a command; all of them are counted from 0. */
+  instead(number: number, command: Command): readonly Command[]
+  /** Access `number` comes next; answers what software says before it. */
+  before(number: number): readonly Command[]
+}
 
 /** How the unit under test is made. */
 export interface StepOptions {
   /** Whether the unit keeps translations and configuration. */
   readonly cached: boolean
+  readonly onlooker?: Onlooker
 }
 
 /** What a step did. */

@@ -1,0 +1,64 @@
+/** Plays one machine of the simulation with the oracle on, once with one command gone wrong, and again with what it named put in. */
+
+import type { Invalidation, RemappingUnit, StaleReport } from '../../../hw-model/port.js'
+import { stepSmmuv3 } from '../../simulation/guest-smmuv3.js'
+import { stepVtd } from '../../simulation/guest-vtd.js'
+import { Rng } from '../../simulation/rng.js'
+import { ARCHITECTURES, type Architecture } from '../../simulation/run.js'
+import type { Command, StepReport } from '../../simulation/step.js'
+import type { Dialect, Mistake } from './dialect.js'
+import { SMMUV3 } from './smmuv3.js'
+import { VTD } from './vtd.js'
+
+const STEPS = { smmuv3: stepSmmuv3, vtd: stepVtd } as const
+
+/** How each architecture's software speaks. */
+export const DIALECTS: Readonly<Record<Architecture, Dialect>> = { smmuv3: SMMUV3, vtd: VTD }
+
+/** More reports than a play can end with. */
+const MOST = 1000
+
+/** Which machine, and what goes wrong in it. */
+export interface Script {
+  readonly arch: Architecture
+  readonly seed: number
+  readonly step: number
+  /** The command that goes wrong, and how. */
+  readonly wrong?: { readonly number: number; readonly mistake: Mistake }
+  /** What is put in before an access, each followed by a SYNC or wait. */
+  readonly put?: { readonly access: number; readonly commands: readonly Invalidation[] }
+}
+
+/** What came of it. */
+export interface Played {
+  readonly report: StepReport
+  readonly commands: readonly Command[]
+  /** What the oracle has said, with what it finds at the end. */
+  readonly reports: readonly StaleReport[]
+}
+
+/** Plays it to its end, or to the first access that ends otherwise than the tables say. */
+export function play({ arch, seed, step, wrong, put }: Script): Played {
+  const dialect = DIALECTS[arch]
+  const commands: Command[] = []
+  let played: RemappingUnit | undefined
+  const report = STEPS[arch](new Rng(seed, step, ARCHITECTURES.indexOf(arch)), {
+    cached: true,
+    onlooker: {
+      unit: (unit) => {
+        played = unit
+        unit.setOracle({ fails: false, graceSyncs: 0, reportLimit: MOST })
+      },
+      instead: (number, command) => {
+        commands[number] = command
+        return number === wrong?.number ? wrong.mistake.instead : [command]
+      },
+      before: (number) =>
+        number === put?.access ? put.commands.flatMap((each) => [dialect.words(each), dialect.sync]) : [],
+    },
+  })
+  const oracle = played?.oracle
+  if (oracle == null) throw new Error('the oracle is on')
+  oracle.check(MOST)
+  return { report, commands, reports: oracle.reports }
+}
