@@ -29,36 +29,47 @@ export interface Script {
   readonly put?: { readonly access: number; readonly commands: readonly Invalidation[] }
 }
 
+/** What the oracle has said, and before the end of which access; none where it is found at the end. */
+export interface Said {
+  readonly stale: StaleReport
+  readonly access: number | undefined
+}
+
 /** What came of it. */
 export interface Played {
   readonly report: StepReport
   readonly commands: readonly Command[]
-  /** What the oracle has said, with what it finds at the end. */
-  readonly reports: readonly StaleReport[]
+  readonly said: readonly Said[]
 }
 
 /** Plays it to its end, or to the first access that ends otherwise than the tables say. */
 export function play({ arch, seed, step, wrong, put }: Script): Played {
   const dialect = DIALECTS[arch]
   const commands: Command[] = []
+  const said: Said[] = []
   let played: RemappingUnit | undefined
+  let access: number | undefined = 0
   const report = STEPS[arch](new Rng(seed, step, ARCHITECTURES.indexOf(arch)), {
     cached: true,
     onlooker: {
       unit: (unit) => {
         played = unit
         unit.setOracle({ fails: false, graceSyncs: 0, reportLimit: MOST })
+        const { oracle } = unit
+        if (oracle === null) throw new Error('the oracle is on')
+        oracle.onReport = (stale) => said.push({ stale, access })
       },
       instead: (number, command) => {
         commands[number] = command
         return number === wrong?.number ? wrong.mistake.instead : [command]
       },
-      before: (number) =>
-        number === put?.access ? put.commands.flatMap((each) => [dialect.words(each), dialect.sync]) : [],
+      before: (number) => {
+        access = number
+        return put?.access === number ? put.commands.flatMap((each) => [dialect.words(each), dialect.sync]) : []
+      },
     },
   })
-  const oracle = played?.oracle
-  if (oracle == null) throw new Error('the oracle is on')
-  oracle.check(MOST)
-  return { report, commands, reports: oracle.reports }
+  access = undefined
+  played?.oracle?.check(MOST)
+  return { report, commands, said }
 }

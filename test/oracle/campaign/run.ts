@@ -1,0 +1,171 @@
+/**
+ * The mutation campaign: in a guest that does everything right one invalidation is dropped, narrowed or aimed at something
+ * else. Whether a later DMA meets what that left behind is told by the reference walker, which has no caches; then the
+ * oracle must have said so, and what it named is tried: put in before that DMA it must help, and less must not.
+ */
+
+import type { Invalidation, StaleReport } from '../../../hw-model/port.js'
+import { Rng } from '../../simulation/rng.js'
+import { ARCHITECTURES, type Architecture } from '../../simulation/run.js'
+import type { Command } from '../../simulation/step.js'
+import type { Mistake } from './dialect.js'
+import { DIALECTS, type Played, play, type Said, type Script } from './play.js'
+
+/** Mutants of one machine. */
+const MUTANTS_PER_STEP = 16
+
+/** More invalidations than one access can lack. */
+const ROUNDS = 12
+
+/** A mutant that the oracle is wrong about. */
+export interface Failure {
+  readonly arch: Architecture
+  readonly step: number
+  /** Number of the mutated command. */
+  readonly number: number
+  readonly mistake: string
+  readonly what: string
+}
+
+/** What was tried. */
+export interface Counts {
+  readonly seed: number
+  mutants: number
+  /** Of which a later DMA met a stale entry, as the reference says. */
+  reached: number
+  /** Reached, and reported. */
+  reported: number
+  /** Reported with commands that help, none of which can be narrower. */
+  right: number
+  /** Reported although every DMA ended as the tables say: met by no DMA, or without consequence for it. */
+  beyond: number
+  /** Reports of guests that do everything right. */
+  false: number
+  /** Accesses of guests that do everything right. */
+  accesses: number
+  /** Reached mutants by what went wrong. */
+  readonly mix: Record<string, number>
+}
+
+/** Of nothing yet. */
+export const emptyCounts = (seed: number): Counts => ({
+  seed,
+  mutants: 0,
+  reached: 0,
+  reported: 0,
+  right: 0,
+  beyond: 0,
+  false: 0,
+  accesses: 0,
+  mix: {},
+})
+
+/** Tries mutants of one machine and adds them up. */
+export function tryStep(
+  arch: Architecture,
+  seed: number,
+  step: number,
+  counts: Counts,
+  onFailure: (failure: Failure) => void,
+  mutants = MUTANTS_PER_STEP,
+): void {
+  const clean = play({ arch, seed, step })
+  counts.accesses += clean.report.accesses
+  for (const { stale } of clean.said) {
+    counts.false++
+    onFailure({ arch, step, number: -1, mistake: 'none', what: `a proper guest is told of ${tell(stale)}` })
+  }
+  const choices = clean.commands.flatMap((command, number) => wrongs(arch, command, number))
+  const rng = new Rng(seed, step, ARCHITECTURES.indexOf(arch), 1)
+  for (let i = 0; i < mutants && choices.length > 0; i++) {
+    const wrong = rng.pick(choices)
+    const fail = (what: string): void =>
+      onFailure({ arch, step, number: wrong.number, mistake: wrong.mistake.what, what })
+    tryMutant({ arch, seed, step, wrong }, counts, fail)
+  }
+}
+
+/** Tries one, however it was chosen. */
+export function tryMutant(script: Script, counts: Counts, fail: (what: string) => void): void {
+  counts.mutants++
+  const mutated = play(script)
+  const { disagreement } = mutated.report
+  if (disagreement === undefined) {
+    if (mutated.said.length > 0) counts.beyond++
+    return
+  }
+  counts.reached++
+  const name = `${script.arch}: ${script.wrong?.mistake.what}`
+  counts.mix[name] = (counts.mix[name] ?? 0) + 1
+  if (mutated.said.length === 0) {
+    fail(`nothing is said of ${disagreement}`)
+    return
+  }
+  counts.reported++
+  const wrong = remedy(script, mutated)
+  if (wrong === undefined) counts.right++
+  else fail(wrong)
+}
+
+function wrongs(
+  arch: Architecture,
+  command: Command | undefined,
+  number: number,
+): { readonly number: number; readonly mistake: Mistake }[] {
+  if (command === undefined) return []
+  return DIALECTS[arch].mistakes(command).map((mistake) => ({ number, mistake }))
+}
+
+/** Puts in what is named, report by report, until the access ends as the tables say. Answers what is wrong with that. */
+function remedy(script: Script, mutated: Played): string | undefined {
+  const { accesses: access } = mutated.report
+  const put: Invalidation[] = []
+  let played = mutated
+  for (let round = 0; round < ROUNDS; round++) {
+    const next = played.said.find((said) => isMet(said, access))
+    if (next === undefined) return `${put.length} commands put in, and nothing more is said of access ${access}`
+    const { stale } = next
+    const [named] = stale.missing
+    if (named === undefined) return `nothing is named for ${tell(stale)}`
+    for (const less of DIALECTS[script.arch].narrower(named)) {
+      const after = play({ ...script, put: { access, commands: [...put, less] } })
+      if (!after.said.some((said) => isMet(said, access) && isSame(said.stale, stale))) {
+        return `${tellCommand(less)} does, where ${tellCommand(named)} is named for ${tell(stale)}`
+      }
+    }
+    put.push(named)
+    played = play({ ...script, put: { access, commands: put } })
+    if (played.said.some((said) => isMet(said, access) && isSame(said.stale, stale))) {
+      return `${tellCommand(named)} does not help against ${tell(stale)}`
+    }
+    if (played.report.disagreement === undefined || played.report.accesses > access) return undefined
+  }
+  return `${ROUNDS} commands put in, and access ${access} is still answered wrongly`
+}
+
+/** Said at an access, or at the end of it all. */
+const isMet = ({ access }: Said, met: number): boolean => access === undefined || access === met
+
+/** Of the same entry. */
+function isSame(one: StaleReport, other: StaleReport): boolean {
+  return (
+    one.cache === other.cache &&
+    one.rid === other.rid &&
+    one.pasid === other.pasid &&
+    one.lo === other.lo &&
+    one.hi === other.hi
+  )
+}
+
+/** A command in words. */
+export function tellCommand({ name, operands, page }: Invalidation): string {
+  const all = Object.entries(operands).map(([operand, value]) => `${operand}=0x${value.toString(16)}`)
+  const at = page === undefined ? [] : [`ADDR=0x${((BigInt(page[1]) << 32n) | BigInt(page[0])).toString(16)}`]
+  return [name, ...all, ...at].join(' ')
+}
+
+function tell({ cache, rid, pasid, lo, hi, cached, fresh, reason }: StaleReport): string {
+  const address = ((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)
+  const ended = JSON.stringify({ cached, fresh })
+  return `${cache} of ${rid.toString(16)}/${pasid} 0x${address} (${reason}): ${ended}`
+}
