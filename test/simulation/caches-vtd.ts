@@ -29,3 +29,8 @@ export function randomVtdCaches(rng: Rng): Caches {
   }
   return { caches }
 }
+
+/** What keeps all that a guest of a few dozen accesses meets, and drops what it is told to and nothing else. */
+export function roomyVtdCaches(rng: Rng): Omit<UnitOptions, 'ids'> {
+  return { caches: { policy: rng.pick(['hardware', 'greedy'] as const) } }
+}

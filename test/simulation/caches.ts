@@ -31,3 +31,8 @@ export function randomCaches(rng: Rng): CacheOptions {
     configEntries: { ste: entries(), l1std: entries(), cd: entries(), l1cd: entries() },
   }
 }
+
+/** What keeps all that a guest of a few dozen accesses meets, and drops what it is told to and nothing else. */
+export function roomyCaches(rng: Rng): CacheOptions {
+  return { policy: rng.pick(['hardware', 'greedy'] as const), invalidation: 'exact' }
+}

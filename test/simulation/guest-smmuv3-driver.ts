@@ -2,8 +2,7 @@
 
 import { Memory, SparseBacking } from '../../hw-model/memory/index.js'
 import { ACCESS, NO_DEVICES, NO_PASID, Outcome, REQUEST, Transaction } from '../../hw-model/port.js'
-import { type IdRegisters, SmmuV3 } from '../../hw-model/smmuv3/index.js'
-import { randomCaches } from './caches.js'
+import { type CacheOptions, type IdRegisters, SmmuV3 } from '../../hw-model/smmuv3/index.js'
 import { Ram } from './ram.js'
 import type { SmmuAccess, SmmuRegisters } from './reference/smmuv3-types.js'
 import type { Rng } from './rng.js'
@@ -71,7 +70,7 @@ export class Driver {
   #produced = 0
   #consumed = 0
 
-  constructor(rng: Rng, id: IdRegisters, isCached: boolean, onlooker?: Onlooker) {
+  constructor(rng: Rng, id: IdRegisters, caches: CacheOptions, onlooker?: Onlooker) {
     this.#rng = rng
     this.#onlooker = onlooker
     this.memory.place(Number(RAM_BASE), this.#tables)
@@ -91,7 +90,7 @@ export class Driver {
       owner: { message: () => {}, interrupt: () => {} },
       devices: { ...NO_DEVICES, ended },
       id,
-      caches: isCached ? randomCaches(rng) : { policy: 'off' },
+      caches,
     })
     onlooker?.unit(this.unit)
   }

@@ -1,6 +1,8 @@
 /** A random SMMUv3 guest at work: DMA, edits with the invalidations that the manual asks for, and the judge. */
 
 import type { Outcome } from '../../hw-model/port.js'
+import type { CacheOptions } from '../../hw-model/smmuv3/index.js'
+import { randomCaches, roomyCaches } from './caches.js'
 import { buildStreams, type Ground, type Group, type GuestStream, ownedBy } from './guest-smmuv3-build.js'
 import { Driver } from './guest-smmuv3-driver.js'
 import { Editor } from './guest-smmuv3-edits.js'
@@ -18,6 +20,9 @@ import { Disagreement, hex, type StepOptions, type StepReport } from './step.js'
 
 const ACCESSES = 120
 
+/** Of a guest that insists, and how many of its last ones come again after each edit. */
+const INSISTENT = { accesses: 48, again: 3 } as const
+
 /** Plays one machine. */
 export function stepSmmuv3(rng: Rng, options: StepOptions): StepReport {
   return new Machine(rng, options).play()
@@ -25,6 +30,7 @@ export function stepSmmuv3(rng: Rng, options: StepOptions): StepReport {
 
 class Machine {
   readonly #rng: Rng
+  readonly #insists: boolean
   readonly #features: SmmuFeatures
   readonly #stallMost: number
   readonly #driver: Driver
@@ -40,17 +46,18 @@ class Machine {
   #translated = 0
   #blocked = 0
 
-  constructor(rng: Rng, { cached, onlooker }: StepOptions) {
+  constructor(rng: Rng, { cached, onlooker, insists = false }: StepOptions) {
     this.#rng = rng
+    this.#insists = insists
     const { id, traits } = chooseUnit(rng)
     for (const name of traits) this.#count(`unit: ${name}`)
     const features = featuresOf(id)
     this.#features = features
     this.#stallMost = features.stallModel === 1 ? 0 : Math.min(5, id.IDR5 >>> 16)
-    const driver = new Driver(rng, id, cached, onlooker)
+    const driver = new Driver(rng, id, cachesOf(rng, cached, insists), onlooker)
     this.#driver = driver
     const e2h = features.hyp && rng.chance(0.6)
-    const isStrict = rng.chance(0.35)
+    const isStrict = rng.chance(0.35) || insists
     const far = features.oasBits === 52 ? driver.far : undefined
     const popular = [rng.bits(28), rng.bits(30), rng.bits(40), rng.bits(64)]
     const ground: Ground = { rng, features, e2h, ram: driver.ram, far, isStrict, popular }
@@ -72,9 +79,9 @@ class Machine {
     let disagreement: string | undefined
     try {
       if (rng.chance(0.3)) for (let i = rng.int(3); i >= 0; i--) this.#editor.edit()
-      while (this.#accesses < ACCESSES) {
-        if (rng.chance(0.06)) this.#edit()
-        if (rng.chance(0.02)) this.#invalidate.noise()
+      while (this.#accesses < (this.#insists ? INSISTENT.accesses : ACCESSES)) {
+        if (rng.chance(this.#insists ? 0.25 : 0.06)) this.#edit()
+        if (!this.#insists && rng.chance(0.02)) this.#invalidate.noise()
         this.#access(this.#requester.next())
       }
     } catch (error) {
@@ -132,7 +139,15 @@ class Machine {
 
   /** Often an edit of a descriptor that a recent access passed, so that the same access comes again. */
   #edit(): void {
-    const access = this.#rng.chance(0.6) ? this.#requester.recent() : undefined
+    this.#editOne()
+    for (let i = this.#insists ? INSISTENT.again : 0; i > 0; i--) {
+      const access = this.#requester.recent()
+      if (access !== undefined) this.#access(access)
+    }
+  }
+
+  #editOne(): void {
+    const access = this.#rng.chance(this.#insists ? 0.8 : 0.6) ? this.#requester.recent() : undefined
     const passed = access === undefined ? [] : this.#passedBy(access)
     if (access === undefined || passed.length === 0) {
       this.#editor.edit()
@@ -246,4 +261,9 @@ class Machine {
     const what = `sid ${access.sid} ssid ${access.ssid ?? 'none'} ${hex(access.address)} ${describe(access)}`
     return `(${what}; STE ${ste.join(' ')}; ID ${ids})`
   }
+}
+
+function cachesOf(rng: Rng, cached: boolean, insists: boolean): CacheOptions {
+  if (!cached) return { policy: 'off' }
+  return insists ? roomyCaches(rng) : randomCaches(rng)
 }

@@ -1,7 +1,7 @@
 /** A random VT-d guest at work: DMA, edits with the invalidations that the manual asks for, and the judge. */
 
 import type { Outcome } from '../../hw-model/port.js'
-import { randomVtdCaches, VTD_CACHES_OFF } from './caches-vtd.js'
+import { randomVtdCaches, roomyVtdCaches, VTD_CACHES_OFF } from './caches-vtd.js'
 import { buildGuest, type Guest } from './guest-vtd-build.js'
 import { DeviceTlbs } from './guest-vtd-device-tlb.js'
 import { buildDomains, type Ground } from './guest-vtd-domains.js'
@@ -22,6 +22,9 @@ import type { Rng } from './rng.js'
 import { Disagreement, hex, type StepOptions, type StepReport } from './step.js'
 
 const ACCESSES = 120
+
+/** Of a guest that insists, and how many of its last ones come again after each edit. */
+const INSISTENT = { accesses: 48, again: 3 } as const
 
 /** Plays one machine. */
 export function stepVtd(rng: Rng, options: StepOptions): StepReport {
@@ -44,14 +47,16 @@ class Machine {
   readonly #mix: Record<string, number> = {}
   /** Nobody changes what it says. */
   readonly #isProper: boolean
+  readonly #insists: boolean
   #registers: VtdRegisters
   #accesses = 0
   #translated = 0
   #blocked = 0
 
-  constructor(rng: Rng, { cached, onlooker }: StepOptions) {
+  constructor(rng: Rng, { cached, onlooker, insists = false }: StepOptions) {
     this.#rng = rng
     this.#isProper = onlooker === undefined
+    this.#insists = insists
     const { ids, traits } = chooseUnit(rng)
     this.#ids = ids
     for (const name of traits) this.#count(`unit: ${name}`)
@@ -59,7 +64,7 @@ class Machine {
     this.#features = features
     const isScalable = features.smts && (features.sagaw === 0 || rng.chance(0.75))
     const ssirwe = isScalable && features.ssirws && rng.chance(0.5)
-    const caches = cached ? randomVtdCaches(rng) : VTD_CACHES_OFF
+    const caches = cached ? (insists ? roomyVtdCaches(rng) : randomVtdCaches(rng)) : VTD_CACHES_OFF
     const driver = new Driver(rng, ids, features, caches, isScalable, onlooker)
     this.#driver = driver
     const far = features.haw === 52 ? driver.far : undefined
@@ -72,7 +77,7 @@ class Machine {
     const count = (name: string): void => this.#count(name)
     const parts = { ground, guest: this.#guest, driver, rules: this.#rules }
     const handOut = { fresh: () => dids.fresh(), free: (did: number) => dids.free(did) }
-    this.#editor = new Editor(parts, rng.chance(0.6), handOut, count)
+    this.#editor = new Editor(parts, rng.chance(0.6) || insists, handOut, count)
     this.#requester = new Requester(rng, features, this.#guest)
     this.#registers = { isOn: true, rootTable: this.#guest.rootTable, mode: isScalable ? 1 : 0, ssirwe }
     const set = (registers: VtdRegisters): void => {
@@ -103,9 +108,9 @@ class Machine {
     let disagreement: string | undefined
     try {
       if (rng.chance(0.3)) for (let i = rng.int(3); i >= 0; i--) this.#editor.edit()
-      while (this.#accesses < ACCESSES) {
-        if (rng.chance(0.08)) this.#edit()
-        if (rng.chance(0.02)) this.#noise()
+      while (this.#accesses < (this.#insists ? INSISTENT.accesses : ACCESSES)) {
+        if (rng.chance(this.#insists ? 0.25 : 0.08)) this.#edit()
+        if (!this.#insists && rng.chance(0.02)) this.#noise()
         if (rng.chance(0.01)) this.#interludes.play(this.#registers)
         if (this.#pages !== undefined && rng.chance(0.08)) this.#page(this.#pages)
         if (rng.chance(0.02)) this.#deviceTlbs?.play(this.#registers.mode === 1)
@@ -151,7 +156,15 @@ class Machine {
 
   /** Often an edit of an entry that a recent access passed, so that the same access comes again. */
   #edit(): void {
-    const access = this.#rng.chance(0.6) ? this.#requester.recent() : undefined
+    this.#editOne()
+    for (let i = this.#insists ? INSISTENT.again : 0; i > 0; i--) {
+      const access = this.#requester.recent()
+      if (access !== undefined) this.#access(access)
+    }
+  }
+
+  #editOne(): void {
+    const access = this.#rng.chance(this.#insists ? 0.8 : 0.6) ? this.#requester.recent() : undefined
     const attachment = access === undefined ? undefined : this.#requester.attachmentOf(access)
     const { first, second } = attachment?.domain ?? {}
     const tables = first?.tables ?? second?.tables

@@ -21,6 +21,11 @@ export interface StepOptions {
   /** Whether the unit keeps translations and configuration. */
   readonly cached: boolean
   readonly onlooker?: Onlooker
+  /**
+   * The guest comes back to what it has changed, and its unit has room: so what was not invalidated is met. It does fewer
+   * other things, and takes no table for another.
+   */
+  readonly insists?: boolean
 }
 
 /** What a step did. */

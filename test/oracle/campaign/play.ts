@@ -38,19 +38,21 @@ export interface Said {
 /** What came of it. */
 export interface Played {
   readonly report: StepReport
-  readonly commands: readonly Command[]
+  /** By their numbers; those before the first access are left out. */
+  readonly commands: readonly (Command | undefined)[]
   readonly said: readonly Said[]
 }
 
 /** Plays it to its end, or to the first access that ends otherwise than the tables say. */
 export function play({ arch, seed, step, wrong, put }: Script): Played {
   const dialect = DIALECTS[arch]
-  const commands: Command[] = []
+  const commands: (Command | undefined)[] = []
   const said: Said[] = []
   let played: RemappingUnit | undefined
   let access: number | undefined = 0
   const report = STEPS[arch](new Rng(seed, step, ARCHITECTURES.indexOf(arch)), {
     cached: true,
+    insists: true,
     onlooker: {
       unit: (unit) => {
         played = unit
@@ -60,7 +62,7 @@ export function play({ arch, seed, step, wrong, put }: Script): Played {
         oracle.onReport = (stale) => said.push({ stale, access })
       },
       instead: (number, command) => {
-        commands[number] = command
+        if (access !== 0) commands[number] = command
         return number === wrong?.number ? wrong.mistake.instead : [command]
       },
       before: (number) => {

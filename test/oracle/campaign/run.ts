@@ -125,22 +125,30 @@ function remedy(script: Script, mutated: Played): string | undefined {
     const next = played.said.find((said) => isMet(said, access))
     if (next === undefined) return `${put.length} commands put in, and nothing more is said of access ${access}`
     const { stale } = next
-    const [named] = stale.missing
-    if (named === undefined) return `nothing is named for ${tell(stale)}`
-    for (const less of DIALECTS[script.arch].narrower(named)) {
-      const after = play({ ...script, put: { access, commands: [...put, less] } })
+    if (stale.missing.length === 0) return `nothing is named for ${tell(stale)}`
+    for (const less of lessThan(script.arch, stale.missing)) {
+      const after = play({ ...script, put: { access, commands: [...put, ...less] } })
       if (!after.said.some((said) => isMet(said, access) && isSame(said.stale, stale))) {
-        return `${tellCommand(less)} does, where ${tellCommand(named)} is named for ${tell(stale)}`
+        return `${tellAll(less)} does, where ${tellAll(stale.missing)} is named for ${tell(stale)}`
       }
     }
-    put.push(named)
+    put.push(...stale.missing)
     played = play({ ...script, put: { access, commands: put } })
     if (played.said.some((said) => isMet(said, access) && isSame(said.stale, stale))) {
-      return `${tellCommand(named)} does not help against ${tell(stale)}`
+      return `${tellAll(stale.missing)} does not help against ${tell(stale)}`
     }
     if (played.report.disagreement === undefined || played.report.accesses > access) return undefined
   }
   return `${ROUNDS} commands put in, and access ${access} is still answered wrongly`
+}
+
+/** The same commands with one of them left out, or one that does a little less. */
+function lessThan(arch: Architecture, commands: readonly Invalidation[]): readonly (readonly Invalidation[])[] {
+  return commands.flatMap((command, i) => {
+    const others = [...commands.slice(0, i), ...commands.slice(i + 1)]
+    const smaller = DIALECTS[arch].narrower(command).map((less) => commands.with(i, less))
+    return commands.length > 1 ? [others, ...smaller] : smaller
+  })
 }
 
 /** Said at an access, or at the end of it all. */
@@ -156,6 +164,9 @@ function isSame(one: StaleReport, other: StaleReport): boolean {
     one.hi === other.hi
   )
 }
+
+const tellAll = (commands: readonly Invalidation[]): string =>
+  commands.length === 0 ? 'nothing' : commands.map(tellCommand).join(' and ')
 
 /** A command in words. */
 export function tellCommand({ name, operands, page }: Invalidation): string {

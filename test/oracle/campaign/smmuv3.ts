@@ -76,7 +76,8 @@ function elsewhere(low: bigint, high: bigint): Mistake[] {
   const hasRange = bitsOf(high, 11, 10) !== 0n
   const scale = bitsOf(low, 25, 20)
   const found: Mistake[] = [{ what: 'wrong address', instead: [[low, high ^ (PAGE << (hasRange ? scale + 4n : 0n))]] }]
-  if (hasRange && scale > 1n) found.push({ what: 'range too short', instead: [[withBits(low, 25, 20, scale - 1n), high]] })
+  if (hasRange && scale > 1n)
+    found.push({ what: 'range too short', instead: [[withBits(low, 25, 20, scale - 1n), high]] })
   return found
 }
 
@@ -92,10 +93,7 @@ function words(invalidation: Invalidation): Command {
     case 'CFGI_STE_RANGE':
       return [opcode | (operandOr0(invalidation, 'SID') << 32n), operandOf(invalidation, 'Range')]
     case 'CFGI_CD':
-      return [
-        opcode | (operandOf(invalidation, 'SID') << 32n) | (operandOf(invalidation, 'SSID') << 12n),
-        leaf,
-      ]
+      return [opcode | (operandOf(invalidation, 'SID') << 32n) | (operandOf(invalidation, 'SSID') << 12n), leaf]
     case 'CFGI_CD_ALL':
       return [opcode | (operandOf(invalidation, 'SID') << 32n), 0n]
     default:

@@ -134,7 +134,7 @@ class Machine {
     const isGlobal = type === 2n && granularity === 1n
     const isPages = granularity === 3n
     const am = high & 0x3fn
-    const first = isPages ? (high & ~0xfffn) & ~((4096n << am) - 1n) : 0n
+    const first = isPages ? high & ~0xfffn & ~((4096n << am) - 1n) : 0n
     const last = isPages ? first + (4096n << am) - 1n : (1n << 48n) - 1n
     for (const [owner, tables] of this.#tables) if (isGlobal || owner === did) tables.clear(first, last)
   }
