@@ -15,6 +15,8 @@ export class ConfigCache<T> {
   hits = 0
   misses = 0
   evictions = 0
+  /** Moves on whenever entries are lost: what was found before may be here no more. */
+  generation = 0
   /** Of a view: the shown cache's, or a copy once something was dropped. */
   #entries: Map<number, T>
   #isShown: boolean
@@ -64,6 +66,7 @@ export class ConfigCache<T> {
       if (before-- > 0) continue
       this.#entries.delete(key)
       this.evictions++
+      this.generation++
       return
     }
   }
@@ -86,8 +89,9 @@ export class ConfigCache<T> {
     this.#entries.clear()
   }
 
-  /** What a view drops it drops from a copy. */
+  /** Before a drop. What a view drops it drops from a copy. */
   #own(): void {
+    this.generation++
     if (!this.#isShown) return
     this.#isShown = false
     this.#entries = new Map(this.#entries)

@@ -59,6 +59,11 @@ export class Caches {
     return plan.faults && this.#caps !== null && this.#caps.cap.CM !== 0
   }
 
+  /** Moves on whenever the context cache or the PASID cache loses anything. */
+  get configGeneration(): number {
+    return this.contexts.generation + this.pasids.generation
+  }
+
   /** Everything. */
   dropAll(): void {
     this.contexts.clear()

@@ -82,8 +82,7 @@ export function peek(parts: Parts, tx: Transaction, out: Outcome): boolean {
 export function dry({ memory, caps, live, config }: Parts, caches: Caches): Translator {
   const translator = new Translator(memory, caps, config.over(caches), caches, null)
   translator.isEnabled = live.isEnabled
-  translator.ttm = live.ttm
-  translator.ssirwe = live.ssirwe
+  translator.setMode(live.ttm, live.ssirwe)
   translator.permissions = caches.permissions === null ? null : (live.permissions?.over(caches.permissions) ?? null)
   translator.protectedMemory = live.protectedMemory
   translator.walk.first.dry = true

@@ -11,6 +11,7 @@ import { ACCESS, NO_PASID } from '../port.js'
 import type { CachePlan } from './cache-options.js'
 import type { DmaConfig } from './dma-config.js'
 import { PGTT } from './records.js'
+import { Requesters } from './requesters.js'
 
 /** What a hit may do, and what else is kept with it, in `cache.flags`. */
 export const GRANT = {
@@ -61,9 +62,6 @@ const TAG_LIMIT = 8192
 /** (DID, PGTT, PASID) remembered at once. */
 const GROUP_LIMIT = 8192
 
-/** Requesters whose number is found without a look at the table. */
-const MEMO_ENTRIES = 1024
-
 const PAGE_BYTES = 2 ** PAGE_LG2
 const LAST_PAGE = (2 ** 52 - 1) as Page
 const PASID_SPAN = 2 ** 21
@@ -86,9 +84,8 @@ export class Iotlb {
   readonly #groups: TagTable
   /** Groups of each domain-id. */
   readonly #groupsOf: Map<number, number[]>
-  readonly #memoSid: Int32Array
-  readonly #memoPasid: Int32Array
-  readonly #memoTag: Int32Array
+  /** Those whose number is found without a look at the table. */
+  requesters: Requesters
   readonly #isView: boolean
   #fractions: boolean
 
@@ -99,17 +96,15 @@ export class Iotlb {
     this.#tags = shown === null ? new TagTable(TAG_LIMIT, () => this.#forgetTags()) : shown.#tags
     this.#groups = shown === null ? new TagTable(GROUP_LIMIT, () => this.#forgetGroups()) : shown.#groups
     this.#groupsOf = shown === null ? new Map() : shown.#groupsOf
-    const memos = this.#isView ? 0 : MEMO_ENTRIES
-    this.#memoSid = new Int32Array(memos).fill(-1)
-    this.#memoPasid = new Int32Array(memos)
-    this.#memoTag = new Int32Array(memos)
     this.cache = shown?.cache.view() ?? new TranslationCache(plan.iotlb, this.#tags, this.#groups, plan.chance)
+    this.requesters = requestersOf(plan, this.#isView)
   }
 
   /** A new cache, empty. Numbers of requesters and groups stay what they are. */
-  replan({ fractions, iotlb, chance }: CachePlan): void {
-    this.#fractions = fractions
-    this.cache = new TranslationCache(iotlb, this.#tags, this.#groups, chance)
+  replan(plan: CachePlan): void {
+    this.#fractions = plan.fractions
+    this.cache = new TranslationCache(plan.iotlb, this.#tags, this.#groups, plan.chance)
+    this.requesters = requestersOf(plan, false)
   }
 
   /** This moment's entries; what is dropped there stays here. */
@@ -125,15 +120,7 @@ export class Iotlb {
 
   /** The number of a requester, or -1 where nothing was ever kept for it. */
   tagOf(sid: number, pasid: number): number {
-    const memo = (sid ^ (pasid * 0x9d + 0x9d)) & (MEMO_ENTRIES - 1)
-    if (this.#memoSid[memo] === sid && this.#memoPasid[memo] === pasid) return this.#memoTag[memo]
-    const tag = this.#tags.lookup(tagName(sid, pasid))
-    if (tag >= 0) {
-      this.#memoSid[memo] = sid
-      this.#memoPasid[memo] = pasid
-      this.#memoTag[memo] = tag
-    }
-    return tag
+    return this.#tags.lookup(tagName(sid, pasid))
   }
 
   /** The number of a requester that has none yet, made now; -1 in a view. */
@@ -242,7 +229,7 @@ export class Iotlb {
 
   #forgetTags(): void {
     this.cache.dropAll()
-    this.#memoSid.fill(-1)
+    this.requesters.clear()
   }
 
   #forgetGroups(): void {
@@ -251,6 +238,10 @@ export class Iotlb {
     this.#groupEpoch++
   }
 }
+
+/** A view notes nobody, and without an IOTLB there is nothing to note. */
+const requestersOf = ({ iotlb, contextEntries, pasidEntries }: CachePlan, isView: boolean): Requesters =>
+  new Requesters(!isView && iotlb.entries > 0, Math.min(contextEntries, pasidEntries) > 0)
 
 const ALL_TYPES = [PGTT.FIRST, PGTT.SECOND, PGTT.NESTED, PGTT.PASS_THROUGH] as const
 const FIRST_TYPES = [PGTT.FIRST, PGTT.NESTED] as const

@@ -7,11 +7,12 @@
  */
 
 import { joinWord } from '../bits/address.js'
+import { type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import { PMEN, REGISTER } from './registers.js'
 
 /** log2 of what the regions count in; bits below read as 0, which is how software finds it. [choice] */
-export const PROTECTED_LG2 = 21
+const PROTECTED_LG2 = 21
 const GRANULE = 2 ** PROTECTED_LG2
 
 const PMEN_WORD = REGISTER.PMEN >>> 2
@@ -66,6 +67,16 @@ export class ProtectedMemory {
   covers(address: number): boolean {
     const isLow = address >= this.#lowBase && address < this.#lowEnd
     return isLow || (address >= this.#highBase && address < this.#highEnd)
+  }
+
+  /** Blocks a DMA that came out in protected memory, without a record. A translation request is no DMA. [VTD 11.4.8.1 EPM] */
+  blocks({ type }: Transaction, out: Outcome): boolean {
+    if (!this.isOn || out.status !== STATUS.OK || type === REQUEST.TRANSLATION) return false
+    const isBlocked = this.covers(out.address)
+    if (isBlocked) out.status = STATUS.ABORTED
+    // A region may begin or end in the midst of a larger leaf.
+    out.leafLg2 = Math.min(out.leafLg2, PROTECTED_LG2)
+    return isBlocked
   }
 
   #measure(): void {

@@ -169,8 +169,7 @@ export class RegisterWrites {
   /** RTADDR.TTM and SSIRWE take effect. */
   latchMode(ttm: number, ssirwe = false): void {
     this.#config.isScalable = ttm === TTM.SCALABLE
-    this.#translator.ttm = ttm
-    this.#translator.ssirwe = ssirwe
+    this.#translator.setMode(ttm, ssirwe)
     this.#queue.ttm = ttm
   }
 

@@ -1,7 +1,7 @@
 /** What a request asks for by itself, before any table is read, and how its outcome is filled in. [VTD 3.4.3, 4.2.1] */
 
 import { joinWord, PAGE_LG2 } from '../bits/address.js'
-import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
+import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, Transaction } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import type { DmaConfig } from './dma-config.js'
 import { REASON } from './faults.js'
@@ -52,6 +52,17 @@ export function neededGrants(tx: Transaction, asked: number): number {
   const needed = (access << (shift * 2)) | (tx.type === REQUEST.TRANSLATION ? GRANT.TRANSLATION : 0)
   return access & ACCESS.WRITE ? needed | GRANT.DIRTY : needed
 }
+
+/** The same for plain requests by ACCESS, those with a PASID in the upper half. */
+export const NEEDED = Uint8Array.from({ length: 32 }, (_, i) => {
+  const tx = new Transaction()
+  tx.access = i & 15
+  tx.pasid = i < 16 ? NO_PASID : 0
+  return neededGrants(tx, tx.access)
+})
+
+/** The place of a plain request in `NEEDED`. */
+export const neededAt = (access: number, hasPasid: boolean): number => (access & 15) | (hasPasid ? 16 : 0)
 
 /** What is granted, as bits of ACCESS; a translation request is told of no more than it asked for. */
 export function rightsFor(tx: Transaction, grants: number, asked: number): number {

@@ -11,6 +11,11 @@ import { GRANT, PRIVILEGED_SHIFT } from './iotlb.js'
 
 const RW = ACCESS.READ | ACCESS.WRITE
 
+/** What a pass-through entry grants, */
+export const USER_GRANTS = GRANT.USER_READ | GRANT.USER_WRITE | GRANT.USER_PROBE | GRANT.DIRTY
+/** and where SRE is set. */
+export const EVERY_GRANT = USER_GRANTS | GRANT.PRIVILEGED_READ | GRANT.PRIVILEGED_WRITE | GRANT.PRIVILEGED_PROBE
+
 /** What is kept of a first stage whatever the second grants. */
 const FIRST_FACTS = GRANT.SUPERVISOR_ONLY | GRANT.FIRST_WRITE
 

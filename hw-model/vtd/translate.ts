@@ -4,9 +4,12 @@
  *
  * The IOTLB comes before the context and PASID entries, as hardware may have it: a hit needs neither, which is how a
  * forgotten flush shows. [VTD 6.2.4.1, 6.2.7]
+ *
+ * A plain request of somebody known (`requesters.ts`) that finds an entry of the IOTLB which lets it pass is done, and
+ * one that finds none walks with the configuration that is known. Any other goes through the steps in their order.
  */
 
-import { joinWord, PAGE_LG2, type Page, pageOf } from '../bits/address.js'
+import { joinWord, PAGE_LG2, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
@@ -22,9 +25,10 @@ import {
 import type { Caches } from './caches.js'
 import type { Capabilities } from './capabilities.js'
 import type { ConfigReader } from './config.js'
+import { Counts, type TranslationTrace } from './counts.js'
 import { type ContextConfig, type DmaConfig, privilegeFor } from './dma-config.js'
 import { type FaultRecorder, REASON } from './faults.js'
-import { contextFault, modeFault } from './gates.js'
+import { contextFault, Mode, passFault } from './gates.js'
 import type { HostPermissions } from './hpt.js'
 import {
   coversInterrupts,
@@ -33,11 +37,12 @@ import {
   isInterruptQuery,
   isInterruptRequest,
 } from './interrupt-range.js'
-import { GRANT, type Iotlb, isKeptFault, keptFault } from './iotlb.js'
+import { GRANT, type Iotlb, isKeptFault, keptFault, rightsOf } from './iotlb.js'
 import { PageWalk } from './page-walk.js'
-import { PROTECTED_LG2, type ProtectedMemory } from './protected-memory.js'
+import type { ProtectedMemory } from './protected-memory.js'
 import { PGTT } from './records.js'
 import { TTM } from './registers.js'
+import { REQUESTER, type Requesters, STRANGER } from './requesters.js'
 import {
   asksPrivilege,
   complete,
@@ -45,35 +50,23 @@ import {
   isBeyondHost,
   isExecute,
   isMalformed,
+  NEEDED,
+  neededAt,
   neededGrants,
   reject,
   requestFault,
   rightsFor,
 } from './requests.js'
-import { asUser, lackingRight } from './rights.js'
-
-/** Counted per translation. */
-export class Counts {
-  translations = 0
-  hits = 0
-  misses = 0
-  faults = 0
-}
+import { asUser, EVERY_GRANT, lackingRight, USER_GRANTS } from './rights.js'
 
 const TWO_MIB_LG2 = 21
-
-/** Sees what is found in the IOTLB. */
-export interface TranslationTrace {
-  /** An entry has answered the request. */
-  foundTranslation(slot: number, page: Page): void
-}
 
 /** The pipeline. A second one, dry and without recorder, explains. */
 export class Translator {
   /** GSTS.TES. */
   isEnabled = false
-  /** RTADDR.TTM as SRTP latched it. */
-  ttm: number = TTM.LEGACY
+  /** Which entry of the IOTLB answered last; MISS where none did. */
+  slot: number = MISS
   readonly counts = new Counts()
   readonly config: ConfigReader
   readonly walk: PageWalk
@@ -88,25 +81,24 @@ export class Translator {
 
   readonly #caps: Capabilities
   readonly #iotlb: Iotlb
-  #isOn: boolean
-  /** A hit that lacks a right faults. */
-  #isStrict: boolean
-  #keepsFaults: boolean
   readonly #faults: FaultRecorder | null
   /** The IOTLB's number of the requester in hand, or MISS. */
   #tag = MISS
   /** GRANT.TRANSLATION where its context entry lets translation requests in. */
   #translationGrant = 0
   readonly #largestLg2: number
+  readonly #caches: Caches
+  #requesters: Requesters
+  #mode: Mode
 
   /** @param faults null to record nothing */
   constructor(memory: Memory, caps: Capabilities, config: ConfigReader, caches: Caches, faults: FaultRecorder | null) {
     this.#caps = caps
     this.config = config
+    this.#caches = caches
     this.#iotlb = caches.iotlb
-    this.#isOn = caches.iotlb.cache.isOn
-    this.#isStrict = caches.plan.isStrict
-    this.#keepsFaults = caches.keepsFaults
+    this.#requesters = caches.iotlb.requesters
+    this.#mode = new Mode(TTM.LEGACY, false, caps)
     this.#faults = faults
     this.#largestLg2 = largestPageLg2(caps)
     this.walk = new PageWalk(memory, caps, caches.tables, caches.keepsFaults)
@@ -114,10 +106,13 @@ export class Translator {
 
   /** Other caches than before stand behind the pipeline. */
   replan(caches: Caches): void {
-    this.#isOn = caches.iotlb.cache.isOn
-    this.#isStrict = caches.plan.isStrict
-    this.#keepsFaults = caches.keepsFaults
+    this.#requesters = caches.iotlb.requesters
     this.walk.replan(caches.keepsFaults)
+  }
+
+  /** RTADDR.TTM as SRTP latched it. */
+  get ttm(): number {
+    return this.#mode.ttm
   }
 
   /** RTADDR.SSIRWE as SRTP latched it. */
@@ -125,15 +120,76 @@ export class Translator {
     return this.walk.ioRights
   }
 
-  set ssirwe(isSet: boolean) {
-    this.walk.ioRights = isSet
+  /** SRTP latches both. */
+  setMode(ttm: number, ssirwe: boolean): void {
+    this.walk.ioRights = ssirwe
+    this.#mode = new Mode(ttm, ssirwe, this.#caps)
   }
 
   /** Ends a transaction in `out`. The outcome of a blocked one names its reason even where nothing is recorded. */
   translate(tx: Transaction, out: Outcome): void {
     this.counts.translations++
+    this.slot = MISS
     out.hit = 0
     out.untranslatedOnly = 0
+    if (!this.#follow(tx, out)) this.#inOrder(tx, out)
+    if (this.protectedMemory !== null) this.wasProtected = this.protectedMemory.blocks(tx, out)
+  }
+
+  /**
+   * A plain request of somebody known: IOTLB, rights, output. False where that is not all there is to it, and nothing has
+   * been done: an interrupt message, an entry that grants too little, an output in the interrupt range.
+   */
+  #follow(tx: Transaction, out: Outcome): boolean {
+    if (tx.type !== REQUEST.UNTRANSLATED || !this.isEnabled) return false
+    const { access } = tx
+    const hasPasid = tx.pasid !== NO_PASID
+    // To execute means something beside a PASID alone, and is never granted.
+    if (hasPasid ? !this.#mode.takesPasids || (access & ACCESS.EXECUTE) !== 0 : !this.#mode.takesPlain) return false
+    const requester = this.#requesters.find(tx.rid, tx.pasid)
+    if (requester === STRANGER) return false
+    const lo = tx.lo | 0
+    const hi = tx.hi | 0
+    if (!hasPasid && hi === 0 && isInterruptAddress(tx)) return false
+    const { cache } = this.#iotlb
+    const slot = cache.find(this.#requesters.words[requester + REQUESTER.TAG], pageOf(lo, hi))
+    if (slot === MISS) return this.#walkOn(requester, tx, out)
+    const grants = cache.flagsOf(slot)
+    const needed = NEEDED[neededAt(access, hasPasid)]
+    if ((grants & needed) !== needed) return false
+    const leafLg2 = cache.leafLg2Of(slot)
+    const address = cache.addressOf(slot) + (lo & ((1 << leafLg2) - 1))
+    if (coversInterrupts(address, 0)) return false
+    out.status = STATUS.OK
+    out.address = address
+    out.leafLg2 = leafLg2
+    out.rights = rightsOf(grants, hasPasid && (access & ACCESS.PRIVILEGED) !== 0)
+    out.hit = 1
+    this.slot = slot
+    this.counts.hits++
+    return true
+  }
+
+  /** Nothing in the IOTLB: the tables, where the configuration is known and lets such a request in. */
+  #walkOn(requester: number, tx: Transaction, out: Outcome): boolean {
+    if (this.#requesters.words[requester + REQUESTER.GENERATION] !== this.#caches.configGeneration + 1) return false
+    const context = this.#requesters.contextOf(requester)
+    const config = this.#requesters.configOf(requester)
+    const isPrivileged = privilegeFor(context, tx)
+    if (config.pgtt === PGTT.PASS_THROUGH || requestFault(config, tx, isPrivileged) !== REASON.NONE) return false
+    this.counts.misses++
+    this.#caches.contexts.hits++
+    if (context.dma === null) this.#caches.pasids.hits++
+    this.config.fpd = config.fpd
+    this.#tag = this.#requesters.words[requester + REQUESTER.TAG]
+    this.#translationGrant = allowsAts(context) ? GRANT.TRANSLATION : 0
+    const reason = this.#walk(config, tx, isPrivileged, out)
+    if (reason !== REASON.NONE) this.#block(reason, tx, out)
+    return true
+  }
+
+  /** All steps in their order. */
+  #inOrder(tx: Transaction, out: Outcome): void {
     // Translation is off: addresses are physical, and ATS does not exist. [VTD 4.2.1] Nothing stands beyond the host
     // address width.
     if (!this.isEnabled && tx.type === REQUEST.UNTRANSLATED && !isBeyondHost(tx, this.#caps)) {
@@ -144,23 +200,12 @@ export class Translator {
       const reason = tx.type === REQUEST.TRANSLATED ? this.#admit(tx, out) : this.#process(tx, out)
       if (reason !== REASON.NONE) this.#block(reason, tx, out)
     }
-    if (this.protectedMemory !== null) this.#protect(this.protectedMemory, tx, out)
-  }
-
-  /** Blocks a DMA into protected memory, without a record. A translation request is no DMA. [VTD 11.4.8.1 EPM] */
-  #protect(memory: ProtectedMemory, tx: Transaction, out: Outcome): void {
-    this.wasProtected = false
-    if (!memory.isOn || out.status !== STATUS.OK || tx.type === REQUEST.TRANSLATION) return
-    this.wasProtected = memory.covers(out.address)
-    if (this.wasProtected) out.status = STATUS.ABORTED
-    // A region may begin or end in the midst of a larger leaf.
-    out.leafLg2 = Math.min(out.leafLg2, PROTECTED_LG2)
   }
 
   /** The pipeline proper. Answers REASON.NONE, and then `out` is complete, or why the request is blocked. */
   #process(tx: Transaction, out: Outcome): number {
     if (isInterruptRequest(tx)) return interruptRequest(tx, out)
-    const mode = modeFault(this.ttm, this.ssirwe, tx, this.#caps)
+    const mode = this.#mode.fault(tx)
     if (mode !== REASON.NONE) return mode
     const found = this.#lookUp(tx, out)
     if (found !== MISS) return found
@@ -180,12 +225,17 @@ export class Translator {
     }
     if (config.pgtt === PGTT.PASS_THROUGH) return this.#passThrough(config, tx, out)
     this.#translationGrant = allowsAts(context) ? GRANT.TRANSLATION : 0
-    return this.#walk(config, tx, isPrivileged, out)
+    const fault = this.#walk(config, tx, isPrivileged, out)
+    if (this.#tag >= 0) {
+      const requester = this.#requesters.learn(tx.rid, tx.pasid, this.#tag)
+      this.#requesters.learnConfig(requester, this.#caches.configGeneration, context, config)
+    }
+    return fault
   }
 
   /** A translated request ends at its context entry: its address is physical already. [VTD 4.2.5] */
   #admit(tx: Transaction, out: Outcome): number {
-    const mode = modeFault(this.ttm, this.ssirwe, tx, this.#caps)
+    const mode = this.#mode.fault(tx)
     if (mode !== REASON.NONE) return mode
     const context = this.#context(tx)
     if (context === null) return this.config.reason
@@ -220,7 +270,7 @@ export class Translator {
   #lookUp(tx: Transaction, out: Outcome): number {
     const iotlb = this.#iotlb
     this.#tag = MISS
-    if (!this.#isOn) return MISS
+    if (!this.#iotlb.cache.isOn) return MISS
     this.#tag = iotlb.tagOf(tx.rid, tx.pasid)
     // Execute requests are never granted, so no entry answers one.
     if (isExecute(tx) || isInterruptQuery(tx)) return MISS
@@ -248,7 +298,7 @@ export class Translator {
     if (tx.type !== REQUEST.UNTRANSLATED) return MISS
     const flags = this.#iotlb.cache.flagsOf(slot)
     let reason = keptFault(flags, needed)
-    if (this.#isStrict && !isKeptFault(flags)) {
+    if (this.#caches.plan.isStrict && !isKeptFault(flags)) {
       reason = lackingRight(flags, needed, asksPrivilege(tx), this.ttm === TTM.LEGACY)
     }
     if (reason === REASON.NONE) return MISS
@@ -258,6 +308,8 @@ export class Translator {
 
   #hit(slot: number, tx: Transaction, out: Outcome, reason: number): number {
     out.hit = 1
+    this.slot = slot
+    this.#requesters.learn(tx.rid, tx.pasid, this.#tag)
     this.counts.hits++
     if (this.found !== null) this.found.foundTranslation(slot, pageOf(tx.lo, tx.hi))
     return reason
@@ -271,7 +323,8 @@ export class Translator {
     const fault = isOffer ? walk.offer(config, tx, isPrivileged, asked) : walk.run(config, tx, isPrivileged)
     if (fault !== REASON.NONE) {
       // No result of a first stage that faulted is kept, whatever the mode. [VTD 6.2.4.1 Details of IOTLB Use]
-      if (this.#keepsFaults && config.pgtt !== PGTT.FIRST && !walk.isFirstFault) this.#keepFault(config, tx, fault)
+      if (this.#caches.keepsFaults && config.pgtt !== PGTT.FIRST && !walk.isFirstFault)
+        this.#keepFault(config, tx, fault)
       return fault
     }
     const { address, leafLg2 } = walk
@@ -287,9 +340,9 @@ export class Translator {
 
   /** Output is input. [VTD 3.9 Pass-through Translation] */
   #passThrough(config: DmaConfig, tx: Transaction, out: Outcome): number {
-    const fault = this.#passFault(config, tx)
+    const fault = passFault(config, tx, this.#caps)
     if (fault !== REASON.NONE) {
-      if (this.#keepsFaults) this.#keepFault(config, tx, fault)
+      if (this.#caches.keepsFaults) this.#keepFault(config, tx, fault)
       return fault
     }
     // Kept in 2 MiB, except where that would cover the interrupt range.
@@ -303,13 +356,6 @@ export class Translator {
     out.leafLg2 = this.#largestLg2
     out.rights = wanted(tx, this.#caps) & RW
     return REASON.NONE
-  }
-
-  #passFault(config: DmaConfig, tx: Transaction): number {
-    if (isBeyondHost(tx, this.#caps)) return config.isLegacy ? REASON.LGN_1 : REASON.SGN_4
-    // The whole of a translation is not looked at here. [VTD 7.1.3 SGN.8.2]
-    const isOffer = tx.type === REQUEST.TRANSLATION
-    return !isOffer && isInterruptAddress(tx) && tx.pasid !== NO_PASID ? REASON.SGN_8 : REASON.NONE
   }
 
   #keep(config: DmaConfig, tx: Transaction, address: number, leafLg2: number, guest: number, grants: number): void {
@@ -328,7 +374,7 @@ export class Translator {
 
   /** Makes the requester known. False where nothing can be kept for it. */
   #hasTag(tx: Transaction): boolean {
-    if (!this.#isOn) return false
+    if (!this.#iotlb.cache.isOn) return false
     if (this.#tag < 0) this.#tag = this.#iotlb.internTag(tx.rid, tx.pasid)
     return this.#tag >= 0
   }
@@ -344,8 +390,5 @@ export class Translator {
 }
 
 const RW = ACCESS.READ | ACCESS.WRITE
-const USER_GRANTS = GRANT.USER_READ | GRANT.USER_WRITE | GRANT.USER_PROBE | GRANT.DIRTY
-const EVERY_GRANT = USER_GRANTS | GRANT.PRIVILEGED_READ | GRANT.PRIVILEGED_WRITE | GRANT.PRIVILEGED_PROBE
-
 /** First byte of the 2^lg2 around an address. */
 const startOf = (address: number, lg2: number): number => address - (address % 2 ** lg2)
