@@ -19,6 +19,8 @@ export interface Backing {
   readonly lengthBytes: number
   /** Whether hardware and clients may write to it. */
   readonly writable: boolean
+  /** Nobody else stores into it or reads it meanwhile: it is this thread's alone. Absent: somebody may. */
+  readonly isPrivate?: boolean
   /** Bytes really held by this process for it; a mapping of somebody else's memory counts 0. */
   readonly residentBytes: number
   /** The chunk, or null where nothing was written yet. Those bytes read as zero. */
@@ -36,6 +38,7 @@ export type Admit = (bytes: number) => boolean
 /** Zero-filled memory that costs nothing where it was never written. */
 export class SparseBacking implements Backing {
   readonly writable = true
+  readonly isPrivate = true
   readonly lengthBytes: number
   readonly #chunks = new Map<number, Int32Array>()
   readonly #admit: Admit

@@ -33,6 +33,7 @@ const DIRECTORY_LG2 = 30
 const DIRECTORY_BYTES = 2 ** DIRECTORY_LG2
 const CHUNKS_PER_DIRECTORY = 1 << (DIRECTORY_LG2 - CHUNK_LG2)
 const WORD_MASK = (1 << (CHUNK_LG2 - 2)) - 1
+const PAGE_WORDS = 1024
 
 /**
  * Chunks and directories that are remembered: those of 8 GiB of touched memory in 64 separate gigabytes, at most about
@@ -40,6 +41,8 @@ const WORD_MASK = (1 << (CHUNK_LG2 - 2)) - 1
  */
 const CHUNKS_KEPT = 1 << 17
 const DIRECTORIES_KEPT = 64
+
+const NO_CHUNK = new Int32Array(0)
 
 /** The directory of every gigabyte without memory. */
 const NOWHERE: Chunks = Object.freeze([]) as unknown as Chunks
@@ -71,6 +74,11 @@ export class Memory {
   #directory: Chunks = NOWHERE
   #directoryIndex = -1
   #chunksKept = 0
+  /** The chunk last stored into, and its address in chunks. */
+  #storeChunk: Int32Array = NO_CHUNK
+  #storeIndex = -1
+  /** Nobody but this thread reaches that chunk: plain stores are as good as atomic ones, and many times faster. */
+  #storesPlainly = false
 
   /** Every placement, by ascending base. */
   get placements(): readonly Placement[] {
@@ -181,8 +189,17 @@ export class Memory {
 
   /** Stores an aligned 64-bit word. High half first: where bit 0 is the valid bit, a racing reader sees old or new. */
   storeWord(pa: number, lo: number, hi: number): number {
-    const status = this.store32(pa + 4, hi)
-    return status === MEMORY.OK ? this.store32(pa, lo) : status
+    const chunk = this.#chunkForWrite(pa)
+    const at = (pa >>> 2) & WORD_MASK
+    if (chunk === undefined || at + 1 >= chunk.length) return MEMORY.ABORT
+    if (this.#storesPlainly) {
+      chunk[at + 1] = hi
+      chunk[at] = lo
+    } else {
+      Atomics.store(chunk, at + 1, hi)
+      Atomics.store(chunk, at, lo)
+    }
+    return MEMORY.OK
   }
 
   /** Stores an aligned record, one 64-bit word after the other. */
@@ -204,10 +221,24 @@ export class Memory {
     const chunk = this.#chunkForWrite(pa)
     const first = (pa >>> 2) & WORD_MASK
     if (chunk === undefined || first + count > chunk.length) return MEMORY.ABORT
+    if (this.#storesPlainly) {
+      if (count === words.length) chunk.set(words, first)
+      else for (let i = 0; i < count; i++) chunk[first + i] = words[i]
+      return MEMORY.OK
+    }
     for (let i = 0; i < count; i += 2) {
       Atomics.store(chunk, first + i + 1, words[i + 1])
       Atomics.store(chunk, first + i, words[i])
     }
+    return MEMORY.OK
+  }
+
+  /** Makes a page of 4096 bytes zero, before it is put to another use. */
+  wipePage(pa: number): number {
+    const chunk = this.#chunkForWrite(pa)
+    const first = (pa >>> 2) & WORD_MASK
+    if (chunk === undefined || first + PAGE_WORDS > chunk.length) return MEMORY.ABORT
+    chunk.fill(0, first, first + PAGE_WORDS)
     return MEMORY.OK
   }
 
@@ -249,12 +280,20 @@ export class Memory {
   }
 
   #chunkForWrite(pa: number): Int32Array | undefined {
+    const index = Math.floor(pa / CHUNK_BYTES)
+    const chunk = index === this.#storeIndex ? this.#storeChunk : this.#lookForWrite(pa, index)
+    return chunk !== undefined && ((pa >>> 2) & WORD_MASK) < chunk.length ? chunk : undefined
+  }
+
+  #lookForWrite(pa: number, index: number): Int32Array | undefined {
     const placement = this.find(pa)
     if (placement === undefined || !placement.backing.writable) return undefined
-    const index = Math.floor((pa - placement.base) / CHUNK_BYTES)
-    const chunk = placement.backing.chunkForWrite(index)
+    const chunk = placement.backing.chunkForWrite(index - placement.base / CHUNK_BYTES)
     if (chunk === null) return undefined
-    return (pa >>> 2) % (CHUNK_BYTES / 4) < chunk.length ? chunk : undefined
+    this.#storeIndex = index
+    this.#storeChunk = chunk
+    this.#storesPlainly = placement.backing.isPrivate === true
+    return chunk
   }
 
   #look(pa: number, slot: number): Int32Array | null | undefined {
@@ -294,6 +333,8 @@ export class Memory {
     this.#chunksKept = 0
     this.#directory = NOWHERE
     this.#directoryIndex = -1
+    this.#storeChunk = NO_CHUNK
+    this.#storeIndex = -1
   }
 }
 

@@ -17,7 +17,6 @@ export class HostRam {
   /** Called before anything of the drivers' is made; what it throws refuses it. For tests. */
   readonly failPoint: ((what: string) => void) | undefined
   readonly #memory: Memory
-  readonly #zero = new Uint8Array(BLOCK_BYTES)
   readonly #free = new Map<number, number[]>()
   /** Pages that were given back together and have not been looked at yet. */
   readonly #returned: Iterator<number>[] = []
@@ -51,7 +50,7 @@ export class HostRam {
     const used = this.#free.get(size)?.pop() ?? (size === BLOCK_BYTES ? this.#takeReturned() : undefined)
     if (used !== undefined) {
       for (let at = used; at < used + size; at += BLOCK_BYTES) {
-        this.#memory.writeBytes(at, this.#zero)
+        this.#memory.wipePage(at)
         this.#memory.stamps.remove(at)
       }
     }

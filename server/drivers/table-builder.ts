@@ -6,38 +6,15 @@
 
 import { MEMORY, type Memory } from '../../hw-model/memory/index.js'
 import { assert, type Protection } from '../core/driver.js'
+import { type EntryEncoder, type EntryWords, LeafKinds } from './entry-encoder.js'
 import type { HostRam } from './host-ram.js'
+import { ENTRIES, leavesOf, PageTable, SPANS, TABLE_BYTES } from './page-table.js'
+import { type Removed, RemovedPages, WITH_TABLES } from './removed-pages.js'
 
-/** One entry as two 32-bit halves. */
-export interface EntryWords {
-  lo: number
-  hi: number
-}
-
-/** How a format spells its entries. Level 0 holds 4 KiB leaves, level 1 2 MiB, level 2 1 GiB. */
-export interface EntryEncoder {
-  /** Fills `out` with a pointer to the table at `address`. */
-  table(address: number, out: EntryWords): void
-  /** Fills `out` with a leaf. The address stands in it as it is, so that the next page's leaf is 4096 more. */
-  leaf(address: number, level: number, protection: Protection, out: EntryWords): void
-  /** Highest level that may hold a leaf. */
-  readonly topLeafLevel: number
-  /** How a leaf says that it was written through; absent where hardware keeps no log of that in them. */
-  readonly dirty?: DirtyMark
-}
-
-/** Where leaves keep that they were written through. */
-export interface DirtyMark {
-  has(leaf: Readonly<EntryWords>): boolean
-  /** Makes a dirty leaf clean: writable, and marked again by the next write. */
-  remove(leaf: EntryWords): void
-}
-
-const TABLE_BYTES = 4096
-const ENTRIES = 512
+const TWO32 = 2 ** 32
+/** Pages of 4 GiB. */
+const TWO20 = 2 ** 20
 const NO_ENTRIES = new Int32Array(ENTRIES * 2)
-/** Entries that are about to be stored together. */
-const scratch = new Int32Array(ENTRIES * 2)
 
 /** Leaves that one call of `collectDirty` looks at, but for the last table: far below a millisecond. */
 const COLLECT_LEAVES = 8192
@@ -54,17 +31,6 @@ export interface Run {
 /** Called for the pages that a leaf maps, and its level. */
 type FoundLeaf = (page: number, pages: number, level: number) => void
 
-/** What `unmap` took out: leaves of one size, or everything below tables that went, too. */
-export interface Removed {
-  readonly page: number
-  pages: number
-  /** Level of the leaves; `WITH_TABLES` where table entries are gone, whatever was below. */
-  readonly level: number
-}
-
-/** Level of what was removed with its tables. */
-export const WITH_TABLES = -1
-
 /** A tree of tables with one root. Pages and frames are counted in 4 KiB. */
 export class TableBuilder {
   /** Physical address of the root table. */
@@ -74,29 +40,32 @@ export class TableBuilder {
   readonly #memory: Memory
   readonly #ram: HostRam
   readonly #encoder: EntryEncoder
-  readonly #rootBytes: number
-  /** Live entries of every table, by its address. */
-  #live = new Map<number, number>()
-  /** The table below each table entry, by the entry's address. */
-  #below = new Map<number, number>()
+  readonly #kinds: LeafKinds
+  readonly #top: PageTable
+  /** Tables below the root. */
+  #tables = 0
+  /** The table of 4 KiB leaves that was met last, by the pages before it in tables: who comes again is often near. */
+  #near: PageTable
+  #nearIndex = -1
   readonly #words: EntryWords = { lo: 0, hi: 0 }
   #emptied: number[] = []
-  #removed: Removed[] = []
+  readonly #removed = new RemovedPages()
 
   /** @param rootTables tables that the root concatenates, a power of two; 1 for a plain root */
   constructor(memory: Memory, ram: HostRam, encoder: EntryEncoder, topLevel: number, rootTables = 1) {
     this.#memory = memory
     this.#ram = ram
     this.#encoder = encoder
+    this.#kinds = new LeafKinds(encoder)
     this.topLevel = topLevel
-    this.#rootBytes = TABLE_BYTES * rootTables
-    this.root = ram.alloc(this.#rootBytes)
-    this.#live.set(this.root, 0)
+    this.root = ram.alloc(TABLE_BYTES * rootTables)
+    this.#top = new PageTable(this.root, topLevel, ENTRIES * rootTables)
+    this.#near = this.#top
   }
 
   /** Bytes of all tables, those that wait to be freed included. */
   get tableBytes(): number {
-    return this.#rootBytes + (this.#live.size - 1 + this.#emptied.length) * TABLE_BYTES
+    return this.#top.entries * 8 + (this.#tables + this.#emptied.length) * TABLE_BYTES
   }
 
   /** Whether tables were taken out since the last release; then their walk-cache entries must be flushed too. */
@@ -114,8 +83,11 @@ export class TableBuilder {
     try {
       while (done < pages) {
         const level = inPages ? 0 : this.#leafLevel(page + done, frame + done, pages - done)
-        const run = { page: page + done, pages: pages - done, frame: frame + done }
-        done += this.#store(run, level, protection) * ENTRIES ** level
+        if (level === 0) done += this.#storePages(page + done, pages - done, frame + done, protection)
+        else {
+          this.#storeLarge(page + done, frame + done, level, protection)
+          done += SPANS[level]
+        }
       }
     } catch (error) {
       this.unmap(page, done)
@@ -124,11 +96,20 @@ export class TableBuilder {
     }
   }
 
-  /** Takes out every leaf of `[page, page + pages)`; leaves never reach over its ends. Tells them in ascending order. */
+  /**
+   * Takes out every leaf of `[page, page + pages)`; leaves never reach over its ends. Tells them in ascending order.
+   *
+   * @returns good until the next call
+   */
   unmap(page: number, pages: number): readonly Removed[] {
-    this.#removed = []
-    this.#clear(this.root, this.topLevel, 0, page, page + pages)
-    return this.#removed
+    this.#removed.clear()
+    const index = page & (ENTRIES - 1)
+    const near = this.#nearTo(page)
+    // What leaves something in one table of pages needs no look at those above it.
+    if (near !== undefined && index + pages <= ENTRIES && near.live > pages) {
+      this.#clearLeaves(near, page - index, index, index + pages)
+    } else this.#clear(this.#top, 0, page, page + pages)
+    return this.#removed.all
   }
 
   /**
@@ -142,17 +123,19 @@ export class TableBuilder {
     let page = from
     for (let left = COLLECT_LEAVES; page < to; ) {
       if (left <= 0) return page
-      const { table, level, first } = this.#lowest(page)
-      const last = Math.min(to, first + (table === this.root ? this.#rootBytes / 8 : ENTRIES) * ENTRIES ** level)
+      const table = this.#lowest(page)
+      const { level } = table
+      const first = this.#firstOf(table, page)
+      const last = Math.min(to, first + table.entries * SPANS[level])
       // Above level 0 a table of leaves may hold others, too, so it is always read.
-      if (level === 0 && !this.#memory.stamps.has(table) && this.#live.get(table) === ENTRIES) {
+      if (level === 0 && !this.#memory.stamps.has(table.address) && table.live === ENTRIES) {
         page = last
         left -= CLEAN_TABLE_LEAVES
         continue
       }
-      const next = this.#collect({ table, level, first, clears }, page, last, found)
+      const next = this.#collect(table, page, last, clears, found)
       if (next < 0) return -1
-      left -= Math.ceil((next - page) / ENTRIES ** level)
+      left -= Math.ceil((next - page) / SPANS[level])
       page = next
     }
     return -1
@@ -168,91 +151,124 @@ export class TableBuilder {
   /** Frees every table. Nothing may point to the root any more. */
   destroy(): void {
     this.releaseFreed()
-    this.#live.delete(this.root)
-    this.#ram.free(this.root, this.#rootBytes)
-    this.#ram.freePages(this.#live.keys(), this.#live.size)
-    this.#live = new Map()
-    this.#below = new Map()
+    this.#ram.free(this.root, this.#top.entries * 8)
+    this.#ram.freePages(this.#top.addressesBelow(), this.#tables)
+    this.#tables = 0
   }
 
   #leafLevel(page: number, frame: number, pages: number): number {
+    if (pages < ENTRIES || ((page | frame) & (ENTRIES - 1)) !== 0) return 0
     let level = Math.min(this.#encoder.topLeafLevel, this.topLevel)
     while (level > 0) {
-      const span = ENTRIES ** level
+      const span = SPANS[level]
       if (page % span === 0 && frame % span === 0 && pages >= span) break
       level--
     }
     return level
   }
 
-  /** Writes the first leaf of a run; at level 0 all of them that are in one table. Answers their number. */
-  #store({ page, pages, frame }: Run, leafLevel: number, protection: Protection): number {
-    let table = this.root
-    for (let level = this.topLevel; level > leafLevel; level--) {
-      const slot = this.#slot(table, level, page)
-      table = this.#below.get(slot) ?? this.#grow(table, slot)
-    }
-    this.#encoder.leaf(frame * TABLE_BYTES, leafLevel, protection, this.#words)
-    const leaves = leafLevel > 0 ? 1 : this.#leavesFrom(page, pages)
-    this.#putAll(this.#slot(table, leafLevel, page), leaves)
-    if (this.#encoder.dirty?.has(this.#words) === true) this.#memory.stamps.touch(table)
-    this.#count(table, leaves)
-    return leaves
+  /** Writes a leaf that is larger than a page. */
+  #storeLarge(page: number, frame: number, level: number, protection: Protection): void {
+    const table = this.#tableFor(page, level)
+    const flags = this.#kinds.of(level, protection)
+    const address = frame * TABLE_BYTES
+    this.#put(table.slot(this.#indexIn(table, page)), flags.lo | address, flags.hi | Math.floor(address / TWO32))
+    if (flags.isDirty) this.#memory.stamps.touch(table.address)
+    table.live++
   }
 
   /**
-   * How many leaves of a run of pages go into the table of the first, before a larger leaf could begin: that is no sooner
-   * than where the table ends.
+   * Writes the leaves of a run of pages that are in the table of the first: no larger leaf could begin sooner than where
+   * that ends. Answers their number.
    */
-  #leavesFrom(page: number, pages: number): number {
-    return Math.min(pages, ENTRIES - (page % ENTRIES))
+  #storePages(page: number, pages: number, frame: number, protection: Protection): number {
+    const table = this.#leavesOf(page)
+    const flags = this.#kinds.of(0, protection)
+    const first = page & (ENTRIES - 1)
+    const leaves = Math.min(pages, ENTRIES - first)
+    const address = frame * TABLE_BYTES
+    const lo = flags.lo | address
+    const hi = flags.hi | Math.floor(address / TWO32)
+    if (leaves === 1) this.#put(table.slot(first), lo, hi)
+    else this.#putAll(table.slot(first), leaves, lo, hi)
+    if (flags.isDirty) this.#memory.stamps.touch(table.address)
+    table.live += leaves
+    return leaves
   }
 
-  /** Stores the leaf in `#words` and those of the pages that follow it, as if one by one. */
-  #putAll(slot: number, leaves: number): void {
-    let { lo, hi } = this.#words
-    for (let at = 0; at < leaves * 2; at += 2) {
-      scratch[at] = lo
-      scratch[at + 1] = hi
-      lo = (lo + TABLE_BYTES) | 0
-      if ((lo & -TABLE_BYTES) === 0) hi++
-    }
-    const status = this.#memory.storeEntries(slot, scratch, leaves * 2)
+  /** Stores a leaf and those of the pages that follow it, as if one by one. */
+  #putAll(slot: number, leaves: number, lo: number, hi: number): void {
+    // Where the low half overflows the high one counts on.
+    const fitting = Math.min(leaves, TWO20 - (lo >>> 12))
+    const status = this.#memory.storeEntries(slot, leavesOf(fitting, lo, hi), fitting * 2)
     assert(status === MEMORY.OK, 'a table stands in host RAM')
+    if (fitting < leaves) this.#putAll(slot + fitting * 8, leaves - fitting, lo & 0xfff, hi + 1)
   }
 
-  /** The lowest table on the way to a page, its level and its first page. */
-  #lowest(page: number): { readonly table: number; readonly level: number; readonly first: number } {
-    let table = this.root
-    let level = this.topLevel
-    for (; level > 0; level--) {
-      const below = this.#below.get(this.#slot(table, level, page))
+  /** The table that holds, or is to hold, the 4 KiB leaf of a page. */
+  #leavesOf(page: number): PageTable {
+    const index = Math.floor(page / ENTRIES)
+    if (index !== this.#nearIndex) {
+      this.#near = this.#tableFor(page, 0)
+      this.#nearIndex = index
+    }
+    return this.#near
+  }
+
+  /** The table that holds the 4 KiB leaf of a page, if it has one. */
+  #nearTo(page: number): PageTable | undefined {
+    const index = Math.floor(page / ENTRIES)
+    if (index === this.#nearIndex) return this.#near
+    const table = this.#lowest(page)
+    if (table.level > 0) return undefined
+    this.#near = table
+    this.#nearIndex = index
+    return table
+  }
+
+  /** The table of a level on the way to a page. Those that are not there are made. */
+  #tableFor(page: number, level: number): PageTable {
+    let table = this.#top
+    while (table.level > level) {
+      const index = this.#indexIn(table, page)
+      table = table.below[index] ?? this.#grow(table, index)
+    }
+    return table
+  }
+
+  /** The lowest table on the way to a page. */
+  #lowest(page: number): PageTable {
+    let table = this.#top
+    while (table.level > 0) {
+      const below = table.below[this.#indexIn(table, page)]
       if (below === undefined) break
       table = below
     }
-    const reach = ENTRIES ** (level + 1)
-    return { table, level, first: table === this.root ? 0 : page - (page % reach) }
+    return table
+  }
+
+  /** The first page of a table on the way to a page. */
+  #firstOf(table: PageTable, page: number): number {
+    return table === this.#top ? 0 : page - (page % SPANS[table.level + 1])
   }
 
   /** Leaves of one table from `page` on, up to `to` or another table; -1 at a hole. */
-  #collect(
-    { table, level, first, clears }: { table: number; level: number; first: number; clears: boolean },
-    page: number,
-    to: number,
-    found: FoundLeaf,
-  ): number {
-    const span = ENTRIES ** level
+  #collect(table: PageTable, page: number, to: number, clears: boolean, found: FoundLeaf): number {
+    const { level } = table
+    const span = SPANS[level]
     const { dirty } = this.#encoder
     const words = this.#words
+    const first = this.#firstOf(table, page)
     const isWhole = level === 0 && page === first && to === first + ENTRIES
     // Before the leaves are read: what is written behind the eye leaves a stamp for the next look.
-    if (isWhole) this.#memory.stamps.remove(table)
+    if (isWhole) this.#memory.stamps.remove(table.address)
     let at = page
     let hasDirty = false
     try {
       while (at < to) {
-        const slot = this.#slot(table, level, at)
-        if (this.#below.has(slot)) return at
+        const index = this.#indexIn(table, at)
+        const slot = table.slot(index)
+        if (table.below[index] !== undefined) return at
         if (!this.#isSet(slot)) return -1
         words.lo = this.#memory.lo
         words.hi = this.#memory.hi
@@ -270,103 +286,99 @@ export class TableBuilder {
       return at
     } finally {
       const isClean = at === to && (clears || !hasDirty)
-      if (isWhole && !isClean) this.#memory.stamps.touch(table)
+      if (isWhole && !isClean) this.#memory.stamps.touch(table.address)
     }
   }
 
-  #grow(table: number, slot: number): number {
-    const below = this.#ram.alloc(TABLE_BYTES)
-    this.#live.set(below, 0)
-    this.#below.set(slot, below)
-    this.#encoder.table(below, this.#words)
-    this.#put(slot, this.#words.lo, this.#words.hi)
-    this.#count(table, 1)
+  #grow(table: PageTable, index: number): PageTable {
+    const below = new PageTable(this.#ram.alloc(TABLE_BYTES), table.level - 1)
+    table.below[index] = below
+    this.#tables++
+    this.#encoder.table(below.address, this.#words)
+    this.#put(table.slot(index), this.#words.lo, this.#words.hi)
+    table.live++
     return below
   }
 
   /** Clears the leaves of `[from, to)` below a table whose first page is `first`. */
-  #clear(table: number, level: number, first: number, from: number, to: number): void {
-    const span = ENTRIES ** level
+  #clear(table: PageTable, first: number, from: number, to: number): void {
+    const span = SPANS[table.level]
     const start = Math.max(0, Math.floor((from - first) / span))
-    const last = Math.ceil((to - first) / span) - 1
-    const entries = table === this.root ? this.#rootBytes / 8 : ENTRIES
-    if (level === 0 && this.#live.get(table) === ENTRIES) {
-      const end = Math.min(last + 1, ENTRIES)
-      this.#clearFull(table, start, end)
-      this.#noteRemoved(first + start, end - start, 0)
+    const end = Math.min(table.entries, Math.ceil((to - first) / span))
+    if (table.level === 0) {
+      this.#clearLeaves(table, first, start, end)
       return
     }
-    for (let index = start; index <= last && index < entries; index++) {
-      const slot = table + index * 8
-      const below = this.#below.get(slot)
+    for (let index = start; index < end; index++) {
       const page = first + index * span
-      if (below !== undefined) this.#clearBelow({ table, slot, below }, level, page, from, to)
-      else if (this.#isSet(slot)) {
-        this.#put(slot, 0, 0)
-        this.#count(table, -1)
-        this.#noteRemoved(page, span, level)
+      if (table.below[index] !== undefined) this.#clearBelow(table, index, page, from, to)
+      else if (this.#isSet(table.slot(index))) {
+        this.#put(table.slot(index), 0, 0)
+        table.live--
+        this.#removed.note(page, span, table.level)
       }
     }
   }
 
+  /** Clears entries of a table of pages, those that follow each other together. */
+  #clearLeaves(table: PageTable, first: number, start: number, end: number): void {
+    const isFull = table.live === ENTRIES
+    for (let at = start; at < end; ) {
+      let next = at
+      if (isFull) next = end
+      else while (next < end && this.#isSet(table.slot(next))) next++
+      if (next > at) {
+        const status = this.#memory.storeEntries(table.slot(at), NO_ENTRIES, (next - at) * 2)
+        assert(status === MEMORY.OK, 'a table stands in host RAM')
+        table.live -= next - at
+        this.#removed.note(first + at, next - at, 0)
+      }
+      // Nothing is where the run ended.
+      at = next + 1
+    }
+  }
+
   /** Clears leaves of the table below an entry, and that entry with them if none is left. */
-  #clearBelow(
-    { table, slot, below }: { table: number; slot: number; below: number },
-    level: number,
-    first: number,
-    from: number,
-    to: number,
-  ): void {
-    const before = this.#removed.length
-    const pagesBefore = this.#removed.at(-1)?.pages
-    this.#clear(below, level - 1, first, from, to)
-    if (!this.#takeOutIfEmpty(table, slot, below)) return
-    this.#removed.length = before
-    if (pagesBefore !== undefined) (this.#removed[before - 1] as Removed).pages = pagesBefore
+  #clearBelow(table: PageTable, index: number, first: number, from: number, to: number): void {
+    const below = table.below[index] as PageTable
+    const before = this.#removed.all.length
+    const pagesBefore = this.#removed.lastPages
+    this.#clear(below, first, from, to)
+    if (!this.#takeOutIfEmpty(table, index)) return
+    this.#removed.backTo(before, pagesBefore)
     const start = Math.max(from, first)
-    this.#noteRemoved(start, Math.min(to, first + ENTRIES ** level) - start, WITH_TABLES)
-  }
-
-  #noteRemoved(page: number, pages: number, level: number): void {
-    const before = this.#removed.at(-1)
-    if (before?.level === level && before.page + before.pages === page) before.pages += pages
-    else this.#removed.push({ page, pages, level })
-  }
-
-  /** Clears leaves of a table that has no empty entry. */
-  #clearFull(table: number, start: number, end: number): void {
-    const status = this.#memory.storeEntries(table + start * 8, NO_ENTRIES, (end - start) * 2)
-    assert(status === MEMORY.OK, 'a table stands in host RAM')
-    this.#count(table, start - end)
+    this.#removed.note(start, Math.min(to, first + SPANS[table.level]) - start, WITH_TABLES)
   }
 
   /** Takes out the tables that a failed map grew on the way to `page` and left empty. */
   #prune(page: number): void {
-    const path: { table: number; slot: number; below: number }[] = []
-    let table = this.root
-    for (let level = this.topLevel; level > 0; level--) {
-      const slot = this.#slot(table, level, page)
-      const below = this.#below.get(slot)
-      if (below === undefined) break
-      path.push({ table, slot, below })
-      table = below
+    const path: PageTable[] = []
+    for (let table: PageTable | undefined = this.#top; table !== undefined && table.level > 0; ) {
+      path.push(table)
+      table = table.below[this.#indexIn(table, page)]
     }
-    for (const step of path.reverse()) this.#takeOutIfEmpty(step.table, step.slot, step.below)
+    for (const table of path.reverse()) {
+      const index = this.#indexIn(table, page)
+      if (table.below[index] !== undefined) this.#takeOutIfEmpty(table, index)
+    }
   }
 
-  #takeOutIfEmpty(table: number, slot: number, below: number): boolean {
-    if (this.#live.get(below) !== 0) return false
-    this.#put(slot, 0, 0)
-    this.#below.delete(slot)
-    this.#live.delete(below)
-    this.#emptied.push(below)
-    this.#count(table, -1)
+  #takeOutIfEmpty(table: PageTable, index: number): boolean {
+    const below = table.below[index] as PageTable
+    if (below.live !== 0) return false
+    this.#put(table.slot(index), 0, 0)
+    table.below[index] = undefined
+    table.live--
+    this.#tables--
+    this.#emptied.push(below.address)
+    if (below === this.#near) this.#nearIndex = -1
     return true
   }
 
-  #slot(table: number, level: number, page: number): number {
-    const index = Math.floor(page / ENTRIES ** level)
-    return table + (table === this.root ? index : index % ENTRIES) * 8
+  /** Index of a page's entry in a table on the way to it. */
+  #indexIn(table: PageTable, page: number): number {
+    const index = Math.floor(page / SPANS[table.level])
+    return table === this.#top ? index : index & (ENTRIES - 1)
   }
 
   #isSet(slot: number): boolean {
@@ -378,11 +390,5 @@ export class TableBuilder {
   #put(slot: number, lo: number, hi: number): void {
     const status = this.#memory.storeWord(slot, lo, hi)
     assert(status === MEMORY.OK, 'a table stands in host RAM')
-  }
-
-  #count(table: number, by: number): void {
-    const live = (this.#live.get(table) ?? 0) + by
-    assert(live >= 0, 'entries are counted up before down')
-    this.#live.set(table, live)
   }
 }

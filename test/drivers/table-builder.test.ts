@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Memory } from '../../hw-model/memory/index.js'
+import type { EntryEncoder } from '../../server/drivers/entry-encoder.js'
 import { HostRam } from '../../server/drivers/host-ram.js'
 import { stageOneEncoder } from '../../server/drivers/smmuv3/encoders.js'
-import { type EntryEncoder, TableBuilder } from '../../server/drivers/table-builder.js'
+import { TableBuilder } from '../../server/drivers/table-builder.js'
 import { SecondStageEncoder } from '../../server/drivers/vtd/encoders.js'
 
 const RW = { read: true, write: true }

@@ -3,7 +3,7 @@
 import { highWord, lowWord } from '../../../hw-model/bits/address.js'
 import { address, bit, bits, layout } from '../../../hw-model/bits/layout.js'
 import type { Protection } from '../../core/driver.js'
-import type { DirtyMark, EntryEncoder, EntryWords } from '../table-builder.js'
+import type { DirtyMark, EntryEncoder, EntryWords } from '../entry-encoder.js'
 
 /** A table entry of either stage. */
 const TABLE = layout('table', 64, { Valid: bit(0), Table: bit(1), NextTable: address(47, 12) })

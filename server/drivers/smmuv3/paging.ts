@@ -10,7 +10,8 @@ import {
   type Range,
 } from '../../core/driver.js'
 import { Outstanding } from '../outstanding.js'
-import { TableBuilder, WITH_TABLES } from '../table-builder.js'
+import { WITH_TABLES } from '../removed-pages.js'
+import { TableBuilder } from '../table-builder.js'
 import type { AtcOwner } from './atc.js'
 import { type Attachment, Attachments } from './attachments.js'
 import { stageOneEncoder, stageTwoEncoder } from './encoders.js'
@@ -23,6 +24,7 @@ import { Window } from './window.js'
 /** 4 KiB pages, 2 MiB and 1 GiB blocks: one bit a size. */
 const PAGE_SIZES = 0x4020_1000n
 const PAGE_LG2 = 12n
+const PAGE_BYTES = 4096
 /** Level of the root of four levels of 4 KiB tables. */
 const FOUR_LEVELS = 3
 
@@ -69,7 +71,7 @@ abstract class PagingDomain implements PagingOps {
   }
 
   map(iova: bigint, address: number, length: bigint, protection: Protection, inPages = false): void {
-    const run = { page: Number(iova >> PAGE_LG2), pages: Number(length >> PAGE_LG2), frame: address / 4096 }
+    const run = { page: pagesIn(iova), pages: pagesIn(length), frame: address / PAGE_BYTES }
     // Whoever emptied tables may not have flushed yet, and the unit would go on looking into them, not into new ones.
     if (this.#hasUntoldTables && !this.#attachments.areNone) this.flushRanges(this.#staleRanges())
     this.#hasUntoldTables = false
@@ -84,9 +86,7 @@ abstract class PagingDomain implements PagingOps {
   }
 
   unmap(iova: bigint, length: bigint): void {
-    const page = Number(iova >> PAGE_LG2)
-    const pages = Number(length >> PAGE_LG2)
-    for (const removed of this.tables.unmap(page, pages)) {
+    for (const removed of this.tables.unmap(pagesIn(iova), pagesIn(length))) {
       this.noteStale(removed.page, removed.pages, removed.level)
       if (removed.level === WITH_TABLES) this.#hasUntoldTables = true
     }
@@ -273,6 +273,9 @@ export class StageTwoDomain extends PagingDomain {
     this.host.vmids.free(this.vmid)
   }
 }
+
+/** Pages of a whole number of pages, given in bytes. Of such a number below 2^65 no bit is lost on the way. */
+const pagesIn = (bytes: bigint): number => Number(bytes) / PAGE_BYTES
 
 interface StageTwoGeometry {
   /** The builder's level of the root. */

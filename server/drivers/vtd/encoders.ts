@@ -3,7 +3,7 @@
 import type { Field } from '../../../hw-model/bits/layout.js'
 import { FIRST_STAGE_ENTRY, SECOND_STAGE_ENTRY } from '../../../hw-model/vtd/index.js'
 import type { Protection } from '../../core/driver.js'
-import type { DirtyMark, EntryEncoder, EntryWords } from '../table-builder.js'
+import type { DirtyMark, EntryEncoder, EntryWords } from '../entry-encoder.js'
 
 const TWO32 = 4294967296
 const flag = (field: Field): number => 1 << field.low

@@ -29,6 +29,7 @@ import type { VtdTables } from './tables.js'
 import { firstStageShape, secondStageShape } from './widths.js'
 
 const PAGE_LG2 = 12n
+const PAGE_BYTES = 4096
 
 /** What a domain needs of the driver that made it. */
 export interface DomainHost {
@@ -69,8 +70,8 @@ export class PagingDomain implements PagingOps {
   /** First physical byte that no entry can hold. */
   readonly #physicalEnd: number
   /** First and last page unmapped since the last flush. */
-  #first = -1n
-  #last = -1n
+  #first = -1
+  #last = -1
 
   constructor(host: DomainHost, stage: 'first' | 'second', { nestParent, dirtyTracking }: PagingFlags) {
     const { cap } = host.hardware
@@ -111,36 +112,36 @@ export class PagingDomain implements PagingOps {
     if (address + Number(length) > this.#physicalEnd) {
       throw new Refusal('EINVAL', "the memory stands beyond the unit's host address width (MGAW)", { iova, length })
     }
-    const first = iova >> PAGE_LG2
-    const pages = length >> PAGE_LG2
+    const page = pagesIn(iova)
+    const pages = pagesIn(length)
     try {
-      this.#tables.map({ page: Number(first), pages: Number(pages), frame: address / 4096 }, protection, inPages)
+      this.#tables.map({ page, pages, frame: address / PAGE_BYTES }, protection, inPages)
     } catch (error) {
       // What was written before memory ran out is gone again, but a unit may have walked it.
-      this.#takenOut(first, first + pages - 1n)
+      this.#takenOut(page, pages)
       throw error
     }
     if (this.stage === 'second' && this.#hardware.cap['CM']) {
-      const block = blockAround(first, first + pages - 1n)
+      const block = blockAround(BigInt(page), BigInt(page + pages - 1))
       this.#hardware.submit(setUpDescriptors(this.#hardware, this.bindings.tags, block))
     } else if (this.bindings.tags.size > 0) this.#hardware.flushWriteBuffer()
   }
 
   unmap(iova: bigint, length: bigint): void {
-    const first = iova >> PAGE_LG2
-    const pages = length >> PAGE_LG2
-    this.#tables.unmap(Number(first), Number(pages))
-    this.#takenOut(first, first + pages - 1n)
+    const page = pagesIn(iova)
+    const pages = pagesIn(length)
+    this.#tables.unmap(page, pages)
+    this.#takenOut(page, pages)
   }
 
   flush(): Completion {
-    if (this.#first >= 0n) {
-      const block = blockAround(this.#first, this.#last)
+    if (this.#first >= 0) {
+      const block = blockAround(BigInt(this.#first), BigInt(this.#last))
       const change = { block, leavesOnly: !this.#tables.hasEmptied }
       const flush = flushDescriptors(this.#hardware, this.bindings.tags, this.stage === 'first', change)
       this.outstanding.add(this.#flusher.run(flush))
-      this.#first = -1n
-      this.#last = -1n
+      this.#first = -1
+      this.#last = -1
     }
     // The unit has forgotten them. A device keeps addresses of pages, and of no table.
     this.#tables.releaseFreed()
@@ -173,9 +174,8 @@ export class PagingDomain implements PagingOps {
   /** What is made clean here is dirty for the caches still, which set no flag for what they have, until the flush. */
   #collect(start: bigint, last: bigint, clears: boolean, found?: (iova: bigint, length: bigint) => void) {
     const tell = (page: number, pages: number): void => {
-      const first = BigInt(page)
-      if (clears) this.#takenOut(first, first + BigInt(pages) - 1n)
-      found?.(first << PAGE_LG2, BigInt(pages) << PAGE_LG2)
+      if (clears) this.#takenOut(page, pages)
+      found?.(BigInt(page) << PAGE_LG2, BigInt(pages) << PAGE_LG2)
     }
     const next = this.#tables.collectDirty(Number(start >> PAGE_LG2), Number(last >> PAGE_LG2) + 1, clears, tell)
     return next < 0 ? undefined : BigInt(next) << PAGE_LG2
@@ -187,11 +187,14 @@ export class PagingDomain implements PagingOps {
   }
 
   /** Is to be flushed before anything of it is freed. */
-  #takenOut(first: bigint, last: bigint): void {
-    if (this.#first < 0n || first < this.#first) this.#first = first
-    if (last > this.#last) this.#last = last
+  #takenOut(page: number, pages: number): void {
+    if (this.#first < 0 || page < this.#first) this.#first = page
+    if (page + pages > this.#last) this.#last = page + pages - 1
   }
 }
+
+/** Pages of a whole number of pages, given in bytes. Of such a number below 2^65 no bit is lost on the way. */
+const pagesIn = (bytes: bigint): number => Number(bytes) / PAGE_BYTES
 
 /** Done when all are. */
 function allOf(done: readonly Completion[]): Completion {

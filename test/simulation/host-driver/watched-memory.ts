@@ -2,8 +2,6 @@
 
 import { Memory } from '../../../hw-model/memory/index.js'
 
-const PAGE_BYTES = 4096
-
 /** Told after the store has happened. */
 export interface StoreListener {
   /** One 8-byte word was stored. */
@@ -31,10 +29,10 @@ export class WatchedMemory extends Memory {
     return status
   }
 
-  override writeBytes(pa: number, from: Uint8Array): number {
-    const done = super.writeBytes(pa, from)
-    for (let page = pa; page < pa + from.length; page += PAGE_BYTES) this.listener?.wiped()
-    return done
+  override wipePage(pa: number): number {
+    const status = super.wipePage(pa)
+    this.listener?.wiped()
+    return status
   }
 
   /** The word at an address, or undefined where no memory is. */
