@@ -1,0 +1,3 @@
+/* The flat C limit, by sectors. */
+#define FLAT_SECTORS
+#include "flat-main.h"

@@ -1,0 +1,2 @@
+/* The flat C limit, set-associative. */
+#include "flat-main.h"
