@@ -12,7 +12,7 @@ import type { WalkTrace } from '../port.js'
 import type { Caches } from './caches.js'
 import type { Capabilities } from './capabilities.js'
 import { type ContextConfig, contextConfig, type DmaConfig, dmaConfig, faultyDma, pasidFor } from './dma-config.js'
-import { EntryReader } from './entry-reader.js'
+import { EntryReader, type RecordReads } from './entry-reader.js'
 import { REASON } from './faults.js'
 import {
   CONTEXT_ENTRY,
@@ -84,6 +84,11 @@ export class ConfigReader {
   /** Shows every entry that is read. */
   set trace(trace: WalkTrace) {
     this.#entry.trace = trace
+  }
+
+  /** Is given the words of every entry that is read. */
+  set onRecord(reads: RecordReads) {
+    this.#entry.reads = reads
   }
 
   /** The same root table, over other caches. */

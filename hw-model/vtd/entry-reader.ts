@@ -19,11 +19,18 @@ const PIECE_TRIES = 256
 /** Words of the longest entry. */
 const ENTRY_WORDS = 16
 
+/** Sees the words of every record that is read. */
+export interface RecordReads {
+  record(name: string, pa: number, words: Int32Array, count: number): void
+}
+
 /** Holds the entry read last. */
 export class EntryReader {
   readonly words = new Int32Array(ENTRY_WORDS)
   /** Shows every entry that is read. */
   trace: WalkTrace | null = null
+  /** Is given the words of every entry that is read. */
+  reads: RecordReads | null = null
 
   readonly #memory: Memory
   /** The record read last, until it is shown. */
@@ -43,6 +50,7 @@ export class EntryReader {
     for (let at = 0; at < record.$.words && this.#wasRead; at += PIECE_WORDS) {
       this.#wasRead = this.#loadPiece(pa + at * 4, at, Math.min(PIECE_WORDS, record.$.words - at))
     }
+    if (this.reads !== null && this.#wasRead) this.reads.record(record.$.name, pa, this.words, record.$.words)
     return this.#wasRead
   }
 

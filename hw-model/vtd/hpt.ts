@@ -11,7 +11,7 @@ import { ACCESS, type Transaction, type WalkTrace } from '../port.js'
 import { indexAt } from '../walk/walker.js'
 import type { Capabilities } from './capabilities.js'
 import type { DmaConfig } from './dma-config.js'
-import { EntryReader } from './entry-reader.js'
+import { EntryReader, type RecordReads } from './entry-reader.js'
 import { REASON } from './faults.js'
 import type { HptCache } from './hpt-cache.js'
 import { HPTL1E, HPTL2E, HPTL3E, HPTL4E } from './hpt-records.js'
@@ -71,6 +71,11 @@ export class HostPermissions {
   /** Shows every entry that is read. */
   set trace(trace: WalkTrace) {
     this.#entry.trace = trace
+  }
+
+  /** Is given the words of every entry that is read. */
+  set onRecord(reads: RecordReads) {
+    this.#entry.reads = reads
   }
 
   /** The same, over another cache. */

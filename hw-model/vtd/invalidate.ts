@@ -41,6 +41,8 @@ export class Invalidator {
   readonly #config: ConfigReader
   readonly #caches: Caches
   readonly #didMask: number
+  /** Is told when everything goes. */
+  onDropAll: (() => void) | null = null
 
   constructor(caps: Capabilities, config: ConfigReader, caches: Caches) {
     this.#caps = caps
@@ -52,6 +54,7 @@ export class Invalidator {
   /** Everything: SRTP with ESRTPS, TE going off with SMTS. [VTD 6.6, 11.4.4.1] */
   dropAll(): void {
     this.#caches.dropAll()
+    this.onDropAll?.()
   }
 
   /**

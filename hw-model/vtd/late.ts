@@ -10,12 +10,18 @@ import type { Invalidator } from './invalidate.js'
 /** Held back at once; when they are more, all take effect. */
 const HELD = 1024
 
+/** A descriptor without effect so far. */
+export interface HeldInvalidation {
+  readonly type: number
+  readonly words: Int32Array
+}
+
 /** What was taken and has no effect yet, in order: context before PASID before IOTLB matters. */
 export class LateInvalidations {
   readonly #invalidator: Invalidator
   /** The same over no caches: says whether a descriptor is accepted. */
   readonly #judge: Invalidator
-  readonly #held: { readonly type: number; readonly words: Int32Array }[] = []
+  readonly #held: HeldInvalidation[] = []
 
   constructor(invalidator: Invalidator, judge: Invalidator) {
     this.#invalidator = invalidator
@@ -23,7 +29,7 @@ export class LateInvalidations {
   }
 
   /** What is held back, oldest first. */
-  get held(): readonly { readonly type: number; readonly words: Int32Array }[] {
+  get held(): readonly HeldInvalidation[] {
     return this.#held
   }
 

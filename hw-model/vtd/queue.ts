@@ -13,7 +13,7 @@ import type { DeviceTlbs } from './device-tlb.js'
 import type { EventBlock } from './events.js'
 import type { FaultRecorder } from './faults.js'
 import type { Invalidator } from './invalidate.js'
-import { carryOut, type LateInvalidations } from './late.js'
+import { carryOut, type HeldInvalidation, type LateInvalidations } from './late.js'
 import { FSTS, ICS, IQA, IQEI, IQERCD, IQH, IQT, REGISTER, TTM } from './registers.js'
 import { type DescriptorMasks, descriptorMasks } from './reserved.js'
 
@@ -98,6 +98,11 @@ export class InvalidationQueue {
     this.#deviceTlbs = deviceTlbs
     this.#late = late
     this.#reserved = descriptorMasks(caps)
+  }
+
+  /** What was carried out and has no effect before the next wait, oldest first. */
+  get held(): readonly HeldInvalidation[] {
+    return this.#late?.held ?? []
   }
 
   /** What was held back has its effect: nothing is cached any more. From here on, `late` holds back. */

@@ -3,8 +3,10 @@
  * [VTD 11.4.4.1 Global Command Register, 6.5.1 Register-based Invalidation Interface]
  */
 
+import { pack } from '../bits/layout.js'
 import type { Capabilities } from './capabilities.js'
 import type { ConfigReader } from './config.js'
+import { CONTEXT_CACHE_INVALIDATE, DESCRIPTOR_TYPE, IOTLB_INVALIDATE } from './descriptors.js'
 import type { EventBlock } from './events.js'
 import type { FaultRecorder } from './faults.js'
 import type { Invalidator } from './invalidate.js'
@@ -46,6 +48,9 @@ const IAIG_HIGH = 0x06000000
 /** Bits of RTADDR's low half that software may set; SSIRWE where there is such a thing. */
 const RTADDR_MASK = 0xfffffc00
 const RTADDR_MASK_SSIRWS = 0xfffffc80
+
+/** An address of pages, in its low half. */
+const ADDRESS_LOW = 0xfffff000
 
 /** Bits of IQT that software may set. */
 const IQT_MASK = 0x7fff0
@@ -188,6 +193,10 @@ export class RegisterWrites {
         CCMD.SID.get(words, at),
         CCMD.FM.get(words, at),
       )
+    if (done) {
+      const [DID, SID, FM] = [CCMD.DID.get(words, at), CCMD.SID.get(words, at), CCMD.FM.get(words, at)]
+      this.#tell(DESCRIPTOR_TYPE.CONTEXT_CACHE, pack(CONTEXT_CACHE_INVALIDATE, { G: granularity, DID, SID, FM }))
+    }
     CCMD.CAIG.set(words, at, done ? granularity : 0)
     CCMD.ICC.set(words, at, 0)
   }
@@ -210,8 +219,22 @@ export class RegisterWrites {
         IVA.ADDR.hi(words, iva),
         IVA.IH.get(words, iva) !== 0,
       )
+    if (done) {
+      const [DID, AM, IH] = [IOTLB.DID.get(words, at), IVA.AM.get(words, iva), IVA.IH.get(words, iva)]
+      const descriptor = pack(IOTLB_INVALIDATE, { G: granularity, DID, AM, IH })
+      descriptor[2] |= words[iva] & ADDRESS_LOW
+      descriptor[3] = words[iva + 1]
+      this.#tell(DESCRIPTOR_TYPE.IOTLB, descriptor)
+    }
     IOTLB.IAIG.set(words, at, done ? granularity : 0)
     IOTLB.IVT.set(words, at, 0)
+  }
+
+  /** What a register has done is told as the descriptor that does the same, and nothing is left to wait for. */
+  #tell(type: number, words: Int32Array): void {
+    const { witness } = this.#queue
+    witness?.carriedOut(type, words)
+    witness?.waited()
   }
 
   /** Only in legacy mode, before version 6, and not beside the queue. [VTD 6.5.1 Register-based Invalidation Interface] */

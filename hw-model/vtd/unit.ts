@@ -4,6 +4,7 @@
  */
 
 import type { Memory } from '../memory/memory.js'
+import { Oracle } from '../oracle/oracle.js'
 import {
   type AtsPort,
   type CachePolicy,
@@ -32,6 +33,8 @@ import { HostPermissions } from './hpt.js'
 import { Invalidator } from './invalidate.js'
 import { LateInvalidations } from './late.js'
 import { missing } from './missing.js'
+import { VtdSubject } from './oracle.js'
+import { commandOf, EVERYTHING } from './oracle-sent.js'
 import { PageRequestQueue } from './page-requests.js'
 import type { UnitOptions } from './presets.js'
 import { ProtectedMemory } from './protected-memory.js'
@@ -67,6 +70,8 @@ export class VtdUnit implements RemappingUnit {
   readonly #madeWith: CacheOptions
   /** What caches that others have replaced had done. */
   #before = { hits: 0, misses: 0, evictions: 0 }
+  /** Compares what is answered; null while nobody wants to know. */
+  #oracle: Oracle | null = null
 
   /**
    * @param devices what stands in front of the unit
@@ -171,7 +176,8 @@ export class VtdUnit implements RemappingUnit {
   }
 
   translate(transaction: Transaction, outcome: Outcome): void {
-    this.#translator.translate(transaction, outcome)
+    if (this.#oracle === null) this.#translator.translate(transaction, outcome)
+    else this.#oracle.translate(transaction, outcome)
   }
 
   explain(transaction: Transaction, outcome: Outcome, trace: WalkTrace): void {
@@ -186,12 +192,30 @@ export class VtdUnit implements RemappingUnit {
     return missing(this.#parts, transaction)
   }
 
-  /** Nobody compares yet. */
   get oracle(): UnitOracle | null {
-    return null
+    return this.#oracle
   }
 
-  setOracle(_options: OracleOptions | null): void {}
+  setOracle(options: OracleOptions | null): void {
+    const { memory } = this.#parts
+    const oracle = options === null ? null : new Oracle(options, memory, new VtdSubject(this.#parts, this.#queue))
+    this.#oracle = oracle
+    const witness =
+      oracle === null
+        ? null
+        : {
+            carriedOut: (type: number, words: Int32Array) => oracle.sent(commandOf(type, words)),
+            waited: () => oracle.synced(),
+          }
+    this.#queue.witness = witness
+    this.#invalidator.onDropAll =
+      oracle === null
+        ? null
+        : () => {
+            oracle.sent(EVERYTHING)
+            oracle.synced()
+          }
+  }
 
   faultName(fault: number): string {
     return faultName(fault)
@@ -225,6 +249,7 @@ export class VtdUnit implements RemappingUnit {
 
   writeRegister(offset: number, bytes: 4 | 8, lo: number, hi: number): void {
     if (offset % bytes !== 0 || offset < 0 || offset + bytes > this.registerBytes) return
+    this.#oracle?.wroteRegister(leadsElsewhere(offset))
     // A qword is two dwords, the low one first. [VTD 11.2]
     this.#writes.write(offset, lo | 0)
     if (bytes === 8) this.#writes.write(offset + 4, hi | 0)
@@ -257,3 +282,7 @@ export class VtdUnit implements RemappingUnit {
     return offset === REGISTER.GCMD || offset === ivaOffset || offset === ivaOffset + 4 ? 0 : -1
   }
 }
+
+/** Registers that say where the tables are, and what DMA may not reach. */
+const leadsElsewhere = (offset: number): boolean =>
+  offset === REGISTER.GCMD || (offset >= REGISTER.PMEN && offset < REGISTER.PHMLIMIT + 8)

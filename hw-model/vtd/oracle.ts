@@ -1,0 +1,197 @@
+/**
+ * VT-d's side of the oracle: walks from memory alone that tell what they read, what the caches would answer, and which
+ * descriptors were missing. An IOTLB entry is found by its requester and dropped by the domain-id that it was made with;
+ * context, PASID and table entries each have descriptors of their own.
+ * [VTD 6.2 Address Translation Caches, 6.5.3.3 Guidance to Software for Invalidations]
+ */
+
+import { pageOf } from '../bits/address.js'
+import { MISS } from '../cache/translation-cache.js'
+import type { Reads, Remedy, Subject, WordName } from '../oracle/subject.js'
+import { ACCESS, type Invalidation, NO_PASID, Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
+import type { EntryTrace } from '../walk/walker.js'
+import { NO_CACHES } from './caches.js'
+import type { ContextConfig } from './dma-config.js'
+import type { RecordReads } from './entry-reader.js'
+import { dry, type Parts } from './explain.js'
+import type { Invalidator } from './invalidate.js'
+import { carryOut } from './late.js'
+import { remedies } from './missing.js'
+import { COMMAND, commandOf, shortfalls, type Target } from './oracle-sent.js'
+import { usualOf } from './oracle-usual.js'
+import { changesSize, kindOfRecord, kindOfTable, nameOfKind } from './oracle-words.js'
+import type { InvalidationQueue } from './queue.js'
+import type { Translator } from './translate.js'
+
+const RW = ACCESS.READ | ACCESS.WRITE
+const PASID_SPAN = 2 ** 21
+
+/** All that was sent is still without effect, for want of a wait descriptor. */
+const ONLY_A_WAIT: Invalidation = { name: COMMAND.WAIT, operands: {} }
+
+/** One unit, to be judged. */
+export class VtdSubject implements Subject {
+  readonly #parts: Parts
+  readonly #queue: InvalidationQueue
+  readonly #dry: Translator
+  readonly #recorder = new Recorder()
+  /** What each command that was named is for. */
+  readonly #targets = new WeakMap<Invalidation, Target>()
+  #last: Transaction | null = null
+
+  constructor(parts: Parts, queue: InvalidationQueue) {
+    this.#parts = parts
+    this.#queue = queue
+    const translator = dry(parts, NO_CACHES)
+    const { config, walk, permissions } = translator
+    config.onRecord = this.#recorder
+    if (permissions !== null) permissions.onRecord = this.#recorder
+    walk.first.trace = this.#recorder.tableOf(1)
+    walk.second.trace = this.#recorder.tableOf(2)
+    this.#dry = translator
+  }
+
+  live(transaction: Transaction, outcome: Outcome): void {
+    this.#parts.live.translate(transaction, outcome)
+  }
+
+  fresh(transaction: Transaction, outcome: Outcome, reads: Reads): void {
+    this.#last = transaction
+    this.#follow()
+    this.#recorder.reads = reads
+    this.#dry.translate(transaction, outcome)
+    this.#recorder.reads = null
+  }
+
+  cached(transaction: Transaction, outcome: Outcome): void {
+    dry(this.#parts, this.#parts.caches.view()).translate(transaction, outcome)
+  }
+
+  /**
+   * Rights that the caches do not know of yet are no difference until an access fails for want of them. A device that may
+   * request pages gets them so, and by that request the caches are emptied of the page.
+   * [VTD 6.5.3.3 T28, 6.5.3.1 Implicit Invalidation on Page Requests]
+   */
+  isSame(cached: Outcome, fresh: Outcome): boolean {
+    if (cached.status !== fresh.status) return false
+    if (cached.status !== STATUS.OK) return cached.fault === fresh.fault
+    if ((cached.rights & ~fresh.rights) !== 0) return false
+    const transaction = this.#last as Transaction
+    const isOffer = transaction.type === REQUEST.TRANSLATION
+    if (!isOffer) return cached.address === fresh.address
+    if (cached.untranslatedOnly !== fresh.untranslatedOnly) return false
+    const isLess = (fresh.rights & ~cached.rights & transaction.access & RW) !== 0
+    if (isLess && this.#context(transaction)?.pageRequestEnabled !== true) return false
+    return cached.rights === 0 || cached.address === fresh.address
+  }
+
+  entry(): number {
+    const { rid, pasid, type } = this.#last as Transaction
+    // Host permissions are not translations.
+    return type === REQUEST.TRANSLATED ? 0 : (rid >>> 0) * PASID_SPAN + (pasid - NO_PASID) + 1
+  }
+
+  isKept(entry: number, lo: number, hi: number): boolean {
+    const { iotlb } = this.#parts.caches
+    const name = entry - 1
+    const tag = iotlb.tagOf(Math.floor(name / PASID_SPAN), (name % PASID_SPAN) + NO_PASID)
+    return iotlb.find(tag, pageOf(lo, hi)) !== MISS
+  }
+
+  remedy(transaction: Transaction, fresh: Outcome): Remedy {
+    const cached = new Outcome()
+    this.cached(transaction, cached)
+    const isRight = (answer: Outcome, memory: Outcome): boolean => this.isSame(answer, memory)
+    const { chosen, answeredBy } = remedies(this.#parts, transaction, isRight, (invalidator) =>
+      this.#settle(invalidator),
+    )
+    const { cache, entry } = chosen[0]?.stale ?? { cache: answeredBy ?? 'iotlb', entry: nameOf(transaction) }
+    if (chosen.length === 0) {
+      return { cache, entry, missing: this.#queue.held.length > 0 ? [ONLY_A_WAIT] : [], usual: null }
+    }
+    const usual = usualOf(chosen, this.#domainOf(transaction), cached, fresh)
+    const missing = chosen.map(({ names, stale }) => {
+      const command = spelled(names)
+      const didMask = 2 ** this.#parts.caps.didBits - 1
+      const { isScalable } = this.#parts.config
+      this.#targets.set(command, { needed: command, pasid: stale.pasid, isScalable, didMask })
+      return command
+    })
+    return { cache: answeredBy ?? cache, entry, missing, usual }
+  }
+
+  shortfalls(sent: Invalidation, missing: Invalidation): readonly string[] | null {
+    if (missing === ONLY_A_WAIT) return this.#isHeld(sent) ? [] : null
+    const target = this.#targets.get(missing)
+    return target === undefined ? null : shortfalls(sent, target)
+  }
+
+  describe(kind: number): WordName {
+    return nameOfKind(kind)
+  }
+
+  breaks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {
+    return changesSize(kind, before[0], after[0])
+  }
+
+  /** The registers that apply are the unit's. */
+  #follow(): void {
+    const { live, config } = this.#parts
+    const translator = this.#dry
+    translator.isEnabled = live.isEnabled
+    translator.ttm = live.ttm
+    if (translator.ssirwe !== live.ssirwe) translator.ssirwe = live.ssirwe
+    translator.config.rootTable = config.rootTable
+    translator.config.isScalable = config.isScalable
+  }
+
+  /** What was sent and takes effect with the next wait. */
+  #settle(invalidator: Invalidator): void {
+    for (const { type, words } of this.#queue.held) carryOut(invalidator, type, words)
+  }
+
+  #isHeld(sent: Invalidation): boolean {
+    const text = JSON.stringify(sent)
+    return this.#queue.held.some(({ type, words }) => JSON.stringify(commandOf(type, words)) === text)
+  }
+
+  /** The context entry as memory has it. */
+  #context({ rid, pasid, type }: Transaction): ContextConfig | null {
+    return this.#dry.config.context(rid, pasid !== NO_PASID && type !== REQUEST.TRANSLATED)
+  }
+
+  /** The domain-id that memory has for a requester; -1 where it has none. */
+  #domainOf(transaction: Transaction): number {
+    const context = this.#context(transaction)
+    if (context === null) return -1
+    const config = context.dma ?? this.#dry.config.pasidEntry(context, transaction.pasid)
+    return config?.did ?? -1
+  }
+}
+
+/** Passes on the words of records and table entries. */
+class Recorder implements RecordReads {
+  reads: Reads | null = null
+
+  record(name: string, pa: number, words: Int32Array, count: number): void {
+    if (this.reads === null) return
+    const kind = kindOfRecord(name)
+    for (let at = 0; at < count; at += 2) this.reads.add(pa + at * 4, words[at], words[at + 1], kind)
+  }
+
+  tableOf(stage: 1 | 2): EntryTrace {
+    return {
+      entry: (walker, _format, _stage, physical) =>
+        this.reads?.add(physical, walker.lo, walker.hi, kindOfTable(stage, walker.level)),
+    }
+  }
+}
+
+/** With the operand that all page forms have: one page is the least. */
+const spelled = ({ name, operands, page }: Invalidation): Invalidation => {
+  if (page === undefined) return { name, operands }
+  const { IH, ...rest } = operands
+  return { name, operands: { ...rest, AM: 0, ...(IH === undefined ? {} : { IH }) }, page }
+}
+
+const nameOf = ({ rid, pasid, lo, hi }: Transaction): string => `iotlb ${rid} ${pasid} ${pageOf(lo, hi)}`
