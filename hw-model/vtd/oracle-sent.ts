@@ -185,7 +185,8 @@ function wrongTranslations(sent: Invalidation, target: Target): string[] {
     if (isOfTable && IH === 1) wrongs.push('leaf-only (IH=1) over a table change')
     return wrongs
   }
-  wrongs.push(...wrong('PASID', PASID, target.pasid))
+  // Second-stage table entries are of no PASID.
+  if (!isOfSecond || !isOfTable) wrongs.push(...wrong('PASID', PASID, target.pasid))
   if (isOfSecond && isOfTable) wrongs.push('drops no second-stage table entries')
   else if (isOfSecond && isByPage) wrongs.push('its page form drops no second-stage translations')
   if (!isByPage || isOfSecond) return wrongs

@@ -7,8 +7,18 @@
 
 import { pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
+import { Oracle } from '../oracle/oracle.js'
 import type { Reads, Remedy, Subject, WordName } from '../oracle/subject.js'
-import { ACCESS, type Invalidation, NO_PASID, Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
+import {
+  ACCESS,
+  type Invalidation,
+  NO_PASID,
+  type OracleOptions,
+  Outcome,
+  REQUEST,
+  STATUS,
+  type Transaction,
+} from '../port.js'
 import type { EntryTrace } from '../walk/walker.js'
 import { NO_CACHES } from './caches.js'
 import type { ContextConfig } from './dma-config.js'
@@ -17,7 +27,7 @@ import { dry, type Parts } from './explain.js'
 import type { Invalidator } from './invalidate.js'
 import { carryOut } from './late.js'
 import { remedies } from './missing.js'
-import { COMMAND, commandOf, shortfalls, type Target } from './oracle-sent.js'
+import { COMMAND, commandOf, EVERYTHING, shortfalls, type Target } from './oracle-sent.js'
 import { usualOf } from './oracle-usual.js'
 import { changesSize, kindOfRecord, kindOfTable, nameOfKind } from './oracle-words.js'
 import type { InvalidationQueue } from './queue.js'
@@ -28,6 +38,28 @@ const PASID_SPAN = 2 ** 21
 
 /** All that was sent is still without effect, for want of a wait descriptor. */
 const ONLY_A_WAIT: Invalidation = { name: COMMAND.WAIT, operands: {} }
+
+/** The oracle of a unit, or null for none; it hears of all that the unit invalidates from now on. */
+export function oracleOf(
+  options: OracleOptions | null,
+  parts: Parts,
+  queue: InvalidationQueue,
+  invalidator: Invalidator,
+): Oracle | null {
+  queue.witness = null
+  invalidator.onDropAll = null
+  if (options === null) return null
+  const oracle = new Oracle(options, parts.memory, new VtdSubject(parts, queue))
+  queue.witness = {
+    carriedOut: (type, words) => oracle.sent(commandOf(type, words)),
+    waited: () => oracle.synced(),
+  }
+  invalidator.onDropAll = () => {
+    oracle.sent(EVERYTHING)
+    oracle.synced()
+  }
+  return oracle
+}
 
 /** One unit, to be judged. */
 export class VtdSubject implements Subject {
@@ -139,8 +171,7 @@ export class VtdSubject implements Subject {
     const { live, config } = this.#parts
     const translator = this.#dry
     translator.isEnabled = live.isEnabled
-    translator.ttm = live.ttm
-    if (translator.ssirwe !== live.ssirwe) translator.ssirwe = live.ssirwe
+    if (translator.ttm !== live.ttm || translator.ssirwe !== live.ssirwe) translator.setMode(live.ttm, live.ssirwe)
     translator.config.rootTable = config.rootTable
     translator.config.isScalable = config.isScalable
   }

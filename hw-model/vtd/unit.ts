@@ -4,7 +4,7 @@
  */
 
 import type { Memory } from '../memory/memory.js'
-import { Oracle } from '../oracle/oracle.js'
+import type { Oracle } from '../oracle/oracle.js'
 import {
   type AtsPort,
   type CachePolicy,
@@ -33,8 +33,7 @@ import { HostPermissions } from './hpt.js'
 import { Invalidator } from './invalidate.js'
 import { LateInvalidations } from './late.js'
 import { missing } from './missing.js'
-import { VtdSubject } from './oracle.js'
-import { commandOf, EVERYTHING } from './oracle-sent.js'
+import { oracleOf } from './oracle.js'
 import { PageRequestQueue } from './page-requests.js'
 import type { UnitOptions } from './presets.js'
 import { ProtectedMemory } from './protected-memory.js'
@@ -197,24 +196,7 @@ export class VtdUnit implements RemappingUnit {
   }
 
   setOracle(options: OracleOptions | null): void {
-    const { memory } = this.#parts
-    const oracle = options === null ? null : new Oracle(options, memory, new VtdSubject(this.#parts, this.#queue))
-    this.#oracle = oracle
-    const witness =
-      oracle === null
-        ? null
-        : {
-            carriedOut: (type: number, words: Int32Array) => oracle.sent(commandOf(type, words)),
-            waited: () => oracle.synced(),
-          }
-    this.#queue.witness = witness
-    this.#invalidator.onDropAll =
-      oracle === null
-        ? null
-        : () => {
-            oracle.sent(EVERYTHING)
-            oracle.synced()
-          }
+    this.#oracle = oracleOf(options, this.#parts, this.#queue, this.#invalidator)
   }
 
   faultName(fault: number): string {
