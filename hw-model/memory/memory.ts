@@ -3,7 +3,7 @@
  * between any two loads made here. So an algorithm never indexes it; it goes through three readers, which keep the
  * rules that make a racing guest harmless:
  *
- * - `loadWord`: one 64-bit descriptor, never half old and half new.
+ * - `loadWord`, `loadAt`: one 64-bit descriptor, never half old and half new.
  * - `loadRecord`: a copy of an entry, taken once and then used for the whole transaction.
  * - `updateFlags`: an access or dirty flag, set only if the word is still the one that was checked.
  *
@@ -11,6 +11,16 @@
  */
 
 import { type Backing, CHUNK_BYTES, CHUNK_LG2 } from './backing.js'
+import {
+  CHUNKS_PER_DIRECTORY,
+  type Chunks,
+  DIRECTORY_BYTES,
+  DIRECTORY_LG2,
+  type Directory,
+  directoryOver,
+  NO_WORDS,
+  NOWHERE,
+} from './directory.js'
 import { FlagStamps } from './flag-stamps.js'
 
 /** What a memory operation answers. */
@@ -25,27 +35,25 @@ export const MEMORY = {
   LOST: 3,
 } as const
 
-/** Chunks by slot; null where nothing was written yet, undefined where nobody looked. */
-type Chunks = (Int32Array | null | undefined)[]
-
-/** log2 of the bytes one directory covers: 1 GiB. */
-const DIRECTORY_LG2 = 30
-const DIRECTORY_BYTES = 2 ** DIRECTORY_LG2
-const CHUNKS_PER_DIRECTORY = 1 << (DIRECTORY_LG2 - CHUNK_LG2)
+const SLOT_MASK = CHUNKS_PER_DIRECTORY - 1
 const WORD_MASK = (1 << (CHUNK_LG2 - 2)) - 1
 const PAGE_WORDS = 1024
 
+/** Gigabytes whose directories are at hand, by their low bits. */
+const WAYS = 64
+
+/** No physical address has more bits. */
+const ADDRESS_END = 2 ** 52
+const TWO32 = 2 ** 32
+
 /**
  * Chunks and directories that are remembered: those of 8 GiB of touched memory in 64 separate gigabytes, at most about
- * 30 MB. Beyond, all are forgotten and looked up again, for a guest may touch a byte of every gigabyte.
+ * 30 MB; and of 4,096 gigabytes that one backing shows as a whole, at most 1 MB. Beyond, all are forgotten and looked up
+ * again, for a guest may touch a byte of every gigabyte.
  */
 const CHUNKS_KEPT = 1 << 17
-const DIRECTORIES_KEPT = 64
-
-const NO_CHUNK = new Int32Array(0)
-
-/** The directory of every gigabyte without memory. */
-const NOWHERE: Chunks = Object.freeze([]) as unknown as Chunks
+const ARRAYS_KEPT = 64
+const DIRECTORIES_KEPT = 4096
 
 /**
  * How often a torn word is read again: each time a busy writer may have stored in between, as likely as not. One that keeps
@@ -69,13 +77,17 @@ export class Memory {
   /** Where `updateFlags` stored something. */
   readonly stamps = new FlagStamps()
 
-  readonly #directories = new Map<number, Chunks>()
+  readonly #directories = new Map<number, Directory>()
   readonly #placements: Placement[] = []
-  #directory: Chunks = NOWHERE
-  #directoryIndex = -1
+  /** The directories at hand: which gigabyte's, with what is in them. */
+  readonly #gigabytes = new Int32Array(WAYS).fill(-1)
+  readonly #starts = new Int32Array(WAYS)
+  readonly #windows: Int32Array[] = new Array<Int32Array>(WAYS).fill(NO_WORDS)
+  readonly #chunksOf: Chunks[] = new Array<Chunks>(WAYS).fill(NOWHERE.chunks)
   #chunksKept = 0
+  #arraysKept = 0
   /** The chunk last stored into, and its address in chunks. */
-  #storeChunk: Int32Array = NO_CHUNK
+  #storeChunk: Int32Array = NO_WORDS
   #storeIndex = -1
   /** Nobody but this thread reaches that chunk: plain stores are as good as atomic ones, and many times faster. */
   #storesPlainly = false
@@ -125,20 +137,33 @@ export class Memory {
 
   /** Reads one aligned 64-bit word into `lo` and `hi`, whole: low, high, low again. */
   loadWord(pa: number): number {
-    const chunk = this.#chunk(pa)
-    const at = (pa >>> 2) & WORD_MASK
-    if (chunk === undefined || (chunk !== null && at + 1 >= chunk.length)) return MEMORY.ABORT
-    if (chunk === null) {
-      this.lo = 0
-      this.hi = 0
-      return MEMORY.OK
-    }
+    return pa < ADDRESS_END ? this.loadAt(pa | 0, (pa / TWO32) | 0) : MEMORY.ABORT
+  }
+
+  /** The same at an address of two halves, of at most 52 bits. */
+  loadAt(lo: number, hi: number): number {
+    const gigabyte = (hi << 2) | (lo >>> DIRECTORY_LG2)
+    const way = gigabyte & (WAYS - 1)
+    if (this.#gigabytes[way] !== gigabyte) this.#enter(gigabyte)
+    const window = this.#windows[way]
+    const at = ((lo & (DIRECTORY_BYTES - 1)) - this.#starts[way]) >>> 2
+    if (at + 1 < window.length) return this.#read(window, at)
+    const chunk = this.#chunksOf[way][(lo >>> CHUNK_LG2) & SLOT_MASK] ?? this.#look(lo, hi)
+    const inChunk = (lo >>> 2) & WORD_MASK
+    if (chunk === undefined || (chunk !== null && inChunk + 1 >= chunk.length)) return MEMORY.ABORT
+    if (chunk !== null) return this.#read(chunk, inChunk)
+    this.lo = 0
+    this.hi = 0
+    return MEMORY.OK
+  }
+
+  #read(words: Int32Array, at: number): number {
     // The stores into this object stand between the loads on purpose: without them the engine's middle tier reads the
     // low half once for both, and one word in a hundred is torn under a busy writer (test/memory/racing-writer.test.ts).
     for (let attempt = 0; attempt < TORN_LIMIT; attempt++) {
-      this.lo = chunk[at]
-      this.hi = chunk[at + 1]
-      if (chunk[at] === this.lo) return MEMORY.OK
+      this.lo = words[at]
+      this.hi = words[at + 1]
+      if (words[at] === this.lo) return MEMORY.OK
     }
     this.lo = 0
     this.hi = 0
@@ -272,11 +297,11 @@ export class Memory {
 
   /** The chunk that holds `pa`: null where it was never written, undefined where no memory is. */
   #chunk(pa: number): Int32Array | null | undefined {
-    const index = Math.floor(pa / DIRECTORY_BYTES)
-    if (index !== this.#directoryIndex) this.#enter(index)
-    const slot = (pa % DIRECTORY_BYTES) >>> CHUNK_LG2
-    const chunk = this.#directory[slot]
-    return chunk == null ? this.#look(pa, slot) : chunk
+    if (pa >= ADDRESS_END) return undefined
+    const gigabyte = Math.floor(pa / DIRECTORY_BYTES)
+    const way = gigabyte & (WAYS - 1)
+    if (this.#gigabytes[way] !== gigabyte) this.#enter(gigabyte)
+    return this.#chunksOf[way][(pa >>> CHUNK_LG2) & SLOT_MASK] ?? this.#look(pa | 0, (pa / TWO32) | 0)
   }
 
   #chunkForWrite(pa: number): Int32Array | undefined {
@@ -296,7 +321,8 @@ export class Memory {
     return chunk
   }
 
-  #look(pa: number, slot: number): Int32Array | null | undefined {
+  #look(lo: number, hi: number): Int32Array | null | undefined {
+    const pa = hi * TWO32 + (lo >>> 0)
     const placement = this.find(pa)
     if (placement === undefined) return undefined
     const { backing } = placement
@@ -307,33 +333,50 @@ export class Memory {
     const chunk = isShort ? backing.chunkForWrite(index) : backing.chunk(index)
     // Whoever may hold no more memory can still read the zeroes there.
     if (chunk === null) return isShort ? new Int32Array(left / 4) : null
+    const gigabyte = Math.floor(pa / DIRECTORY_BYTES)
     if (++this.#chunksKept > CHUNKS_KEPT) {
       this.#forget()
-      this.#enter(Math.floor(pa / DIRECTORY_BYTES))
+      this.#enter(gigabyte)
     }
-    this.#directory[slot] = chunk
+    this.#chunksOf[gigabyte & (WAYS - 1)][(lo >>> CHUNK_LG2) & SLOT_MASK] = chunk
     return chunk
   }
 
-  #enter(index: number): void {
-    let directory = this.#directories.get(index)
-    if (directory === undefined) {
-      // A guest may point anywhere: only a gigabyte that holds memory gets a directory of its own.
-      const isEmpty = this.findOverlap(index * DIRECTORY_BYTES, DIRECTORY_BYTES) === undefined
-      if (!isEmpty && this.#directories.size === DIRECTORIES_KEPT) this.#forget()
-      directory = isEmpty ? NOWHERE : new Array<Int32Array | null | undefined>(CHUNKS_PER_DIRECTORY)
-      if (!isEmpty) this.#directories.set(index, directory)
+  /** Lays the directory of a gigabyte at hand. */
+  #enter(gigabyte: number): void {
+    const { chunks, window, start } = this.#directory(gigabyte)
+    const way = gigabyte & (WAYS - 1)
+    this.#gigabytes[way] = gigabyte
+    this.#chunksOf[way] = chunks
+    this.#windows[way] = window
+    this.#starts[way] = start
+  }
+
+  #directory(gigabyte: number): Directory {
+    const known = this.#directories.get(gigabyte)
+    if (known !== undefined) return known
+    // A guest may point anywhere: only a gigabyte that holds memory gets a directory of its own.
+    const from = gigabyte * DIRECTORY_BYTES
+    const placement = this.findOverlap(from, DIRECTORY_BYTES)
+    if (placement === undefined) return NOWHERE
+    if (this.#directories.size === DIRECTORIES_KEPT) this.#forget()
+    const directory = directoryOver(placement, from)
+    if (directory.chunks !== NOWHERE.chunks && ++this.#arraysKept > ARRAYS_KEPT) {
+      this.#forget()
+      this.#arraysKept = 1
     }
-    this.#directory = directory
-    this.#directoryIndex = index
+    this.#directories.set(gigabyte, directory)
+    return directory
   }
 
   #forget(): void {
     this.#directories.clear()
     this.#chunksKept = 0
-    this.#directory = NOWHERE
-    this.#directoryIndex = -1
-    this.#storeChunk = NO_CHUNK
+    this.#arraysKept = 0
+    this.#gigabytes.fill(-1)
+    this.#windows.fill(NO_WORDS)
+    this.#chunksOf.fill(NOWHERE.chunks)
+    this.#storeChunk = NO_WORDS
     this.#storeIndex = -1
   }
 }

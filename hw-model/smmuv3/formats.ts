@@ -9,7 +9,7 @@
  */
 
 import { TWO32 } from '../bits/address.js'
-import { ENTRY, type Format } from '../walk/format.js'
+import { ENTRY, type Format, PlainTables } from '../walk/format.js'
 import { ASK, happensAt, makesDirty, PRIVILEGED_SHIFT, RIGHT } from './rights.js'
 
 /** What tables above the leaf took away; kept beside the rights on the way down. */
@@ -19,6 +19,9 @@ const TABLE = {
   UXN: 1 << 11,
   PXN: 1 << 12,
 } as const
+
+/** The same in the high word of a table entry: UXNTable, PXNTable, APTable. */
+const LIMITS = 0b1111 << 27
 
 const VALID = 1
 const TABLE_OR_PAGE = 2
@@ -76,6 +79,7 @@ export interface TableRules extends FlagRules {
 export abstract class Vmsa implements Format {
   /** One of WIDE. */
   readonly wide: number
+  readonly plain = new PlainTables()
   readonly #granuleLg2: number
   readonly #stride: number
   /** Highest level of ours that may hold a block. */
@@ -102,6 +106,10 @@ export abstract class Vmsa implements Format {
     this.#ignoresAf = ignoresAf || setsAccess
     this.#setsAccess = setsAccess
     this.#setsDirty = setsDirty
+    if (wide !== WIDE.NO) return
+    const tooHigh = HIGH_MASK[wide] & -(2 ** this.#highBits)
+    const both = VALID | TABLE_OR_PAGE
+    this.plain.set(both, both, tooHigh | LIMITS, -(1 << granuleLg2), HIGH_MASK[wide])
   }
 
   classify(lo: number, hi: number, level: number): number {

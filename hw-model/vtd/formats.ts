@@ -5,7 +5,7 @@
 
 import type { Field } from '../bits/layout.js'
 import { ACCESS } from '../port.js'
-import { ENTRY, type Format } from '../walk/format.js'
+import { ENTRY, type Format, PlainTables } from '../walk/format.js'
 import type { Capabilities } from './capabilities.js'
 import { FIRST_STAGE_ENTRY, SECOND_STAGE_ENTRY } from './records.js'
 
@@ -37,6 +37,8 @@ const FS_US = flag(FIRST_STAGE_ENTRY.US)
 const FS_A = flag(FIRST_STAGE_ENTRY.A)
 const FS_D = flag(FIRST_STAGE_ENTRY.D)
 const FS_EA = flag(FIRST_STAGE_ENTRY.EA)
+/** A table entry that leaves a walk as it is. */
+const FS_PLAIN = FS_P | FS_RW | FS_US | FS_A
 const SS_A = flag(SECOND_STAGE_ENTRY.A)
 const SS_D = flag(SECOND_STAGE_ENTRY.D)
 const SS_SNP = flag(SECOND_STAGE_ENTRY.SNP)
@@ -61,14 +63,24 @@ export const mayWriteFirst = (rights: number): boolean =>
 
 /** x86-64 paging entries, four or five levels. [VTD 9.7 T34-T40] */
 export class FirstStageFormat implements Format {
+  readonly plain = new PlainTables()
   /** Nested walks: bits of a guest-physical address, which every entry's address must fit; else 64. */
-  addressBits = 64
+  #addressBits = 64
   readonly #tooHigh: number
   readonly #topLeaf: number
 
   constructor(caps: Capabilities) {
     this.#tooHigh = reservedHigh(caps.hawBits)
     this.#topLeaf = caps.cap.FS1GP ? 2 : 1
+    this.begin(64, 0)
+  }
+
+  /** Before a walk: what addresses must fit, and the rights that it starts with. */
+  begin(addressBits: number, rights: number): void {
+    this.#addressBits = addressBits
+    const beyond = addressBits >= 52 ? 0 : ADDRESS_HIGH & -(2 ** (addressBits - 32))
+    const flags = (rights & RIGHT.EXTENDED_ACCESSED) === 0 ? FS_PLAIN : FS_PLAIN | FS_EA
+    this.plain.set(flags | PS, flags, this.#tooHigh | beyond, ~0xfff, ADDRESS_HIGH)
   }
 
   classify(lo: number, hi: number, level: number): number {
@@ -105,7 +117,7 @@ export class FirstStageFormat implements Format {
 
   /** [VTD 7.1.3 SFS.5] */
   #fits(hi: number): boolean {
-    return this.addressBits >= 52 || (hi & ADDRESS_HIGH) < 2 ** (this.addressBits - 32)
+    return this.#addressBits >= 52 || (hi & ADDRESS_HIGH) < 2 ** (this.#addressBits - 32)
   }
 }
 
@@ -114,6 +126,7 @@ const PAT_LARGE = 1 << 12
 
 /** Second-stage entries, three to five levels. [VTD 9.8 T41-T47] */
 export class SecondStageFormat implements Format {
+  readonly plain = new PlainTables()
   /** RTADDR.SSIRWE: IR and IW say what R and W say otherwise, and those are ignored. [VTD 11.4.5] */
   hasIoRights = false
   readonly #tooHigh: number
@@ -124,6 +137,17 @@ export class SecondStageFormat implements Format {
     this.#tooHigh = reservedHigh(caps.hawBits)
     this.#sizes = caps.cap.SSLPS
     this.#leafReserved = caps.ecap.SC ? 0 : SS_SNP
+    this.begin(0)
+  }
+
+  /** Before a walk: the rights that it starts with. */
+  begin(rights: number): void {
+    if (this.hasIoRights) {
+      this.plain.clear()
+      return
+    }
+    const flags = (rights & RIGHT.ACCESSED_DIRTY) === 0 ? SS_RIGHTS : SS_RIGHTS | SS_A
+    this.plain.set(flags | PS | SS_SNP, flags, this.#tooHigh | SS_IW_HIGH, ~0xfff, ADDRESS_HIGH)
   }
 
   classify(lo: number, hi: number, level: number): number {

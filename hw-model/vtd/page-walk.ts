@@ -258,10 +258,11 @@ export class PageWalk implements TableStage {
     this.isFirstFault = true
     if (sign !== 0 && sign !== -1) return REASON.SGN_1
     const isNested = config.pgtt === PGTT.NESTED
-    this.#firstFormat.addressBits = isNested ? config.secondBits : 64
     const { firstTag, firstGroup } = this.#tables
     const from = this.firstCache
-    from.begin(firstTag, firstGroup, config.firstTable, top, lo, hi, firstRights(config, this.#isPrivileged))
+    const rights = firstRights(config, this.#isPrivileged)
+    this.#firstFormat.begin(isNested ? config.secondBits : 64, rights)
+    from.begin(firstTag, firstGroup, config.firstTable, top, lo, hi, rights)
     if (isNested) from.nest()
     this.reads++
     const end = this.first.walk(
@@ -309,7 +310,9 @@ export class PageWalk implements TableStage {
     this.secondHi = hi
     const top = config.secondLevels - 1
     const from = this.secondCache
-    from.begin(this.#tables.secondTag, 0, config.secondTable, top, lo, hi, secondRights(config))
+    const rights = secondRights(config)
+    this.#secondFormat.begin(rights)
+    from.begin(this.#tables.secondTag, 0, config.secondTable, top, lo, hi, rights)
     switch (from.end === WALK.OK ? this.#enterSecond(lo, hi, flags) : from.end) {
       case WALK.OK:
         return REASON.NONE

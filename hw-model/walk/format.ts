@@ -19,8 +19,38 @@ export const ENTRY = {
   UNACCESSED: 5,
 } as const
 
+/**
+ * Entries above level 0 that lead to another table, take no right away and want no flag: most of those that a walk meets.
+ * Such an entry has `want` under `mask` in its low half and nothing under `none` in its high one, and its table stands at
+ * what is left under `frameLo` and `frameHi`. A format in which no entry is so plain has a `mask` of 0 and `want` of 1.
+ */
+export class PlainTables {
+  mask = 0
+  want = 1
+  none = 0
+  frameLo = 0
+  frameHi = 0
+
+  /** No entry is plain. */
+  clear(): void {
+    this.mask = 0
+    this.want = 1
+  }
+
+  /** Says which entries are. */
+  set(mask: number, want: number, none: number, frameLo: number, frameHi: number): void {
+    this.mask = mask
+    this.want = want
+    this.none = none
+    this.frameLo = frameLo
+    this.frameHi = frameHi
+  }
+}
+
 /** The four questions, and the geometry of one level. Level 0 holds the smallest leaves. */
 export interface Format {
+  /** Which entries need not be asked about. They answer the questions below as any other does. */
+  readonly plain: PlainTables
   /** 1. What is this entry? One of ENTRY. */
   classify(lo: number, hi: number, level: number): number
   /** 2. Which address does it hold: the next table's or the leaf's first byte? */

@@ -4,8 +4,9 @@
  * of the stage below it.
  */
 
+import { TWO32 } from '../bits/address.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
-import { ENTRY, type Format, type TableStage, WALK } from './format.js'
+import { ENTRY, type Format, type PlainTables, type TableStage, WALK } from './format.js'
 
 /** Sees every entry of a traced walk. */
 export interface EntryTrace {
@@ -58,6 +59,9 @@ export class Walker {
   keeper: TableKeeper | null = null
 
   readonly #memory: Memory
+  /** The table in hand, and the index into it. */
+  #base = 0
+  #index = 0
 
   constructor(memory: Memory) {
     this.#memory = memory
@@ -91,21 +95,53 @@ export class Walker {
     rights: number,
   ): number {
     const stride = granuleLg2 - 3
-    let base = table
-    let level = top
-    let index = topIndex
     this.rights = rights
+    this.#base = table
+    this.#index = topIndex
+    this.level = top
+    if (this.trace === null && this.keeper === null && format.plain.mask !== 0)
+      this.#descend(format.plain, stage, granuleLg2, inputLo, inputHi)
     for (;;) {
-      this.level = level
+      const level = this.level
       this.leafLg2 = granuleLg2 + stride * level
-      this.entryAddress = base + index * 8
+      this.entryAddress = this.#base + this.#index * 8
       const status = this.#read(format, stage, level, access)
       if (status !== DESCEND) return status
       if (this.keeper !== null) this.keeper.keepTable(this)
-      base = this.address
-      level--
-      index = indexAt(inputLo, inputHi, granuleLg2 + stride * level, stride)
+      this.#base = this.address
+      this.level = level - 1
+      this.#index = indexAt(inputLo, inputHi, granuleLg2 + stride * (level - 1), stride)
     }
+  }
+
+  /**
+   * Goes down as far as entries are plain tables, which leave nothing to decide. The first that is not, and whatever
+   * cannot be read, is left to the walk proper, which reads it again.
+   */
+  #descend(plain: PlainTables, stage: TableStage | null, granuleLg2: number, inputLo: number, inputHi: number): void {
+    const memory = this.#memory
+    const stride = granuleLg2 - 3
+    let { level } = this
+    let index = this.#index
+    let baseLo = this.#base | 0
+    let baseHi = (this.#base / TWO32) | 0
+    for (; level > 0; level--) {
+      if (stage === null) {
+        // A table stands at a multiple of its size.
+        if (memory.loadAt(baseLo + index * 8, baseHi) !== MEMORY.OK) break
+      } else {
+        const at = baseHi * TWO32 + (baseLo >>> 0) + index * 8
+        if (!stage.translateTable(at, false) || memory.loadWord(stage.tableAddress) !== MEMORY.OK) break
+      }
+      const { lo, hi } = memory
+      if ((lo & plain.mask) !== plain.want || (hi & plain.none) !== 0) break
+      baseLo = lo & plain.frameLo
+      baseHi = hi & plain.frameHi
+      index = indexAt(inputLo, inputHi, granuleLg2 + stride * (level - 1), stride)
+    }
+    this.level = level
+    this.#index = index
+    this.#base = baseHi * TWO32 + (baseLo >>> 0)
   }
 
   /** Reads, classifies and flags one entry. Answers DESCEND for a table, else the walk's end. */
