@@ -11,6 +11,7 @@ import { planCaches as planVtd } from '../hw-model/vtd/cache-options.js'
 import { type DmaConfig, dmaConfig } from '../hw-model/vtd/dma-config.js'
 import { GRANT, Iotlb } from '../hw-model/vtd/iotlb.js'
 import { PGTT } from '../hw-model/vtd/records.js'
+import { REQUESTER, STRANGER } from '../hw-model/vtd/requesters.js'
 import { ENTRY, LOOKUP, type Work } from './work.js'
 
 const WAYS = 4
@@ -106,11 +107,15 @@ export class OurIotlb implements Ours {
     this.#hasPasids = hasPasids
     this.iotlb = new Iotlb(planVtd({ policy: 'hardware', iotlb: { entries: capacity, ways: WAYS } }))
     const tables = { secondTable: 0, secondLevels: 4, secondBits: 48, sre: false }
-    const one = dmaConfig(1, PGTT.SECOND, 0, 0, tables)
+    const one = dmaConfig(PGTT.SECOND, 1, 0, 0, tables)
     this.#configs = Array.from({ length: contexts }, (_, i) =>
-      hasPasids ? dmaConfig(1, PGTT.FIRST, i + 1, 0, tables) : one,
+      hasPasids ? dmaConfig(PGTT.FIRST, 1, i + 1, 0, tables) : one,
     )
     for (const entry of work.order) this.fill(entry)
+    for (let context = 0; context < contexts; context++) {
+      const [sid, pasid] = [this.sidOf(context), this.pasidOf(context)]
+      this.iotlb.requesters.learn(sid, pasid, this.iotlb.tagOf(sid, pasid))
+    }
   }
 
   /** Source-id of a context. */
@@ -133,6 +138,15 @@ export class OurIotlb implements Ours {
     this.iotlb.fill(tag, this.#configs[context], page, entries[at + 3], addressIn(entries, at), -1, grants)
   }
 
+  /** What the unit does after a walk: the requester is noted too. */
+  #refill(entry: number, page: Page): number {
+    this.fill(entry)
+    const context = this.work.entries[entry * ENTRY]
+    const tag = this.iotlb.tagOf(this.sidOf(context), this.pasidOf(context))
+    this.iotlb.requesters.learn(this.sidOf(context), this.pasidOf(context), tag)
+    return this.iotlb.find(tag, page)
+  }
+
   has(entry: number): boolean {
     const { entries } = this.work
     const at = entry * ENTRY
@@ -142,8 +156,8 @@ export class OurIotlb implements Ours {
 
   hit(rounds: number): number {
     const { lookups } = this.work
-    const { iotlb } = this
-    const { cache } = iotlb
+    const { cache, requesters } = this.iotlb
+    const { words } = requesters
     const hasPasids = this.#hasPasids
     let sum = 0
     for (let round = 0; round < rounds; round++) {
@@ -151,13 +165,10 @@ export class OurIotlb implements Ours {
         const who = lookups[at]
         const lo = lookups[at + 1]
         const context = who & 0xffffff
-        const tag = hasPasids ? iotlb.tagOf(8, context + 1) : iotlb.tagOf(context << 3, NO_PASID)
+        const line = hasPasids ? requesters.find(8, context + 1) : requesters.find(context << 3, NO_PASID)
         const page: Page = pageOf(lo, lookups[at + 2])
-        let slot = iotlb.find(tag, page)
-        if (slot === MISS) {
-          this.fill(lookups[at + 3])
-          slot = iotlb.find(iotlb.tagOf(this.sidOf(context), this.pasidOf(context)), page)
-        }
+        let slot = line === STRANGER ? MISS : cache.find(words[line + REQUESTER.TAG], page)
+        if (slot === MISS) slot = this.#refill(lookups[at + 3], page)
         const need = who >>> 24
         if ((cache.flagsOf(slot) & need) !== need) continue
         const address = cache.addressOf(slot) + (lo & ((1 << cache.leafLg2Of(slot)) - 1))

@@ -143,8 +143,8 @@ export class Peer {
   }
 
   /** As one of a race. */
-  contender(name: string, operations: number, what?: string): Contender {
-    return { name, operations, run: (rounds) => this.turn(rounds, what) }
+  contender(name: string, operations: number, what?: string, rounds?: number): Contender {
+    return { name, operations, rounds, run: (rounds) => this.turn(rounds, what) }
   }
 
   /** Ends it. */
