@@ -73,7 +73,7 @@ export function tryStep(
   counts.accesses += clean.report.accesses
   for (const { stale } of clean.said) {
     counts.false++
-    onFailure({ arch, step, number: -1, mistake: 'none', what: `a proper guest is told of ${tell(stale)}` })
+    onFailure({ arch, step, number: -1, mistake: 'none', what: `a proper guest is told of ${tellReport(stale)}` })
   }
   const choices = clean.commands.flatMap((command, number) => wrongs(arch, command, number))
   const rng = new Rng(seed, step, ARCHITECTURES.indexOf(arch), 1)
@@ -125,17 +125,17 @@ function remedy(script: Script, mutated: Played): string | undefined {
     const next = played.said.find((said) => isMet(said, access))
     if (next === undefined) return `${put.length} commands put in, and nothing more is said of access ${access}`
     const { stale } = next
-    if (stale.missing.length === 0) return `nothing is named for ${tell(stale)}`
+    if (stale.missing.length === 0) return `nothing is named for ${tellReport(stale)}`
     for (const less of lessThan(script.arch, stale.missing)) {
       const after = play({ ...script, put: { access, commands: [...put, ...less] } })
       if (!after.said.some((said) => isMet(said, access) && isSame(said.stale, stale))) {
-        return `${tellAll(less)} does, where ${tellAll(stale.missing)} is named for ${tell(stale)}`
+        return `${tellAll(less)} does, where ${tellAll(stale.missing)} is named for ${tellReport(stale)}`
       }
     }
     put.push(...stale.missing)
     played = play({ ...script, put: { access, commands: put } })
     if (played.said.some((said) => isMet(said, access) && isSame(said.stale, stale))) {
-      return `${tellAll(stale.missing)} does not help against ${tell(stale)}`
+      return `${tellAll(stale.missing)} does not help against ${tellReport(stale)}`
     }
     if (played.report.disagreement === undefined || played.report.accesses > access) return undefined
   }
@@ -175,7 +175,8 @@ export function tellCommand({ name, operands, page }: Invalidation): string {
   return [name, ...all, ...at].join(' ')
 }
 
-function tell({ cache, rid, pasid, lo, hi, cached, fresh, reason }: StaleReport): string {
+/** A report in words. */
+export function tellReport({ cache, rid, pasid, lo, hi, cached, fresh, reason }: StaleReport): string {
   const address = ((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)
   const ended = JSON.stringify({ cached, fresh })
   return `${cache} of ${rid.toString(16)}/${pasid} 0x${address} (${reason}): ${ended}`
