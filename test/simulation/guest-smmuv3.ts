@@ -10,7 +10,7 @@ import { HeldTransactions } from './guest-smmuv3-held.js'
 import { chooseUnit } from './guest-smmuv3-ids.js'
 import { Invalidator } from './guest-smmuv3-invalidate.js'
 import { Requester } from './guest-smmuv3-requester.js'
-import { describe, judge, judgeDry, judgeMemory } from './judge-smmuv3.js'
+import { describe, isMisled, judge, judgeDry, judgeMemory } from './judge-smmuv3.js'
 import { Overlay } from './ram.js'
 import { translate } from './reference/smmuv3.js'
 import { featuresOf, type SmmuFeatures } from './reference/smmuv3-features.js'
@@ -77,6 +77,7 @@ class Machine {
   play(): StepReport {
     const rng = this.#rng
     let disagreement: string | undefined
+    let isMisled = false
     try {
       if (rng.chance(0.3)) for (let i = rng.int(3); i >= 0; i--) this.#editor.edit()
       while (this.#accesses < (this.#insists ? INSISTENT.accesses : ACCESSES)) {
@@ -87,6 +88,7 @@ class Machine {
     } catch (error) {
       if (!(error instanceof Disagreement)) throw error
       disagreement = `access ${this.#accesses}: ${error.message}`
+      isMisled = error.isMisled
     }
     return {
       accesses: this.#accesses,
@@ -96,6 +98,7 @@ class Machine {
       commands: this.#driver.commands,
       mix: this.#mix,
       disagreement,
+      isMisled,
     }
   }
 
@@ -233,7 +236,7 @@ class Machine {
       const wrong =
         judge(result, outcome, events) ??
         judgeMemory({ before, updates: result.updates }, (at) => driver.ram.read(at), driver.writes - writes)
-      if (wrong !== undefined) throw new Disagreement(`${this.#explain(access)}: ${wrong}`)
+      if (wrong !== undefined) throw new Disagreement(`${this.#explain(access)}: ${wrong}`, isMisled(result, outcome))
       if (result.expected.end === 'stall') this.#held.hold(access, tag ?? outcome?.tag ?? 0, events[0])
       if (outcome !== undefined) this.#requester.learn(access, outcome)
     }

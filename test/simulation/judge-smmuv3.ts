@@ -27,6 +27,14 @@ export function judge(
   return wrong
 }
 
+/** Whether an access ended as no reading of the manual allows, whatever was recorded of it. */
+export function isMisled({ expected, permitted }: SmmuResult, outcome: Outcome | undefined): boolean {
+  return ![expected, ...permitted].some((end) => {
+    const event = 'event' in end ? end.event : undefined
+    return compare(end, outcome, event === undefined ? [] : [[...event.words]]) === undefined
+  })
+}
+
 /** What is wrong with a dry walk, or undefined: it tells the same end, and records nothing. */
 export function judgeDry(result: SmmuResult, outcome: Outcome, events: readonly bigint[][]): string | undefined {
   if (events.length > 0) return `explaining records ${show(events)}`

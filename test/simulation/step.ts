@@ -43,13 +43,23 @@ export interface StepReport {
   readonly mix?: Readonly<Record<string, number>>
   /** Where unit and reference disagree first, in words. */
   readonly disagreement: string | undefined
+  /** They disagree about how that access ended, and not only about what is recorded of it. */
+  readonly isMisled: boolean
 }
 
 /** Plays one step. */
 export type Step = (rng: Rng, options: StepOptions) => StepReport
 
 /** Thrown where the unit and the reference disagree. */
-export class Disagreement extends Error {}
+export class Disagreement extends Error {
+  /** @param isMisled about how an access ended: its frame, its rights or its fault */
+  constructor(
+    message: string,
+    readonly isMisled = false,
+  ) {
+    super(message)
+  }
+}
 
 /** A 64-bit value in hex. */
 export const hex = (value: bigint | number): string => `0x${value.toString(16)}`

@@ -89,8 +89,8 @@ export function tryStep(
 export function tryMutant(script: Script, counts: Counts, fail: (what: string) => void): void {
   counts.mutants++
   const mutated = play(script)
-  const { disagreement } = mutated.report
-  if (disagreement === undefined) {
+  const { disagreement, isMisled } = mutated.report
+  if (!isMisled) {
     if (mutated.said.length > 0) counts.beyond++
     return
   }
