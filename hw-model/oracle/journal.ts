@@ -32,9 +32,22 @@ export class Journal {
     this.#turn = (this.#turn + 1) % REMEMBERED
   }
 
-  /** Whether one of those sent since an operation leaves nothing of `missing` to do. */
-  hasSent(subject: Subject, missing: Invalidation, since: number): boolean {
-    return this.#ring.some(({ command, at }) => at > since && subject.shortfalls(command, missing)?.length === 0)
+  /**
+   * The operation after which all that is missing had been sent, where no SYNC has completed since; 0 where it was not.
+   *
+   * @param rightAt what came before it was for something else
+   */
+  pendingSince(subject: Subject, missing: readonly Invalidation[], rightAt: number): number {
+    let since = 0
+    for (const each of missing) {
+      const entry = this.#ring.find(
+        ({ command, at, syncs }) =>
+          at > rightAt && syncs === this.syncs && subject.shortfalls(command, each)?.length === 0,
+      )
+      if (entry === undefined) return 0
+      since = Math.max(since, entry.at)
+    }
+    return since
   }
 
   /** Whether any was sent after an operation. */

@@ -187,7 +187,7 @@ export class Oracle implements UnitOracle, Reads {
   /** Notes that a watch is wrong since the present operation, where that was not known. */
   accuse(watch: Watch, transaction: Transaction, fresh: Outcome): void {
     this.suspect(watch)
-    watch.remedy ??= this.subject.remedy(transaction, fresh)
+    watch.remedy ??= this.subject.remedy(transaction, fresh, this.#reports.changed(watch))
   }
 
   /** The same, of one that nobody has met wrong yet. */
@@ -201,7 +201,7 @@ export class Oracle implements UnitOracle, Reads {
 
   /** Reports a wrong answer. */
   report(watch: Watch, reason: StaleReason, transaction: Transaction, cached: Outcome, fresh: Outcome): StaleReport {
-    const remedy = watch.remedy ?? this.subject.remedy(transaction, fresh)
+    const remedy = watch.remedy ?? this.subject.remedy(transaction, fresh, this.#reports.changed(watch))
     watch.remedy = remedy
     this.#reports.report(watch, remedy, reason, transaction, cached, fresh)
     return watch.report as StaleReport
@@ -219,9 +219,9 @@ export class Oracle implements UnitOracle, Reads {
       this.#met(watch, transaction, outcome)
       return
     }
-    const watch = this.#wrong(transaction, known, cached, fresh)
     const was = Object.assign(new Outcome(), cached)
     const is = Object.assign(new Outcome(), fresh)
+    const watch = this.#wrong(transaction, known, was, is)
     subject.live(transaction, outcome)
     this.#sentence(watch, transaction, was, is, outcome)
   }
@@ -236,8 +236,9 @@ export class Oracle implements UnitOracle, Reads {
     const cached = this.ask(transaction)
     // Memory has changed while the pipeline ran, or all that it answered from was memory.
     if (this.subject.isSame(cached, fresh)) return
-    const watch = this.#wrong(transaction, known, cached, fresh)
-    this.#sentence(watch, transaction, Object.assign(new Outcome(), cached), fresh, outcome)
+    const was = Object.assign(new Outcome(), cached)
+    const is = Object.assign(new Outcome(), fresh)
+    this.#sentence(this.#wrong(transaction, known, was, is), transaction, was, is, outcome)
   }
 
   /** The watch of a stale answer. */

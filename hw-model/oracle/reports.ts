@@ -50,6 +50,8 @@ export class Reports {
     }
     const { rid, pasid, lo, hi, access } = transaction
     const { cache, missing, usual } = remedy
+    // All was sent, and only its completion was not waited for.
+    const pendingAt = this.#journal.pendingSince(this.#subject, missing, watch.rightAt)
     const report: MutableReport = {
       number: ++this.made,
       reason,
@@ -63,12 +65,12 @@ export class Reports {
       fresh: ended(fresh),
       filledAt: watch.filledAt,
       lastRightAt: watch.rightAt,
-      firstSeenAt: watch.wrongAt,
+      firstSeenAt: Math.max(watch.wrongAt, pendingAt + 1),
       at: this.#journal.operation,
       hits: 1,
       changed: this.changed(watch),
-      missing,
-      usual,
+      missing: pendingAt === 0 ? missing : [this.#subject.sync],
+      usual: pendingAt === 0 ? usual : null,
       sent: this.#journal.nearest(this.#subject, missing, watch.rightAt),
     }
     watch.report = report
@@ -85,6 +87,7 @@ export class Reports {
 
   /** The first word of a watch that has changed since it was right. */
   changed(watch: Watch): ChangedEntry | null {
+    if (watch.rightAt === 0) return null
     const words = this.#words
     const id = words.firstChanged(watch.words, watch.rightAt)
     if (id < 0) return null

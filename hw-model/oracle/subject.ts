@@ -1,6 +1,6 @@
 /** What the oracle asks of the unit that it judges. */
 
-import type { Invalidation, Outcome, Transaction } from '../port.js'
+import type { ChangedEntry, Invalidation, Outcome, Transaction } from '../port.js'
 
 /** Takes down what a fresh walk reads. */
 export interface Reads {
@@ -31,6 +31,8 @@ export interface Remedy {
 
 /** One architecture's side of the oracle. None but `live` changes anything that can be seen. */
 export interface Subject {
+  /** What completes invalidations. */
+  readonly sync: Invalidation
   /** The pipeline itself. */
   live(transaction: Transaction, outcome: Outcome): void
   /** A walk from memory alone. */
@@ -43,8 +45,12 @@ export interface Subject {
   entry(): number
   /** Whether an entry is cached that `entry` has named, for an address. */
   isKept(entry: number, lo: number, hi: number): boolean
-  /** The narrowest commands after which the caches answer what `fresh` did. */
-  remedy(transaction: Transaction, fresh: Outcome): Remedy
+  /**
+   * The narrowest commands after which the caches answer what `fresh` did.
+   *
+   * @param changed the entry in memory that is not what it was when the answer was right, where that is known
+   */
+  remedy(transaction: Transaction, fresh: Outcome, changed: ChangedEntry | null): Remedy
   /** What keeps a sent command from doing what is missing, each in a few words; null where it has nothing to do with it. */
   shortfalls(sent: Invalidation, missing: Invalidation): readonly string[] | null
   /** What a word is that `fresh` has read. */

@@ -75,21 +75,31 @@ export class Sweeps {
     return { compared: count, stale }
   }
 
-  /** The SYNCs before the change of another wrong watch that the same commands set right, if there is one. */
+  /**
+   * The SYNCs before the change that has made a watch wrong which nobody has seen right: those of another one that is
+   * wrong for the same reason, if there is one. An answer that was never right says nothing of its own.
+   */
   syncsOfSibling(watch: Watch): number | null {
-    const oracle = this.#oracle
-    const { remedy } = watch
+    const { words, subject } = this.#oracle
     this.#wrong = this.#wrong.filter(({ wrongAt }) => wrongAt !== 0).slice(0, SIBLINGS)
     for (const each of this.#wrong) {
       if (each === watch) continue
-      if (each.remedy === null && each.entry === watch.entry && isSamePlace(each, watch)) return each.wrongSyncs
-      if (each.remedy?.cache !== remedy?.cache) continue
-      const isCovered = remedy?.missing.every((missing) =>
-        each.remedy?.missing.some((other) => oracle.subject.shortfalls(other, missing)?.length === 0),
-      )
-      if (isCovered === true) return each.wrongSyncs
+      if (each.remedy === null) {
+        const isSame = each.entry === watch.entry && isSamePlace(each, watch)
+        if (isSame && subject.isKept(each.entry, each.lo, each.hi)) return each.wrongSyncs
+        continue
+      }
+      const changed = words.firstChanged(each.words, each.rightAt)
+      if (changed >= 0 && watch.words.includes(changed) && this.#isWrong(each)) return each.wrongSyncs
     }
     return null
+  }
+
+  #isWrong(watch: Watch): boolean {
+    const oracle = this.#oracle
+    const transaction = this.#like(watch)
+    const fresh = oracle.walk(transaction)
+    return !oracle.subject.isSame(oracle.ask(transaction), fresh)
   }
 
   /** A watch whose words have changed: it is right still, or wrong since before this SYNC. */

@@ -86,8 +86,9 @@ export interface StaleReport {
   readonly fresh: Ended
   /**
    * Operations of the unit (translations, consumed commands, register writes), counted from 1: when the entry was
-   * filled, or first met; when it was last seen to be right; when it was first seen to be wrong, by a SYNC or a
-   * translation. The missing command belongs before the last of these.
+   * filled, or first met; when it was last seen to be right, 0 for never; when it was first seen to be wrong, by a SYNC
+   * or a translation, or where all but a SYNC was sent, what followed that. The missing commands belong before the last
+   * of these.
    */
   readonly filledAt: number
   readonly lastRightAt: number

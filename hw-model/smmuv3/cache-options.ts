@@ -39,8 +39,8 @@ export interface CacheOptions {
   readonly replacement?: 'round-robin' | 'random'
   /** Where chance starts. */
   readonly seed?: number
-  /** Whether commands drop what they must, or also what they may. */
-  readonly invalidation?: 'exact' | 'wide'
+  /** Whether commands drop what they must; also what they may; or what they must, and not before the next SYNC. */
+  readonly invalidation?: 'exact' | 'wide' | 'late'
 }
 
 /** The same, with nothing left open. */
@@ -54,6 +54,7 @@ export interface CachePlan {
   readonly denials: boolean
   readonly chance: Chance | null
   readonly isWide: boolean
+  readonly isLate: boolean
 }
 
 const ONE: CacheGeometry = { entries: 1, ways: 1 }
@@ -74,7 +75,10 @@ const HARDWARE: Defaults = {
   isGreedy: false,
 }
 
-/** `greedy` units have larger caches, and keep whole contiguous spans and entries that deny. */
+/**
+ * `greedy` units have larger caches, keep whole contiguous spans and entries that deny, and what is invalidated stays
+ * until a SYNC.
+ */
 const POLICIES: Readonly<Record<CachePolicy, Defaults>> = {
   off: { leaves: NO_CACHE, tables: NO_CACHE, config: 0, isGreedy: false },
   minimal: { leaves: ONE, tables: ONE, config: 1, isGreedy: false },
@@ -101,6 +105,7 @@ export function planCaches(options: CacheOptions = {}): CachePlan {
     denials: options.denials ?? isGreedy,
     chance: isRandom ? new Chance(options.seed ?? 0) : null,
     isWide: options.invalidation === 'wide',
+    isLate: options.invalidation === undefined ? isGreedy : options.invalidation === 'late',
   }
 }
 

@@ -39,10 +39,28 @@ const CONFIGURATION: ReadonlySet<number> = new Set([
   OPCODE.CFGI_CD_ALL,
 ])
 
+/** Commands held back at once; when they are more, all take effect. */
+const HELD_BACK = 1024
+
+/** Sees what the queue consumes. */
+export interface CommandWitness {
+  /** A command that invalidates was consumed. */
+  invalidates(opcode: number, command: Int32Array): void
+  /** A SYNC was consumed, and all before it has taken effect. */
+  synced(): void
+}
+
 /** The command queue and what its commands do. */
 export class CommandQueue {
   /** Commands consumed. */
   consumed = 0
+  /** Is told of invalidations. */
+  witness: CommandWitness | null = null
+  /**
+   * Configuration and translations are dropped as late as the manual lets them be, at the next SYNC: software that goes
+   * on without one meets what it has invalidated. [SMMU 4.7.3 CMD_SYNC]
+   */
+  isLate = false
 
   readonly #memory: Memory
   readonly #registers: RegisterFile
@@ -55,6 +73,8 @@ export class CommandQueue {
   readonly #ats: AtsCommands
   readonly #shape: QueueShape
   readonly #command = new Int32Array(WORDS)
+  /** Consumed, and without effect yet, in order. */
+  readonly #heldBack: Int32Array[] = []
   #isConsuming = false
   /** The next command waits for devices to answer invalidations. */
   #isHeld = false
@@ -151,15 +171,59 @@ export class CommandQueue {
     this.#interrupts.raiseError(GERROR.CMDQ_ERR)
   }
 
-  /** Everything before it is complete already, so only the signal is left. [SMMU 4.7.3 CMD_SYNC] */
+  /** Back to power-on. */
+  reset(): void {
+    this.#heldBack.length = 0
+    this.resume()
+  }
+
+  /** What was held back takes effect. */
+  settle(): void {
+    for (const command of this.#heldBack) this.#invalidate(Opcode.get(command, 0), command)
+    this.#heldBack.length = 0
+  }
+
+  /** Everything before it is complete, and then only the signal is left. [SMMU 4.7.3 CMD_SYNC] */
   #sync(): void {
     const command = this.#command
+    this.settle()
+    this.witness?.synced()
     if (CMD_SYNC.CS.get(command, 0) !== SYNC_CS.IRQ) return
     this.#interrupts.sync(CMD_SYNC.MSIAddress.get(command, 0), CMD_SYNC.MSIData.get(command, 0))
   }
 
   #execute(opcode: number): void {
     const command = this.#command
+    switch (opcode) {
+      case OPCODE.RESUME:
+        this.#stalls.resume(CMD_RESUME.SID.get(command, 0), CMD_RESUME.STAG.get(command, 0), this.#resumption())
+        return
+      case OPCODE.STALL_TERM:
+        this.#stalls.endStream(CMD_STALL_TERM.SID.get(command, 0))
+        return
+      case OPCODE.ATC_INV:
+      case OPCODE.PRI_RESP:
+        if (opcode === OPCODE.ATC_INV) this.witness?.invalidates(opcode, command)
+        this.#ats.execute(opcode, command)
+        return
+      case OPCODE.PREFETCH_CONFIG:
+      case OPCODE.PREFETCH_ADDR:
+        // Hints that may be ignored.
+        return
+      default:
+        this.witness?.invalidates(opcode, command)
+        if (!this.isLate) {
+          this.#invalidate(opcode, command)
+          return
+        }
+        if (this.#heldBack.length === HELD_BACK) this.settle()
+        this.#heldBack.push(command.slice())
+        return
+    }
+  }
+
+  /** Drops what a command says from the caches. */
+  #invalidate(opcode: number, command: Int32Array): void {
     const configs = this.#configs
     // What was made from configuration may go with it. [SMMU 4.3.8 Configuration structure invalidation semantics/rules]
     if (this.#tlb.isWide && CONFIGURATION.has(opcode)) {
@@ -188,18 +252,7 @@ export class CommandQueue {
       case OPCODE.CFGI_CD_ALL:
         configs.dropContexts(CMD_CFGI_CD.SID.get(command, 0))
         return
-      case OPCODE.RESUME:
-        this.#stalls.resume(CMD_RESUME.SID.get(command, 0), CMD_RESUME.STAG.get(command, 0), this.#resumption())
-        return
-      case OPCODE.STALL_TERM:
-        this.#stalls.endStream(CMD_STALL_TERM.SID.get(command, 0))
-        return
-      case OPCODE.ATC_INV:
-      case OPCODE.PRI_RESP:
-        this.#ats.execute(opcode, command)
-        return
       default:
-        // PREFETCH_* are hints that may be ignored.
         this.#tlbCommands.execute(opcode, command)
         return
     }

@@ -34,6 +34,25 @@ const SPLITS = { 6: 6, 8: 8, 10: 10 } as const
 /** A view keeps nothing of its own. */
 const OFF = planCaches({ policy: 'off' })
 
+/** Structures that are fetched. */
+export const FETCHED = { STE: 1, L1STD: 2, CD: 3, L1CD: 4 } as const
+
+/** Sees the words of each structure that is fetched. */
+export interface FetchWitness {
+  /** @param what one of FETCHED */
+  fetched(what: number, physical: number, words: Int32Array, count: number): void
+}
+
+/** Which caches a view shows. */
+export interface ShownConfigurations {
+  readonly streams: boolean
+  /** L1STDs. */
+  readonly blocks: boolean
+  readonly contexts: boolean
+  /** L1CDs. */
+  readonly contextTables: boolean
+}
+
 /** A level 1 stream table descriptor that leads somewhere. */
 interface StreamBlock {
   readonly table: number
@@ -50,6 +69,7 @@ export class Configurations {
   ssid = 0
   /** Shows the structures, if anybody looks. */
   trace: WalkTrace | null = null
+  witness: FetchWitness | null = null
   /** Moves on whenever something is dropped; remembered CDs of an older generation are void. */
   generation = 0
 
@@ -79,7 +99,7 @@ export class Configurations {
 
   /**
    * @param plan sizes of the caches
-   * @param shown whose entries to show, for `view`
+   * @param shown whose entries to show, for `view`, and which
    */
   constructor(
     memory: Memory,
@@ -87,22 +107,23 @@ export class Configurations {
     features: Features,
     plan: CachePlan,
     shown: Configurations | null = null,
-    keepsStreams = false,
-    keepsContexts = false,
+    which: ShownConfigurations | null = null,
   ) {
-    this.#shown = keepsContexts ? shown : null
+    this.#shown = which?.contexts ? shown : null
     this.#memory = memory
     this.#registers = registers
     this.#features = features
     const { config, chance } = plan
     this.#keepsContexts = config.cd > 0
     this.paths = pathsOf(plan)
-    const streams = keepsStreams ? shown : null
+    const streams = which?.streams ? shown : null
+    const blocks = which?.blocks ? shown : null
+    const tables = which?.contextTables ? shown : null
     const contexts = this.#shown
     this.#stream = streams === null ? new ConfigCache(config.ste, chance) : streams.#stream.view()
-    this.#block = streams === null ? new ConfigCache(config.l1std, chance) : streams.#block.view()
+    this.#block = blocks === null ? new ConfigCache(config.l1std, chance) : blocks.#block.view()
     this.#context = contexts === null ? new ConfigCache(config.cd, chance) : contexts.#context.view()
-    this.#contextTable = contexts === null ? new ConfigCache(config.l1cd, chance) : contexts.#contextTable.view()
+    this.#contextTable = tables === null ? new ConfigCache(config.l1cd, chance) : tables.#contextTable.view()
     if (streams === null || streams.#lastGeneration !== streams.generation) return
     this.generation = streams.generation
     this.#lastSid = streams.#lastSid
@@ -125,8 +146,8 @@ export class Configurations {
   }
 
   /** What is cached at this moment, or parts of it, to look at only; the rest comes from memory. */
-  view(keepsStreams: boolean, keepsContexts: boolean): Configurations {
-    return new Configurations(this.#memory, this.#registers, this.#features, OFF, this, keepsStreams, keepsContexts)
+  view(which: ShownConfigurations): Configurations {
+    return new Configurations(this.#memory, this.#registers, this.#features, OFF, this, which)
   }
 
   get evictions(): number {
@@ -163,6 +184,7 @@ export class Configurations {
       return this.#failFetch(EVENT.F_STE_FETCH, at)
     }
     const e2h = CR2.E2H.get(this.#registers.words, OFFSET.CR2 >>> 2) === 1
+    this.witness?.fetched(FETCHED.STE, at, this.#words, 16)
     const config = decodeSte(this.#words, sid, this.#features, e2h)
     if (this.trace !== null) this.trace.step(steStep(at, this.#words, config))
     // Whoever has to go may be remembered as the last one.
@@ -201,6 +223,7 @@ export class Configurations {
     if (at >= 2 ** this.#features.oasBits || this.#memory.loadRecord(at, this.#words, 0, 2) !== MEMORY.OK) {
       return this.#failFetch(EVENT.F_STE_FETCH, at)
     }
+    this.witness?.fetched(FETCHED.L1STD, at, this.#words, 2)
     const span = L1STD.Span.get(this.#words, 0)
     const leads = span !== 0 && span <= SPAN_LAST && span <= split + 1
     if (this.trace !== null) this.trace.step(l1stdStep(at, this.#words, leads))
@@ -231,6 +254,7 @@ export class Configurations {
       this.misses++
       const at = this.#locateCd(stream, index, stage)
       if (at < 0 || !this.#load(at, 16, stage, EVENT.F_CD_FETCH)) return null
+      this.witness?.fetched(FETCHED.CD, this.fetchAddress, this.#words, 16)
       config = decodeCd(this.#words, stream, this.#features)
       if (this.trace !== null) {
         this.trace.step(cdStep(this.fetchAddress, stage === null ? undefined : at, this.#words, config))
@@ -273,6 +297,7 @@ export class Configurations {
 
   #readL1cd(at: number, leafLg2: number, index: number, stage: TableStage | null): number {
     if (!this.#load(at, 2, stage, EVENT.F_CD_FETCH)) return -1
+    this.witness?.fetched(FETCHED.L1CD, this.fetchAddress, this.#words, 2)
     const pointer = L1CD.L2Ptr.get(this.#words, 0)
     const leads = L1CD.V.get(this.#words, 0) === 1 && pointer < 2 ** this.#features.oasBits
     if (this.trace !== null) {

@@ -6,7 +6,7 @@
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, type Outcome, REQUEST, STATUS, type Transaction, type WalkStep, type WalkTrace } from '../port.js'
 import { rightsText, sizeText } from '../walk/describe.js'
-import type { Configurations } from './config.js'
+import type { Configurations, ShownConfigurations } from './config.js'
 import { entryTrace } from './entry-steps.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
@@ -94,10 +94,7 @@ function asksCaches({ registers, features }: Parts, type: number): boolean {
 }
 
 /** What a dry run is shown of the caches. */
-export interface Leaves extends Shown {
-  readonly streams: boolean
-  readonly contexts: boolean
-}
+export interface Leaves extends Shown, ShownConfigurations {}
 
 /** A pipeline that changes nothing, over what it is shown. */
 export interface Dry {
@@ -112,12 +109,12 @@ export const MEMORY_ALONE: Leaves = shows(false)
 export const EVERYTHING: Leaves = shows(true)
 
 function shows(all: boolean): Leaves {
-  return { streams: all, contexts: all, va: all, ipa: all, walk1: all, walk2: all }
+  return { streams: all, blocks: all, contexts: all, contextTables: all, va: all, ipa: all, walk1: all, walk2: all }
 }
 
 /** A pipeline over what is left in the caches. */
 export function dry({ memory, registers, features, configs: live, tlb: liveTlb }: Parts, leaves: Leaves): Dry {
-  const configs = live.view(leaves.streams, leaves.contexts)
+  const configs = live.view(leaves)
   const tlb = liveTlb.view(leaves)
   const translator = new Translator(memory, registers, features, configs, tlb, NOWHERE)
   translator.stageOne.walker.dry = true

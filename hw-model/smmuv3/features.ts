@@ -40,6 +40,8 @@ export interface Features {
   readonly xnx: boolean
   readonly fwb: boolean
   readonly ril: boolean
+  /** How blocks and tables may replace each other, 0 to 2. */
+  readonly bbml: number
   /** Hardware sets access flags (1), and dirty state too (2). */
   readonly httu: number
   /** The EL2 StreamWorlds, and CR2.E2H. */
@@ -109,6 +111,7 @@ export function featuresOf(id: IdRegisters): Features {
     xnx: IDR3.XNX.get(words, at3) === 1,
     fwb: IDR3.FWB.get(words, at3) === 1,
     ril: IDR3.RIL.get(words, at3) === 1,
+    bbml: IDR3.BBML.get(words, at3),
     httu: IDR0.HTTU.get(words, at0),
     hyp: IDR0.Hyp.get(words, at0) === 1,
     ats: IDR0.ATS.get(words, at0) === 1,

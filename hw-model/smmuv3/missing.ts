@@ -2,6 +2,7 @@
 
 import { joinWord } from '../bits/address.js'
 import { type Invalidation, NO_PASID, Outcome, STATUS, type Transaction } from '../port.js'
+import type { ShownConfigurations } from './config.js'
 import type { ContextConfig } from './decode-cd.js'
 import { type Dry, dry, EVERYTHING, type Leaves, MEMORY_ALONE, type Parts } from './explain.js'
 import { CR2, OFFSET } from './registers.js'
@@ -31,8 +32,12 @@ interface Remedy {
 const remedy = (config: Remedy['config'], tlb: Remedy['tlb']): Remedy => ({
   config,
   tlb,
-  leaves: { ...EVERYTHING, streams: config !== 'CFGI_STE', contexts: config === null, ...TLBI[tlb] },
+  leaves: { ...EVERYTHING, ...configurations(config !== 'CFGI_STE', config === null), ...TLBI[tlb] },
 })
+
+function configurations(streams: boolean, contexts: boolean): ShownConfigurations {
+  return { streams, blocks: streams, contexts, contextTables: contexts }
+}
 
 /** Sets of commands, the smaller before the larger, and what each of them leaves in the caches. */
 const REMEDIES: readonly Remedy[] = [
@@ -62,7 +67,8 @@ export function missing(parts: Parts, transaction: Transaction): readonly Invali
   return []
 }
 
-function outcomeOf({ translator }: Dry, transaction: Transaction): Outcome {
+/** How a transaction ends there. */
+export function outcomeOf({ translator }: Dry, transaction: Transaction): Outcome {
   const outcome = new Outcome()
   translator.translate(transaction, outcome)
   return outcome
@@ -108,7 +114,7 @@ function commandsOf(
 }
 
 /** What drops the entries of a page in the StreamWorld that a context was asked for in. */
-function byAddress(
+export function byAddress(
   { registers }: Parts,
   { asid: ASID }: ContextConfig,
   space: number,
@@ -122,4 +128,5 @@ function byAddress(
   return { name: 'TLBI_EL2_VA', operands: space === SPACE.EL2 ? { Leaf } : { ASID, Leaf }, page }
 }
 
-const pageLow = (lo: number): number => (lo & ~0xfff) >>> 0
+/** First byte of a page, the low half. */
+export const pageLow = (lo: number): number => (lo & ~0xfff) >>> 0

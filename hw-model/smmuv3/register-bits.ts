@@ -39,6 +39,19 @@ function maskOf(word: number, fields: readonly Bits[]): number {
   return bits
 }
 
+/** Registers that say how a walk begins, or that there is none. */
+const LEADING: ReadonlySet<number> = new Set([
+  OFFSET.CR0,
+  OFFSET.CR2,
+  OFFSET.GBPA,
+  OFFSET.STRTAB_BASE,
+  OFFSET.STRTAB_BASE + 4,
+  OFFSET.STRTAB_BASE_CFG,
+])
+
+/** Whether what is written to an offset may lead walks elsewhere. */
+export const leadsWalks = (offset: number): boolean => LEADING.has(offset)
+
 /** A word that keeps what software writes into it. */
 export interface StoredWord {
   /** Which bits it has. */

@@ -74,6 +74,8 @@ export class Tlb {
   /** The context that a view was last asked for, and its tag space. */
   asked: ContextConfig | null = null
   askedSpace = 0
+  /** The VMID whose stage 2 a view was last asked for; -1 for none. */
+  askedVmid = -1
 
   readonly #isView: boolean
 
@@ -157,8 +159,25 @@ export class Tlb {
     return own !== MISS ? own : this.va.find(context.globalTag, page)
   }
 
+  /** The entry for a VA that an ASID of a tag space would be answered from, or MISS; of globals, of either ASID set. */
+  findNamed(space: number, asid: number, page: Page): number {
+    for (const name of [asid, GLOBAL, GLOBAL + 1]) {
+      const tag = this.#tags.lookup(space * SPACE_UNIT + name)
+      const slot = tag < 0 ? MISS : this.va.find(tag, page)
+      if (slot !== MISS) return slot
+    }
+    return MISS
+  }
+
+  /** The entry for an IPA of a VMID, or MISS. */
+  findIpa(vmid: number, page: Page): number {
+    const tag = this.#ipaTags.lookup(vmid)
+    return tag < 0 ? MISS : this.ipa.find(tag, page)
+  }
+
   /** Tag number of a VMID's stage 2. */
   ipaTag(vmid: number): number {
+    if (this.#isView) this.askedVmid = vmid
     return this.#number(this.#ipaTags, vmid)
   }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Memory } from '../memory/memory.js'
+import { Oracle } from '../oracle/oracle.js'
 import {
   type AtsPort,
   type CachePolicy,
@@ -30,9 +31,10 @@ import { explain, type Parts, peek } from './explain.js'
 import { type Features, featuresOf, type IdRegisters } from './features.js'
 import { Interrupts } from './interrupts.js'
 import { missing } from './missing.js'
+import { SmmuSubject, witnessFor } from './oracle.js'
 import { idRegisters } from './presets.js'
 import { PageRequestQueue } from './pri.js'
-import { shownBits } from './register-bits.js'
+import { leadsWalks, shownBits } from './register-bits.js'
 import { foldOffset, RegisterFile } from './register-file.js'
 import { RegisterWrites } from './register-writes.js'
 import { GERROR, WINDOW_BYTES } from './registers.js'
@@ -78,6 +80,7 @@ export class SmmuV3 implements RemappingUnit {
   readonly #parts: Parts
   readonly #interrupts: Interrupts
   readonly #madeWith: CacheOptions
+  #oracle: Oracle | null = null
   /** Of caches that others have replaced. */
   #evictedBefore = 0
 
@@ -103,6 +106,7 @@ export class SmmuV3 implements RemappingUnit {
     this.commands = new CommandQueue(memory, registers, features, configs, this.tlb, interrupts, stalls, ats)
     this.ats = features.ats ? this.#atsPort() : null
     this.#translator = new Translator(memory, this.#registers, features, configs, this.tlb, stalls)
+    this.commands.isLate = plan.isLate
     stalls.pipeline = this.#translator
     this.#writes = new RegisterWrites(this.#registers, features, this.commands, stalls)
     this.#parts = { memory, registers: this.#registers, features, configs, tlb: this.tlb }
@@ -113,6 +117,7 @@ export class SmmuV3 implements RemappingUnit {
   }
 
   writeRegister(offset: number, bytes: 4 | 8, lo: number, hi: number): void {
+    this.#oracle?.wroteRegister(leadsWalks(offset))
     this.#writes.write(offset, lo | 0)
     if (bytes === 8) this.#writes.write(offset + 4, hi | 0)
     this.stalls.serve()
@@ -128,7 +133,8 @@ export class SmmuV3 implements RemappingUnit {
   }
 
   translate(transaction: Transaction, outcome: Outcome): void {
-    this.#translator.translate(transaction, outcome)
+    if (this.#oracle !== null) this.#oracle.translate(transaction, outcome)
+    else this.#translator.translate(transaction, outcome)
   }
 
   explain(transaction: Transaction, outcome: Outcome, trace: WalkTrace): void {
@@ -143,12 +149,18 @@ export class SmmuV3 implements RemappingUnit {
     return missing(this.#parts, transaction)
   }
 
-  /** Nobody compares yet. */
   get oracle(): UnitOracle | null {
-    return null
+    return this.#oracle
   }
 
-  setOracle(_options: OracleOptions | null): void {}
+  setOracle(options: OracleOptions | null): void {
+    const { memory } = this.#parts
+    const translator = this.#translator
+    this.#oracle = options === null ? null : new Oracle(options, memory, new SmmuSubject(this.#parts, translator))
+    // Who arrives again is judged as the first time.
+    this.stalls.pipeline = this.#oracle ?? translator
+    this.commands.witness = this.#oracle === null ? null : witnessFor(this.#oracle, this.features)
+  }
 
   faultName(fault: number): string {
     return eventName(fault)
@@ -170,6 +182,8 @@ export class SmmuV3 implements RemappingUnit {
     this.#evictedBefore += this.tlb.evictions + this.configs.evictions
     this.configs.replan(plan)
     this.tlb.replan(plan)
+    this.commands.settle()
+    this.commands.isLate = plan.isLate
     this.#translator.replan()
   }
 
@@ -191,7 +205,8 @@ export class SmmuV3 implements RemappingUnit {
     this.tlb.dropAll()
     this.stalls.reset()
     this.#atsCommands.reset()
-    this.commands.resume()
+    this.commands.reset()
+    this.#oracle?.wroteRegister(true)
   }
 
   /** An answer to an invalidation may let the command queue go on. */

@@ -1,0 +1,206 @@
+/**
+ * The narrowest commands that set one stale answer right. Each set is tried on views of the caches, the narrower before
+ * the wider, so that what is named does help and nothing narrower would.
+ */
+
+import type { Page } from '../bits/address.js'
+import { highWord, lowWord } from '../bits/address.js'
+import type { Remedy } from '../oracle/subject.js'
+import { highOf, lowOf } from '../oracle/watches.js'
+import { type ChangedEntry, type Invalidation, NO_PASID, type Outcome, STATUS, type Transaction } from '../port.js'
+import type { ShownConfigurations } from './config.js'
+import { type Dry, dry, EVERYTHING, type Leaves, type Parts } from './explain.js'
+import { byAddress, outcomeOf, pageLow } from './missing.js'
+import { effectiveHigh } from './stage-one.js'
+import { isVmid } from './stream-world.js'
+import type { Shown } from './tlb.js'
+import { anyGeometry } from './tlb-flags.js'
+
+/** What drops configuration: nothing, or CFGI_CD or CFGI_STE of one stream, with Leaf or without. */
+interface ConfigStep {
+  readonly name: 'CFGI_CD' | 'CFGI_STE' | null
+  readonly cache: string
+  readonly Leaf: number
+  readonly leaves: ShownConfigurations
+}
+
+const ALL: ShownConfigurations = { streams: true, blocks: true, contexts: true, contextTables: true }
+
+const NO_CONFIG: ConfigStep = { name: null, cache: '', Leaf: 0, leaves: ALL }
+
+const CONFIG: readonly ConfigStep[] = [
+  { name: 'CFGI_CD', cache: 'cd', Leaf: 1, leaves: { ...ALL, contexts: false } },
+  { name: 'CFGI_CD', cache: 'l1cd', Leaf: 0, leaves: { ...ALL, contexts: false, contextTables: false } },
+  // With an STE go the CDs that were reached through it. [SMMU 4.3.1 CMD_CFGI_STE]
+  {
+    name: 'CFGI_STE',
+    cache: 'ste',
+    Leaf: 1,
+    leaves: { ...ALL, streams: false, contexts: false, contextTables: false },
+  },
+  {
+    name: 'CFGI_STE',
+    cache: 'l1std',
+    Leaf: 0,
+    leaves: { streams: false, blocks: false, contexts: false, contextTables: false },
+  },
+]
+
+/** What drops translations. */
+interface TlbStep {
+  readonly cache: string
+  /** TLBI by VA, with Leaf or without; null for none. */
+  readonly va: number | null
+  /** TLBI by IPA. */
+  readonly ipa: number | null
+  readonly leaves: Shown
+}
+
+const KEPT: Shown = { va: true, ipa: true, walk1: true, walk2: true }
+
+const NO_TLB: TlbStep = { cache: '', va: null, ipa: null, leaves: KEPT }
+
+const VA: readonly TlbStep[] = [
+  { cache: 'tlb', va: 1, ipa: null, leaves: { ...KEPT, va: false } },
+  { cache: 'walk1', va: 0, ipa: null, leaves: { ...KEPT, va: false, walk1: false } },
+]
+
+const IPA: readonly TlbStep[] = [
+  { cache: 'ipa', va: null, ipa: 1, leaves: { ...KEPT, ipa: false } },
+  { cache: 'walk2', va: null, ipa: 0, leaves: { ...KEPT, ipa: false, walk2: false } },
+]
+
+/** Both, where the TLB has kept what stale entries of stage 2 have led to. */
+const PAIRS: readonly TlbStep[] = IPA.flatMap((ipa) =>
+  VA.map((va) => ({
+    cache: ipa.cache,
+    va: va.va,
+    ipa: ipa.ipa,
+    leaves: { ...ipa.leaves, va: false, walk1: va.leaves.walk1 },
+  })),
+)
+
+const TLB: readonly TlbStep[] = [...VA, ...IPA, ...PAIRS]
+
+/** One of each, the narrower first. */
+const STEPS: readonly (readonly [ConfigStep, TlbStep])[] = [
+  ...TLB.slice(0, VA.length + IPA.length).map((tlb) => [NO_CONFIG, tlb] as const),
+  ...CONFIG.map((config) => [config, NO_TLB] as const),
+  ...PAIRS.map((tlb) => [NO_CONFIG, tlb] as const),
+  ...CONFIG.flatMap((config) => TLB.map((tlb) => [config, tlb] as const)),
+]
+
+/** IPAs of one walk that are looked at one by one. */
+const IPAS = 16
+
+/**
+ * What makes a transaction's answer right.
+ *
+ * @param changed the entry in memory that has changed since it was
+ * @param isRight whether an outcome is
+ */
+export function remedyOf(
+  parts: Parts,
+  transaction: Transaction,
+  changed: ChangedEntry | null,
+  isRight: (outcome: Outcome) => boolean,
+): Remedy {
+  const before = outcomeOf(dry(parts, EVERYTHING), transaction)
+  const leafLg2 = before.status === STATUS.OK ? before.leafLg2 : 12
+  for (const [config, tlb] of STEPS) {
+    const leaves: Leaves = { ...config.leaves, ...tlb.leaves }
+    const after = dry(parts, leaves)
+    const ipas = tlb.ipa === null ? [] : ipasOf(after)
+    if (!isRight(outcomeOf(after, transaction))) continue
+    const missing: Invalidation[] = []
+    if (config.name !== null) missing.push(byStream(config, transaction))
+    const vmid = after.tlb.askedVmid
+    if (tlb.ipa !== null) {
+      if (vmid < 0) continue
+      const pages = narrowest(parts, { ...leaves, ipa: true, walk2: true }, vmid, ipas, tlb.ipa, transaction, isRight)
+      for (const page of pages) missing.push(byIpa(vmid, tlb.ipa, page))
+    }
+    if (tlb.va !== null) {
+      if (after.tlb.asked === null) continue
+      missing.push(byVa(parts, after, tlb.va, transaction))
+    }
+    const cache = config.cache !== '' ? config.cache : before.hit === 1 ? answering(after) : tlb.cache
+    return { cache, entry: nameOf(cache, after, transaction, leafLg2), missing, usual: usualOf(after, cache, changed) }
+  }
+  const all = { name: 'CFGI_ALL', operands: {} }
+  return { cache: 'ste', entry: 'all', missing: [all, { name: 'TLBI_NSNH_ALL', operands: {} }], usual: null }
+}
+
+/** The cache that a hit is a hit of. */
+const answering = ({ tlb }: Dry): string => (tlb.asked === null ? 'ipa' : 'tlb')
+
+/** Notes the IPAs that a dry pipeline asks stage 2 for, each page once. */
+function ipasOf({ translator: { stageTwo } }: Dry): number[] {
+  const pages: number[] = []
+  const translate = stageTwo.translate.bind(stageTwo)
+  stageTwo.translate = (ipa, ask) => {
+    const page = Math.floor(ipa / 4096)
+    if (!pages.includes(page) && pages.length < IPAS) pages.push(page)
+    return translate(ipa, ask)
+  }
+  return pages
+}
+
+/** Which of those IPAs have to be dropped: one if that is enough, else all. */
+function narrowest(
+  parts: Parts,
+  leaves: Leaves,
+  vmid: number,
+  pages: readonly number[],
+  leaf: number,
+  transaction: Transaction,
+  isRight: (outcome: Outcome) => boolean,
+): readonly number[] {
+  for (const page of pages) {
+    const view = dry(parts, leaves)
+    view.tlb.dropIpa({ first: vmid, last: vmid }, anyGeometry(page as Page, page as Page, leaf === 1))
+    if (isRight(outcomeOf(view, transaction))) return [page]
+  }
+  return pages
+}
+
+function byStream({ name, Leaf }: ConfigStep, { rid, pasid }: Transaction): Invalidation {
+  const SID = rid >>> 0
+  if (name === 'CFGI_STE') return { name, operands: { SID, Leaf } }
+  return { name: 'CFGI_CD', operands: { SID, SSID: pasid === NO_PASID ? 0 : pasid, Leaf } }
+}
+
+function byIpa(VMID: number, Leaf: number, page: number): Invalidation {
+  return { name: 'TLBI_S2_IPA', operands: { VMID, Leaf }, page: [lowWord(page * 4096), highWord(page * 4096)] }
+}
+
+function byVa(parts: Parts, { tlb }: Dry, Leaf: number, { lo, hi }: Transaction): Invalidation {
+  const asked = tlb.asked as NonNullable<typeof tlb.asked>
+  const isHigh = (hi & 0x00800000) !== 0
+  const high = effectiveHigh(hi, isHigh, isHigh ? asked.tbi1 : asked.tbi0)
+  return byAddress(parts, asked, tlb.askedSpace, Leaf, [pageLow(lo), high >>> 0])
+}
+
+/** What tells this entry from others. */
+function nameOf(cache: string, { tlb }: Dry, { rid, pasid, lo, hi }: Transaction, leafLg2: number): string {
+  if (cache === 'ste' || cache === 'l1std') return `${cache} ${rid >>> 0}`
+  if (cache === 'cd' || cache === 'l1cd') return `${cache} ${rid >>> 0}/${pasid}`
+  const owner = tlb.asked === null ? `vmid ${tlb.askedVmid}` : `${tlb.askedSpace}/${tlb.asked.asid}`
+  return `${cache} ${owner} ${highOf(hi, leafLg2) >>> 0}:${lowOf(lo, leafLg2) >>> 0}/${leafLg2}`
+}
+
+/** An ASID or VMID that means other tables now: whoever gives it away drops all of it. */
+function usualOf({ tlb }: Dry, cache: string, changed: ChangedEntry | null): Invalidation | null {
+  const isNumberReused = changed === null || changed.stage === undefined
+  if (!isNumberReused) return null
+  const { asked, askedSpace, askedVmid } = tlb
+  if (cache === 'ipa' || cache === 'walk2') return { name: 'TLBI_S12_VMALL', operands: { VMID: askedVmid } }
+  if ((cache !== 'tlb' && cache !== 'walk1') || asked === null) return null
+  if (changed !== null && changed.what !== 'CD' && askedVmid >= 0) {
+    return { name: 'TLBI_S12_VMALL', operands: { VMID: askedVmid } }
+  }
+  if (isVmid(askedSpace)) return { name: 'TLBI_NH_ASID', operands: { VMID: askedSpace, ASID: asked.asid } }
+  return asked.isHyp
+    ? { name: 'TLBI_EL2_ALL', operands: {} }
+    : { name: 'TLBI_EL2_ASID', operands: { ASID: asked.asid } }
+}
