@@ -63,6 +63,7 @@ export function oracleOf(
 
 /** One unit, to be judged. */
 export class VtdSubject implements Subject {
+  readonly sync = ONLY_A_WAIT
   readonly #parts: Parts
   readonly #queue: InvalidationQueue
   readonly #dry: Translator

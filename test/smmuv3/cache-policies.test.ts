@@ -169,7 +169,7 @@ describe('greedy keeps a contiguous run', () => {
     expect([w.read(va), w.read(va + last)]).toEqual(['0x0', `0x${last.toString(16)}`])
     expect([w.read(va - 1n), w.read(va + last + 1n)]).toEqual(['abort', 'abort'])
     // Any address of it drops all of it.
-    w.command(0x12n | ASID, (va + last) & ~0xfffn)
+    w.command(0x12n | ASID, (va + last) & ~0xfffn, 0x46n, 0n)
     expect(w.read(va)).toBe('abort')
     expect(w.read(va + (1n << BigInt(leafLg2)))).not.toBe('abort')
   })
@@ -185,7 +185,7 @@ describe('greedy keeps a contiguous run', () => {
       [2n, true],
     ] as const) {
       const { w, va } = run(12, 3, 12, greedy)
-      w.command(0x12n | ASID | (pages << 12n), (va - 0x2000n) | (1n << 10n))
+      w.command(0x12n | ASID | (pages << 12n), (va - 0x2000n) | (1n << 10n), 0x46n, 0n)
       expect(w.read(va) === 'abort').toBe(gone)
     }
   })
@@ -238,7 +238,7 @@ describe('greedy keeps a contiguous run', () => {
     alone.two.set(A, 3, FRAME | S2_PAGE | CONTIGUOUS)
     alone.apply()
     expect([alone.read(A), alone.read(A + 0xf000n)]).toEqual(['0x40000000', '0x4000f000'])
-    alone.command(0x2an | VMID, A + 0x7000n)
+    alone.command(0x2an | VMID, A + 0x7000n, 0x46n, 0n)
     expect(alone.read(A + 0xf000n)).toBe('abort')
 
     const both = new World(0b111, { caches: greedy })
@@ -252,7 +252,7 @@ describe('greedy keeps a contiguous run', () => {
     both.forget()
     expect([both.read(A), both.read(A + 0xf000n)]).toEqual(['0x40000000', 'abort'])
     both.one.set(A, 3, 0n)
-    both.command(0x12n | ASID, A + 0x8000n)
+    both.command(0x12n | ASID, A + 0x8000n, 0x46n, 0n)
     expect(both.read(A)).toBe('abort')
   })
 })
@@ -270,7 +270,7 @@ describe('greedy keeps what denies', () => {
     expect(w.write(A)).toBe('abort')
     w.one.set(A, 3, FRAME | PAGE)
     expect(w.write(A)).toBe(expected)
-    w.command(0x12n | ASID, A | 1n)
+    w.command(0x12n | ASID, A | 1n, 0x46n, 0n)
     expect(w.write(A)).toBe('0x40000000')
   })
 
@@ -284,9 +284,9 @@ describe('greedy keeps what denies', () => {
     w.apply()
     expect(w.write(A)).toBe('abort')
     w.two.set(GUEST + FRAME, 1, FRAME | S2_BLOCK)
-    w.command(0x2an | VMID, GUEST + FRAME)
+    w.command(0x2an | VMID, GUEST + FRAME, 0x46n, 0n)
     expect(w.write(A)).toBe(expected)
-    w.command(0x10n | VMID, 0n)
+    w.command(0x10n | VMID, 0n, 0x46n, 0n)
     expect(w.write(A)).toBe('0x40000000')
     // S2, CLASS IN, F_PERMISSION, whether it was kept or walked.
     expect(new Set(w.events()).size).toBe(1)

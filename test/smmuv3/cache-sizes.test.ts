@@ -78,7 +78,7 @@ describe('a block with the Contiguous bit at a level that has no runs [Arm D8.7.
     // CMD_TLBI_NH_VA of the second leaves the first.
     bench.poke(table, 0n)
     bench.poke(table + 8, 0n)
-    bench.commands([0x0007_0000_0000_0012n, size])
+    bench.commands([0x0007_0000_0000_0012n, size], [0x46n, 0n])
     expect([bench.outcome(SID, 0x2000n).address, bench.dma(SID, size)]).toEqual([
       Number(size) + 0x2000,
       'F_TRANSLATION',
