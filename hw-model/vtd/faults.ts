@@ -118,6 +118,9 @@ const W1C = 0x71
 const isUnqualified = new Uint8Array(256)
 for (const reason of UNQUALIFIED) isUnqualified[reason] = 1
 
+/** Whether software has asked not to be told of a fault. [VTD 7.2.1, 9.3 FPD] */
+export const isSilenced = (reason: number, fpd: number): boolean => fpd !== 0 && isUnqualified[reason] === 0
+
 const LABELS: ReadonlyMap<number, string> = new Map(
   Object.entries(REASON).map(([label, reason]) => [reason, label.replace('_', '.')]),
 )
@@ -164,7 +167,7 @@ export class FaultRecorder {
   #log(reason: number, fpd: number, transaction: Transaction, isPageRequest: boolean): void {
     const words = this.#words
     // 1. Software asked for silence.
-    if (fpd !== 0 && isUnqualified[reason] === 0) return
+    if (isSilenced(reason, fpd)) return
     // 2. After an overflow nothing is recorded until software clears it.
     if (FSTS.PFO.get(words, FSTS_WORD) !== 0) return
     const before = words[FSTS_WORD] & CAUSES

@@ -17,8 +17,8 @@ const SEARCHED = 2
 /** More entries than a walk can find. */
 const MOST = 64
 
-/** Whether an answer of the caches is as good as memory's. */
-export type Judge = (cached: Outcome, fresh: Outcome) => boolean
+/** Whether an answer of the caches is as good as memory's; each with FPD of the entries that led to it. */
+export type Judge = (cached: Outcome, cachedFpd: number, fresh: Outcome, freshFpd: number) => boolean
 
 /** What is to be sent, in order. */
 export interface Remedies {
@@ -29,7 +29,7 @@ export interface Remedies {
 
 /** The fewest descriptors after which the unit answers what memory says. What is named does help. */
 export function missing(parts: Parts, tx: Transaction): readonly Invalidation[] {
-  return remedies(parts, tx, isSame).chosen.map(({ names }) => names)
+  return remedies(parts, tx, (cached, _, fresh) => isSame(cached, fresh)).chosen.map(({ names }) => names)
 }
 
 /**
@@ -57,6 +57,7 @@ class Search {
   readonly #tx: Transaction
   readonly #ways: WaysOut
   readonly #wanted = new Outcome()
+  readonly #wantedFpd: number
   readonly #isRight: Judge
   readonly #before: (invalidator: Invalidator) => void
   /** The cache whose entry answers while nothing is sent; null where several lead to the answer. */
@@ -69,6 +70,7 @@ class Search {
     this.#before = before
     const fresh = dry(parts, NO_CACHES)
     fresh.translate(tx, this.#wanted)
+    this.#wantedFpd = fresh.config.fpd
     this.#ways = new WaysOut(parts, tx, fresh)
   }
 
@@ -119,7 +121,8 @@ class Search {
     const outcome = new Outcome()
     translator.translate(this.#tx, outcome)
     if (chosen.length === 0 && finds.length === 1) this.answeredBy = finds[0].in
-    return this.#isRight(outcome, this.#wanted) ? null : finds.flatMap((find) => this.#ways.out(find))
+    const isRight = this.#isRight(outcome, translator.config.fpd, this.#wanted, this.#wantedFpd)
+    return isRight ? null : finds.flatMap((find) => this.#ways.out(find))
   }
 }
 

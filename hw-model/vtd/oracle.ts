@@ -24,9 +24,10 @@ import { NO_CACHES } from './caches.js'
 import type { ContextConfig } from './dma-config.js'
 import type { RecordReads } from './entry-reader.js'
 import { dry, type Parts } from './explain.js'
+import { isSilenced } from './faults.js'
 import type { Invalidator } from './invalidate.js'
 import { carryOut } from './late.js'
-import { remedies } from './missing.js'
+import { type Judge, remedies } from './missing.js'
 import { COMMAND, commandOf, EVERYTHING, shortfalls, type Target } from './oracle-sent.js'
 import { usualOf } from './oracle-usual.js'
 import { changesSize, kindOfRecord, kindOfTable, nameOfKind } from './oracle-words.js'
@@ -71,6 +72,10 @@ export class VtdSubject implements Subject {
   /** What each command that was named is for. */
   readonly #targets = new WeakMap<Invalidation, Target>()
   #last: Transaction | null = null
+  /** FPD of what the last walk from memory met, and the last answer of the caches. */
+  #freshFpd = 0
+  #answer: Outcome | null = null
+  #answerFpd = 0
 
   constructor(parts: Parts, queue: InvalidationQueue) {
     this.#parts = parts
@@ -93,11 +98,15 @@ export class VtdSubject implements Subject {
     this.#follow()
     this.#recorder.reads = reads
     this.#dry.translate(transaction, outcome)
+    this.#freshFpd = this.#dry.config.fpd
     this.#recorder.reads = null
   }
 
   cached(transaction: Transaction, outcome: Outcome): void {
-    dry(this.#parts, this.#parts.caches.view()).translate(transaction, outcome)
+    const translator = dry(this.#parts, this.#parts.caches.view())
+    translator.translate(transaction, outcome)
+    this.#answer = outcome
+    this.#answerFpd = translator.config.fpd
   }
 
   /**
@@ -106,12 +115,19 @@ export class VtdSubject implements Subject {
    * [VTD 6.5.3.3 T28, 6.5.3.1 Implicit Invalidation on Page Requests]
    */
   isSame(cached: Outcome, fresh: Outcome): boolean {
+    const fpd = cached === this.#answer ? this.#answerFpd : this.#parts.config.fpd
+    return this.#isSame(cached, fpd, fresh, this.#freshFpd)
+  }
+
+  #isSame(cached: Outcome, cachedFpd: number, fresh: Outcome, freshFpd: number): boolean {
     if (cached.status !== fresh.status) return false
-    if (cached.status !== STATUS.OK) return cached.fault === fresh.fault
+    if (cached.status !== STATUS.OK) {
+      const { fault } = fresh
+      return cached.fault === fault && isSilenced(fault, cachedFpd) === isSilenced(fault, freshFpd)
+    }
     if ((cached.rights & ~fresh.rights) !== 0) return false
     const transaction = this.#last as Transaction
-    const isOffer = transaction.type === REQUEST.TRANSLATION
-    if (!isOffer) return cached.address === fresh.address
+    if (transaction.type !== REQUEST.TRANSLATION) return cached.address === fresh.address
     if (cached.untranslatedOnly !== fresh.untranslatedOnly) return false
     const isLess = (fresh.rights & ~cached.rights & transaction.access & RW) !== 0
     if (isLess && this.#context(transaction)?.pageRequestEnabled !== true) return false
@@ -134,7 +150,7 @@ export class VtdSubject implements Subject {
   remedy(transaction: Transaction, fresh: Outcome): Remedy {
     const cached = new Outcome()
     this.cached(transaction, cached)
-    const isRight = (answer: Outcome, memory: Outcome): boolean => this.isSame(answer, memory)
+    const isRight: Judge = (...answers) => this.#isSame(...answers)
     const { chosen, answeredBy } = remedies(this.#parts, transaction, isRight, (invalidator) =>
       this.#settle(invalidator),
     )

@@ -214,6 +214,16 @@ describe('a context entry', () => {
   })
 })
 
+describe('faults that software does not want to hear of', () => {
+  it('are others than those that it does', () => {
+    const guest = watched()
+    guest.store(FIRST_LEAF, 0n)
+    const silence = (): void => guest.store(PASIDS + 64, 0x43n)
+    expect(changed(guest, 1, silence)).toEqual(['pasid: PASID cache DID=2 PASID=1'])
+    expect(reportsOf(guest)[0]).toMatchObject({ cached: { fault: 0x71 }, fresh: { fault: 0x71 } })
+  })
+})
+
 describe('what caching mode keeps of what is not there', () => {
   it('needs a flush once it is there', () => {
     const guest = watched({ policy: 'greedy' }, {}, CACHING)
