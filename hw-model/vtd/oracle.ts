@@ -24,7 +24,7 @@ import { NO_CACHES } from './caches.js'
 import type { ContextConfig } from './dma-config.js'
 import type { RecordReads } from './entry-reader.js'
 import { dry, type Parts } from './explain.js'
-import { isSilenced } from './faults.js'
+import { isSilenced, REASON } from './faults.js'
 import type { Invalidator } from './invalidate.js'
 import { carryOut } from './late.js'
 import { type Judge, remedies } from './missing.js'
@@ -123,7 +123,9 @@ export class VtdSubject implements Subject {
     if (cached.status !== fresh.status) return false
     if (cached.status !== STATUS.OK) {
       const { fault } = fresh
-      return cached.fault === fault && isSilenced(fault, cachedFpd) === isSilenced(fault, freshFpd)
+      if (cached.fault !== fault) return false
+      // Of what has no reason nothing is ever recorded.
+      return fault === REASON.NONE || isSilenced(fault, cachedFpd) === isSilenced(fault, freshFpd)
     }
     if ((cached.rights & ~fresh.rights) !== 0) return false
     const transaction = this.#last as Transaction
