@@ -37,6 +37,7 @@ export type {
 } from './given.js'
 export { givenData, givenEntries } from './given.js'
 export { assert, Refusal, refusalOf } from './refusal.js'
+export type { OwnInvalidation } from './unit-oracle.js'
 
 /** Done (undefined), or the moment when it will be. It never rejects for a reason of the caller's. */
 export type Completion = Promise<void> | undefined

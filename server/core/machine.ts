@@ -6,9 +6,19 @@
 import type { DeviceDriver, DmaOutcome, ExplainStep, IommuDriver } from './driver.js'
 import type { SelftestUnit } from './selftest-unit.js'
 import type { CacheMode, UnitCaches } from './unit-caches.js'
+import type { OracleSetting, UnitOracle } from './unit-oracle.js'
 
 export type { SelftestEvent, SelftestUnit } from './selftest-unit.js'
 export type { CacheFacts, CacheMode, UnitCaches } from './unit-caches.js'
+export type {
+  OracleMode,
+  OracleNumbers,
+  OracleSetting,
+  OwnInvalidation,
+  SentText,
+  StaleFacts,
+  UnitOracle,
+} from './unit-oracle.js'
 
 /** Bytes that a client registered; placed in physical memory by the machine. */
 export interface RegionMemory {
@@ -71,6 +81,8 @@ export interface PlatformUnitInfo {
   readonly idRegisters: ReadonlyMap<string, bigint>
   /** Absent: it is no emulated hardware. */
   readonly caches?: UnitCaches
+  /** There where there are caches. */
+  readonly oracle?: UnitOracle
 }
 
 /** How a raw unit is made: a preset and single registers that differ from it. */
@@ -83,6 +95,8 @@ export interface RawUnitSpec {
   readonly caches: CacheMode
   /** Where chance starts, for `random`. Absent: 0. */
   readonly seed?: number
+  /** Absent: the machine's default. */
+  readonly oracle?: OracleSetting
 }
 
 /** A register access of a raw unit. */
@@ -185,6 +199,7 @@ export interface RawUnit {
   faultName(fault: number): string
   counters(): Readonly<Record<string, number>>
   readonly caches: UnitCaches
+  readonly oracle: UnitOracle
   /** Events since the last call; at most `limit` are kept, then `lost` counts. */
   takeEvents(): { readonly events: readonly UnitEvent[]; readonly lost: number }
   /** Back to power-on; memory is left alone. */

@@ -16,6 +16,8 @@ function spellOne({ name, operands, page }: Invalidation): string {
 }
 
 /** An address of two halves in hex. */
-export function addressText([lo, hi]: readonly [lo: number, hi: number]): string {
-  return `0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`
-}
+export const addressText = (halves: readonly [lo: number, hi: number]): string => `0x${addressOf(halves).toString(16)}`
+
+/** An address of two halves. */
+export const addressOf = ([lo, hi]: readonly [lo: number, hi: number]): bigint =>
+  (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)

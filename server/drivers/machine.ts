@@ -8,6 +8,7 @@ import { assert, type DeviceDriver, type IommuDriver, Refusal, refusalOf } from 
 import type {
   HoldBytes,
   Machine,
+  OracleSetting,
   PlatformDevice,
   PlatformUnitInfo,
   RegionMemory,
@@ -43,6 +44,8 @@ export interface FileDoor {
 export interface MachineOptions {
   readonly platform: PlatformSpec
   readonly files: FileDoor
+  /** What every unit's oracle does, raw ones' too, unless the platform says otherwise of one. */
+  readonly oracle?: OracleSetting
   /** There is the kernel's self-test unit too. */
   readonly testDevice?: boolean
   /** Told of every record that a unit wrote for its host: fault events, fault records. */
@@ -88,7 +91,7 @@ export function createMachine(options: MachineOptions): Machine {
     selftest,
     fileRoots: options.files.roots,
     createRegion,
-    createRawUnit: (spec, streams) => new PrivateUnit(spec, backingOf, streams),
+    createRawUnit: (spec, streams) => new PrivateUnit({ oracle: options.oracle, ...spec }, backingOf, streams),
     readPhysical: (address, into) => space.memory.readBytes(address, into),
     writePhysical(address, from) {
       const done = space.memory.writeBytes(address, from)
@@ -105,7 +108,7 @@ const selftestOf = (createRegion: Machine['createRegion']): Selftest =>
   new Selftest((lengthBytes) => createRegion({ kind: 'anonymous', lengthBytes }, () => {}))
 
 function startUnit(spec: UnitSpec, space: PhysicalSpace, options: MachineOptions): PlatformUnitInfo {
-  return createUnitDriver(spec, space, (record) => options.onUnitRecord?.(spec.name, record))
+  return createUnitDriver(spec, space, (record) => options.onUnitRecord?.(spec.name, record), options.oracle)
 }
 
 function probeDevices(platform: PlatformSpec, units: ReadonlyMap<string, PlatformUnitInfo>): PlatformDevice[] {

@@ -1,6 +1,6 @@
 /** What a platform consists of, as configuration spells it: units and the devices behind them. */
 
-import type { CacheMode } from '../core/machine.js'
+import type { CacheMode, OracleSetting } from '../core/machine.js'
 
 /** One remapping unit. */
 export interface UnitSpec {
@@ -18,6 +18,8 @@ export interface UnitSpec {
   readonly reported?: Readonly<Record<string, bigint>>
   /** Absent: what real parts keep. */
   readonly cache?: CacheSpec
+  /** What is said here differs from what holds for all units. */
+  readonly oracle?: Partial<OracleSetting>
 }
 
 /** Names of registers that `reported` may have, by the unit's type. */

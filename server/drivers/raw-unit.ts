@@ -25,6 +25,7 @@ import type {
 import { makeUnit, type NamedRegisters, offersOf, readIds } from './id-registers.js'
 import { spell } from './invalidation-text.js'
 import { ModelCaches } from './unit-caches.js'
+import { ModelOracle, NO_ORACLE } from './unit-oracle.js'
 
 /** Events kept for the owner. A unit that nobody polls must not grow; what is beyond is counted as lost. */
 const EVENT_LIMIT = 1024
@@ -36,6 +37,7 @@ export class PrivateUnit implements RawUnit {
   readonly stalls: boolean
   readonly takesPageRequests: boolean
   readonly caches: ModelCaches
+  readonly oracle: ModelOracle
   readonly #memory = new Memory()
   readonly #unit: RemappingUnit
   readonly #backingOf: (region: RegionMemory) => Backing
@@ -59,6 +61,7 @@ export class PrivateUnit implements RawUnit {
     }
     this.#unit = makeUnit(spec, this.#memory, owner, devicesOf(streams))
     this.caches = new ModelCaches(this.#unit, spec.caches)
+    this.oracle = new ModelOracle(this.#unit, spec.oracle ?? NO_ORACLE)
     this.idRegisters = readIds(this.#unit)
     const { stalls, pageRequests } = offersOf(this.#unit.kind, this.idRegisters)
     this.stalls = stalls

@@ -4,12 +4,13 @@ import type { RemappingUnit } from '../../hw-model/port.js'
 import { cachesOfSize } from '../../hw-model/smmuv3/index.js'
 import { cachesOfSize as vtdCachesOfSize } from '../../hw-model/vtd/index.js'
 import { Refusal } from '../core/driver.js'
-import type { PlatformUnitInfo } from '../core/machine.js'
+import type { OracleSetting, PlatformUnitInfo } from '../core/machine.js'
 import { readIds, smmuIds, vtdOptions } from './id-registers.js'
 import type { PhysicalSpace } from './physical-space.js'
 import type { CacheSpec, UnitSpec } from './platform.js'
 import { createSmmuV3Driver } from './smmuv3/index.js'
 import { ModelCaches } from './unit-caches.js'
+import { ModelOracle, NO_ORACLE, type Terms } from './unit-oracle.js'
 import { createVtdDriver, type VtdFault } from './vtd/index.js'
 
 /** What a unit recorded, as the operator's log needs it. */
@@ -35,6 +36,7 @@ export function createUnitDriver(
   spec: UnitSpec,
   space: PhysicalSpace,
   onRecord: (record: UnitRecord) => void,
+  oracle: OracleSetting = NO_ORACLE,
 ): PlatformUnitInfo {
   const { name } = spec
   const { memory, hostRam } = space
@@ -55,7 +57,7 @@ export function createUnitDriver(
         onReport: onRecord,
       })
       space.limitTo(driver.unit.features.oasBits)
-      return infoOf(driver, spec)
+      return infoOf(driver, spec, oracle)
     }
     const { ids } = vtdOptions(spec.preset ?? '', overrides)
     const caches = cacheOptions(spec.cache, vtdCachesOfSize)
@@ -63,7 +65,7 @@ export function createUnitDriver(
       onRecord({ name: driver.unit.faultName(fault.reason), rid: fault.rid, facts: vtdFacts(fault) })
     const driver = createVtdDriver({ name, memory, ram: hostRam, overrides: ids, reported, caches, onFault })
     space.limitTo(driver.hawBits)
-    return infoOf(driver, spec)
+    return infoOf(driver, spec, oracle)
   } catch (error) {
     if (error instanceof Refusal) throw new Refusal(error.name, `unit ${name}: ${error.message}`, error.context)
     if (error instanceof RangeError) throw new Refusal('EINVAL', `unit ${name}: ${error.message}`)
@@ -81,11 +83,18 @@ function cacheOptions<Options extends object>(
 }
 
 function infoOf(
-  driver: PlatformUnitInfo['driver'] & { readonly unit: RemappingUnit },
-  { cache = {} }: UnitSpec,
+  driver: PlatformUnitInfo['driver'] & Terms & { readonly unit: RemappingUnit },
+  { cache = {}, oracle }: UnitSpec,
+  usual: OracleSetting,
 ): PlatformUnitInfo {
+  const { unit } = driver
   const mode = cache.entries === undefined ? (cache.policy ?? 'hardware') : 'platform'
-  return { driver, idRegisters: readIds(driver.unit), caches: new ModelCaches(driver.unit, mode) }
+  return {
+    driver,
+    idRegisters: readIds(unit),
+    caches: new ModelCaches(unit, mode),
+    oracle: new ModelOracle(unit, { ...usual, ...oracle }, driver),
+  }
 }
 
 function vtdFacts({ reason, pasid, lo, hi, isWrite, isPrivileged }: VtdFault): UnitRecord['facts'] {

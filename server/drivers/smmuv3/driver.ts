@@ -5,7 +5,7 @@
 
 import { pack } from '../../../hw-model/bits/layout.js'
 import type { Memory } from '../../../hw-model/memory/index.js'
-import type { DevicePort } from '../../../hw-model/port.js'
+import type { DevicePort, Invalidation } from '../../../hw-model/port.js'
 import {
   CMD_CFGI_STE_RANGE,
   CMD_TLBI_EL2_ALL,
@@ -26,6 +26,7 @@ import {
   type DeviceDriver,
   type DeviceFacts,
   type IommuDriver,
+  type OwnInvalidation,
   type PagingFlags,
   type PagingOps,
   Refusal,
@@ -210,6 +211,16 @@ export class SmmuV3Driver implements IommuDriver {
       'EOPNOTSUPP',
       'an SMMUv3 user domain is made on a vIOMMU: make one on the nesting parent, then the domain on it',
     )
+  }
+
+  /** The device of a StreamID. */
+  deviceOf(rid: number): SmmuDevice | undefined {
+    return this.#devices.get(rid)
+  }
+
+  /** Commands as the owner of the tables behind a stream gives them; undefined where this driver has to. */
+  ownTerms(rid: number, pasid: number, commands: readonly Invalidation[]): OwnInvalidation | undefined {
+    return this.#devices.get(rid)?.port.ownTerms(pasid, commands)
   }
 
   counters(): Readonly<Record<string, number>> {

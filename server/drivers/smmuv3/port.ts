@@ -10,14 +10,13 @@ import {
   Transaction,
 } from '../../../hw-model/port.js'
 import type { SmmuV3 } from '../../../hw-model/smmuv3/index.js'
-import type { AtsDoor, AtsPageRequest, DmaOutcome, DmaPort, ExplainStep } from '../../core/driver.js'
-import { addressText, spell } from '../invalidation-text.js'
+import type { AtsDoor, AtsPageRequest, DmaOutcome, DmaPort, ExplainStep, OwnInvalidation } from '../../core/driver.js'
+import { addressOf, addressText } from '../invalidation-text.js'
 import type { SmmuDevice } from './device.js'
 import type { Host } from './host.js'
+import { guestCommands } from './own-commands.js'
 import { RootDomain } from './root.js'
 
-/** Commands that `Unit.missing` may name and a guest may give. */
-const GUESTS: readonly string[] = ['TLBI_NH_VA', 'CFGI_CD']
 const NOTHING: Partial<Invalidation> = {}
 
 /** One device's way in. Whatever a request made the unit record is told before the request's own answer is. */
@@ -83,21 +82,15 @@ export class SmmuPort implements DmaPort, AtsDoor {
   }
 
   missing(pasid: number, lo: number, hi: number, access: number): string {
-    if (this.#device.domainOf(pasid) instanceof RootDomain) return this.#missingOfRoot(pasid, lo, hi, access)
-    // Without the guest's name for the device nothing here is the guest's to invalidate.
-    const { virtual } = this.#device
-    if (virtual === null) return ''
-    const commands = this.#unit.missing(this.#fill(pasid, lo, hi, access))
-    if (commands.length === 0 || !commands.every(({ name }) => GUESTS.includes(name))) return ''
-    return `${spell(commands.map((command) => asGuest(command, virtual.virtId)))} on the vIOMMU`
+    return this.ownTerms(pasid, this.#unit.missing(this.#fill(pasid, lo, hi, access)))?.text ?? ''
   }
 
-  /** The CD and both of its names are the host's; the pages are the owner's of the tables. */
-  #missingOfRoot(pasid: number, lo: number, hi: number, access: number): string {
-    const commands = this.#unit.missing(this.#fill(pasid, lo, hi, access))
-    const [{ name, page } = NOTHING] = commands
-    if (commands.length !== 1 || name !== 'TLBI_NH_VA' || page === undefined) return ''
-    return `smmuv3_pgd addr=${addressText(page)} npages=1 on the user domain`
+  /** Commands as the owner of the tables gives them; undefined where the host has to. */
+  ownTerms(pasid: number, commands: readonly Invalidation[]): OwnInvalidation | undefined {
+    if (this.#device.domainOf(pasid) instanceof RootDomain) return termsOfRoot(commands)
+    // Without the guest's name for the device nothing here is the guest's to invalidate.
+    const { virtual } = this.#device
+    return virtual === null ? undefined : guestCommands(commands, virtual.virtId)
   }
 
   faultName(fault: number): string {
@@ -124,8 +117,10 @@ export class SmmuPort implements DmaPort, AtsDoor {
   }
 }
 
-/** The VMID is the host's to fill in, and a guest knows the device by a name of its own. */
-function asGuest({ name, operands, page }: Invalidation, virtId: bigint): Invalidation {
-  const { VMID: _, ...own } = operands
-  return { name, operands: 'SID' in own ? { ...own, SID: Number(virtId) } : own, page }
+/** The CD and both of its names are the host's; the pages are the owner's of the tables. */
+function termsOfRoot(commands: readonly Invalidation[]): OwnInvalidation | undefined {
+  const [{ name, page } = NOTHING] = commands
+  if (commands.length !== 1 || name !== 'TLBI_NH_VA' || page === undefined) return undefined
+  const text = `smmuv3_pgd addr=${addressText(page)} npages=1 on the user domain`
+  return { text, ranges: [{ addr: addressOf(page), npages: 1n, flags: 0 }] }
 }

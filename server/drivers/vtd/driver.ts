@@ -4,12 +4,13 @@
  */
 
 import type { Memory } from '../../../hw-model/memory/index.js'
-import type { DevicePort, UnitOwner } from '../../../hw-model/port.js'
+import type { DevicePort, Invalidation, UnitOwner } from '../../../hw-model/port.js'
 import { TTM, type UnitOptions, VtdUnit } from '../../../hw-model/vtd/index.js'
 import {
   type DeviceDriver,
   type DeviceFacts,
   type IommuDriver,
+  type OwnInvalidation,
   PAGE_RESPONSE,
   type PagingFlags,
   type PagingOps,
@@ -177,6 +178,11 @@ export class VtdDriver implements IommuDriver, DomainHost {
   counters(): Readonly<Record<string, number>> {
     const { translations, hits, misses, faults, evictions } = this.unit.counters
     return { translations, hits, misses, faults, evictions }
+  }
+
+  /** Descriptors as the owner of the tables behind a source-id gives them; undefined where this driver has to. */
+  ownTerms(rid: number, pasid: number, descriptors: readonly Invalidation[]): OwnInvalidation | undefined {
+    return this.#devices.get(rid)?.port.ownTerms(pasid, descriptors)
   }
 
   /** The device of a source-id. */

@@ -1,8 +1,8 @@
 /** Where a device's DMA enters its VT-d unit. */
 
 import { type Invalidation, NO_PASID, REQUEST, type RemappingUnit, Transaction } from '../../../hw-model/port.js'
-import { type DmaOutcome, type DmaPort, type ExplainStep, RID_SLOT } from '../../core/driver.js'
-import { addressText } from '../invalidation-text.js'
+import { type DmaOutcome, type DmaPort, type ExplainStep, type OwnInvalidation, RID_SLOT } from '../../core/driver.js'
+import { addressOf, addressText } from '../invalidation-text.js'
 import type { VtdDriver } from './driver.js'
 
 const NOTHING: Invalidation = { name: '', operands: {} }
@@ -55,12 +55,18 @@ export class UnitPort implements DmaPort {
   }
 
   missing(pasid: number, lo: number, hi: number, access: number): string {
+    return this.ownTerms(pasid, this.#unit.missing(this.#fill(pasid, lo, hi, access)))?.text ?? ''
+  }
+
+  /** Descriptors as the owner of the tables gives them; undefined where the host has to. */
+  ownTerms(pasid: number, descriptors: readonly Invalidation[]): OwnInvalidation | undefined {
     // All but a user domain's pages is the host's own to invalidate.
-    if (!this.#isUsers(pasid < 0 ? RID_SLOT : pasid)) return ''
-    const descriptors = this.#unit.missing(this.#fill(pasid, lo, hi, access))
-    const [{ name, page } = NOTHING] = descriptors
-    if (descriptors.length !== 1 || name !== 'P_IOTLB' || page === undefined) return ''
-    return `P_IOTLB addr=${addressText(page)} npages=1 on the user domain`
+    if (!this.#isUsers(pasid < 0 ? RID_SLOT : pasid)) return undefined
+    const [{ name, page, operands } = NOTHING] = descriptors
+    if (descriptors.length !== 1 || name !== 'P_IOTLB' || page === undefined) return undefined
+    const npages = 2n ** BigInt(operands['AM'] ?? 0)
+    const text = `P_IOTLB addr=${addressText(page)} npages=${npages} on the user domain`
+    return { text, ranges: [{ addr: addressOf(page), npages, flags: 0 }] }
   }
 
   faultName(fault: number): string {
