@@ -20,8 +20,23 @@ export function logRecord(log: Log, names: ReadonlyMap<string, string>, unit: st
   else log.flood(`${unit} ${rid}`, who, { event: name, ...facts }, 'an event of a unit that nobody else takes')
 }
 
+/** What the oracle has found; one that forgets one thing forgets it many times. */
+function logStale(log: Log, event: Extract<CoreEvent, { kind: 'stale-translation' }>): void {
+  const { context, unit, deviceName, facts, summary } = event
+  const { number, reason, needed, usual } = facts
+  const owner = context === undefined ? {} : { contextNumber: Number(context.number), uid: context.uid }
+  const who = { unit, ...(deviceName === '' ? { sourceId: facts.sourceId } : { device: deviceName }), ...owner }
+  const told = { report: number, reason, summary, needed, ...(usual === '' ? {} : { usual }) }
+  log.flood(`stale ${unit} ${facts.sourceId} ${owner.contextNumber}`, who, told, 'a stale translation')
+}
+
 /** What happens in core. */
 export function logEvent(log: Log, event: CoreEvent): void {
+  if (event.kind === 'stale-translation') logStale(log, event)
+  else logOwn(log, event)
+}
+
+function logOwn(log: Log, event: Exclude<CoreEvent, { kind: 'stale-translation' }>): void {
   const { number, uid, label } = event.context
   const facts = { contextNumber: Number(number), uid, label }
   if (event.kind === 'context-opened') log.info(facts, 'context opened')

@@ -102,6 +102,7 @@ function makeCore(config: Config, log: Log): Core {
       platform: config.platform,
       files,
       testDevice: config.testDevice,
+      oracle: { mode: config.oracle, graceSyncs: 0 },
       onUnitRecord: (unit, record) => logRecord(log, names, unit, record),
     }),
     clock,
@@ -154,6 +155,9 @@ const metricSources = (core: Core): Parameters<typeof openMetrics>[0] => ({
     device_invalidations: core.timeOuts['device-blocked'],
   }),
   unitCounters: () => Object.fromEntries(core.machine.units.map(({ driver }) => [driver.name, driver.counters()])),
+  staleReports: () => core.staleCounts,
+  oracles: () =>
+    Object.fromEntries([...core.staleBooks].map(([{ name }, { oracle }]) => [name, { ...(oracle.counts ?? {}) }])),
   caches: () =>
     core.machine.units.flatMap(({ driver, caches }) =>
       (caches?.statistics() ?? []).map(({ name, live, entries, ...events }) => ({

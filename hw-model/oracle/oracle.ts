@@ -48,6 +48,7 @@ export class Oracle implements UnitOracle, Reads {
   #isShort = false
   /** Registers were written at this operation: what was right before may not be. */
   #voidAt = 0
+  #failed: StaleReport | null = null
   readonly #reports: Reports
   readonly #sweeps: Sweeps
   readonly #frames = new Frames()
@@ -78,6 +79,14 @@ export class Oracle implements UnitOracle, Reads {
     return this.#reports.kept
   }
 
+  get failed(): StaleReport | null {
+    return this.#failed
+  }
+
+  get watched(): number {
+    return this.watches.all.length
+  }
+
   get onReport(): ((report: StaleReport) => void) | null {
     return this.#reports.onReport
   }
@@ -90,6 +99,7 @@ export class Oracle implements UnitOracle, Reads {
   translate(transaction: Transaction, outcome: Outcome): void {
     this.journal.operation++
     this.compared++
+    this.#failed = null
     const watch = this.watches.find(transaction)
     if (watch === null || !this.#holds(watch)) {
       this.#judge(transaction, outcome, watch)
@@ -264,7 +274,9 @@ export class Oracle implements UnitOracle, Reads {
       return
     }
     this.report(watch, reason, transaction, cached, fresh)
-    if (this.options.fails && outcome.status === STATUS.OK) outcome.status = STATUS.ABORTED
+    if (!this.options.fails || outcome.status !== STATUS.OK) return
+    outcome.status = STATUS.ABORTED
+    this.#failed = watch.report
   }
 
   #reasonFor(watch: Watch, transaction: Transaction, cached: Outcome): StaleReason | null {

@@ -115,6 +115,10 @@ export interface UnitOracle {
   readonly counts: OracleCounts
   /** Oldest first. */
   readonly reports: readonly StaleReport[]
+  /** The report for which the last translation ended ABORTED; null where it did not. */
+  readonly failed: StaleReport | null
+  /** Translations that are watched now; a `check` of as many looks at all of them. */
+  readonly watched: number
   /** Called for each new report. */
   onReport: ((report: StaleReport) => void) | null
   /** Looks at what is cached now, `most` translations that were met before at most, and goes on there the next time. */

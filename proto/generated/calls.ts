@@ -259,18 +259,22 @@ export interface Calls<Options> {
   setCachePolicy(request?: Init<SetCachePolicyRequest>, options?: Options): Promise<SetCachePolicyResponse>
 
   /**
-   * Switches the oracle: with it every cache hit is compared with a fresh, dry walk. Errnos: ENOENT (unit), EPERM,
-   * EINVAL (mode).
+   * Switches the oracle: with it every translation is compared with a fresh, dry walk. It starts anew: what it has counted
+   * and reported before is gone. Errnos: EINVAL (no unit is named, no mode), ENOENT (unit), EPERM, EOPNOTSUPP (mode, the
+   * self-test unit).
    */
   setOracleMode(request?: Init<SetOracleModeRequest>, options?: Options): Promise<SetOracleModeResponse>
 
   /**
-   * Compares every cached translation with a fresh, dry walk, now. Changes nothing. Errnos: ENOENT (unit).
+   * Compares every translation that was met and is cached with a fresh, dry walk, now. Changes nothing but the reports: what
+   * is stale is reported, whether a SYNC or wait has completed since the change or not. Errnos: EINVAL (no unit is named),
+   * ENOENT (unit), ENODEV (its oracle is off), EOPNOTSUPP (the self-test unit).
    */
   checkStale(request?: Init<CheckStaleRequest>, options?: Options): Promise<CheckStaleResponse>
 
   /**
-   * What the oracle found since it was switched on, oldest first. Errnos: ENOENT (unit).
+   * What the oracle found since it was switched on, oldest first. The limit `oracle_reports` says how many are kept of a
+   * context; later ones are counted. Errnos: EINVAL (no unit is named), ENOENT (unit), EOPNOTSUPP (the self-test unit).
    */
   listStaleTranslations(request?: Init<ListStaleTranslationsRequest>, options?: Options): Promise<ListStaleTranslationsResponse>
 

@@ -182,7 +182,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Switches the oracle: with it every cache hit is compared with a fresh, dry walk. Errnos: ENOENT (unit), EPERM,\nEINVAL (mode).",
+    doc: "Switches the oracle: with it every translation is compared with a fresh, dry walk. It starts anew: what it has counted\nand reported before is gone. Errnos: EINVAL (no unit is named, no mode), ENOENT (unit), EPERM, EOPNOTSUPP (mode, the\nself-test unit).",
   },
   CheckStale: {
     service: "CacheService",
@@ -194,7 +194,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Compares every cached translation with a fresh, dry walk, now. Changes nothing. Errnos: ENOENT (unit).",
+    doc: "Compares every translation that was met and is cached with a fresh, dry walk, now. Changes nothing but the reports: what\nis stale is reported, whether a SYNC or wait has completed since the change or not. Errnos: EINVAL (no unit is named),\nENOENT (unit), ENODEV (its oracle is off), EOPNOTSUPP (the self-test unit).",
   },
   ListStaleTranslations: {
     service: "CacheService",
@@ -206,7 +206,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "What the oracle found since it was switched on, oldest first. Errnos: ENOENT (unit).",
+    doc: "What the oracle found since it was switched on, oldest first. The limit `oracle_reports` says how many are kept of a\ncontext; later ones are counted. Errnos: EINVAL (no unit is named), ENOENT (unit), EOPNOTSUPP (the self-test unit).",
   },
   OpenContext: {
     service: "ContextService",

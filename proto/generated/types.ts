@@ -328,6 +328,23 @@ export const OracleMode = {
 /** A value of OracleMode. Another number may arrive from a peer of another version. */
 export type OracleMode = (typeof OracleMode)[keyof typeof OracleMode]
 
+/** Why a stale answer was reported. */
+export const StaleReason = {
+  /** Not said. */
+  UNSPECIFIED: 0,
+  /** A SYNC or wait has completed since the change, and nothing before it covered the entry. */
+  SYNCED: 1,
+  /** The frame was filled for another owner or address meanwhile. */
+  FRAME_REUSED: 2,
+  /** CheckStale found it. */
+  CHECKED: 3,
+  /** One valid entry took another's place, and the manual wants an invalid one and an invalidation between them. */
+  BREAK_BEFORE_MAKE: 4,
+} as const
+
+/** A value of StaleReason. Another number may arrive from a peer of another version. */
+export type StaleReason = (typeof StaleReason)[keyof typeof StaleReason]
+
 /** Asks for a unit's cache statistics. */
 export interface GetCacheStatsRequest {
   /** The context's token; empty on the admin socket. */
@@ -412,12 +429,45 @@ export interface SetOracleModeRequest {
   readonly unitName?: string
   /** The mode. */
   readonly mode: OracleMode
+  /** SYNCs or waits that may complete after a change before a stale answer is reported; 0 is what the manuals allow. */
+  readonly graceSyncs: number
 }
 
 /** The mode is set. */
 export interface SetOracleModeResponse {}
 
-/** A cached translation that the manual no longer allows. */
+/** An entry in memory that is not what it was when the translation was last right. */
+export interface ChangedEntry {
+  /** Which structure: "STE", "CD", "stage-1 table entry", "PASID table entry" … */
+  readonly structure: string
+  /** 0 configuration, 1 or 2 a stage's tables. */
+  readonly stage: number
+  /** Tables: the level as the manual counts it, which may be -1. */
+  readonly level?: number
+  /** Where it is in the client's memory, if it is there. Nothing more is told of an entry of the host's. */
+  readonly location?: RegionOffset
+  /** Raw units, and the administrator: its physical address. */
+  readonly address?: bigint
+  /** The 64-bit word as it was, and as it is. */
+  readonly before: bigint
+  /** As it is. */
+  readonly after: bigint
+}
+
+/** An invalidation that was sent, and that the stale entry outlived. */
+export interface SentCommand {
+  /** With its operands. */
+  readonly command: string
+  /** When the unit took it; 0 where operations are not told. */
+  readonly operation: bigint
+  /** Why it did not cover the entry: "ASID 2, needed 3". */
+  readonly why: string
+}
+
+/**
+ * A cached translation that the manual no longer allows. Operations of a unit (translations, consumed commands, register
+ * writes) are counted from 1; a context that shares a platform's unit is told none, and only commands of its own devices.
+ */
 export interface StaleTranslation {
   /** A platform's device, by name; empty for raw units. */
   readonly deviceName: string
@@ -431,10 +481,46 @@ export interface StaleTranslation {
   readonly cached?: TranslationResult
   /** What the tables say. */
   readonly fresh?: TranslationResult
-  /** The command that was needed, with its operands: "TLBI_NH_VA ASID=3 VA=0x7f0000001000". */
+  /**
+   * The hardware's commands that were needed, with their operands: "TLBI_NH_VA VMID=2 ASID=3 Leaf=1 ADDR=0x7f0000001000",
+   * "P_IOTLB did=5 pasid=1 addr=0x1000 am=0", "CFGI_CD SID=0x8 SSID=1, then TLBI_NH_ASID …".
+   */
   readonly neededCommand: string
   /** Hits on it so far. */
   readonly hits: bigint
+  /** Counts the reports of the unit, from 1. */
+  readonly number: bigint
+  /** The cache that is stale, as GetCacheStats names it; "atc" for a device TLB. */
+  readonly cache: string
+  /** Why it was reported. */
+  readonly reason: StaleReason
+  /** What the access asked for, AccessFlag bits. */
+  readonly access: number
+  /** When the entry was filled, or first met. */
+  readonly filledOperation: bigint
+  /** When it was last seen to be right. The change lies between this operation and the next. */
+  readonly lastRightOperation: bigint
+  /** When it was first seen to be wrong, by a SYNC or by an access. The command belongs before this operation. */
+  readonly firstSeenOperation: bigint
+  /** When it was reported. */
+  readonly reportedOperation: bigint
+  /** What has changed; absent where no entry has, such as where registers lead elsewhere. */
+  readonly changed?: ChangedEntry
+  /** What a driver would rather send, where that is a wider command. */
+  readonly usualCommand: string
+  /** The nearest commands that were sent, nearest first. */
+  readonly sent: readonly SentCommand[]
+  /**
+   * The command in the terms of the owner of the tables: "TLBI_NH_VA ASID=3 ADDR=0x1000 on the vIOMMU". Empty where the
+   * host has to send it, and of raw units, whose owner sends `needed_command`.
+   */
+  readonly ownCommand: string
+  /** The same as a request, complete but for `context`. */
+  readonly ownInvalidation?: InvalidateIotlbRequest
+  /** All of it in one sentence. */
+  readonly summary: string
+  /** The administrator is told whose device it was. */
+  readonly contextNumber: bigint
 }
 
 /** Checks all cached translations. */
@@ -489,6 +575,32 @@ export interface ListStaleTranslationsResponse {
   readonly stale: readonly StaleTranslation[]
   /** How many there are altogether. */
   readonly totalCount: bigint
+  /** The oracle's mode. */
+  readonly mode: OracleMode
+  /** SYNCs or waits of grace. */
+  readonly graceSyncs: number
+  /** What it has counted; absent for a context that shares a platform's unit, and while it is off. */
+  readonly counts?: OracleCounts
+}
+
+/** What a unit's oracle has counted since it was switched on. */
+export interface OracleCounts {
+  /** Translations compared with what memory says. */
+  readonly compared: bigint
+  /** Of those, answered from something that software has changed since. */
+  readonly stale: bigint
+  /** Of those, while old and new are both legal: no SYNC or wait has completed since the change. */
+  readonly inWindow: bigint
+  /** Reports. */
+  readonly reports: bigint
+  /** Reports that found no room. */
+  readonly droppedReports: bigint
+  /** Entries that an invalidation took and that had changed. */
+  readonly needed: bigint
+  /** Entries that an invalidation took and that were right: over-invalidation. */
+  readonly needless: bigint
+  /** SYNCs or waits completed. */
+  readonly syncs: bigint
 }
 
 /** Bits of an access, and of rights: those of `struct iommu_hwpt_pgfault`, `perm`. */
@@ -518,7 +630,10 @@ export const DmaOutcome = {
   OK: 1,
   /** Blocked, with the manual's event or fault reason. `fault` names it. */
   FAULT: 2,
-  /** Blocked without a fault: an abort STE, a blocked device, a record the tables told the hardware not to make. */
+  /**
+   * Blocked without a fault: an abort STE, a blocked device, a record the tables told the hardware not to make; or a stale
+   * answer under ORACLE_MODE_FAIL, which has a `fault` of the name "stale" that says why.
+   */
   ABORTED: 3,
   /** Completed, reads as zero and writes ignored (SMMUv3 terminate with CD.A = 0). */
   RAZ_WI: 4,
@@ -1027,7 +1142,7 @@ export interface TranslateResponse {
   readonly cacheHits: Uint32Array
   /** PENDING: what AwaitDma asks for, 0 for other elements. Empty if no element is PENDING. */
   readonly transactionIds: BigUint64Array
-  /** One per element that ended FAULT, in order, by `index`. */
+  /** One per element that ended FAULT, or ABORTED by the oracle, in order, by `index`. */
   readonly faults: readonly DmaFault[]
   /** Elements attempted, from the first. */
   readonly doneCount: number
@@ -2554,7 +2669,7 @@ export interface TranslateUnitResponse {
   readonly cacheHits: Uint32Array
   /** PENDING: what AwaitDma asks for, 0 for other elements. Empty if no element is PENDING. */
   readonly transactionIds: BigUint64Array
-  /** One per element that ended FAULT, in order, by `index`. */
+  /** One per element that ended FAULT, or ABORTED by the oracle, in order, by `index`. */
   readonly faults: readonly DmaFault[]
   /** Elements attempted, from the first. */
   readonly doneCount: number
@@ -3016,6 +3131,7 @@ export interface Messages {
   readonly BindDeviceRequest: BindDeviceRequest
   readonly BindDeviceResponse: BindDeviceResponse
   readonly CacheStats: CacheStats
+  readonly ChangedEntry: ChangedEntry
   readonly CheckStaleRequest: CheckStaleRequest
   readonly CheckStaleResponse: CheckStaleResponse
   readonly ClearVfioIoasRequest: ClearVfioIoasRequest
@@ -3145,6 +3261,7 @@ export interface Messages {
   readonly OpenContextResponse: OpenContextResponse
   readonly OpenHandleRequest: OpenHandleRequest
   readonly OpenHandleResponse: OpenHandleResponse
+  readonly OracleCounts: OracleCounts
   readonly PageFault: PageFault
   readonly PageRequest: PageRequest
   readonly PageResponse: PageResponse
@@ -3192,6 +3309,7 @@ export interface Messages {
   readonly ResetUnitResponse: ResetUnitResponse
   readonly RespondFaultsRequest: RespondFaultsRequest
   readonly RespondFaultsResponse: RespondFaultsResponse
+  readonly SentCommand: SentCommand
   readonly SetCachePolicyRequest: SetCachePolicyRequest
   readonly SetCachePolicyResponse: SetCachePolicyResponse
   readonly SetDirtyTrackingRequest: SetDirtyTrackingRequest

@@ -1,6 +1,7 @@
 /** What core is given from outside, as it has no clock, no randomness and no output of its own. */
 
 import type { Context } from './context.js'
+import type { StaleFacts } from './unit-oracle.js'
 
 /** Time in milliseconds from any start; it never goes back. */
 export interface Clock {
@@ -36,6 +37,17 @@ export interface RandomSource {
 export type CoreEvent =
   | { readonly kind: 'context-opened'; readonly context: Context }
   | { readonly kind: 'context-ended'; readonly context: Context; readonly why: EndReason }
+  | {
+      /** The oracle of a unit has found a stale answer. */
+      readonly kind: 'stale-translation'
+      /** Who has bound the device, or owns the raw unit. */
+      readonly context: Context | undefined
+      /** The unit's name, or `raw`. */
+      readonly unit: string
+      readonly deviceName: string
+      readonly facts: StaleFacts
+      readonly summary: string
+    }
   | TimeOut
 
 /** Somebody did not answer within its limit. */

@@ -20,18 +20,22 @@ import { Call, type Handler } from './call.js'
 import { all } from './completion.js'
 import { Context, LIFETIME, lifetimeOf } from './context.js'
 import { DeviceListener } from './device-listener.js'
-import type { Completion, ViommuOps } from './driver.js'
+import type { Completion, IommuDriver, ViommuOps } from './driver.js'
 import { EarlyEnds } from './early-ends.js'
 import { EndedLeases } from './ended-leases.js'
 import type { Endpoint } from './endpoint.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
 import { LockedMemory } from './locked.js'
-import type { Machine } from './machine.js'
+import type { Machine, PlatformUnitInfo } from './machine.js'
 import { Quota } from './quota.js'
 import { Refusal } from './refusal.js'
+import { type KeptStale, StaleBook, type StaleOwner } from './stale-book.js'
+import { ownerBehind } from './stale-owner.js'
+import { summaryOf } from './stale-reply.js'
 import { PAGE } from './u64.js'
 import { Unavailable } from './unavailable.js'
 import { UnitSettings } from './unit-access.js'
+import type { StaleFacts, UnitOracle } from './unit-oracle.js'
 import type { Viommu } from './viommu.js'
 
 /** What a core is made of. */
@@ -87,6 +91,10 @@ export class Core {
   readonly earlyEnds = new EarlyEnds()
   /** Devices whose held requests ended and are not finished: the call under way has caused it. */
   readonly unsettled = new Set<Endpoint>()
+  /** What the oracle of each of the platform's units has reported. */
+  readonly staleBooks = new Map<IommuDriver, StaleBook>()
+  /** Reports since the start, by unit; those of raw units are `raw`. */
+  readonly staleCounts = new Map<string, number>()
   /** What each vIOMMU is to its context. */
   readonly viommus = new Map<ViommuOps, Viommu>()
   /** What was not answered in time, since the start. */
@@ -113,7 +121,11 @@ export class Core {
     this.startedAt = options.clock.now()
     this.facts = { ...NO_FACTS, ...options.facts }
     const listener = new DeviceListener(this)
-    for (const { driver } of this.machine.units) driver.listener = listener
+    for (const unit of this.machine.units) {
+      unit.driver.listener = listener
+      this.staleCounts.set(unit.driver.name, 0)
+      if (unit.oracle !== undefined) this.staleBooks.set(unit.driver, this.#bookOf(unit, unit.oracle))
+    }
   }
 
   /** Open contexts by ascending number. */
@@ -227,6 +239,13 @@ export class Core {
     context.connection?.contexts.delete(context)
   }
 
+  /** The oracle of a unit has found something. @param unit its name, or `raw` */
+  foundStale(unit: string, report: KeptStale, summary: string): void {
+    this.staleCounts.set(unit, (this.staleCounts.get(unit) ?? 0) + 1)
+    const { context, deviceName, facts } = report
+    this.#eventSink({ kind: 'stale-translation', context, unit, deviceName, facts, summary })
+  }
+
   /** Somebody did not answer in time. */
   timedOut(event: TimeOut): void {
     this.timeOuts[event.kind] += event.count
@@ -253,6 +272,14 @@ export class Core {
     } finally {
       context?.leave()
     }
+  }
+
+  #bookOf(unit: PlatformUnitInfo, oracle: UnitOracle): StaleBook {
+    const { oracle_reports: most } = this.limits.call
+    const ownerOf = (facts: StaleFacts): StaleOwner => ownerBehind(this, unit, facts)
+    return new StaleBook(oracle, most, ownerOf, (report) => {
+      this.foundStale(unit.driver.name, report, summaryOf(report, oracle))
+    })
   }
 
   #ownContext(connection: Connection, peer: Peer): Context {

@@ -10,6 +10,7 @@ import type { Requester } from './dma-batch.js'
 import { type AtsDoor, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
 import { NO_DEVICE_TLBS } from './not-offered.js'
 import { Refusal } from './refusal.js'
+import { failureOf } from './stale-reply.js'
 
 /** Who makes a DMA, and how. */
 export interface DmaRequest {
@@ -81,7 +82,7 @@ export function stays(call: Call, { deviceId, pasid = NO_PASID }: Pick<DmaReques
 function untranslated(device: Device, pasid: number): DeviceRequester {
   const { endpoint, platform, context } = device
   const { port } = platform.device
-  const { earlyEnds } = context.core
+  const { earlyEnds, staleBooks } = context.core
   return {
     device,
     pasid,
@@ -101,6 +102,10 @@ function untranslated(device: Device, pasid: number): DeviceRequester {
     peek: (_index, lo, hi, access, out) => port.peek(pasid, lo, hi, access, out),
     missing: (_index, lo, hi, access) => port.missing(pasid, lo, hi, access),
     faultName: (fault) => port.faultName(fault),
+    staleReason: () => {
+      const book = endpoint.isBlocked ? undefined : staleBooks.get(platform.driver)
+      return book === undefined ? '' : failureOf(book, context)
+    },
   }
 }
 

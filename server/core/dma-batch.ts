@@ -4,7 +4,7 @@
  */
 
 import { detailOf, type RefusalDetail, refusalIn } from './detail.js'
-import { type Attempt, type DmaFault, faultOf, hasFault } from './dma-fault.js'
+import { type Attempt, type DmaFault, faultOf, hasFault, staleFault } from './dma-fault.js'
 import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep, UNTRANSLATED_ONLY } from './driver.js'
 import { assert, Refusal } from './refusal.js'
 import { isLook, type Work } from './work.js'
@@ -27,6 +27,8 @@ export interface Requester {
   faultName(fault: number): string
   /** Whether the fault that the last request ended with was recorded. Absent: it was. */
   wasRecorded?(): boolean
+  /** Why the oracle has ended the last request ABORTED; empty or absent where it has not. */
+  staleReason?(): string
 }
 
 /** What is the same in every reply; arrays are as long as `doneCount`. */
@@ -124,6 +126,8 @@ export function* translateBatch(
           pageSizeLog2s[done] = out.leafLg2
           permissions[done] = out.untranslatedOnly === 0 ? out.rights : out.rights | UNTRANSLATED_ONLY
           took(done, out)
+        } else if (out.status === DMA_STATUS.ABORTED && requester.staleReason?.()) {
+          faults.push(staleFault(requester.staleReason(), { index: done, lo, hi, access }))
         } else if (hasFault(out)) {
           faultCodes[done] = out.fault
           faults.push(faultOf(requester, { index: done, lo, hi, access }, out.fault, faults.length < batch.explained))

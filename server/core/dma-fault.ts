@@ -41,6 +41,25 @@ export function faultOf(requester: Requester, attempt: Attempt, fault: number, e
   return { index, code: fault, name, ...cause, iova: join(lo, hi), access, recorded }
 }
 
+/** What a reply tells of an access that the oracle has ended ABORTED. */
+export const staleFault = (reason: string, { index, lo, hi, access }: Attempt): DmaFault => ({
+  index,
+  code: 0,
+  name: 'stale',
+  reason,
+  iova: join(lo, hi),
+  access,
+  stage: 0,
+  recorded: false,
+})
+
+/** What a reply tells of an access that did not end OK; undefined where there is nothing to tell. */
+export function whyNot(requester: Requester, attempt: Attempt, { status, fault }: DmaOutcome): DmaFault | undefined {
+  if (status === DMA_STATUS.FAULT) return faultOf(requester, attempt, fault, true)
+  const reason = status === DMA_STATUS.ABORTED ? (requester.staleReason?.() ?? '') : ''
+  return reason === '' ? undefined : staleFault(reason, attempt)
+}
+
 /** It ended with a fault record, or would if it were not dry. A translation request may be blocked without one. */
 export const hasFault = ({ status, fault }: DmaOutcome): boolean =>
   status === DMA_STATUS.FAULT || (status >= DMA_STATUS.UNSUPPORTED && fault !== 0)

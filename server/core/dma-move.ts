@@ -1,7 +1,7 @@
 /** Reads and writes of a device: from leaf to leaf, each a piece of memory that lies together. */
 
 import { type OutcomeNumber, type Requester, refusePending } from './dma-batch.js'
-import { type DmaFault, faultOf } from './dma-fault.js'
+import { type DmaFault, whyNot } from './dma-fault.js'
 import { DMA_STATUS, type DmaOutcome } from './driver.js'
 import { halvesOf } from './u64.js'
 import type { Work } from './work.js'
@@ -80,8 +80,7 @@ export function* moveFrom(
         return { outcome: DMA_STATUS.PENDING, bytes, transactionId: keeper.keep(out.tag, { lo, hi, bytes }) }
       }
       refusePending(out)
-      const isFault = out.status === DMA_STATUS.FAULT
-      const fault = isFault ? faultOf(requester, { index, lo, hi, access }, out.fault, true) : undefined
+      const fault = whyNot(requester, { index, lo, hi, access }, out)
       return { outcome: out.status as OutcomeNumber, bytes, fault, transactionId: 0n }
     }
     const leaf = 2 ** out.leafLg2

@@ -16,6 +16,7 @@ import { invalidateIotlb } from './invalidate-calls.js'
 import * as ioas from './ioas-calls.js'
 import * as memory from './memory-calls.js'
 import * as option from './option-calls.js'
+import * as oracle from './oracle-calls.js'
 import * as server from './server-calls.js'
 import * as unit from './unit-calls.js'
 import * as unitDma from './unit-dma-calls.js'
@@ -122,6 +123,9 @@ export const HANDLERS = {
   ResetUnit: unit.resetUnit,
   GetCacheStats: cache.getCacheStats,
   SetCachePolicy: cache.setCachePolicy,
+  SetOracleMode: oracle.setOracleMode,
+  CheckStale: oracle.checkStale,
+  ListStaleTranslations: oracle.listStaleTranslations,
   RequestTranslations: ats.requestTranslations,
   RequestPages: ats.requestPages,
   PollInvalidations: ats.pollInvalidations,

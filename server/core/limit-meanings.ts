@@ -19,6 +19,8 @@ export const LIMIT_MEANINGS: Readonly<Record<LimitName, string>> = {
   label_length: 'characters of a context’s label',
   explained_faults: 'faults of a reply that carry a sentence',
   interrupts_kept: 'interrupts of a raw unit that wait for PollUnitInterrupts; beyond, new ones are dropped',
+  oracle_reports:
+    'stale translations of one context on one unit that are kept for ListStaleTranslations; beyond, new ones are counted and logged',
   pipelined_calls: 'requests of a connection without a reply; beyond, it is closed',
   contexts: 'contexts that are open',
   explicit_contexts: 'contexts that are open until CloseContext',

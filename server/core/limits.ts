@@ -64,6 +64,8 @@ export interface CallLimits {
   readonly explained_faults: number
   /** Unit interrupts kept for PollUnitInterrupts. */
   readonly interrupts_kept: number
+  /** Reports of the oracle kept of one context and unit. A guest that forgets one kind of thing forgets it thousands of times. */
+  readonly oracle_reports: number
   /** Requests of one connection that have no reply yet. Clients of HTTP/1.1 send one after the other. */
   readonly pipelined_calls: number
 }
@@ -109,6 +111,12 @@ export const RECORDS_A_STEP = 256
  */
 export const FAULTS_PARKED_MAX = 1024
 
+/** Translations that the oracle compares between two looks at the time: two dry walks each, a millisecond together. */
+export const WATCHES_A_STEP = 64
+
+/** Reports kept of all contexts of a unit, about 2 KB each. */
+export const LIMITS_OF_ORACLE = { REPORTS_A_UNIT: 16_384 } as const
+
 const MIB = 2 ** 20
 const TIB = 2 ** 40
 
@@ -131,6 +139,7 @@ export const DEFAULT_LIMITS: Limits = {
     label_length: 64,
     explained_faults: 16,
     interrupts_kept: 4096,
+    oracle_reports: 1024,
     pipelined_calls: 16,
   },
   context: {

@@ -10,7 +10,6 @@ export const NO_DEVICE_TLBS = 'the platform gives it none, or its unit does not 
 export const NO_PAGE_REQUESTS =
   'the platform gives it none, or its unit does not (IDR0.PRI, ECAP.PRS); map the pages before the DMA'
 
-const NO_CHECKER = 'cached translations are not checked against the tables; compare Translate with Explain'
 const FIXED_PLATFORM = 'the platform is fixed at the start; give it with --platform'
 
 /** Why each of them is not offered. */
@@ -18,9 +17,6 @@ export const NOT_OFFERED = {
   AddDevice: FIXED_PLATFORM,
   RemoveDevice: FIXED_PLATFORM,
   InjectFault: 'nothing fails on request; make a bad entry in tables of your own, or unmap what they need',
-  SetOracleMode: NO_CHECKER,
-  CheckStale: NO_CHECKER,
-  ListStaleTranslations: NO_CHECKER,
 } as const satisfies Readonly<Record<string, string>>
 
 /** What of an offered method is not, for the status table. */

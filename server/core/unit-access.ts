@@ -56,6 +56,13 @@ export function refuseShared(call: Call, { driver }: PlatformUnitInfo): void {
   throw new Refusal('EPERM', reason, { ...facts, context_numbers: known.map(({ number }) => number) })
 }
 
+/** Whether nobody but the caller uses a unit, or he may see all. */
+export function isAloneAt(call: Call, { driver }: PlatformUnitInfo): boolean {
+  if (call.peer.admin === true) return true
+  const users = usersOf(call.core, driver)
+  return users.size === 1 && users.has(call.context)
+}
+
 /** Contexts that have bound devices behind a unit. */
 export const usersOf = ({ bound }: Core, driver: IommuDriver): ReadonlySet<Context> =>
   new Set([...bound].filter(([platform]) => platform.driver === driver).map(([, { context }]) => context))

@@ -7,6 +7,7 @@ import { type BatchColumns, checkAccess, type Keeper, noColumns, translateBatch 
 import { DMA_ACCESS, DMA_REQUEST } from './driver.js'
 import { type Explanation, explainOne } from './explanation.js'
 import { Refusal } from './refusal.js'
+import { failureOf } from './stale-reply.js'
 import { Room } from './transactions.js'
 import type { Unit } from './unit.js'
 import { unitOf } from './unit-calls.js'
@@ -42,7 +43,9 @@ function* unitTranslation(call: Call, request: TranslateUnitRequest): Work<UnitC
     checkCount(call, iovas.length)
     unit = unitOf(call, request)
     checkSources(sourceIds, iovas.length)
-    requester = requesterOf(unit.raw, { sourceIds, pasid: pasidOf(request), type })
+    const { stale } = unit
+    const staleReason = (): string => failureOf(stale, call.context)
+    requester = requesterOf(unit.raw, { sourceIds, pasid: pasidOf(request), type }, staleReason)
   } catch (error) {
     if (error instanceof Refusal) return { ...noColumns(), addresses: new BigUint64Array(0), refusal: detailOf(error) }
     throw error

@@ -19,7 +19,11 @@ export interface StreamRequester extends Requester {
 }
 
 /** Requests of streams. They are written into one struct, as the loop over a batch allocates nothing. */
-export function requesterOf(raw: RawUnit, { sourceIds, pasid, type }: Sender): StreamRequester {
+export function requesterOf(
+  raw: RawUnit,
+  { sourceIds, pasid, type }: Sender,
+  staleReason: () => string = () => '',
+): StreamRequester {
   const last: StreamRequest = { sourceId: 0, pasid, lo: 0, hi: 0, access: 0, type }
   const each = sourceIds.length === 1 ? 0 : 1
   const fill = (index: number, lo: number, hi: number, access: number): StreamRequest => {
@@ -36,5 +40,6 @@ export function requesterOf(raw: RawUnit, { sourceIds, pasid, type }: Sender): S
     peek: (index, lo, hi, access, out) => raw.peek(fill(index, lo, hi, access), out),
     missing: (index, lo, hi, access) => raw.missing(fill(index, lo, hi, access)),
     faultName: (fault) => raw.faultName(fault),
+    staleReason,
   }
 }

@@ -6,6 +6,9 @@ import type { Completion } from './driver.js'
 import type { QuotaName } from './limits.js'
 import type { RawUnit, StreamRequest, UnitEvent } from './machine.js'
 import { IommuObject, OBJECT_TYPE } from './object.js'
+import { type KeptStale, StaleBook } from './stale-book.js'
+import { ownerOfRaw } from './stale-owner.js'
+import { summaryOf } from './stale-reply.js'
 import { requesterOf } from './unit-requester.js'
 import { Streams } from './unit-streams.js'
 import type { Work } from './work.js'
@@ -19,6 +22,8 @@ export class Unit extends IommuObject {
   readonly context: Context
   readonly raw: RawUnit
   readonly streams = new Streams()
+  /** What its oracle has reported. */
+  readonly stale: StaleBook
   #interrupts: UnitEvent[] = []
 
   /** @param make makes the hardware, given what stands in front of it; what it throws is thrown */
@@ -26,6 +31,10 @@ export class Unit extends IommuObject {
     super(id)
     this.context = context
     this.raw = make(this.streams)
+    const { core } = context
+    const { oracle } = this.raw
+    const told = (report: KeptStale): void => core.foundStale('raw', report, summaryOf(report, oracle))
+    this.stale = new StaleBook(oracle, core.limits.call.oracle_reports, () => ownerOfRaw(this), told)
   }
 
   get holds(): readonly IommuObject[] {

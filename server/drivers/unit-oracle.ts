@@ -2,7 +2,14 @@
 
 import type { Invalidation, RemappingUnit, StaleReport } from '../../hw-model/port.js'
 import type { DeviceDriver } from '../core/driver.js'
-import type { OracleNumbers, OracleSetting, OwnInvalidation, SentText, StaleFacts, UnitOracle } from '../core/machine.js'
+import type {
+  OracleNumbers,
+  OracleSetting,
+  OwnInvalidation,
+  SentText,
+  StaleFacts,
+  UnitOracle,
+} from '../core/machine.js'
 import { spell } from './invalidation-text.js'
 
 /** Reports that a unit keeps at most, some kilobytes each; core keeps fewer of each context. */
@@ -58,7 +65,8 @@ export class ModelOracle implements UnitOracle {
   }
 
   set(setting: OracleSetting | null): void {
-    const { mode, graceSyncs } = (this.#setting = setting ?? this.#madeAs)
+    this.#setting = setting ?? this.#madeAs
+    const { mode, graceSyncs } = this.#setting
     this.#unit.setOracle(mode === 'off' ? null : { fails: mode === 'fail', graceSyncs, reportLimit: REPORTS })
     const { oracle } = this.#unit
     if (oracle !== null) oracle.onReport = (report) => this.onReport?.(new Facts(report, this.#terms))

@@ -34,6 +34,8 @@ export interface Config {
   /** Decimal, 64 bits; undefined for real randomness. */
   readonly seed?: string
   readonly clock: 'system' | 'manual'
+  /** What the oracle of every unit does, raw ones too, unless the platform says otherwise. */
+  readonly oracle: 'off' | 'report' | 'fail'
   readonly limits: Readonly<Record<string, number>>
   readonly autoIovaAlignment: number
   readonly drainMs: number
@@ -47,6 +49,7 @@ export const DEFAULT_CONFIG: Config = {
   strict: false,
   testDevice: false,
   clock: 'system',
+  oracle: 'off',
   limits: {},
   autoIovaAlignment: 4096,
   drainMs: DRAIN_MS,

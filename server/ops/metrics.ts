@@ -29,6 +29,10 @@ export interface MetricSources {
   unitCounters(): Readonly<Record<string, Readonly<Record<string, number>>>>
   /** Each cache of each of the platform's units. */
   caches(): readonly CacheMetrics[]
+  /** Reports of the oracle since the start, by unit. */
+  staleReports(): ReadonlyMap<string, number>
+  /** What the oracles that are on have counted, by unit and name. */
+  oracles(): Readonly<Record<string, Readonly<Record<string, number>>>>
 }
 
 /** One cache. */
@@ -101,6 +105,7 @@ async function openRegistry(sources: MetricSources): Promise<Metrics> {
   const inFlight = new Gauge({ name: 'iommud_calls_in_flight', help: 'Calls being served.', registers })
   addSources(sources, registers, { Gauge, Counter })
   addCaches(sources, registers, { Gauge, Counter })
+  addOracles(sources, registers, { Counter })
   addProcess(registers, Gauge)
   return {
     contentType: registers[0].contentType,
@@ -195,6 +200,35 @@ function addCaches(
       this.reset()
       for (const { unit, cache, events } of sources.caches()) {
         for (const [event, value] of Object.entries(events)) this.inc({ unit, cache, event }, value)
+      }
+    },
+  })
+}
+
+function addOracles(
+  sources: MetricSources,
+  registers: import('prom-client').Registry[],
+  { Counter }: Pick<typeof import('prom-client'), 'Counter'>,
+): void {
+  new Counter({
+    name: 'iommud_stale_translations_total',
+    help: 'Stale translations that the oracle has reported, by unit; those of raw units together.',
+    labelNames: ['unit'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [unit, value] of sources.staleReports()) this.inc({ unit }, value)
+    },
+  })
+  new Counter({
+    name: 'iommud_oracle_events_total',
+    help: 'What the oracle of each unit has counted since it was switched on.',
+    labelNames: ['unit', 'event'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [unit, counts] of Object.entries(sources.oracles())) {
+        for (const [event, value] of Object.entries(counts)) this.inc({ unit, event }, value)
       }
     },
   })

@@ -30,6 +30,14 @@ export const PLATFORM_SCHEMA = {
           preset: { type: 'string', pattern: '^[a-z0-9-]{1,64}$' },
           registers: { type: 'object', additionalProperties: REGISTER },
           reported: { type: 'object', additionalProperties: REGISTER },
+          oracle: {
+            type: 'object',
+            additionalProperties: false,
+            properties: {
+              mode: { enum: ['off', 'report', 'fail'] },
+              graceSyncs: { type: 'integer', minimum: 0, maximum: 2 ** 31 - 1 },
+            },
+          },
           cache: {
             type: 'object',
             additionalProperties: false,

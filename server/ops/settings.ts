@@ -91,6 +91,13 @@ export const SETTINGS: readonly Setting[] = [
     schema: { enum: ['system', 'manual'] },
   },
   {
+    key: 'oracle',
+    kind: 'text',
+    metavar: 'MODE',
+    help: 'on a stale translation, which some invalidation was forgotten for: "off", "report" it, or "fail" the access too',
+    schema: { enum: ['off', 'report', 'fail'] },
+  },
+  {
     key: 'limits',
     kind: 'map',
     metavar: 'NAME=VALUE',

@@ -25,7 +25,7 @@ import type {
 } from '../../server/core/machine.js'
 import { FakeDevice } from './fake-device.js'
 import { FakeDirty } from './fake-dirty.js'
-import { FakeCaches, FakeMemory, FakeRawUnit } from './fake-parts.js'
+import { FakeCaches, FakeMemory, FakeOracle, FakeRawUnit } from './fake-parts.js'
 import { FakeViommu, QUEUED } from './fake-viommu.js'
 import { FakeWindow } from './fake-window.js'
 
@@ -88,6 +88,7 @@ export class FakeMachine implements Machine {
       driver,
       idRegisters: new Map([['IDR0', 1n]]),
       caches: new FakeCaches(),
+      oracle: new FakeOracle(),
     }))
     const made = new Map<string, FakeDevice>()
     this.devices = devices.map((spec, index) => {

@@ -4,13 +4,17 @@ import { DMA_REQUEST, DMA_STATUS, type DmaOutcome, type ExplainStep } from '../.
 import {
   type CacheFacts,
   type CacheMode,
+  type OracleNumbers,
+  type OracleSetting,
   PAGE_RESPONSE,
   type RawUnit,
   type RegionMemory,
+  type StaleFacts,
   type StreamPageRequest,
   type StreamPort,
   type StreamRequest,
   type UnitCaches,
+  type UnitOracle,
 } from '../../server/core/machine.js'
 
 /** Counts what exists. */
@@ -63,6 +67,66 @@ export class FakeCaches implements UnitCaches {
   }
 }
 
+/** Finds what it is told to find. */
+export class FakeOracle implements UnitOracle {
+  setting: OracleSetting = { mode: 'off', graceSyncs: 0 }
+  onReport: ((report: StaleFacts) => void) | undefined
+  failedNumber = 0
+  watched = 0
+  #number = 0
+
+  get counts(): OracleNumbers | undefined {
+    const { mode } = this.setting
+    const none = { compared: 5, stale: 4, inWindow: 3, droppedReports: 0, needed: 2, needless: 1, syncs: 7 }
+    return mode === 'off' ? undefined : { ...none, reports: this.#number }
+  }
+
+  set(setting: OracleSetting | null): void {
+    this.setting = setting ?? { mode: 'off', graceSyncs: 0 }
+    this.#number = 0
+  }
+
+  /** A stale answer of a device. */
+  find(more: Partial<StaleFacts> = {}): StaleFacts {
+    const end = { status: 1, fault: 0, leafLg2: 12, rights: 3 }
+    const facts: StaleFacts = {
+      number: ++this.#number,
+      reason: 'synced',
+      cache: 'tlb',
+      sourceId: 8,
+      pasid: -1,
+      lo: 0x5000,
+      hi: 1,
+      access: 1,
+      cached: { ...end, address: 0x1000 },
+      fresh: { ...end, address: 0x2000 },
+      filledAt: 1,
+      lastRightAt: 2,
+      firstSeenAt: 4,
+      at: 5,
+      hits: 1,
+      changed: { what: 'stage-1 table entry', stage: 1, level: 3, address: 0x3000, before: [1, 2], after: [3, 4] },
+      needed: 'TLBI_NH_VA VMID=1 ASID=2 Leaf=1 ADDR=0x100005000',
+      usual: '',
+      sent: [
+        { command: 'TLBI_NH_ASID VMID=1 ASID=3', at: 3, why: 'ASID 3, needed 2', isOfDevice: true },
+        { command: 'TLBI_NH_ASID VMID=9 ASID=2', at: 3, why: 'VMID 9, needed 1', isOfDevice: false },
+      ],
+      ...more,
+    }
+    this.onReport?.(facts)
+    return facts
+  }
+
+  check(): { compared: number; numbers: readonly number[] } {
+    return { compared: this.watched, numbers: [this.find({ reason: 'checked' }).number] }
+  }
+
+  faultName(fault: number): string {
+    return `fault ${fault}`
+  }
+}
+
 /** Registers of a fake unit that do something; the value names what with. */
 export const FAKE_REGISTER = {
   /** Ends the held request of this tag: translated, aborted, with a fault. */
@@ -98,6 +162,7 @@ export class FakeRawUnit implements RawUnit {
   /** It hears no completions. */
   isDeaf = false
   readonly caches = new FakeCaches()
+  readonly oracle = new FakeOracle()
   readonly #registers = new Map<number, bigint>()
   readonly #outcome: DmaOutcome = {
     status: 1,

@@ -14,6 +14,8 @@ const metrics = openMetrics({
   memoryBytes: () => ({ resident_bytes: 65536 }),
   timeOuts: () => ({ fault_groups: 3 }),
   unitCounters: () => ({ smmu0: { walks: 5 } }),
+  staleReports: () => new Map([['smmu0', 9]]),
+  oracles: () => ({ smmu0: { inWindow: 10 } }),
   caches: () => [{ unit: 'smmu0', cache: 'tlb', entries: 6, capacity: 7, events: { hits: 8 } }],
 })
 const server = diagnosticsServer({ notReady: () => reason, version: { version: '1.2.3', bootId: 'b' }, metrics })
@@ -70,6 +72,8 @@ describe('the diagnostics listener', () => {
       'iommud_objects{kind="contexts"} 2',
       'iommud_unit_events_total{unit="smmu0",event="walks"} 5',
       '# TYPE iommud_unit_events_total counter',
+      'iommud_stale_translations_total{unit="smmu0"} 9',
+      'iommud_oracle_events_total{unit="smmu0",event="inWindow"} 10',
       'iommud_cache_entries{unit="smmu0",cache="tlb",what="live"} 6',
       'iommud_cache_entries{unit="smmu0",cache="tlb",what="capacity"} 7',
       'iommud_cache_events_total{unit="smmu0",cache="tlb",event="hits"} 8',
@@ -92,13 +96,8 @@ describe('the diagnostics listener', () => {
 
   it('keeps apart from another daemon’s in the same process', async () => {
     const nothing = () => ({})
-    const sources = {
-      gauges: nothing,
-      memoryBytes: nothing,
-      timeOuts: nothing,
-      unitCounters: nothing,
-      caches: () => [],
-    }
+    const counts = { unitCounters: nothing, caches: () => [], staleReports: () => new Map(), oracles: nothing }
+    const sources = { gauges: nothing, memoryBytes: nothing, timeOuts: nothing, ...counts }
     const other = openMetrics({ version: '2', ...sources })
     expect(await other.text()).not.toContain('EBUSY')
   })

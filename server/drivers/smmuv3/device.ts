@@ -11,7 +11,6 @@ import {
   type Completion,
   type DeviceDriver,
   type DeviceFacts,
-  type DmaPort,
   type DomainOps,
   type HwInfo,
   type IommuDriver,
@@ -58,7 +57,7 @@ export class SmmuDevice implements DeviceDriver {
   readonly hwInfo: HwInfo
   /** CANWBS: coherent whatever a request or a guest's tables say. */
   readonly enforcesCoherency: boolean
-  readonly port: DmaPort
+  readonly port: SmmuPort
   readonly ats?: AtsDoor
   /** Set while a user domain is on the RID whose guest has a name for the device. */
   virtual: VirtualStream | null = null

@@ -1,6 +1,5 @@
 /** Commands of the unit as the guest behind a vIOMMU gives them: with its own name of the device, and without a VMID. */
 
-import { pack } from '../../../hw-model/bits/layout.js'
 import type { Invalidation } from '../../../hw-model/port.js'
 import {
   CMD_ATC_INV,
@@ -44,7 +43,10 @@ function asGuest({ name, operands, page }: Invalidation, virtId: bigint): Invali
 }
 
 function encode({ name, operands, page }: Invalidation): SmmuCommand {
-  const words = pack(RECORDS[name as Name], { Opcode: OPCODE[name as Name], ...operands } as Record<string, number>)
+  const record = RECORDS[name as Name]
+  const values: Readonly<Record<string, number>> = { Opcode: OPCODE[name as Name], ...operands }
+  const words = new Int32Array(record.$.words)
+  for (const [field, value] of Object.entries(values)) record.$.fields.get(field)?.set(words, 0, value)
   const [lo, hi] = page ?? [0, 0]
   return { dw0: join(words[0], words[1]), dw1: join(words[2] | lo, words[3] | hi) }
 }

@@ -6,7 +6,6 @@ import {
   type Completion,
   type DeviceDriver,
   type DeviceFacts,
-  type DmaPort,
   type DomainOps,
   HW_CAPABILITY,
   type HwInfo,
@@ -56,7 +55,7 @@ export class VtdDevice implements DeviceDriver {
   readonly enforcesCoherency: boolean
   readonly reserved = [INTERRUPT_RANGE]
   readonly hwInfo: HwInfo
-  readonly port: DmaPort
+  readonly port: UnitPort
   readonly ats?: AtsDoor
   lastSetWasHitless = true
   /** It asks this unit for pages. */
