@@ -2,10 +2,12 @@
 
 import { Command, CommanderError } from 'commander'
 import { METHODS, type Method } from '../../proto/generated/methods.js'
+import { cacheCommand } from './command-cache.js'
 import { captureCommand } from './command-capture.js'
 import { demoCommand } from './command-demo.js'
 import { explainCommand } from './command-explain.js'
 import { healthcheckCommand } from './command-healthcheck.js'
+import { oracleCommand } from './command-oracle.js'
 import { transcriptCommand } from './command-transcript.js'
 import { type SetExit, verbCommand } from './command-verb.js'
 import { EXIT } from './failure.js'
@@ -20,16 +22,18 @@ const DESCRIPTION =
 const EXITS = `
 Exit status:
   0  done
-  1  the daemon refused, an ioctl failed, or something did not verify
+  1  the daemon refused, an ioctl failed, something did not verify, or is stale
   2  bad usage; nothing was sent
   3  the daemon was not reached, or went away`
 
 /** The program. `setExit` is told what a command that ran came to. */
 export function createProgram(io: Io, setExit: SetExit): Command {
   const program = addGlobals(new Command('iommuctl').description(DESCRIPTION)).addHelpText('after', EXITS)
+  program.addCommand(cacheCommand(io, setExit))
   program.addCommand(captureCommand(io, setExit))
   program.addCommand(demoCommand(io, setExit))
   program.addCommand(healthcheckCommand(io, setExit))
+  program.addCommand(oracleCommand(io, setExit))
   program.addCommand(transcriptCommand(io, setExit))
   for (const method of Object.values(METHODS) as readonly Method[]) {
     const explain = method.name === METHODS.Explain.name

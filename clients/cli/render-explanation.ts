@@ -170,7 +170,7 @@ function faultRows(fault: DmaFault, rows: Map<string, string>): void {
 }
 
 /** 2^log2 bytes in the greatest unit that divides it: `2 MiB`. */
-function sizeText(log2: number): string {
+export function sizeText(log2: number): string {
   const unit = Math.min(Math.floor(log2 / 10), UNITS.length - 1)
   return `${2 ** (log2 - unit * 10)} ${UNITS[unit]}`
 }

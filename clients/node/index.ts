@@ -12,4 +12,5 @@ export {
 } from './client.js'
 export { type ConnectOptions, connect, defaultSocketPaths } from './connect.js'
 export { IommudError } from './errors.js'
+export { type OracleUnit, type StaleLister, type WatchOptions, watchStale } from './stale.js'
 export { type HttpTarget, httpTransport, type Transport, TransportError, type TransportReply } from './transport.js'

@@ -268,7 +268,7 @@ export interface Calls<Options> {
   /**
    * Compares every translation that was met and is cached with a fresh, dry walk, now. Changes nothing but the reports: what
    * is stale is reported, whether a SYNC or wait has completed since the change or not. Errnos: EINVAL (no unit is named),
-   * ENOENT (unit), ENODEV (its oracle is off), EOPNOTSUPP (the self-test unit).
+   * ENOENT (unit), EPERM, ENODEV (its oracle is off), EOPNOTSUPP (the self-test unit).
    */
   checkStale(request?: Init<CheckStaleRequest>, options?: Options): Promise<CheckStaleResponse>
 

@@ -194,7 +194,7 @@ export const METHODS = {
     extension: true,
     machine: false,
     uapi: "",
-    doc: "Compares every translation that was met and is cached with a fresh, dry walk, now. Changes nothing but the reports: what\nis stale is reported, whether a SYNC or wait has completed since the change or not. Errnos: EINVAL (no unit is named),\nENOENT (unit), ENODEV (its oracle is off), EOPNOTSUPP (the self-test unit).",
+    doc: "Compares every translation that was met and is cached with a fresh, dry walk, now. Changes nothing but the reports: what\nis stale is reported, whether a SYNC or wait has completed since the change or not. Errnos: EINVAL (no unit is named),\nENOENT (unit), EPERM, ENODEV (its oracle is off), EOPNOTSUPP (the self-test unit).",
   },
   ListStaleTranslations: {
     service: "CacheService",
