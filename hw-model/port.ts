@@ -256,7 +256,12 @@ export interface CacheStatistics {
   readonly live: number
   readonly hits: number
   readonly misses: number
+  /** Entries that made room for others. */
   readonly evictions: number
+  /** Entries kept so far, those that replaced an older one of the same name too. */
+  readonly fills: number
+  /** Entries that commands dropped. */
+  readonly invalidated: number
 }
 
 /** A remapping unit, as its requesters, its programmer and a debugger see it. Driven only by memory and registers. */

@@ -17,6 +17,9 @@ export class ConfigCache<T> {
   evictions = 0
   /** Moves on whenever entries are lost: what was found before may be here no more. */
   generation = 0
+  fills = 0
+  /** Entries that commands dropped. */
+  invalidated = 0
   /** Of a view: the shown cache's, or a copy once something was dropped. */
   #entries: Map<number, T>
   #isShown: boolean
@@ -56,6 +59,7 @@ export class ConfigCache<T> {
     if (this.#capacity === 0) return false
     const isFull = this.#entries.size >= this.#capacity && !this.#entries.has(key)
     if (isFull) this.#makeRoom()
+    this.fills++
     this.#entries.set(key, entry)
     return isFull
   }
@@ -74,18 +78,19 @@ export class ConfigCache<T> {
   /** Forgets one entry. */
   drop(key: number): void {
     this.#own()
-    this.#entries.delete(key)
+    if (this.#entries.delete(key)) this.invalidated++
   }
 
   /** Forgets every entry that matches. */
   dropWhere(matches: (key: number, entry: T) => boolean): void {
     this.#own()
-    for (const [key, entry] of this.#entries) if (matches(key, entry)) this.#entries.delete(key)
+    for (const [key, entry] of this.#entries) if (matches(key, entry)) this.drop(key)
   }
 
   /** Forgets everything. */
   clear(): void {
     this.#own()
+    this.invalidated += this.#entries.size
     this.#entries.clear()
   }
 
@@ -103,7 +108,7 @@ export class ConfigCache<T> {
 
   /** What a reader of statistics is told. */
   statistics(name: string): CacheStatistics {
-    const { hits, misses, evictions } = this
-    return { name, entries: this.#capacity, live: this.#entries.size, hits, misses, evictions }
+    const { hits, misses, evictions, fills, invalidated } = this
+    return { name, entries: this.#capacity, live: this.#entries.size, hits, misses, evictions, fills, invalidated }
   }
 }

@@ -25,3 +25,6 @@ export interface FlagMatch {
 
 /** Every entry. */
 export const ANY_FLAGS: FlagMatch = { mask: 0, want: 0, some: 0 }
+
+/** Tags, and groups, that a cache can tell apart at once: all that 16 bits name. */
+export const NAMES = 65536

@@ -1,17 +1,29 @@
 /**
- * Turns a name of the manual's (a StreamWorld with VMID and ASID, a domain-id with a PASID) into a small dense number,
- * and gives each number a stamp. Raising the stamp forgets everything that was stored under the number.
+ * Turns a name of the manual's (a StreamWorld with VMID and ASID, a domain-id with a PASID) into a small dense number.
  *
  * Names are exact numbers that the owner composes. The table is bounded: when it is full everything is forgotten and
- * it starts again, which hardware may do at any time.
+ * it starts again, which hardware may do at any time. It is an open-addressed table, at most half full, that grows with
+ * what is in it: 40 to 80 bytes a name.
  */
 
-/** Dense numbers for names, each with a stamp. */
+/** What names a table begins with room for. */
+const FIRST_NAMES = 16
+
+/** A place has a name's halves, and its number plus 1; 0 for none. */
+const PLACE_LG2 = 2
+const NUMBER = 2
+
+const TWO32 = 2 ** 32
+
+/** Dense numbers for names. */
 export class TagTable {
-  readonly #numbers = new Map<number, number>()
-  readonly #names: Float64Array
-  readonly #stamps: Int32Array
+  /** How often it started again. */
+  restarts = 0
+
+  readonly #limit: number
   readonly #onFull: () => void
+  #places = new Int32Array((FIRST_NAMES * 2) << PLACE_LG2)
+  #names = new Float64Array(FIRST_NAMES)
   #used = 0
 
   /**
@@ -19,29 +31,35 @@ export class TagTable {
    * @param onFull called before the table starts again; the owner drops all that was stored under its numbers
    */
   constructor(limit: number, onFull: () => void) {
-    this.#names = new Float64Array(limit)
-    this.#stamps = new Int32Array(limit)
+    this.#limit = limit
     this.#onFull = onFull
   }
 
   /** The number of a name, made now if it is new. */
   intern(name: number): number {
-    const known = this.#numbers.get(name)
-    if (known !== undefined) return known
-    if (this.#used === this.#names.length) {
-      this.#onFull()
-      this.#numbers.clear()
-      this.#used = 0
-    }
+    const known = this.lookup(name)
+    if (known >= 0) return known
+    if (this.#used === this.#limit) this.#restart()
+    if (this.#used === this.#names.length) this.#grow()
     const number = this.#used++
     this.#names[number] = name
-    this.#numbers.set(name, number)
+    this.#place(number)
     return number
   }
 
   /** The number of a name, or -1 where nothing was ever stored under it. */
   lookup(name: number): number {
-    return this.#numbers.get(name) ?? -1
+    return this.lookupHalves(name | 0, (name / TWO32) | 0)
+  }
+
+  /** The same, of a name's low 32 bits and those above them. */
+  lookupHalves(low: number, high: number): number {
+    const places = this.#places
+    const mask = places.length - 1
+    for (let at = placeOf(low, high) & mask; ; at = (at + (1 << PLACE_LG2)) & mask) {
+      const number = places[at + NUMBER] - 1
+      if (number < 0 || (places[at] === low && places[at + 1] === high)) return number
+    }
   }
 
   /** The name behind a number. */
@@ -54,13 +72,36 @@ export class TagTable {
     return this.#used
   }
 
-  /** The present stamp of a number. */
-  stampOf(number: number): number {
-    return this.#stamps[number]
+  #restart(): void {
+    this.restarts++
+    this.#onFull()
+    this.#places.fill(0)
+    this.#used = 0
   }
 
-  /** Forgets everything stored under a number. */
-  drop(number: number): void {
-    this.#stamps[number] = (this.#stamps[number] + 1) | 0
+  #grow(): void {
+    const names = this.#names
+    this.#names = new Float64Array(names.length * 2)
+    this.#names.set(names)
+    this.#places = new Int32Array((names.length * 4) << PLACE_LG2)
+    for (let number = 0; number < this.#used; number++) this.#place(number)
   }
+
+  #place(number: number): void {
+    const name = this.#names[number]
+    const low = name | 0
+    const high = (name / TWO32) | 0
+    const mask = this.#places.length - 1
+    let at = placeOf(low, high) & mask
+    while (this.#places[at + NUMBER] !== 0) at = (at + (1 << PLACE_LG2)) & mask
+    this.#places[at] = low
+    this.#places[at + 1] = high
+    this.#places[at + NUMBER] = number + 1
+  }
+}
+
+/** Names that differ in few bits, wherever these are, are far apart. */
+function placeOf(low: number, high: number): number {
+  const mixed = Math.imul(low ^ Math.imul(high + 1, 0x9e3779b1), 0x85ebca6b)
+  return (mixed ^ (mixed >>> 15)) << PLACE_LG2
 }

@@ -1,184 +1,189 @@
 /**
- * The translation cache of both units (IOTLB, IPA cache, walk caches): parallel typed arrays, set-associative, all leaf
- * sizes in one store. It behaves as hardware does: what software does not invalidate stays, however wrong it has become.
+ * The translation cache of both units (IOTLB, IPA cache, walk caches) and of device TLBs, all leaf sizes in one store.
+ * It behaves as hardware does: what software does not invalidate stays, however wrong it has become.
  *
  * An entry is found by a *tag* (who asks) and a page. It is dropped by its tag, by its *group* (what it was made
  * from), or by address. The two differ: VT-d looks up by source-id and PASID and drops by domain-id. Tags and groups
- * are small dense numbers handed out by a `TagTable`; forgetting all entries of one is a single increment.
+ * are small dense numbers handed out by a `TagTable`; forgetting all entries of one is a single store.
+ *
+ * One look finds a page of any size up to 2 MiB: a set of lines is chosen by the 2 MiB region, and a line is such a
+ * leaf, or the only leaf or one of a few that the region has, or it leads to the leaves of all its 512 pages. Larger
+ * leaves have lines of their own and take a second look, by tags that have such alone. Of leaves up to 2 MiB that
+ * share an address the youngest stays, and it answers before the larger ones.
+ *
+ * At most `entries` leaves are kept. Each takes 88 bytes of lines, and with `extras` 32 more; the leaves of one region
+ * take 8 KiB together, 4 KiB more with `extras`, of which there is one for each 32 entries: at most 344 bytes an entry,
+ * or 504, most of them never touched. A cache of a few entries has no regions and takes 48 bytes an entry, or 64.
  */
 
 import type { Page } from '../bits/address.js'
 import type { CacheStatistics } from '../port.js'
+import { type CacheLimits, WORD_LIMITS } from './arrays.js'
 import type { Chance } from './chance.js'
 import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
+import { FillingStore } from './filling.js'
+import { GROUP_MASK, LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, SIDE, TAG } from './layout.js'
+import { type Doomed, LAST_PAGE, type Numbers } from './ranges.js'
 import type { TagTable } from './tag-table.js'
-
-/** One tag or group, or several. */
-type Numbers = number | readonly number[]
-
-/** Entries that are to go: those whose owner, a tag or a group, is marked, of some flags, that touch some pages. */
-interface Doomed {
-  readonly owner: Int32Array
-  readonly marks: Uint8Array
-  readonly first: Page
-  readonly last: Page
-  readonly flags: FlagMatch
-}
 
 /** Answered by `find` when nothing matches. */
 export const MISS = -1
 
-/** Pages of a span, by its log2 of bytes. */
-const SPAN_PAGES = Float64Array.from({ length: 65 }, (_, lg2) => 2 ** (lg2 - 12))
+/** Of a view that dropped something: no epoch is alive, so that every look goes the long way. */
+const NO_EPOCH = 2 ** 31 - 1
 
-/** Leaf sizes go from 2^12 up; one bit a size in `#sizes`. */
-const PAGE_LG2 = 12
+const TWO32 = 2 ** 32
 
-/** Where a group has this many tags, no look-up by its tags is worth while. */
-const MANY_TAGS = 8
+/** What else a cache is told when it is made. */
+export interface CacheHabits {
+  /** Chooses who makes room; without it entries take turns. */
+  readonly chance?: Chance | null
+  /** Whether `extra` is kept. */
+  readonly extras?: boolean
+  readonly limits?: CacheLimits
+}
 
-/** A look-up of one way costs about as much as two entries in a row. */
-const WAY_COST = 2
+/** What a view leaves out: leaves of some tag, or of any. */
+interface Gone {
+  readonly tag: number
+  readonly doomed: Doomed
+}
 
-/** A set-associative store of translations. */
-export class TranslationCache {
-  hits = 0
-  misses = 0
-  evictions = 0
-
+/** A store of translations. */
+export class TranslationCache extends FillingStore {
+  readonly #geometry: CacheGeometry
+  /** The cache whose entries are shown; nothing can be kept here. */
+  readonly #shown: TranslationCache | null
   readonly #tags: TagTable
   readonly #groups: TagTable
-  readonly #ways: number
-  readonly #setMask: number
-  readonly #geometry: CacheGeometry
-  /** Chooses who makes room; null where the ways take turns. */
-  readonly #chance: Chance | null
-  /** Shows another cache's entries; nothing can be kept. */
-  readonly #isView: boolean
-  /** log2 of the bytes that software names with one entry: its stage's leaf, of which another stage may cut pieces. */
-  readonly #spanLg2: Uint8Array
-  readonly #address: Float64Array
-  readonly #leafLg2: Uint8Array
-  readonly #flags: Int32Array
-  readonly #extra: Float64Array
-  readonly #page: Float64Array
-  /** Of a view: the shown cache's, or a copy once something was dropped. */
-  #tag: Int32Array
-  readonly #tagStamp: Int32Array
-  readonly #group: Int32Array
-  readonly #groupStamp: Int32Array
-  readonly #turn: Uint8Array
-  /** Leaf sizes ever filled since everything was dropped, below 2^43; one bit each. */
-  #sizes = 0
-  /** The same, and larger ones. */
-  readonly #sizesLg2: number[]
-  /** log2 of the largest span of which a piece was kept; 12 for none. */
-  #widestLg2 = PAGE_LG2
-  /** The tags that each group was filled under, up to MANY_TAGS of them. */
-  readonly #tagsOf: (number[] | undefined)[]
-  #isCopy = false
+  /** How often numbers had been handed out anew when they were last compared. */
+  #restarts = 0
+  /** What a view has dropped. */
+  readonly #gone: Gone[] = []
 
-  /**
-   * @param chance chooses who makes room; without it the ways of a set take turns
-   * @param shown the cache whose entries are shown, for `view`
-   */
+  /** @param shown the cache whose entries are shown, for `view` */
   constructor(
     geometry: CacheGeometry,
     tags: TagTable,
     groups: TagTable,
-    chance: Chance | null = null,
+    habits: CacheHabits = {},
     shown: TranslationCache | null = null,
   ) {
-    const { entries, ways } = geometry
-    if (entries !== 0 && (entries & (entries - 1) || ways & (ways - 1) || ways > entries || ways < 1)) {
-      throw new RangeError('cache entries and ways are powers of two, and a set is not larger than the cache')
-    }
+    super(geometry, habits.limits ?? WORD_LIMITS, habits.extras ?? true, habits.chance ?? null, shown)
     this.#geometry = geometry
-    this.#chance = chance
+    this.#shown = shown
     this.#tags = tags
     this.#groups = groups
-    this.#ways = ways
-    this.#setMask = entries === 0 ? -1 : entries / ways - 1
-    this.#isView = shown !== null
-    this.#address = shown === null ? new Float64Array(entries) : shown.#address
-    this.#leafLg2 = shown === null ? new Uint8Array(entries) : shown.#leafLg2
-    this.#flags = shown === null ? new Int32Array(entries) : shown.#flags
-    this.#extra = shown === null ? new Float64Array(entries) : shown.#extra
-    this.#spanLg2 = shown === null ? new Uint8Array(entries) : shown.#spanLg2
-    this.#page = shown === null ? new Float64Array(entries) : shown.#page
-    this.#tag = shown === null ? new Int32Array(entries).fill(-1) : shown.#tag
-    this.#tagStamp = shown === null ? new Int32Array(entries) : shown.#tagStamp
-    this.#group = shown === null ? new Int32Array(entries) : shown.#group
-    this.#groupStamp = shown === null ? new Int32Array(entries) : shown.#groupStamp
-    this.#turn = shown === null ? new Uint8Array(entries === 0 ? 0 : entries / ways) : shown.#turn
-    this.#sizes = shown === null ? 0 : shown.#sizes
-    this.#sizesLg2 = shown === null ? [] : shown.#sizesLg2
-    this.#widestLg2 = shown === null ? PAGE_LG2 : shown.#widestLg2
-    this.#tagsOf = shown === null ? [] : shown.#tagsOf
   }
 
   /**
    * The entries of this moment, to look at: nothing can be kept there, what is dropped there is not dropped here, and
-   * nothing is counted here.
+   * nothing is counted here. It is of no use once something was kept here.
    */
   view(): TranslationCache {
-    return new TranslationCache(this.#geometry, this.#tags, this.#groups, null, this)
+    return new TranslationCache(this.#geometry, this.#tags, this.#groups, {}, this)
   }
 
   /** First byte of an entry's leaf, exact. */
   addressOf(slot: number): number {
-    return this.#address[slot]
+    const at = slot * 4
+    return (this.words[at + LEAF.HIGH] & 0xfffff) * TWO32 + (this.words[at + LEAF.LOW] >>> 0)
   }
 
   /** log2 of the leaf's bytes. */
   leafLg2Of(slot: number): number {
-    return this.#leafLg2[slot]
+    return (this.words[slot * 4 + LEAF.HIGH] >>> 20) & 63
   }
 
   /** Rights and flags in the owner's own bits. */
   flagsOf(slot: number): number {
-    return this.#flags[slot]
+    return this.words[slot * 4 + LEAF.FLAGS]
   }
 
   /** One more number for the owner, such as the intermediate page. */
   extraOf(slot: number): number {
-    return this.#extra[slot]
+    return this.extras[slot]
   }
 
   /** What an entry is found by; for explanations. */
   tagOf(slot: number): number {
-    return this.#tag[slot]
+    return this.side[(this.lineOf(slot) >>> 1) + SIDE.TAG]
   }
 
   /** What an entry was made from; for explanations. */
   groupOf(slot: number): number {
-    return this.#group[slot]
+    return this.words[slot * 4 + LEAF.STAMP] & GROUP_MASK
   }
 
-  /** The entry that covers `page` under `tag`, or MISS. Largest leaves first. Does not count. */
+  /** First page of an entry's leaf. */
+  pageOf(slot: number): Page {
+    const at = this.lineOf(slot)
+    if (!this.isBlock(at)) return this.firstPageOf(at) as Page
+    const inBlock = slot - (this.words[at + LINE.WHERE] >>> 1)
+    return (this.firstPageOf(at) + (inBlock & -this.#pagesOf(slot))) as Page
+  }
+
+  /** The entry that covers `page` under `tag`, or MISS. Does not count. */
   find(tag: number, page: Page): number {
-    let sizes = this.#sizes
-    while (sizes !== 0) {
-      const lg2 = 31 - Math.clz32(sizes)
-      sizes ^= 1 << lg2
-      const slot = this.#probe(tag, alignDown(page, lg2), lg2 + PAGE_LG2)
-      if (slot !== MISS) return slot
-    }
-    return MISS
+    return this.findAt(tag, page | 0, (page / TWO32) | 0)
   }
 
-  /** Whether anything can be found here. */
-  get isOn(): boolean {
-    return this.#setMask >= 0
+  /** The same, of a page's low 32 bits and the 20 above them. */
+  findAt(tag: number, lo: number, hi: number): number {
+    const { tags } = this
+    const record = tag << 2
+    if (record >>> 0 >= tags.length) return MISS
+    const epoch = tags[record + TAG.EPOCH]
+    if (epoch < this.floor) return this.#gone.length === 0 ? MISS : this.#findLeft(tag, lo, hi)
+    const slot = this.inRegion(tag, epoch, lo, hi)
+    if (slot !== MISS) return slot
+    const larges = tags[record + TAG.LARGES]
+    return larges === 0 ? MISS : this.#inLarge(tag, epoch, lo, hi, larges)
   }
 
   /** The entry of exactly this size that covers `page` under `tag`, or MISS. Does not count. */
   findSize(tag: number, page: Page, leafLg2: number): number {
-    return this.#setMask < 0 || tag < 0 ? MISS : this.#probe(tag, alignDown(page, leafLg2 - PAGE_LG2), leafLg2)
+    const { tags } = this
+    const record = tag << 2
+    if (record >>> 0 >= tags.length) return MISS
+    const epoch = tags[record + TAG.EPOCH]
+    if (epoch >= this.floor) return this.ofSize(tag, epoch, page | 0, (page / TWO32) | 0, leafLg2)
+    const shown = this.#shown
+    if (this.#gone.length === 0 || shown === null || epoch < shown.floor) return MISS
+    const slot = shown.findSize(tag, page, leafLg2)
+    return slot === MISS || this.#isGone(slot) ? MISS : slot
+  }
+
+  /** One of the leaves larger than a region, the smaller ones first. */
+  #inLarge(tag: number, epoch: number, lo: number, hi: number, larges: number): number {
+    for (let left = larges; left !== 0; left &= left - 1) {
+      const at = this.largeAt(tag, epoch, lo, hi, LARGE_LG2 + 31 - Math.clz32(left & -left))
+      if (at < 0 || !this.isFresh(this.words[at + LINE.LEAF + LEAF.STAMP])) continue
+      const slot = (at + LINE.LEAF) >>> 2
+      if (this.#gone.length === 0 || !this.#isGone(slot)) return slot
+    }
+    return MISS
+  }
+
+  /** What a view has not dropped. */
+  #findLeft(tag: number, lo: number, hi: number): number {
+    const epoch = this.tags[tag * 4 + TAG.EPOCH]
+    const shown = this.#shown
+    if (shown === null || epoch < shown.floor) return MISS
+    const slot = this.inRegion(tag, epoch, lo, hi)
+    if (slot !== MISS && !this.#isGone(slot)) return slot
+    return this.#inLarge(tag, epoch, lo, hi, this.tags[tag * 4 + TAG.LARGES])
+  }
+
+  #isGone(slot: number): boolean {
+    const tag = this.tagOf(slot)
+    const page = this.pageOf(slot)
+    return this.#gone.some((gone) => (gone.tag < 0 || gone.tag === tag) && this.isDoomed(slot, page, gone.doomed))
   }
 
   /**
-   * Stores a translation; an older one for the same tag, page and size is replaced. Answers its slot, or MISS if off.
+   * Stores a translation; one that it overlaps goes, where both are of 2 MiB or less, or of one size. Answers its slot,
+   * or MISS if off.
    *
    * @param spanLg2 log2 of the leaf that software knows, where `leafLg2` is only a piece of it (nesting): any address
    *   of that leaf drops the entry
@@ -193,187 +198,146 @@ export class TranslationCache {
     extra: number,
     spanLg2: number = leafLg2,
   ): number {
-    if (this.#setMask < 0 || this.#isView) return MISS
-    const lg2 = leafLg2 - PAGE_LG2
-    const first = alignDown(page, lg2)
-    let slot = this.#probe(tag, first, leafLg2)
-    if (slot === MISS) slot = this.#victim(this.#setOf(tag, first, lg2))
-    this.#page[slot] = first
-    this.#leafLg2[slot] = leafLg2
-    this.#spanLg2[slot] = spanLg2
-    this.#tag[slot] = tag
-    this.#tagStamp[slot] = this.#tags.stampOf(tag)
-    this.#group[slot] = group
-    this.#groupStamp[slot] = this.#groups.stampOf(group)
-    this.#address[slot] = address
-    this.#flags[slot] = flags
-    this.#extra[slot] = extra
-    if (!this.#sizesLg2.includes(leafLg2)) this.#sizesLg2.push(leafLg2)
-    if (lg2 < 31) this.#sizes |= 1 << lg2
-    if (spanLg2 > leafLg2 && spanLg2 > this.#widestLg2) this.#widestLg2 = spanLg2
-    this.#noteTag(group, tag)
+    if (this.setMask < 0 || this.#shown !== null) return MISS
+    const [lo, hi] = [page | 0, (page / TWO32) | 0]
+    const slot = this.keep(tag, group, lo, hi, leafLg2, address | 0, (address / TWO32) | 0, flags, spanLg2)
+    if (this.extras.length !== 0) this.#each(slot, this.extras, extra)
+    if (this.notes.length !== 0) this.#each(slot, this.notes, 0)
     return slot
   }
 
   /** Changes the owner's bits of an entry that is there, such as a dirty flag. */
   setFlags(slot: number, flags: number): void {
-    this.#flags[slot] = flags
+    const at = this.lineOf(slot)
+    const first = this.#firstSlot(slot)
+    for (let i = 0; i < this.#slots(slot); i++) this.words[(first + i) * 4 + LEAF.FLAGS] = flags
+    if (this.isBlock(at)) this.mix(at, this.words[slot * 4 + LEAF.STAMP], flags)
+  }
+
+  /** Keeps a number with each entry from here on, 0 with a new one; or does so no more. */
+  keepNotes(isKept: boolean): void {
+    this.notes = new Int32Array(isKept ? this.words.length / 4 : 0)
+  }
+
+  /** The number that was set for an entry; it moves with it. */
+  noteOf(slot: number): number {
+    return this.notes[slot]
+  }
+
+  setNote(slot: number, note: number): void {
+    this.#each(slot, this.notes, note)
   }
 
   /** Drops one entry. */
   dropSlot(slot: number): void {
-    this.#own()
-    this.#tag[slot] = -1
+    const page = this.pageOf(slot)
+    if (this.#shown !== null) {
+      this.#drop(this.tagOf(slot), this.groupOf(slot), page, page, ANY_FLAGS)
+      return
+    }
+    const at = this.lineOf(slot)
+    this.dropped++
+    if (this.isBlock(at)) this.freeLeaf(at, slot)
+    if (this.countOf(at) <= 1) this.freeLine(at)
   }
 
   /** Drops every entry of some tags, with the flags asked for, whose leaf shares a page with `[first, last]`. */
   dropTagPages(tags: Numbers, first: Page, last: Page, flags: FlagMatch = ANY_FLAGS): void {
-    const list = typeof tags === 'number' ? [tags] : tags
-    this.#drop({ owner: this.#tag, marks: marksOf(list, this.#tags.count), first, last, flags }, list)
+    if (this.#shown === null) this.dropTags(tags, first, last, flags)
+    else if (typeof tags !== 'number') for (const tag of tags) this.dropTagPages(tag, first, last, flags)
+    else if (tags >= 0) this.#drop(tags, -1, first, last, flags)
   }
 
   /** Drops every entry of some groups, with the flags asked for, whose leaf shares a page with `[first, last]`. */
   dropGroupPages(groups: Numbers, first: Page, last: Page, flags: FlagMatch = ANY_FLAGS): void {
-    const list = typeof groups === 'number' ? [groups] : groups
-    if (list.length === 0) return
-    const marks = marksOf(list, this.#groups.count)
-    this.#drop({ owner: this.#group, marks, first, last, flags }, this.#tagsUnder(list))
+    if (this.#shown === null) this.dropGroups(groups, first, last, flags)
+    else if (typeof groups !== 'number') for (const group of groups) this.dropGroupPages(group, first, last, flags)
+    else if (groups >= 0) this.#drop(-1, groups, first, last, flags)
+  }
+
+  /** Drops every entry of a tag; a number that was never handed out has none. */
+  dropTag(tag: number): void {
+    this.dropTagPages(tag, 0 as Page, LAST_PAGE as Page)
+  }
+
+  /** Drops every entry of a group. */
+  dropGroup(group: number): void {
+    this.dropGroupPages(group, 0 as Page, LAST_PAGE as Page)
   }
 
   /** Drops everything. */
   dropAll(): void {
-    this.#own()
-    this.#tag.fill(-1)
-    if (this.#isView) return
-    this.#sizes = 0
-    this.#sizesLg2.length = 0
-    this.#widestLg2 = PAGE_LG2
-    this.#tagsOf.length = 0
+    if (this.#shown !== null) {
+      this.#drop(-1, -1, 0 as Page, LAST_PAGE as Page, ANY_FLAGS)
+      return
+    }
+    this.closeAll()
+    const restarts = this.#tags.restarts + this.#groups.restarts
+    if (restarts !== this.#restarts) this.forgetNumbers()
+    this.#restarts = restarts
   }
 
-  /** Live entries; for statistics and tests, not for the data path. */
+  /** Notes what a view drops, whose every look then goes the long way. */
+  #drop(tag: number, group: number, first: Page, last: Page, flags: FlagMatch): void {
+    this.#gone.push({ tag, doomed: this.doom(group, first, last, flags) })
+    this.floor = NO_EPOCH
+  }
+
+  /** Shows every entry that would answer. */
+  eachLive(visit: (slot: number) => void): void {
+    const { words } = this
+    for (let at = 0; at < this.lines << LINE_LG2; at += 1 << LINE_LG2) {
+      if (words[at + LINE.EPOCH] === 0 || !this.#isAliveHere(at)) continue
+      const first = words[at + LINE.WHERE] >>> 1
+      for (let slot = first; slot < (this.isBlock(at) ? first + REGION : first + 1); slot++) {
+        const stamp = words[slot * 4 + LEAF.STAMP]
+        if (stamp === 0 || !this.isFresh(stamp) || this.#firstSlot(slot) !== slot) continue
+        if (this.#gone.length === 0 || !this.#isGone(slot)) visit(slot)
+      }
+    }
+  }
+
+  #isAliveHere(at: number): boolean {
+    return this.#shown === null ? this.isAlive(at) : this.#shown.#isAliveHere(at)
+  }
+
+  /** Live entries. Where a group was forgotten its entries are looked for, once. */
   countLive(): number {
     let live = 0
-    for (let slot = 0; slot < this.#tag.length; slot++) if (this.#isLive(slot)) live++
-    return live
+    if (this.#shown !== null) {
+      this.eachLive(() => live++)
+      return live
+    }
+    if (this.unlooked > 0) this.sweep()
+    return this.stored
   }
 
   /** What a reader of statistics is told. */
   statistics(name: string): CacheStatistics {
-    const { hits, misses, evictions } = this
-    return { name, entries: this.#geometry.entries, live: this.countLive(), hits, misses, evictions }
+    const live = this.countLive()
+    const { hits, misses, evictions, fills, dropped } = this
+    return { name, entries: this.#geometry.entries, live, hits, misses, evictions, fills, invalidated: dropped }
   }
 
-  /** @param tags those under which the entries can be; null where there are too many of them */
-  #drop(doomed: Doomed, tags: readonly number[] | null): void {
-    if (tags !== null && this.#dropFew(doomed, tags)) return
-    for (let slot = 0; slot < this.#tag.length; slot++) this.#dropIf(doomed, slot)
+  #pagesOf(slot: number): number {
+    return 2 ** (this.leafLg2Of(slot) - PAGE_LG2)
   }
 
-  /** Looks only where pages of these tags can be. False, and nothing is done, where that takes longer than looking at all. */
-  #dropFew(doomed: Doomed, tags: readonly number[]): boolean {
-    if (tags.length === 0) return true
-    // Any address of a span drops each of its pieces.
-    const from = alignDown(doomed.first, this.#widestLg2 - PAGE_LG2)
-    const to = alignDown(doomed.last, this.#widestLg2 - PAGE_LG2) + SPAN_PAGES[this.#widestLg2] - 1
-    let leaves = 0
-    for (const lg2 of this.#sizesLg2)
-      leaves += Math.floor(to / SPAN_PAGES[lg2]) - Math.floor(from / SPAN_PAGES[lg2]) + 1
-    if (leaves * tags.length * this.#ways * WAY_COST > this.#tag.length) return false
-    for (const leafLg2 of this.#sizesLg2) {
-      const lg2 = leafLg2 - PAGE_LG2
-      for (let page = alignDown(from, lg2); page <= to; page += SPAN_PAGES[leafLg2]) {
-        for (const tag of tags) {
-          const set = tag < 0 ? -1 : this.#setOf(tag, page, lg2) * this.#ways
-          for (let way = 0; set >= 0 && way < this.#ways; way++) this.#dropIf(doomed, set + way)
-        }
-      }
-    }
-    return true
+  /** Slots of an entry. */
+  #slots(slot: number): number {
+    return this.isBlock(this.lineOf(slot)) ? this.#pagesOf(slot) : 1
   }
 
-  #dropIf({ owner, marks, first, last, flags: { mask, want, some } }: Doomed, slot: number): void {
-    if (this.#tag[slot] < 0 || marks[owner[slot]] !== 1) return
-    const flags = this.#flags[slot]
-    if ((flags & mask) !== want || (some !== 0 && (flags & some) === 0)) return
-    const pages = SPAN_PAGES[this.#spanLg2[slot]]
-    const page = this.#page[slot]
-    const start = Math.floor(page / pages) * pages
-    if (start <= last && first < start + pages) this.dropSlot(slot)
+  #firstSlot(slot: number): number {
+    const at = this.lineOf(slot)
+    if (!this.isBlock(at)) return slot
+    const base = this.words[at + LINE.WHERE] >>> 1
+    return base + ((slot - base) & -this.#pagesOf(slot))
   }
 
-  /** The tags under which entries of some groups can be, or null for too many. */
-  #tagsUnder(groups: readonly number[]): readonly number[] | null {
-    const tags: number[] = []
-    for (const group of groups) {
-      tags.push(...(this.#tagsOf[group] ?? []))
-      if (tags.length >= MANY_TAGS) return null
-    }
-    return tags
+  #each(slot: number, array: Int32Array | Float64Array, value: number): void {
+    const first = this.#firstSlot(slot)
+    const end = first + this.#slots(slot)
+    for (let each = first; each < end; each++) array[each] = value
   }
-
-  #noteTag(group: number, tag: number): void {
-    const known = this.#tagsOf[group]
-    if (known === undefined) this.#tagsOf[group] = [tag]
-    else if (known.length < MANY_TAGS && !known.includes(tag)) known.push(tag)
-  }
-
-  /** What a view drops it drops from a copy. */
-  #own(): void {
-    if (!this.#isView || this.#isCopy) return
-    this.#isCopy = true
-    this.#tag = this.#tag.slice()
-  }
-
-  #probe(tag: number, first: number, leafLg2: number): number {
-    const from = this.#setOf(tag, first, leafLg2 - PAGE_LG2) * this.#ways
-    for (let slot = from; slot < from + this.#ways; slot++) {
-      if (
-        this.#page[slot] === first &&
-        this.#tag[slot] === tag &&
-        this.#leafLg2[slot] === leafLg2 &&
-        this.#tagStamp[slot] === this.#tags.stampOf(tag) &&
-        this.#groupStamp[slot] === this.#groups.stampOf(this.#group[slot])
-      ) {
-        return slot
-      }
-    }
-    return MISS
-  }
-
-  #isLive(slot: number): boolean {
-    const tag = this.#tag[slot]
-    if (tag < 0 || this.#tagStamp[slot] !== this.#tags.stampOf(tag)) return false
-    return this.#groupStamp[slot] === this.#groups.stampOf(this.#group[slot])
-  }
-
-  /** A dead way of the set if there is one, else the next in turn. */
-  #victim(set: number): number {
-    const from = set * this.#ways
-    for (let slot = from; slot < from + this.#ways; slot++) if (!this.#isLive(slot)) return slot
-    this.evictions++
-    if (this.#chance !== null) return from + this.#chance.below(this.#ways)
-    const turn = this.#turn[set]
-    this.#turn[set] = (turn + 1) & (this.#ways - 1)
-    return from + turn
-  }
-
-  #setOf(tag: number, first: number, lg2: number): number {
-    const number = first / SPAN_PAGES[lg2 + PAGE_LG2]
-    const mixed = Math.imul((number | 0) ^ Math.imul(tag + 1, 0x9e3779b1), 0x85ebca6b) ^ Math.floor(number / 4294967296)
-    return (mixed ^ (mixed >>> 15)) & this.#setMask
-  }
-}
-
-/** Exact, since a span is a power of two. */
-const alignDown = (page: number, lg2: number): number => {
-  const span = SPAN_PAGES[lg2 + PAGE_LG2]
-  return Math.floor(page / span) * span
-}
-
-/** 1 at each number. */
-function marksOf(numbers: readonly number[], count: number): Uint8Array {
-  const marks = new Uint8Array(count)
-  for (const number of numbers) marks[number] = 1
-  return marks
 }

@@ -4,16 +4,13 @@
  */
 
 import { type Page, pageOf } from '../bits/address.js'
-import type { CacheGeometry } from '../cache/geometry.js'
+import { type CacheGeometry, NAMES } from '../cache/geometry.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import { type AtcInvalidation, NO_PASID, type Outcome } from '../port.js'
 
 /** Entries of a small device. */
 const ATC_GEOMETRY: CacheGeometry = { entries: 64, ways: 4 }
-
-/** PASIDs, each with two privileges, that are told apart at once; when they are used up everything is forgotten. */
-const TAGS = 1024
 
 /** What an invalidation reaches: translations that were obtained without a PASID, or with one. */
 const GROUP = { PLAIN: 0, PASID: 1 } as const
@@ -40,12 +37,12 @@ export class Atc {
 
   constructor(geometry: CacheGeometry = ATC_GEOMETRY) {
     const restart = (): void => this.#cache.dropAll()
-    this.#tags = new TagTable(TAGS, restart)
+    this.#tags = new TagTable(NAMES, restart)
     this.#groups = new TagTable(2, restart)
     // The numbers of groups are their names.
     this.#groups.intern(GROUP.PLAIN)
     this.#groups.intern(GROUP.PASID)
-    this.#cache = new TranslationCache(geometry, this.#tags, this.#groups)
+    this.#cache = new TranslationCache(geometry, this.#tags, this.#groups, { extras: false })
   }
 
   /** Translations that made room for others. */

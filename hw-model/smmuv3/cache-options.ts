@@ -5,7 +5,7 @@
  */
 
 import { Chance } from '../cache/chance.js'
-import { type CacheGeometry, DEFAULT_GEOMETRY, NO_CACHE } from '../cache/geometry.js'
+import { type CacheGeometry, DEFAULT_GEOMETRY, NAMES, NO_CACHE } from '../cache/geometry.js'
 import type { CachePolicy } from '../port.js'
 
 export type { CachePolicy } from '../port.js'
@@ -41,6 +41,10 @@ export interface CacheOptions {
   readonly seed?: number
   /** Whether commands drop what they must; also what they may; or what they must, and not before the next SYNC. */
   readonly invalidation?: 'exact' | 'wide' | 'late'
+  /** ASIDs, and VMIDs, told apart at once; one more, and everything is forgotten. */
+  readonly names?: number
+  /** Whether commands drop what they must, or also what they may. */
+  readonly invalidation?: 'exact' | 'wide'
 }
 
 /** The same, with nothing left open. */
@@ -53,6 +57,7 @@ export interface CachePlan {
   readonly contiguous: boolean
   readonly denials: boolean
   readonly chance: Chance | null
+  readonly names: number
   readonly isWide: boolean
   readonly isLate: boolean
 }
@@ -104,6 +109,7 @@ export function planCaches(options: CacheOptions = {}): CachePlan {
     contiguous: options.contiguous ?? isGreedy,
     denials: options.denials ?? isGreedy,
     chance: isRandom ? new Chance(options.seed ?? 0) : null,
+    names: options.names ?? NAMES,
     isWide: options.invalidation === 'wide',
     isLate: options.invalidation === undefined ? isGreedy : options.invalidation === 'late',
   }

@@ -27,10 +27,6 @@ const OFF = planCaches({ policy: 'off' })
 const SPACE_UNIT = 2 ** 18
 const GLOBAL = 2 ** 17
 
-/** Tags kept at once; more than a guest's ASIDs in flight. When they are used up everything is forgotten. */
-const TAGS = 8192
-const SPACES = 1024
-
 /** Tag spaces that a command means: one, or with VMID wildcards a block of them. [SMMU 3.17.6 VMID Wildcards] */
 export interface Spaces {
   readonly first: number
@@ -88,24 +84,24 @@ export class Tlb {
       this.epoch++
       this.dropAll()
     }
-    this.#tags = shown === null ? new TagTable(TAGS, restart) : shown.#tags
-    this.#groups = shown === null ? new TagTable(SPACES, restart) : shown.#groups
-    this.#ipaTags = shown === null ? new TagTable(SPACES, restart) : shown.#ipaTags
+    this.#tags = shown === null ? new TagTable(plan.names, restart) : shown.#tags
+    this.#groups = shown === null ? new TagTable(plan.names, restart) : shown.#groups
+    this.#ipaTags = shown === null ? new TagTable(plan.names, restart) : shown.#ipaTags
     this.#noGroups = shown === null ? new TagTable(1, restart) : shown.#noGroups
     const { chance } = plan
     this.va = (which.va ? shown?.va.view() : undefined) ?? this.#byVa(plan.tlb, chance)
-    this.ipa = (which.ipa ? shown?.ipa.view() : undefined) ?? this.#byIpa(plan.ipa, chance)
+    this.ipa = (which.ipa ? shown?.ipa.view() : undefined) ?? this.#byIpa(plan.ipa, chance, false)
     this.walk1 = (which.walk1 ? shown?.walk1.view() : undefined) ?? this.#byVa(plan.walk1, chance)
-    this.walk2 = (which.walk2 ? shown?.walk2.view() : undefined) ?? this.#byIpa(plan.walk2, chance)
+    this.walk2 = (which.walk2 ? shown?.walk2.view() : undefined) ?? this.#byIpa(plan.walk2, chance, true)
   }
 
   /** New caches, all empty. Numbers of tags stay what they are. */
   replan(plan: CachePlan): void {
     this.#behaveAs(plan)
     this.va = this.#byVa(plan.tlb, plan.chance)
-    this.ipa = this.#byIpa(plan.ipa, plan.chance)
+    this.ipa = this.#byIpa(plan.ipa, plan.chance, false)
     this.walk1 = this.#byVa(plan.walk1, plan.chance)
-    this.walk2 = this.#byIpa(plan.walk2, plan.chance)
+    this.walk2 = this.#byIpa(plan.walk2, plan.chance, true)
   }
 
   #behaveAs({ contiguous, denials, isWide }: CachePlan): void {
@@ -115,11 +111,11 @@ export class Tlb {
   }
 
   #byVa(geometry: CacheGeometry, chance: Chance | null): TranslationCache {
-    return new TranslationCache(geometry, this.#tags, this.#groups, chance)
+    return new TranslationCache(geometry, this.#tags, this.#groups, { chance })
   }
 
-  #byIpa(geometry: CacheGeometry, chance: Chance | null): TranslationCache {
-    return new TranslationCache(geometry, this.#ipaTags, this.#noGroups, chance)
+  #byIpa(geometry: CacheGeometry, chance: Chance | null, extras: boolean): TranslationCache {
+    return new TranslationCache(geometry, this.#ipaTags, this.#noGroups, { chance, extras })
   }
 
   /** This moment's entries of some caches, to look at only. Its contexts are copies: they get its tags. */
@@ -183,12 +179,16 @@ export class Tlb {
 
   /** Every VA-keyed entry of some spaces. [SMMU 4.4.2.1 CMD_TLBI_NH_ALL] */
   dropStageOne({ first, last }: Spaces): void {
-    for (let space = first; space <= last; space++) drop(this.#groups, space)
+    for (let space = first; space <= last; space++) this.#dropGroup(this.#groups.lookup(space))
   }
 
   /** The non-global entries of an ASID. [SMMU 4.4.2.2 CMD_TLBI_NH_ASID] [SMMU 4.4.2.10 CMD_TLBI_EL2_ASID] */
   dropAsid({ first, last }: Spaces, asid: number): void {
-    for (let space = first; space <= last; space++) drop(this.#tags, space * SPACE_UNIT + asid)
+    for (let space = first; space <= last; space++) {
+      const tag = this.#tags.lookup(space * SPACE_UNIT + asid)
+      this.va.dropTag(tag)
+      this.walk1.dropTag(tag)
+    }
   }
 
   /** An ASID's entries and the global ones, by address. [SMMU 4.4.2.4 CMD_TLBI_NH_VA] [SMMU 4.4.2.8 CMD_TLBI_EL2_VA] */
@@ -219,13 +219,17 @@ export class Tlb {
   /** Every entry of some VMIDs, of either stage. [SMMU 4.4.3.2 CMD_TLBI_S12_VMALL] */
   dropVmids(vmids: Spaces): void {
     this.dropStageOne(vmids)
-    for (let vmid = vmids.first; vmid <= vmids.last; vmid++) drop(this.#ipaTags, vmid)
+    for (let vmid = vmids.first; vmid <= vmids.last; vmid++) {
+      const tag = this.#ipaTags.lookup(vmid)
+      this.ipa.dropTag(tag)
+      this.walk2.dropTag(tag)
+    }
   }
 
   /** Every entry of NS-EL1, of either stage; those of EL2 stay. [SMMU 4.4.4.1 CMD_TLBI_NSNH_ALL] */
   dropEl1(): void {
     for (let group = 0; group < this.#groups.count; group++) {
-      if (isVmid(this.#groups.nameOf(group))) this.#groups.drop(group)
+      if (isVmid(this.#groups.nameOf(group))) this.#dropGroup(group)
     }
     this.ipa.dropAll()
     this.walk2.dropAll()
@@ -241,16 +245,15 @@ export class Tlb {
     for (const cache of [this.va, this.ipa, this.walk1, this.walk2]) cache.dropAll()
   }
 
+  #dropGroup(group: number): void {
+    this.va.dropGroup(group)
+    this.walk1.dropGroup(group)
+  }
+
   /** A view hands out no numbers; -1 finds nothing. */
   #number(table: TagTable, name: number): number {
     return this.#isView ? table.lookup(name) : table.intern(name)
   }
-}
-
-/** Forgets what was stored under a name, if anything was. */
-function drop(table: TagTable, name: number): void {
-  const number = table.lookup(name)
-  if (number >= 0) table.drop(number)
 }
 
 /** Drops leaves and tables of some tags by address; those that were never handed out have none. */

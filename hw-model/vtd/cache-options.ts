@@ -5,7 +5,7 @@
  */
 
 import { Chance } from '../cache/chance.js'
-import { type CacheGeometry, DEFAULT_GEOMETRY, NO_CACHE } from '../cache/geometry.js'
+import { type CacheGeometry, DEFAULT_GEOMETRY, NAMES, NO_CACHE } from '../cache/geometry.js'
 import type { CachePolicy } from '../port.js'
 
 export type { CachePolicy } from '../port.js'
@@ -34,6 +34,8 @@ export interface CacheOptions {
   readonly replacement?: 'round-robin' | 'random'
   /** Where chance starts. */
   readonly seed?: number
+  /** Requesters, and domains with their PASIDs, told apart at once; one more, and everything is forgotten. */
+  readonly names?: number
   /** Whether descriptors drop what they must; also what they may; or what they must, and not before the next wait. */
   readonly invalidation?: 'exact' | 'wide' | 'late'
 }
@@ -50,6 +52,7 @@ export interface CachePlan {
   readonly isStrict: boolean
   readonly fractions: boolean
   readonly chance: Chance | null
+  readonly names: number
   readonly isWide: boolean
   readonly isLate: boolean
 }
@@ -101,6 +104,7 @@ export function planCaches(options: CacheOptions = {}): CachePlan {
     isStrict: options.rights === undefined ? isGreedy : options.rights === 'strict',
     fractions: options.fractions ?? isGreedy,
     chance: isRandom ? new Chance(options.seed ?? 0) : null,
+    names: options.names ?? NAMES,
     isWide: options.invalidation === 'wide',
     isLate: options.invalidation === undefined ? isGreedy : options.invalidation === 'late',
   }

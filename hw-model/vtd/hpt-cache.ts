@@ -5,15 +5,11 @@
  */
 
 import { type Page, pageOf } from '../bits/address.js'
-import { type CacheGeometry, type FlagMatch, NO_CACHE } from '../cache/geometry.js'
+import { type CacheGeometry, type FlagMatch, NAMES, NO_CACHE } from '../cache/geometry.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import type { Transaction } from '../port.js'
 import { GRANULARITY, HPT_CACHE_INVALIDATE } from './descriptors.js'
-
-/** Requesters and domain-ids that are told apart at once. */
-const TAG_LIMIT = 8192
-const GROUP_LIMIT = 8192
 
 const PASID_SPAN = 2 ** 21
 
@@ -40,15 +36,15 @@ export class HptCache {
   constructor(geometry: CacheGeometry, shown: HptCache | null = null) {
     const restart = (): void => this.cache.dropAll()
     this.#isOn = geometry.entries !== 0
-    this.#tags = shown === null ? new TagTable(TAG_LIMIT, restart) : shown.#tags
-    this.#groups = shown === null ? new TagTable(GROUP_LIMIT, restart) : shown.#groups
-    this.cache = shown?.cache.view() ?? new TranslationCache(geometry, this.#tags, this.#groups)
+    this.#tags = shown === null ? new TagTable(NAMES, restart) : shown.#tags
+    this.#groups = shown === null ? new TagTable(NAMES, restart) : shown.#groups
+    this.cache = shown?.cache.view() ?? new TranslationCache(geometry, this.#tags, this.#groups, { extras: false })
   }
 
   /** A new cache, empty. Numbers of requesters and domains stay what they are. */
   replan(geometry: CacheGeometry): void {
     this.#isOn = geometry.entries !== 0
-    this.cache = new TranslationCache(geometry, this.#tags, this.#groups)
+    this.cache = new TranslationCache(geometry, this.#tags, this.#groups, { extras: false })
   }
 
   /** This moment's entries: nothing can be kept there, and what is dropped there stays here. */

@@ -56,15 +56,9 @@ export const PRIVILEGED_SHIFT = { READ_WRITE: 2, PROBE: 1 } as const
 export const rightsOf = (grants: number, privileged: boolean): number =>
   (privileged ? grants >>> PRIVILEGED_SHIFT.READ_WRITE : grants) & (ACCESS.READ | ACCESS.WRITE)
 
-/** Requesters, (source-id, PASID), remembered at once. */
-const TAG_LIMIT = 8192
-
-/** (DID, PGTT, PASID) remembered at once. */
-const GROUP_LIMIT = 8192
-
 const PAGE_BYTES = 2 ** PAGE_LG2
-const LAST_PAGE = (2 ** 52 - 1) as Page
-const PASID_SPAN = 2 ** 21
+const PASID_BITS = 21
+const PASID_SPAN = 2 ** PASID_BITS
 const PGTT_SPAN = 8
 
 /** What an entry was made from. */
@@ -82,10 +76,11 @@ export class Iotlb {
   #groupEpoch = 0
   readonly #tags: TagTable
   readonly #groups: TagTable
-  /** Groups of each domain-id. */
+  /** Groups of each domain-id under which something was kept since it was dropped, and a 1 for each of them. */
   readonly #groupsOf: Map<number, number[]>
   /** Those whose number is found without a look at the table. */
   requesters: Requesters
+  readonly #isListed: Uint8Array
   readonly #isView: boolean
   #fractions: boolean
 
@@ -93,17 +88,18 @@ export class Iotlb {
   constructor(plan: CachePlan, shown: Iotlb | null = null) {
     this.#isView = shown !== null
     this.#fractions = plan.fractions
-    this.#tags = shown === null ? new TagTable(TAG_LIMIT, () => this.#forgetTags()) : shown.#tags
-    this.#groups = shown === null ? new TagTable(GROUP_LIMIT, () => this.#forgetGroups()) : shown.#groups
+    this.#tags = shown === null ? new TagTable(plan.names, () => this.#forgetTags()) : shown.#tags
+    this.#groups = shown === null ? new TagTable(plan.names, () => this.#forgetGroups()) : shown.#groups
     this.#groupsOf = shown === null ? new Map() : shown.#groupsOf
-    this.cache = shown?.cache.view() ?? new TranslationCache(plan.iotlb, this.#tags, this.#groups, plan.chance)
+    this.#isListed = new Uint8Array(this.#isView ? 0 : plan.names)
+    this.cache = shown?.cache.view() ?? new TranslationCache(plan.iotlb, this.#tags, this.#groups, plan)
     this.requesters = requestersOf(plan, this.#isView)
   }
 
   /** A new cache, empty. Numbers of requesters and groups stay what they are. */
   replan(plan: CachePlan): void {
     this.#fractions = plan.fractions
-    this.cache = new TranslationCache(plan.iotlb, this.#tags, this.#groups, plan.chance)
+    this.cache = new TranslationCache(plan.iotlb, this.#tags, this.#groups, plan)
     this.requesters = requestersOf(plan, false)
   }
 
@@ -120,7 +116,7 @@ export class Iotlb {
 
   /** The number of a requester, or -1 where nothing was ever kept for it. */
   tagOf(sid: number, pasid: number): number {
-    return this.#tags.lookup(tagName(sid, pasid))
+    return this.#tags.lookupHalves((sid << PASID_BITS) | (pasid - NO_PASID), sid >>> (32 - PASID_BITS))
   }
 
   /** The number of a requester that has none yet, made now; -1 in a view. */
@@ -171,6 +167,7 @@ export class Iotlb {
       config.group = this.#internGroup(config.did, config.pgtt, config.pasid)
       config.groupEpoch = this.#groupEpoch
     }
+    if (this.#isListed[config.group] === 0) this.#list(config.did, config.group)
     return true
   }
 
@@ -181,20 +178,16 @@ export class Iotlb {
 
   /** Drops every entry of a domain-id, whatever its PASID and type. */
   dropDomain(did: number): void {
-    this.#dropGroups(this.#groupsOf.get(did) ?? [])
+    this.#dropListed(did, this.#groupsOf.get(did) ?? [], [])
   }
 
   /** Second-stage and pass-through entries in range; first-stage and nested ones all. [VTD 6.5.2.3 T23] */
   dropDomainPages(did: number, first: Page, last: Page): void {
     const groups = this.#groupsOf.get(did) ?? []
     const ofFirst = (group: number): boolean => isFirst(pgttOf(this.#groups.nameOf(group)))
-    this.#dropGroups(groups.filter(ofFirst))
-    // All at once: a domain may have thousands of PASIDs, and each look through the cache takes its time.
-    this.cache.dropGroupPages(
-      groups.filter((group) => !ofFirst(group)),
-      first,
-      last,
-    )
+    const others = groups.filter((group) => !ofFirst(group))
+    if (others.length < groups.length) this.#dropListed(did, groups.filter(ofFirst), others)
+    this.cache.dropGroupPages(others, first, last)
   }
 
   /** Every entry of (DID, PASID), whatever its type. [VTD 6.5.2.4 T24] */
@@ -212,19 +205,26 @@ export class Iotlb {
   }
 
   #dropGroups(groups: readonly number[]): void {
-    if (this.#isView) this.cache.dropGroupPages(groups, 0 as Page, LAST_PAGE)
-    else for (const group of groups) this.#groups.drop(group)
+    for (const group of groups) this.cache.dropGroup(group)
   }
 
-  #internGroup(did: number, pgtt: number, pasid: number): number {
-    const name = groupName(did, pgtt, pasid)
-    const known = this.#groups.lookup(name)
-    if (known >= 0) return known
-    const group = this.#groups.intern(name)
+  /** Drops groups of a domain, which has others left. A group costs as much as it cost to be listed. */
+  #dropListed(did: number, groups: readonly number[], others: number[]): void {
+    this.#dropGroups(groups)
+    if (this.#isView) return
+    for (const group of groups) this.#isListed[group] = 0
+    this.#groupsOf.set(did, others)
+  }
+
+  #list(did: number, group: number): void {
+    this.#isListed[group] = 1
     const siblings = this.#groupsOf.get(did)
     if (siblings === undefined) this.#groupsOf.set(did, [group])
     else siblings.push(group)
-    return group
+  }
+
+  #internGroup(did: number, pgtt: number, pasid: number): number {
+    return this.#groups.intern(groupName(did, pgtt, pasid))
   }
 
   #forgetTags(): void {
@@ -235,6 +235,7 @@ export class Iotlb {
   #forgetGroups(): void {
     this.cache.dropAll()
     this.#groupsOf.clear()
+    this.#isListed.fill(0)
     this.#groupEpoch++
   }
 }

@@ -11,10 +11,6 @@ import { TranslationCache } from '../cache/translation-cache.js'
 import type { CachePlan } from './cache-options.js'
 import type { DmaConfig } from './dma-config.js'
 
-/** (DID, PASID) remembered at once, and DIDs; when they are used up everything is forgotten. */
-const FIRST_TAGS = 8192
-const DOMAINS = 1024
-
 const PASID_SPAN = 2 ** 20
 const LAST_PAGE = (2 ** 52 - 1) as Page
 
@@ -43,21 +39,21 @@ export class TableCaches {
     }
     this.#isView = shown !== null
     this.#epoch = shown === null ? 0 : shown.#epoch
-    this.#firstTags = shown === null ? new TagTable(FIRST_TAGS, restart) : shown.#firstTags
-    this.#firstGroups = shown === null ? new TagTable(DOMAINS, restart) : shown.#firstGroups
-    this.#secondTags = shown === null ? new TagTable(DOMAINS, restart) : shown.#secondTags
+    this.#firstTags = shown === null ? new TagTable(plan.names, restart) : shown.#firstTags
+    this.#firstGroups = shown === null ? new TagTable(plan.names, restart) : shown.#firstGroups
+    this.#secondTags = shown === null ? new TagTable(plan.names, restart) : shown.#secondTags
     this.#noGroups = shown === null ? new TagTable(1, restart) : shown.#noGroups
     if (shown === null) this.#noGroups.intern(0)
     this.first =
-      shown?.first.view() ?? new TranslationCache(plan.walk1, this.#firstTags, this.#firstGroups, plan.chance)
+      shown?.first.view() ?? new TranslationCache(plan.walk1, this.#firstTags, this.#firstGroups, plan)
     this.second =
-      shown?.second.view() ?? new TranslationCache(plan.walk2, this.#secondTags, this.#noGroups, plan.chance)
+      shown?.second.view() ?? new TranslationCache(plan.walk2, this.#secondTags, this.#noGroups, plan)
   }
 
   /** New caches, both empty. Numbers of owners stay what they are. */
   replan({ walk1, walk2, chance }: CachePlan): void {
-    this.first = new TranslationCache(walk1, this.#firstTags, this.#firstGroups, chance)
-    this.second = new TranslationCache(walk2, this.#secondTags, this.#noGroups, chance)
+    this.first = new TranslationCache(walk1, this.#firstTags, this.#firstGroups, { chance })
+    this.second = new TranslationCache(walk2, this.#secondTags, this.#noGroups, { chance })
   }
 
   /** This moment's entries; what is dropped there stays here. */
@@ -112,9 +108,7 @@ export class TableCaches {
   /** First-stage entries of a domain-id, whatever their PASID and address. */
   dropFirst(did: number): void {
     const group = this.#firstGroups.lookup(did)
-    if (group < 0) return
-    if (this.#isView) this.first.dropGroupPages(group, 0 as Page, LAST_PAGE)
-    else this.#firstGroups.drop(group)
+    this.first.dropGroup(group)
   }
 
   /** First-stage entries of (DID, PASID) for some addresses. */

@@ -1,0 +1,287 @@
+/**
+ * The lines and blocks of a translation cache: where a line may stand, whose it is, and what is counted of it. Nothing
+ * here chooses what to keep.
+ *
+ * A tag has an *epoch* as long as something is kept under it, a group a *generation*. Forgetting either is one store:
+ * what carries the old number is dead, and is taken away where it is met.
+ */
+
+import { CacheArrays, GENERATION } from './arrays.js'
+import { GROUP_BITS, GROUP_MASK, LARGE, LARGE_LG2, LEAF, LINE, LINE_LG2, MIXED, REGION, SIDE, TAG } from './layout.js'
+
+/** Lines, blocks, tags and groups. */
+export class LineStore extends CacheArrays {
+  /** The set of a region, or of a leaf larger than one, as the offset of its first line. */
+  protected setOf(tag: number, lo: number, hi: number): number {
+    const above = Math.imul((lo >>> 20) ^ (hi << 12) ^ Math.imul(tag + 1, 0x9e3779b1), 0x85ebca6b)
+    return ((((lo >>> 9) + (above ^ (above >>> 15))) & this.setMask) * this.ways) << LINE_LG2
+  }
+
+  /** The same for a leaf larger than a region: neighbours have neighbouring sets. */
+  protected setOfLarge(tag: number, lo: number, hi: number, pagesLg2: number): number {
+    const by = pagesLg2 - 9
+    return by < 32 ? this.setOf(tag, (lo >>> by) | (hi << (32 - by)), hi >>> by) : this.setOf(tag, hi >>> (by - 32), 0)
+  }
+
+  /** The epoch of a tag under which something is to be kept. */
+  protected openTag(tag: number): number {
+    if (tag * 4 >= this.tags.length) this.growTags(tag)
+    const { tags } = this
+    const record = tag * 4
+    const epoch = tags[record + TAG.EPOCH]
+    if (epoch >= this.floor) return epoch
+    if (this.lastEpoch >= this.limits.epochs) this.#renumber()
+    tags[record + TAG.EPOCH] = ++this.lastEpoch
+    tags[record + TAG.LARGES] = 0
+    tags[record + TAG.COUNT] = 0
+    tags[record + TAG.FIRST] = 0
+    return this.lastEpoch
+  }
+
+  /** The stamp of a group of which something is to be kept. */
+  protected openGroup(group: number): number {
+    if (group >= this.stamps.length) this.growGroups(group)
+    return this.stamps[group]
+  }
+
+  /** Drops all that is kept under a tag. */
+  protected closeTag(tag: number): void {
+    const record = tag * 4
+    if (!(this.tags[record + TAG.EPOCH] >= this.floor)) return
+    this.dropped += this.tags[record + TAG.COUNT]
+    this.stored -= this.tags[record + TAG.COUNT]
+    this.tags[record + TAG.EPOCH] = 0
+  }
+
+  /** Drops all that was made from a group. What it was is counted when it is met. */
+  protected closeGroup(group: number): void {
+    if (group >= this.stamps.length) return
+    this.unlooked = this.lines
+    if (this.stamps[group] >>> GROUP_BITS >= this.limits.generations) {
+      // Nothing of an older generation may be left when their numbers begin again.
+      this.stamps[group] = 0
+      this.sweep()
+      this.stamps[group] = GENERATION | group
+    } else this.stamps[group] += GENERATION
+  }
+
+  /** Drops everything. */
+  protected closeAll(): void {
+    this.dropped += this.stored
+    this.stored = 0
+    this.unlooked = 0
+    this.floor = this.lastEpoch + 1
+  }
+
+  /** Whether the tag of a line still has the line's epoch. */
+  protected isAlive(at: number): boolean {
+    const epoch = this.words[at + LINE.EPOCH]
+    return epoch >= this.floor && this.tags[this.side[(at >>> 1) + SIDE.TAG] * 4 + TAG.EPOCH] === epoch
+  }
+
+  protected isBlock(at: number): boolean {
+    return (this.words[at + LINE.WHERE] & 1) !== 0
+  }
+
+  protected isFresh(stamp: number): boolean {
+    return this.stamps[stamp & GROUP_MASK] === stamp
+  }
+
+  /** Leaves of a line. */
+  protected countOf(at: number): number {
+    return this.isBlock(at) ? this.words[at + LINE.COUNT] : 1
+  }
+
+  /** Makes a line of a place where none is, for one leaf. Answers the leaf's slot. */
+  protected makeLine(at: number, tag: number, epoch: number, lo: number, hi: number, pagesLg2: number): number {
+    const { words, side, tags } = this
+    words[at + LINE.KEY] = pagesLg2 > 31 ? 0 : (lo >>> pagesLg2) << pagesLg2
+    words[at + LINE.HEAD] = (hi << 12) | pagesLg2 | (pagesLg2 >= LARGE_LG2 ? LARGE : 0)
+    words[at + LINE.EPOCH] = epoch
+    words[at + LINE.WHERE] = (at + LINE.LEAF) >>> 1
+    words[at + LINE.LEAF + LEAF.STAMP] = 0
+    const record = tag * 4
+    const next = tags[record + TAG.FIRST]
+    const beside = at >>> 1
+    side[beside + SIDE.TAG] = tag
+    side[beside + SIDE.NEXT] = next
+    side[beside + SIDE.PREVIOUS] = 0
+    if (next !== 0) side[((next - 1) >>> 1) + SIDE.PREVIOUS] = at + 1
+    tags[record + TAG.FIRST] = at + 1
+    tags[record + TAG.COUNT]++
+    this.stored++
+    this.inLines++
+    return (at + LINE.LEAF) >>> 2
+  }
+
+  /** Takes a line away. Answers how many leaves went with it that had not been dropped with their tag. */
+  protected freeLine(at: number): number {
+    const { words, side, tags } = this
+    const count = this.countOf(at)
+    const wasAlive = this.isAlive(at)
+    if (wasAlive) {
+      const beside = at >>> 1
+      const record = side[beside + SIDE.TAG] * 4
+      const next = side[beside + SIDE.NEXT]
+      const previous = side[beside + SIDE.PREVIOUS]
+      if (next !== 0) side[((next - 1) >>> 1) + SIDE.PREVIOUS] = previous
+      if (previous !== 0) side[((previous - 1) >>> 1) + SIDE.NEXT] = next
+      else tags[record + TAG.FIRST] = next
+      tags[record + TAG.COUNT] -= count
+      this.stored -= count
+    }
+    if (this.isBlock(at)) {
+      const block = this.blockOf(words[at + LINE.WHERE] >>> 1)
+      this.owners[block] = 0
+      this.freed[this.freedBlocks++] = block
+      this.inBlocks -= count
+    } else this.inLines--
+    words[at + LINE.EPOCH] = 0
+    return wasAlive ? count : 0
+  }
+
+  /** The block in which a slot is. */
+  protected blockOf(slot: number): number {
+    return (slot - this.lines * 2) >>> 9
+  }
+
+  /** The offset of the line that a slot belongs to. */
+  protected lineOf(slot: number): number {
+    return slot < this.lines * 2 ? (slot >>> 1) << LINE_LG2 : this.owners[this.blockOf(slot)] - 1
+  }
+
+  /** A block for a line of one leaf, which becomes its first; there is a free one. */
+  protected makeBlock(at: number): void {
+    const { words } = this
+    const block = this.freedBlocks > 0 ? this.freed[--this.freedBlocks] : this.usedBlocks++
+    const first = this.lines * 2 + block * REGION
+    if (first * 4 >= words.length) this.growBlocks()
+    const offset = first * 4
+    this.words.fill(0, offset, offset + REGION * 4)
+    this.owners[block] = at + 1
+    this.#toBlock(at, first)
+  }
+
+  /** Moves a line's own leaf into its block. */
+  #toBlock(at: number, first: number): void {
+    const { words } = this
+    const from = (at + LINE.LEAF) >>> 2
+    const stamp = words[from * 4 + LEAF.STAMP]
+    const flags = words[from * 4 + LEAF.FLAGS]
+    const key = words[at + LINE.KEY]
+    const pages = 1 << (words[at + LINE.HEAD] & 63)
+    for (let i = 0; i < pages; i++) this.copyLeaf(from, first + (key & (REGION - 1)) + i)
+    words[at + LINE.KEY] = key & -REGION
+    words[at + LINE.HEAD] = (words[at + LINE.HEAD] & (-1 << 12)) | 9
+    words[at + LINE.WHERE] = first * 2 + 1
+    words[at + LINE.COUNT] = 1
+    words[at + LINE.STAMP] = stamp
+    words[at + LINE.ALL] = flags
+    words[at + LINE.ANY] = flags
+    this.inLines--
+    this.inBlocks++
+  }
+
+  /** Moves the leaf of a line into the block of another, and takes the line away. */
+  protected moveLeaf(at: number, to: number): void {
+    const { words } = this
+    const from = (at + LINE.LEAF) >>> 2
+    const key = words[at + LINE.KEY]
+    const pages = 1 << (words[at + LINE.HEAD] & 63)
+    const first = (words[to + LINE.WHERE] >>> 1) + (key & (REGION - 1))
+    for (let i = 0; i < pages; i++) this.copyLeaf(from, first + i)
+    this.addToBlock(to, words[from * 4 + LEAF.STAMP], words[from * 4 + LEAF.FLAGS])
+    this.freeLine(at)
+  }
+
+  /** Counts one more leaf of a block. */
+  protected addToBlock(at: number, stamp: number, flags: number): void {
+    const { words } = this
+    const record = this.side[(at >>> 1) + SIDE.TAG] * 4
+    words[at + LINE.COUNT]++
+    this.mix(at, stamp, flags)
+    this.tags[record + TAG.COUNT]++
+    this.stored++
+    this.inBlocks++
+  }
+
+  /** Notes what a leaf of a block has in common with the others. */
+  protected mix(at: number, stamp: number, flags: number): void {
+    const { words } = this
+    if (words[at + LINE.COUNT] === 1) {
+      words[at + LINE.STAMP] = stamp
+      words[at + LINE.ALL] = flags
+      words[at + LINE.ANY] = flags
+      return
+    }
+    if (words[at + LINE.STAMP] !== stamp) words[at + LINE.STAMP] = MIXED
+    words[at + LINE.ALL] &= flags
+    words[at + LINE.ANY] |= flags
+  }
+
+  /** Takes one leaf of a living block away, which may be left empty. */
+  protected freeLeaf(at: number, slot: number): void {
+    const { words } = this
+    const base = words[at + LINE.WHERE] >>> 1
+    const pages = 1 << (((words[slot * 4 + LEAF.HIGH] >>> 20) & 63) - 12)
+    const first = base + ((slot - base) & -pages)
+    for (let i = first; i < first + pages; i++) words[i * 4 + LEAF.STAMP] = 0
+    words[at + LINE.COUNT]--
+    this.tags[this.side[(at >>> 1) + SIDE.TAG] * 4 + TAG.COUNT]--
+    this.stored--
+    this.inBlocks--
+  }
+
+  protected copyLeaf(from: number, to: number): void {
+    const { words } = this
+    for (let i = 0; i < 4; i++) words[to * 4 + i] = words[from * 4 + i]
+    if (this.extras.length !== 0) this.extras[to] = this.extras[from]
+    if (this.notes.length !== 0) this.notes[to] = this.notes[from]
+  }
+
+  /** Takes away every leaf of a forgotten group. */
+  protected sweep(): void {
+    for (let at = 0; at < this.lines << LINE_LG2; at += 1 << LINE_LG2) this.clean(at)
+    this.unlooked = 0
+  }
+
+  /** Takes the dead leaves of a line away, and a dead line. */
+  protected clean(at: number): void {
+    const { words } = this
+    if (words[at + LINE.EPOCH] === 0) return
+    if (!this.isAlive(at)) this.freeLine(at)
+    else if (!this.isBlock(at)) {
+      if (!this.isFresh(words[at + LINE.LEAF + LEAF.STAMP])) this.dropped += this.freeLine(at)
+    } else if (words[at + LINE.STAMP] === MIXED) this.#cleanBlock(at)
+    else if (!this.isFresh(words[at + LINE.STAMP])) this.dropped += this.freeLine(at)
+  }
+
+  #cleanBlock(at: number): void {
+    const first = this.words[at + LINE.WHERE] >>> 1
+    for (let slot = first; slot < first + REGION; slot++) {
+      const stamp = this.words[slot * 4 + LEAF.STAMP]
+      if (stamp === 0 || this.isFresh(stamp)) continue
+      this.dropped++
+      this.freeLeaf(at, slot)
+    }
+    if (this.words[at + LINE.COUNT] === 0) this.freeLine(at)
+  }
+
+  /** Numbers the epochs of living tags from 1 on. */
+  #renumber(): void {
+    const { words, tags } = this
+    let last = 0
+    const epochs = new Int32Array(tags.length / 4)
+    for (let tag = 0; tag < epochs.length; tag++) {
+      if (tags[tag * 4 + TAG.EPOCH] >= this.floor) epochs[tag] = ++last
+    }
+    for (let at = 0; at < this.lines << LINE_LG2; at += 1 << LINE_LG2) {
+      if (words[at + LINE.EPOCH] === 0) continue
+      if (this.isAlive(at)) words[at + LINE.EPOCH] = epochs[this.side[(at >>> 1) + SIDE.TAG]]
+      else this.freeLine(at)
+    }
+    for (let tag = 0; tag < epochs.length; tag++) tags[tag * 4 + TAG.EPOCH] = epochs[tag]
+    this.lastEpoch = last
+    this.floor = 1
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * What commands by address drop, and commands that name a tag or a group alone. It costs by what is there: the lines of
+ * the pages that are named, or where those are more than the tag has leaves, the tag's lines.
+ */
+
+import type { Page } from '../bits/address.js'
+import type { CacheLimits } from './arrays.js'
+import type { Chance } from './chance.js'
+import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
+import { GROUP_MASK, LARGE, LARGE_LG2, LEAF, LINE, LINE_LG2, MIXED, PAGE_LG2, REGION, SIDE, TAG } from './layout.js'
+import { ReplacingStore } from './replacement.js'
+
+/** One tag or group, or several. */
+export type Numbers = number | readonly number[]
+
+/** Any group. */
+const ANY_GROUP = -1
+
+/** The last page of all. */
+export const LAST_PAGE = 2 ** 52 - 1
+
+const TWO32 = 2 ** 32
+
+/** What a line's leaves have to do with a drop. */
+const SHARE = { NONE: 0, SOME: 1, ALL: 2 } as const
+
+/** Leaves that are to go. */
+export interface Doomed {
+  /** Their group, or ANY_GROUP. */
+  readonly group: number
+  /** They share a page with these. */
+  readonly first: Page
+  readonly last: Page
+  /** Where they can be: any address of a span drops each of its pieces. */
+  readonly from: number
+  readonly to: number
+  readonly flags: FlagMatch
+}
+
+/** A store that commands reach. */
+export class DroppingStore extends ReplacingStore {
+  /** log2 of the bytes of the largest span of which a piece was kept. */
+  #widestLg2 = PAGE_LG2
+  /** The tags that each group was filled under, and the group that each tag was filled with last, plus 1. */
+  readonly #tagsOf: (Set<number> | undefined)[] = []
+  #groupOf = new Int32Array(0)
+
+  constructor(
+    geometry: CacheGeometry,
+    limits: CacheLimits,
+    hasExtras: boolean,
+    chance: Chance | null,
+    shown: DroppingStore | null,
+  ) {
+    super(geometry, limits, hasExtras, chance, shown)
+    if (shown !== null) this.#widestLg2 = shown.#widestLg2
+  }
+
+  /** Remembers where leaves of a group are, and how large the spans are that they are pieces of. */
+  protected remember(tag: number, group: number, leafLg2: number, spanLg2: number): void {
+    if (spanLg2 > leafLg2 && spanLg2 > this.#widestLg2) this.#widestLg2 = spanLg2
+    if (tag >= this.#groupOf.length) {
+      const known = this.#groupOf
+      this.#groupOf = new Int32Array(this.tags.length / 4)
+      this.#groupOf.set(known)
+    }
+    if (this.#groupOf[tag] === group + 1) return
+    this.#groupOf[tag] = group + 1
+    const known = this.#tagsOf[group]
+    if (known === undefined) this.#tagsOf[group] = new Set([tag])
+    else known.add(tag)
+  }
+
+  /** Numbers of tags and groups begin to mean other names. */
+  protected forgetNumbers(): void {
+    this.#widestLg2 = PAGE_LG2
+    this.#tagsOf.length = 0
+    this.#groupOf.fill(0)
+  }
+
+  protected doom(group: number, first: Page, last: Page, flags: FlagMatch): Doomed {
+    const span = 2 ** (this.#widestLg2 - PAGE_LG2)
+    const from = Math.floor(first / span) * span
+    return { group, first, last, from, to: Math.floor(last / span) * span + span - 1, flags }
+  }
+
+  protected dropTags(tags: Numbers, first: Page, last: Page, flags: FlagMatch): void {
+    const doomed = this.doom(ANY_GROUP, first, last, flags)
+    if (typeof tags === 'number') this.#dropUnder(tags, doomed)
+    else for (const tag of tags) this.#dropUnder(tag, doomed)
+  }
+
+  protected dropGroups(groups: Numbers, first: Page, last: Page, flags: FlagMatch): void {
+    if (typeof groups === 'number') this.#dropGroup(groups, first, last, flags)
+    else for (const group of groups) this.#dropGroup(group, first, last, flags)
+  }
+
+  #dropGroup(group: number, first: Page, last: Page, flags: FlagMatch): void {
+    const tags = this.#tagsOf[group]
+    if (tags === undefined) return
+    if (isEverything(first, last, flags)) {
+      this.closeGroup(group)
+      return
+    }
+    const doomed = this.doom(group, first, last, flags)
+    for (const tag of tags) {
+      if (this.#dropUnder(tag, doomed)) continue
+      tags.delete(tag)
+      if (this.#groupOf[tag] === group + 1) this.#groupOf[tag] = 0
+    }
+  }
+
+  /** False where nothing is kept under the tag. */
+  #dropUnder(tag: number, doomed: Doomed): boolean {
+    const record = tag * 4
+    // A number that was never handed out names nothing.
+    if (!(this.tags[record + TAG.EPOCH] >= this.floor)) return false
+    if (doomed.group === ANY_GROUP && isEverything(doomed.first, doomed.last, doomed.flags)) {
+      this.closeTag(tag)
+      return true
+    }
+    const count = this.tags[record + TAG.COUNT]
+    if (count === 0) return false
+    if (unitsIn(doomed, this.tags[record + TAG.LARGES]) > count) this.#dropAmong(record, doomed)
+    else this.#dropAt(tag, record, doomed)
+    return true
+  }
+
+  /** Looks at every line of a tag. */
+  #dropAmong(record: number, doomed: Doomed): void {
+    for (let next = this.tags[record + TAG.FIRST]; next !== 0; ) {
+      const at = next - 1
+      next = this.side[(at >>> 1) + SIDE.NEXT]
+      this.#dropLine(at, doomed)
+    }
+  }
+
+  /** Looks where lines of the pages can be. */
+  #dropAt(tag: number, record: number, doomed: Doomed): void {
+    const epoch = this.tags[record + TAG.EPOCH]
+    const last = Math.floor(doomed.to / REGION) * REGION
+    for (let page = Math.floor(doomed.from / REGION) * REGION; page <= last; page += REGION) {
+      const [lo, hi] = [page | 0, (page / TWO32) | 0]
+      const set = this.setOf(tag, lo, hi)
+      const end = set + (this.ways << LINE_LG2)
+      for (let at = set; at < end; at += 1 << LINE_LG2) {
+        if (this.isOfRegion(at, epoch, lo, hi)) this.#dropLine(at, doomed)
+      }
+    }
+    for (let larges = this.tags[record + TAG.LARGES]; larges !== 0; larges &= larges - 1) {
+      const pagesLg2 = LARGE_LG2 + 31 - Math.clz32(larges & -larges)
+      const pages = 2 ** pagesLg2
+      for (let page = Math.floor(doomed.from / pages) * pages; page <= doomed.to; page += pages) {
+        const at = this.largeAt(tag, epoch, page | 0, (page / TWO32) | 0, pagesLg2)
+        if (at >= 0) this.#dropLine(at, doomed)
+      }
+    }
+  }
+
+  /** Whether a living line is of a tag's region; its leaf may be a part of it. */
+  protected isOfRegion(at: number, epoch: number, lo: number, hi: number): boolean {
+    const { words } = this
+    return (
+      words[at + LINE.EPOCH] === epoch &&
+      (words[at + LINE.KEY] ^ lo) >>> 9 === 0 &&
+      words[at + LINE.HEAD] >>> 11 === hi << 1
+    )
+  }
+
+  /** The line of a leaf larger than a region, or -1. */
+  protected largeAt(tag: number, epoch: number, lo: number, hi: number, pagesLg2: number): number {
+    const { words } = this
+    const set = this.setOfLarge(tag, lo, hi, pagesLg2)
+    const low = pagesLg2 > 31 ? 0 : (lo >>> pagesLg2) << pagesLg2
+    const head = (highOf(hi, pagesLg2) << 12) | LARGE | pagesLg2
+    const end = set + (this.ways << LINE_LG2)
+    for (let at = set; at < end; at += 1 << LINE_LG2) {
+      if (words[at + LINE.KEY] === low && words[at + LINE.HEAD] === head && words[at + LINE.EPOCH] === epoch) return at
+    }
+    return -1
+  }
+
+  #dropLine(at: number, doomed: Doomed): void {
+    const page = this.firstPageOf(at)
+    if (!this.isBlock(at)) {
+      if (this.isDoomed((at + LINE.LEAF) >>> 2, page, doomed)) this.dropped += this.freeLine(at)
+      return
+    }
+    const isCovered = doomed.first <= page && page + REGION - 1 <= doomed.last
+    const share = isCovered ? this.#shareOf(at, doomed) : SHARE.SOME
+    if (share === SHARE.ALL) this.dropped += this.freeLine(at)
+    if (share !== SHARE.SOME) return
+    const base = this.words[at + LINE.WHERE] >>> 1
+    const last = base + Math.min(doomed.to - page, REGION - 1)
+    for (let slot = base + Math.max(doomed.from - page, 0); slot <= last; slot++) {
+      if (this.words[slot * 4 + LEAF.STAMP] === 0 || !this.isDoomed(slot, page + slot - base, doomed)) continue
+      this.dropped++
+      this.freeLeaf(at, slot)
+    }
+    if (this.words[at + LINE.COUNT] === 0) this.freeLine(at)
+  }
+
+  /** How many of a block's leaves are meant by their group and flags, where that can be told of all of them. */
+  #shareOf(at: number, { group, flags: { mask, want, some } }: Doomed): number {
+    const { words } = this
+    const stamp = words[at + LINE.STAMP]
+    if (group !== ANY_GROUP && stamp === MIXED) return SHARE.SOME
+    if (group !== ANY_GROUP && (stamp & GROUP_MASK) !== group) return SHARE.NONE
+    const all = words[at + LINE.ALL]
+    const any = words[at + LINE.ANY]
+    if (some !== 0 && (any & some) === 0) return SHARE.NONE
+    if (((all ^ any) & mask) !== 0) return SHARE.SOME
+    if ((all & mask) !== want) return SHARE.NONE
+    return some === 0 || (all & some) !== 0 ? SHARE.ALL : SHARE.SOME
+  }
+
+  /** Whether a leaf is to go, one of whose pages is given. */
+  protected isDoomed(slot: number, page: number, { group, first, last, flags: { mask, want, some } }: Doomed): boolean {
+    const { words } = this
+    if (group !== ANY_GROUP && (words[slot * 4 + LEAF.STAMP] & GROUP_MASK) !== group) return false
+    const flags = words[slot * 4 + LEAF.FLAGS]
+    if ((flags & mask) !== want || (some !== 0 && (flags & some) === 0)) return false
+    const span = 2 ** ((words[slot * 4 + LEAF.HIGH] >>> 26) - PAGE_LG2)
+    const start = Math.floor(page / span) * span
+    return start <= last && first < start + span
+  }
+
+  /** The first page of a line. */
+  protected firstPageOf(at: number): number {
+    return (this.words[at + LINE.HEAD] >>> 12) * TWO32 + (this.words[at + LINE.KEY] >>> 0)
+  }
+}
+
+/** The part of a page number above 32 bits, aligned to a size. */
+export const highOf = (hi: number, pagesLg2: number): number =>
+  pagesLg2 <= 32 ? hi : (hi >>> (pagesLg2 - 32)) << (pagesLg2 - 32)
+
+const isEverything = (first: number, last: number, flags: FlagMatch): boolean =>
+  flags === ANY_FLAGS && first === 0 && last === LAST_PAGE
+
+/** How many look-ups a drop by place takes. */
+function unitsIn({ from, to }: Doomed, larges: number): number {
+  let units = Math.floor(to / REGION) - Math.floor(from / REGION) + 1
+  for (let left = larges; left !== 0; left &= left - 1) {
+    const pages = 2 ** (LARGE_LG2 + 31 - Math.clz32(left & -left))
+    units += Math.floor(to / pages) - Math.floor(from / pages) + 1
+  }
+  return units
+}

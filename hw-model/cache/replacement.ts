@@ -1,0 +1,179 @@
+/**
+ * Who makes room in a cache that is full. The ways of a set take turns; over the whole cache a clock goes round, one
+ * for lines and one for blocks, as often as either has leaves. Where there is chance, it says where to begin.
+ */
+
+import type { CacheLimits } from './arrays.js'
+import type { Chance } from './chance.js'
+import type { CacheGeometry } from './geometry.js'
+import { LEAF, LINE, LINE_LG2, REGION } from './layout.js'
+import { LineStore } from './line-store.js'
+
+/** Lines that are looked at for leaves of forgotten groups before a living one has to go. */
+const LOOKS = 16
+
+/** Where no block is free, so many are looked at for a dead one. */
+const BLOCK_LOOKS = 8
+
+/** A store that stays within its bounds. */
+export class ReplacingStore extends LineStore {
+  protected readonly chance: Chance | null
+  #turn = 0
+  /** Where the clocks stand: lines, blocks, leaves in the block, and the search for dead leaves. */
+  #lineHand = 0
+  #blockHand = 0
+  #leafHand = 0
+  #cleanHand = 0
+  /** Shares the work between the clocks. */
+  #share = 0
+
+  constructor(
+    geometry: CacheGeometry,
+    limits: CacheLimits,
+    hasExtras: boolean,
+    chance: Chance | null,
+    shown: ReplacingStore | null,
+  ) {
+    super(geometry, limits, hasExtras, shown)
+    this.chance = chance
+  }
+
+  /** Sees that one more leaf is within the capacity. */
+  protected makeRoom(): void {
+    if (this.unlooked > 0) this.#look()
+    while (this.stored >= this.capacity) {
+      const total = this.inBlocks + this.inLines
+      this.#share += this.inBlocks
+      if (this.inLines !== 0 && (this.inBlocks === 0 || this.#share < total)) this.#evictLine()
+      else this.#evictLeaf()
+      if (this.#share >= total) this.#share -= total
+    }
+  }
+
+  /** A place in a set for a line, whoever has to go. */
+  protected placeIn(set: number): number {
+    const free = this.freeIn(set)
+    return free < 0 ? this.victimIn(set) : free
+  }
+
+  /** A place in a set where no line is, or a dead one, which is taken away; -1 where all are alive. */
+  protected freeIn(set: number): number {
+    const { words } = this
+    const end = set + (this.ways << LINE_LG2)
+    for (let at = set; at < end; at += 1 << LINE_LG2) {
+      if (words[at + LINE.EPOCH] === 0) return at
+      if (!this.#isDead(at)) continue
+      this.dropped += this.freeLine(at)
+      return at
+    }
+    return -1
+  }
+
+  /** Takes the next leaf of a set away, or where it has none the next block. */
+  protected victimIn(set: number): number {
+    const first = this.#nextWay()
+    let victim = set + (first << LINE_LG2)
+    for (let i = 0; i < this.ways; i++) {
+      const at = set + (((first + i) & this.wayMask) << LINE_LG2)
+      if (this.isBlock(at)) continue
+      victim = at
+      break
+    }
+    this.evictions += this.freeLine(victim)
+    return victim
+  }
+
+  /** Whether nothing of a line can be found any more; a block is asked for its tag alone. */
+  #isDead(at: number): boolean {
+    if (!this.isAlive(at)) return true
+    return !this.isBlock(at) && !this.isFresh(this.words[at + LINE.LEAF + LEAF.STAMP])
+  }
+
+  /** Sees that there is a free block. */
+  protected makeRoomForBlock(): void {
+    if (this.freedBlocks > 0 || this.usedBlocks < this.blocks) return
+    const mask = this.blocks - 1
+    if (this.chance !== null) this.#blockHand = this.#random(this.blocks)
+    for (let i = 0; i < BLOCK_LOOKS; i++) {
+      const at = this.owners[(this.#blockHand + i) & mask] - 1
+      if (this.isAlive(at)) continue
+      this.freeLine(at)
+      return
+    }
+    this.evictions += this.freeLine(this.owners[this.#blockHand] - 1)
+    this.#nextBlock()
+  }
+
+  #nextWay(): number {
+    if (this.chance !== null) return this.chance.below(this.ways)
+    this.#turn = (this.#turn + 1) & this.wayMask
+    return (this.#turn - 1) & this.wayMask
+  }
+
+  #nextBlock(): void {
+    this.#blockHand = (this.#blockHand + 1) & (this.blocks - 1)
+    this.#leafHand = 0
+  }
+
+  /** Looks for leaves of forgotten groups at a few lines. */
+  #look(): void {
+    const looks = Math.min(LOOKS, this.unlooked)
+    for (let i = 0; i < looks; i++) {
+      this.clean(this.#cleanHand << LINE_LG2)
+      this.#cleanHand = (this.#cleanHand + 1) & (this.lines - 1)
+    }
+    this.unlooked -= looks
+  }
+
+  /** Takes the next line of one leaf away; there is one. */
+  #evictLine(): void {
+    if (this.chance !== null) this.#lineHand = this.#random(this.lines)
+    for (;;) {
+      const at = this.#lineHand << LINE_LG2
+      this.#lineHand = (this.#lineHand + 1) & (this.lines - 1)
+      if (this.words[at + LINE.EPOCH] === 0 || this.isBlock(at)) continue
+      const isFresh = this.isFresh(this.words[at + LINE.LEAF + LEAF.STAMP])
+      const count = this.freeLine(at)
+      if (isFresh) this.evictions += count
+      else this.dropped += count
+      return
+    }
+  }
+
+  /** Takes the next leaf of a block away, or a dead block. */
+  #evictLeaf(): void {
+    if (this.chance !== null) {
+      this.#blockHand = this.#random(this.blocks)
+      this.#leafHand = this.#random(REGION)
+    }
+    while (this.owners[this.#blockHand] === 0) this.#nextBlock()
+    const at = this.owners[this.#blockHand] - 1
+    if (!this.isAlive(at)) {
+      this.freeLine(at)
+      return
+    }
+    const base = this.words[at + LINE.WHERE] >>> 1
+    let slot = this.#leafFrom(base + this.#leafHand, base + REGION)
+    if (slot < 0 && this.chance === null) {
+      this.#nextBlock()
+      return
+    }
+    if (slot < 0) slot = this.#leafFrom(base, base + REGION)
+    this.#leafHand = slot - base
+    if (this.isFresh(this.words[slot * 4 + LEAF.STAMP])) this.evictions++
+    else this.dropped++
+    this.freeLeaf(at, slot)
+    if (this.words[at + LINE.COUNT] === 0) this.freeLine(at)
+  }
+
+  /** The first slot of a block from one on that has a leaf, or -1. */
+  #leafFrom(from: number, end: number): number {
+    for (let slot = from; slot < end; slot++) if (this.words[slot * 4 + LEAF.STAMP] !== 0) return slot
+    return -1
+  }
+
+  #random(limit: number): number {
+    const chance = this.chance as Chance
+    return limit <= 65536 ? chance.below(limit) : chance.below(65536) * (limit / 65536) + chance.below(limit / 65536)
+  }
+}
