@@ -1,15 +1,6 @@
 /** Where a new leaf goes: a line of its own, or the block of its region, which a region gets with its fifth leaf. */
 
-import {
-  LARGE_LG2,
-  LEAF,
-  LINE,
-  LINE_LG2,
-  PAGE_LG2,
-  REGION,
-  REGION_LG2,
-  TAG,
-} from './layout.js'
+import { LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, REGION_LG2, TAG } from './layout.js'
 import { DroppingStore, highOf } from './ranges.js'
 
 /** Leaves of one region that are lines of their own; one more, and they are made a block. */
@@ -40,9 +31,7 @@ export class FillingStore extends DroppingStore {
     const isFull = this.stored >= this.capacity && this.blocks !== 0
     if (isFull && this.ofSize(tag, epoch, lo, hi, leafLg2) < 0) this.makeRoom()
     const at =
-      pagesLg2 > REGION_LG2
-        ? this.#large(tag, epoch, lo, hi, pagesLg2)
-        : this.#small(tag, epoch, lo, hi, pagesLg2)
+      pagesLg2 > REGION_LG2 ? this.#large(tag, epoch, lo, hi, pagesLg2) : this.#small(tag, epoch, lo, hi, pagesLg2)
     const slot = this.isBlock(at) ? this.#inBlock(at, lo, pagesLg2, stamp, flags) : (at + LINE.LEAF) >>> 2
     const high = addressHigh | (leafLg2 << 20) | (spanLg2 << 26)
     const last = this.isBlock(at) ? slot + (1 << pagesLg2) : slot + 1
@@ -75,9 +64,7 @@ export class FillingStore extends DroppingStore {
     const head = hi << 1
     for (let at = set; at < end; at += 1 << LINE_LG2) {
       const held = words[at + LINE.HEAD]
-      if (
-        (((words[at + LINE.KEY] ^ lo) >>> held) | ((held >>> 11) ^ head) | (words[at + LINE.EPOCH] ^ epoch)) !== 0
-      ) {
+      if ((((words[at + LINE.KEY] ^ lo) >>> held) | ((held >>> 11) ^ head) | (words[at + LINE.EPOCH] ^ epoch)) !== 0) {
         continue
       }
       const where = words[at + LINE.WHERE]
@@ -114,10 +101,10 @@ export class FillingStore extends DroppingStore {
       const coarser = heldLg2 > pagesLg2 ? heldLg2 : pagesLg2
       if (this.isBlock(at)) {
         if (pagesLg2 !== REGION_LG2) return at
-        this.freeLine(at)
+        this.takeAway(at)
       } else if ((words[at + LINE.KEY] ^ lo) >>> coarser !== 0) singles++
       else if (heldLg2 === pagesLg2) same = at
-      else this.freeLine(at)
+      else this.takeAway(at)
     }
     if (same >= 0) {
       if (!this.isFresh(words[same + LINE.LEAF + LEAF.STAMP])) this.dropped++
@@ -160,7 +147,10 @@ export class FillingStore extends DroppingStore {
       return slot
     }
     for (let each = slot; each < slot + pages; each++) {
-      if (words[each * 4 + LEAF.STAMP] !== 0) this.freeLeaf(at, each)
+      const older = words[each * 4 + LEAF.STAMP]
+      if (older === 0) continue
+      if (!this.isFresh(older)) this.dropped++
+      this.freeLeaf(at, each)
     }
     this.addToBlock(at, stamp, flags)
     return slot

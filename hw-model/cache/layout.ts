@@ -60,8 +60,9 @@ export const TAG = {
 /** The words beside a line: whose it is, and the other lines of that tag, as FIRST. */
 export const SIDE = { TAG: 0, NEXT: 1, PREVIOUS: 2 } as const
 
-/** log2 of the pages of a region, which are the leaves of a block. */
+/** log2 of the pages of a region. */
 export const REGION_LG2 = 9
+/** The leaves of a block. */
 export const REGION = 1 << REGION_LG2
 
 /** log2 of a page's bytes. */
@@ -72,4 +73,5 @@ export const LARGE_LG2 = REGION_LG2 + 1
 
 /** Numbers that groups may have; the other bits of a stamp are the generation. */
 export const GROUP_BITS = 16
+/** The bits of a stamp that are the group. */
 export const GROUP_MASK = (1 << GROUP_BITS) - 1

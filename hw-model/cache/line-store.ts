@@ -17,10 +17,12 @@ export class LineStore extends CacheArrays {
     return ((((lo >>> 9) + (above ^ (above >>> 15))) & this.setMask) * this.ways) << LINE_LG2
   }
 
-  /** The same for a leaf larger than a region: neighbours have neighbouring sets. */
+  /** The same for a leaf larger than a region: neighbours have neighbouring sets, and sizes sets far apart. */
   protected setOfLarge(tag: number, lo: number, hi: number, pagesLg2: number): number {
     const by = pagesLg2 - 9
-    return by < 32 ? this.setOf(tag, (lo >>> by) | (hi << (32 - by)), hi >>> by) : this.setOf(tag, hi >>> (by - 32), 0)
+    const mine = tag ^ (pagesLg2 << 20)
+    if (by < 32) return this.setOf(mine, (lo >>> by) | (hi << (32 - by)), hi >>> by)
+    return this.setOf(mine, hi >>> (by - 32), 0)
   }
 
   /** The epoch of a tag under which something is to be kept. */
@@ -254,6 +256,12 @@ export class LineStore extends CacheArrays {
       if (!this.isFresh(words[at + LINE.LEAF + LEAF.STAMP])) this.dropped += this.freeLine(at)
     } else if (words[at + LINE.STAMP] === MIXED) this.#cleanBlock(at)
     else if (!this.isFresh(words[at + LINE.STAMP])) this.dropped += this.freeLine(at)
+  }
+
+  /** Takes a line away. Answers how many leaves went with it that nobody had dropped. */
+  protected takeAway(at: number): number {
+    this.clean(at)
+    return this.words[at + LINE.EPOCH] === 0 ? 0 : this.freeLine(at)
   }
 
   #cleanBlock(at: number): void {

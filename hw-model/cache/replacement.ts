@@ -79,7 +79,7 @@ export class ReplacingStore extends LineStore {
       victim = at
       break
     }
-    this.evictions += this.freeLine(victim)
+    this.evictions += this.takeAway(victim)
     return victim
   }
 
@@ -100,7 +100,7 @@ export class ReplacingStore extends LineStore {
       this.freeLine(at)
       return
     }
-    this.evictions += this.freeLine(this.owners[this.#blockHand] - 1)
+    this.evictions += this.takeAway(this.owners[this.#blockHand] - 1)
     this.#nextBlock()
   }
 

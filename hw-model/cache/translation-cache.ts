@@ -20,8 +20,8 @@ import type { Page } from '../bits/address.js'
 import type { CacheStatistics } from '../port.js'
 import { type CacheLimits, WORD_LIMITS } from './arrays.js'
 import type { Chance } from './chance.js'
-import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
 import { FillingStore } from './filling.js'
+import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
 import { GROUP_MASK, LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, SIDE, TAG } from './layout.js'
 import { type Doomed, LAST_PAGE, type Numbers } from './ranges.js'
 import type { TagTable } from './tag-table.js'
@@ -43,9 +43,10 @@ export interface CacheHabits {
   readonly limits?: CacheLimits
 }
 
-/** What a view leaves out: leaves of some tag, or of any. */
+/** What a view leaves out, of some tags and groups; null for any. */
 interface Gone {
-  readonly tag: number
+  readonly tags: ReadonlySet<number> | null
+  readonly groups: ReadonlySet<number> | null
   readonly doomed: Doomed
 }
 
@@ -176,9 +177,11 @@ export class TranslationCache extends FillingStore {
   }
 
   #isGone(slot: number): boolean {
-    const tag = this.tagOf(slot)
-    const page = this.pageOf(slot)
-    return this.#gone.some((gone) => (gone.tag < 0 || gone.tag === tag) && this.isDoomed(slot, page, gone.doomed))
+    const [tag, group, page] = [this.tagOf(slot), this.groupOf(slot), this.pageOf(slot)]
+    return this.#gone.some(({ tags, groups, doomed }) => {
+      const isMeant = (tags === null || tags.has(tag)) && (groups === null || groups.has(group))
+      return isMeant && this.isDoomed(slot, page, doomed)
+    })
   }
 
   /**
@@ -244,15 +247,13 @@ export class TranslationCache extends FillingStore {
   /** Drops every entry of some tags, with the flags asked for, whose leaf shares a page with `[first, last]`. */
   dropTagPages(tags: Numbers, first: Page, last: Page, flags: FlagMatch = ANY_FLAGS): void {
     if (this.#shown === null) this.dropTags(tags, first, last, flags)
-    else if (typeof tags !== 'number') for (const tag of tags) this.dropTagPages(tag, first, last, flags)
-    else if (tags >= 0) this.#drop(tags, -1, first, last, flags)
+    else this.#drop(tags, null, first, last, flags)
   }
 
   /** Drops every entry of some groups, with the flags asked for, whose leaf shares a page with `[first, last]`. */
   dropGroupPages(groups: Numbers, first: Page, last: Page, flags: FlagMatch = ANY_FLAGS): void {
     if (this.#shown === null) this.dropGroups(groups, first, last, flags)
-    else if (typeof groups !== 'number') for (const group of groups) this.dropGroupPages(group, first, last, flags)
-    else if (groups >= 0) this.#drop(-1, groups, first, last, flags)
+    else this.#drop(null, groups, first, last, flags)
   }
 
   /** Drops every entry of a tag; a number that was never handed out has none. */
@@ -268,7 +269,7 @@ export class TranslationCache extends FillingStore {
   /** Drops everything. */
   dropAll(): void {
     if (this.#shown !== null) {
-      this.#drop(-1, -1, 0 as Page, LAST_PAGE as Page, ANY_FLAGS)
+      this.#drop(null, null, 0 as Page, LAST_PAGE as Page, ANY_FLAGS)
       return
     }
     this.closeAll()
@@ -278,8 +279,8 @@ export class TranslationCache extends FillingStore {
   }
 
   /** Notes what a view drops, whose every look then goes the long way. */
-  #drop(tag: number, group: number, first: Page, last: Page, flags: FlagMatch): void {
-    this.#gone.push({ tag, doomed: this.doom(group, first, last, flags) })
+  #drop(tags: Numbers | null, groups: Numbers | null, first: Page, last: Page, flags: FlagMatch): void {
+    this.#gone.push({ tags: setOf(tags), groups: setOf(groups), doomed: this.doom(-1, first, last, flags) })
     this.floor = NO_EPOCH
   }
 
@@ -340,4 +341,9 @@ export class TranslationCache extends FillingStore {
     const end = first + this.#slots(slot)
     for (let each = first; each < end; each++) array[each] = value
   }
+}
+
+function setOf(numbers: Numbers | null): ReadonlySet<number> | null {
+  if (numbers === null) return null
+  return new Set(typeof numbers === 'number' ? [numbers] : numbers)
 }

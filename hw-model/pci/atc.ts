@@ -35,9 +35,10 @@ export class Atc {
   readonly #tags: TagTable
   readonly #groups: TagTable
 
-  constructor(geometry: CacheGeometry = ATC_GEOMETRY) {
+  /** @param names PASIDs, each with two privileges, told apart at once; one more, and everything is forgotten */
+  constructor(geometry: CacheGeometry = ATC_GEOMETRY, names = NAMES) {
     const restart = (): void => this.#cache.dropAll()
-    this.#tags = new TagTable(NAMES, restart)
+    this.#tags = new TagTable(names, restart)
     this.#groups = new TagTable(2, restart)
     // The numbers of groups are their names.
     this.#groups.intern(GROUP.PLAIN)

@@ -32,7 +32,8 @@ export class Caches {
     this.#caps = caps
     this.keepsFaults = this.#mayKeepFaults(plan)
     const hasPermissions = caps === null || caps.ecap.HPTS !== 0
-    this.permissions = shown?.permissions?.view() ?? (hasPermissions ? new HptCache(plan.permissions) : null)
+    this.permissions =
+      shown?.permissions?.view() ?? (hasPermissions ? new HptCache(plan.permissions, plan.names) : null)
     this.contexts = shown?.contexts.view() ?? new ConfigCache(contextEntries, chance)
     this.pasids = shown?.pasids.view() ?? new ConfigCache(pasidEntries, chance)
     this.iotlb = shown?.iotlb.view(plan) ?? new Iotlb(plan)

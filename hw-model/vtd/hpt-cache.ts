@@ -5,7 +5,7 @@
  */
 
 import { type Page, pageOf } from '../bits/address.js'
-import { type CacheGeometry, type FlagMatch, NAMES, NO_CACHE } from '../cache/geometry.js'
+import { type CacheGeometry, type FlagMatch, NO_CACHE } from '../cache/geometry.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import type { Transaction } from '../port.js'
@@ -32,12 +32,15 @@ export class HptCache {
   readonly #groups: TagTable
   #isOn: boolean
 
-  /** @param shown whose numbers are used, and whose entries are shown, for `view` */
-  constructor(geometry: CacheGeometry, shown: HptCache | null = null) {
+  /**
+   * @param names requesters, and domain-ids, told apart at once
+   * @param shown whose numbers are used, and whose entries are shown, for `view`
+   */
+  constructor(geometry: CacheGeometry, names: number, shown: HptCache | null = null) {
     const restart = (): void => this.cache.dropAll()
     this.#isOn = geometry.entries !== 0
-    this.#tags = shown === null ? new TagTable(NAMES, restart) : shown.#tags
-    this.#groups = shown === null ? new TagTable(NAMES, restart) : shown.#groups
+    this.#tags = shown === null ? new TagTable(names, restart) : shown.#tags
+    this.#groups = shown === null ? new TagTable(names, restart) : shown.#groups
     this.cache = shown?.cache.view() ?? new TranslationCache(geometry, this.#tags, this.#groups, { extras: false })
   }
 
@@ -49,7 +52,7 @@ export class HptCache {
 
   /** This moment's entries: nothing can be kept there, and what is dropped there stays here. */
   view(): HptCache {
-    return new HptCache(NO_CACHE, this)
+    return new HptCache(NO_CACHE, 0, this)
   }
 
   /** The entry of a page, or MISS. */

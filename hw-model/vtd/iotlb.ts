@@ -57,6 +57,7 @@ export const rightsOf = (grants: number, privileged: boolean): number =>
   (privileged ? grants >>> PRIVILEGED_SHIFT.READ_WRITE : grants) & (ACCESS.READ | ACCESS.WRITE)
 
 const PAGE_BYTES = 2 ** PAGE_LG2
+const LAST_PAGE = (2 ** 52 - 1) as Page
 const PASID_BITS = 21
 const PASID_SPAN = 2 ** PASID_BITS
 const PGTT_SPAN = 8
@@ -205,7 +206,7 @@ export class Iotlb {
   }
 
   #dropGroups(groups: readonly number[]): void {
-    for (const group of groups) this.cache.dropGroup(group)
+    this.cache.dropGroupPages(groups, 0 as Page, LAST_PAGE)
   }
 
   /** Drops groups of a domain, which has others left. A group costs as much as it cost to be listed. */

@@ -44,10 +44,8 @@ export class TableCaches {
     this.#secondTags = shown === null ? new TagTable(plan.names, restart) : shown.#secondTags
     this.#noGroups = shown === null ? new TagTable(1, restart) : shown.#noGroups
     if (shown === null) this.#noGroups.intern(0)
-    this.first =
-      shown?.first.view() ?? new TranslationCache(plan.walk1, this.#firstTags, this.#firstGroups, plan)
-    this.second =
-      shown?.second.view() ?? new TranslationCache(plan.walk2, this.#secondTags, this.#noGroups, plan)
+    this.first = shown?.first.view() ?? new TranslationCache(plan.walk1, this.#firstTags, this.#firstGroups, plan)
+    this.second = shown?.second.view() ?? new TranslationCache(plan.walk2, this.#secondTags, this.#noGroups, plan)
   }
 
   /** New caches, both empty. Numbers of owners stay what they are. */

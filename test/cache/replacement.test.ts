@@ -13,7 +13,7 @@ const page = (number: number): Page => number as Page
 function make(entries: number, ways: number, chance: Chance | null = null): TranslationCache {
   const tags = new TagTable(8, () => {})
   for (let i = 0; i < 8; i++) tags.intern(i)
-  return new TranslationCache({ entries, ways }, tags, tags, chance)
+  return new TranslationCache({ entries, ways }, tags, tags, { chance })
 }
 
 const present = (cache: TranslationCache, tag: number, pages: number): number[] =>
@@ -135,11 +135,18 @@ describe('statistics', () => {
     for (let i = 0; i < 3; i++) cache.fill(0, 0, page(i), 12, i, 0, 0)
     cache.hits = 5
     cache.misses = 6
-    expect(cache.statistics('tlb')).toEqual({ name: 'tlb', entries: 2, live: 2, hits: 5, misses: 6, evictions: 1 })
+    cache.dropTag(0)
+    cache.fill(0, 0, page(0), 12, 0, 0, 0)
+    const told = { name: 'tlb', entries: 2, live: 1, hits: 5, misses: 6, evictions: 1, fills: 4, invalidated: 2 }
+    expect(cache.statistics('tlb')).toEqual(told)
     const configs = new ConfigCache<number>(3)
     configs.set(1, 1)
     configs.get(1)
     configs.get(2)
-    expect(configs.statistics('cd')).toEqual({ name: 'cd', entries: 3, live: 1, hits: 1, misses: 1, evictions: 0 })
+    configs.set(3, 3)
+    configs.drop(3)
+    configs.drop(3)
+    const counted = { name: 'cd', entries: 3, live: 1, hits: 1, misses: 1, evictions: 0, fills: 2, invalidated: 1 }
+    expect(configs.statistics('cd')).toEqual(counted)
   })
 })

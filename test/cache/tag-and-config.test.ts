@@ -22,13 +22,13 @@ describe('a tag table', () => {
     expect(table.lookup(9)).toBe(0)
   })
 
-  it('raises one stamp at a time', () => {
-    const table = new TagTable(4, () => {})
-    const [a, b] = [table.intern(1), table.intern(2)]
-    const before = [table.stampOf(a), table.stampOf(b)]
-    table.drop(a)
-    expect(table.stampOf(a)).not.toBe(before[0])
-    expect(table.stampOf(b)).toBe(before[1])
+  it('keeps thousands of names apart, whatever bits they differ in', () => {
+    const table = new TagTable(65536, () => {})
+    const names = [...Array(20_000).keys()].flatMap((i) => [i * 2 ** 21, i * 2 ** 32 + 7])
+    expect(new Set(names.map((name) => table.intern(name))).size).toBe(names.length)
+    expect(names.every((name, number) => table.lookup(name) === number && table.nameOf(number) === name)).toBe(true)
+    expect(table.lookupHalves(7, 19_999)).toBe(39_999)
+    expect(table.lookup(2 ** 21 + 1)).toBe(-1)
   })
 
   it('tells its owner once when it is full, and starts again', () => {
@@ -40,6 +40,7 @@ describe('a tag table', () => {
     expect(table.intern(12)).toBe(0)
     expect(told).toBe(1)
     expect([table.lookup(10), table.lookup(11), table.lookup(12), table.count]).toEqual([-1, -1, 0, 1])
+    expect(table.restarts).toBe(1)
   })
 })
 

@@ -9,14 +9,14 @@ import { MISS, TranslationCache } from '../../hw-model/cache/translation-cache.j
 const page = (number: number): Page => number as Page
 const LAST = page(2 ** 52 - 1)
 
-function make(geometry: CacheGeometry): { cache: TranslationCache; tags: TagTable; groups: TagTable } {
+function make(geometry: CacheGeometry): { cache: TranslationCache } {
   const tags = new TagTable(64, () => {})
   const groups = new TagTable(64, () => {})
   for (let i = 0; i < 8; i++) {
     tags.intern(i)
     groups.intern(i)
   }
-  return { cache: new TranslationCache(geometry, tags, groups), tags, groups }
+  return { cache: new TranslationCache(geometry, tags, groups) }
 }
 
 /** What a slot holds, or undefined on a miss. */
@@ -68,16 +68,34 @@ describe('an entry', () => {
     expect(cache.evictions).toBe(0)
   })
 
-  it('of each size from 4 KiB to 512 GiB lives beside the others; the largest answers', () => {
+  it('of each size above 2 MiB lives beside the others and one of those up to it; the smallest answers', () => {
     const { cache } = make({ entries: 256, ways: 4 })
-    const sizes = [12, 14, 16, 21, 25, 29, 30, 39]
+    const sizes = [39, 30, 29, 25, 21]
     for (const lg2 of sizes) {
       cache.fill(0, 0, page(0), lg2, lg2, 0, 0)
       expect(look(cache, 0, 0)).toEqual([lg2, lg2, 0, 0])
     }
-    for (const lg2 of sizes) expect(look(cache, 0, 2 ** (lg2 - 12) - 1)?.[0]).toBe(39)
-    cache.dropTagPages(0, page(2 ** 20), LAST)
-    expect(look(cache, 0, 0)).toEqual([30, 30, 0, 0])
+    for (const lg2 of sizes) expect(look(cache, 0, 2 ** (lg2 - 12) - 1)?.[0]).toBe(lg2)
+    cache.dropTagPages(0, page(2 ** 13), page(2 ** 13))
+    expect(sizes.map((lg2) => cache.findSize(0, page(0), lg2) !== MISS)).toEqual([false, false, false, true, true])
+  })
+
+  it('of 2 MiB or less takes the place of those that it overlaps', () => {
+    const { cache } = make({ entries: 256, ways: 4 })
+    const kept = (): (number | undefined)[] => [0, 1, 4, 16, 32, 511].map((number) => look(cache, 0, number)?.[1])
+    for (const number of [0, 1, 4, 16, 32]) cache.fill(0, 0, page(number), 12, number * 4096, 0, 0)
+    expect(kept()).toEqual([12, 12, 12, 12, 12, undefined])
+    cache.fill(0, 0, page(3), 14, 0x8000, 0, 0)
+    expect(kept()).toEqual([14, 14, 12, 12, 12, undefined])
+    cache.fill(0, 0, page(15), 16, 0x10000, 0, 0)
+    expect(kept()).toEqual([16, 16, 16, 12, 12, undefined])
+    cache.fill(0, 0, page(1), 12, 0x7000, 0, 0)
+    expect(kept()).toEqual([undefined, 12, undefined, 12, 12, undefined])
+    cache.fill(0, 0, page(77), 21, 0x200000, 0, 0)
+    expect(kept()).toEqual([21, 21, 21, 21, 21, 21])
+    cache.fill(0, 0, page(511), 12, 0x3000, 0, 0)
+    expect(kept()).toEqual([undefined, undefined, undefined, undefined, undefined, 12])
+    expect([cache.countLive(), cache.evictions]).toEqual([1, 0])
   })
 
   it('at the top of the address space is found and dropped', () => {
@@ -100,10 +118,10 @@ describe('an entry', () => {
 
 describe('eviction', () => {
   it('counts, keeps the number of entries, and takes a dead way before a live one', () => {
-    const { cache, groups } = make({ entries: 8, ways: 8 })
+    const { cache } = make({ entries: 8, ways: 8 })
     for (let i = 0; i < 4; i++) cache.fill(0, 1, page(i), 12, i * 4096, 0, 0)
     for (let i = 4; i < 8; i++) cache.fill(0, 2, page(i), 12, i * 4096, 0, 0)
-    groups.drop(1)
+    cache.dropGroup(1)
     expect(cache.countLive()).toBe(4)
     for (let i = 8; i < 12; i++) cache.fill(0, 2, page(i), 12, i * 4096, 0, 0)
     expect(cache.evictions).toBe(0)
@@ -123,18 +141,18 @@ describe('eviction', () => {
 
 describe('forgetting', () => {
   it('a tag or a group leaves the others, and the number may be used again', () => {
-    const { cache, tags, groups } = make({ entries: 64, ways: 4 })
+    const { cache } = make({ entries: 64, ways: 4 })
     const fill = (): void => {
       for (const tag of [0, 1])
         for (const group of [0, 1]) cache.fill(tag, group, page(tag * 2 + group), 12, 4096, 0, 0)
     }
     const found = (): boolean[] => [0, 1, 2, 3].map((i) => look(cache, i >> 1, i) !== undefined)
     fill()
-    tags.drop(0)
+    cache.dropTag(0)
     expect(found()).toEqual([false, false, true, true])
     fill()
     expect(found()).toEqual([true, true, true, true])
-    groups.drop(1)
+    cache.dropGroup(1)
     expect(found()).toEqual([true, false, true, false])
     cache.dropAll()
     expect(found()).toEqual([false, false, false, false])

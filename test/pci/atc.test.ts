@@ -79,7 +79,7 @@ describe('an address translation cache', () => {
   })
 
   it('forgets everything when its PASIDs are used up', () => {
-    const atc = new Atc()
+    const atc = new Atc({ entries: 64, ways: 4 }, 1024)
     for (let pasid = 0; pasid < 1024; pasid++) grant(atc, VA, 0x1000, { pasid })
     grant(atc, VA, 0x1000, { pasid: 1024 })
     expect([atc.size, found(atc, VA, 1024), found(atc, VA, 1023)]).toEqual([1, '1000 1 12', 'nothing'])

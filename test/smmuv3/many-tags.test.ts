@@ -5,7 +5,7 @@ import { CONFIG } from '../../hw-model/smmuv3/index.js'
 import { Bench, contextFields, GUEST, S1, S2, stageTwoFields } from './bench.js'
 
 const VA = 0x5000n
-/** VMIDs and ASIDs that a unit tells apart at once. */
+/** VMIDs and ASIDs that these units tell apart at once. */
 const VMIDS = 1024
 const ASIDS = 8192
 
@@ -31,7 +31,7 @@ function useVmids(bench: Bench, root: number, first: number, count: number): voi
 
 describe('a unit with more VMIDs than it has numbers for', () => {
   it('forgets those it knew, and each still has its own entries', () => {
-    const bench = new Bench()
+    const bench = new Bench({ caches: { names: VMIDS } })
     const [one, two] = [stageTwo(bench), bench.alloc()]
     bench.map(two, VA, 0xa000_0000n | S2.RW)
     bench.ste(2, { ...stageTwoFields(1, two), V: 1, Config: CONFIG.S2_TRANS })
@@ -47,7 +47,7 @@ describe('a unit with more VMIDs than it has numbers for', () => {
   })
 
   it('does so in the middle of a walk too', () => {
-    const bench = new Bench()
+    const bench = new Bench({ caches: { names: VMIDS } })
     const root = stageTwo(bench)
     const [s1, cd] = [bench.alloc(), bench.alloc()]
     for (const va of [VA, VA + 0x1000n]) bench.map(s1, va, BigInt(GUEST + 0x300000) | S1.RW, 3, GUEST)
@@ -67,7 +67,7 @@ describe('a unit with more VMIDs than it has numbers for', () => {
 
 describe('a unit with more ASIDs than it has numbers for', () => {
   it('forgets those it knew, and does not take one for another', () => {
-    const bench = new Bench()
+    const bench = new Bench({ caches: { names: ASIDS } })
     const [root, other, cd, first] = [bench.alloc(), bench.alloc(), bench.alloc(), bench.alloc()]
     bench.map(root, VA, 0x8000_0000n | S1.RW)
     bench.map(other, VA, 0x9000_0000n | S1.RW)

@@ -27,7 +27,7 @@ const answerOf = (which: number): string => (which === 0 ? 'ok 80000000' : 'ok 9
 
 describe('a unit that has met more than it has numbers for', () => {
   it('answers each of 9000 ASIDs from its own tables', () => {
-    const bench = new Bench({ caches: { tlb: ROOMY, ipa: ROOMY } })
+    const bench = new Bench({ caches: { tlb: ROOMY, ipa: ROOMY, names: 8192 } })
     const roots = twoTrees(bench, S1.RW)
     const cd = bench.alloc()
     bench.ste(SID, { V: 1, Config: CONFIG.S1_TRANS, S1ContextPtr: cd })
@@ -46,7 +46,7 @@ describe('a unit that has met more than it has numbers for', () => {
   })
 
   it('answers each of 1500 VMIDs from its own tables, on either stage', () => {
-    const bench = new Bench({ caches: { tlb: ROOMY, ipa: ROOMY } })
+    const bench = new Bench({ caches: { tlb: ROOMY, ipa: ROOMY, names: 1024 } })
     const firsts = twoTrees(bench, S1.RW)
     const seconds = twoTrees(bench, S2.RW)
     const cds = firsts.map((root) => {
@@ -71,7 +71,7 @@ describe('a unit that has met more than it has numbers for', () => {
   })
 
   it('keeps what a nested walk found whose stage 2 was numbered anew on the way', () => {
-    const bench = new Bench({ caches: { tlb: ROOMY, ipa: ROOMY } })
+    const bench = new Bench({ caches: { tlb: ROOMY, ipa: ROOMY, names: 1024 } })
     const [first, second, cd] = [bench.alloc(), bench.alloc(), bench.alloc()]
     bench.map(first, VA, BigInt(GUEST + 0x90000000) | S1.RW, 3, GUEST)
     bench.cd(cd, contextFields(7, GUEST + first))

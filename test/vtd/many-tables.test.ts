@@ -71,7 +71,7 @@ describe('an IOTLB', () => {
 
 describe('a paging-structure cache', () => {
   it('that meets more domain-ids with PASIDs than it tells apart forgets those it knew', () => {
-    const guest = started({ iotlb: OFF, walk1: LARGE })
+    const guest = started({ iotlb: OFF, walk1: LARGE, names: PAIRS })
     // Pages of 1 GiB, so that a walk keeps one entry: the root's.
     guest.store(FIRST + 0x1000, FS.PAGE | FS.PS)
     guest.store(FIRST + 0x2000, (1n << 30n) | FS.PAGE | FS.PS)
@@ -89,7 +89,7 @@ describe('a paging-structure cache', () => {
   })
 
   it('that meets more domain-ids than it tells apart forgets those it knew, and drops what is new as ever', () => {
-    const guest = started({ iotlb: OFF, walk2: LARGE })
+    const guest = started({ iotlb: OFF, walk2: LARGE, names: DOMAINS })
     const use = (did: number): string => {
       guest.secondStage(1, did, SECOND)
       guest.queue(IQ.pasidsAll)
@@ -113,7 +113,7 @@ describe('the cache of host permissions', () => {
 
   /** Host permission tables of every PASID, with a page that may be read; HPTE and EPTR beside P, DTE and PASIDE. */
   function permitting(): AtsGuest {
-    const guest = widened(new AtsGuest({ offers: ECAP.HPTS, caches: { permissions: LARGE } }), 0x6dn)
+    const guest = widened(new AtsGuest({ offers: ECAP.HPTS, caches: { permissions: LARGE, names: PAIRS } }), 0x6dn)
     for (const [step, root] of [TABLES, TABLES + 0x8000, TABLES + 0x9000].entries()) {
       guest.store(root, 0n, BigInt(TABLES + 0x8000 + step * 0x1000) | 1n)
     }

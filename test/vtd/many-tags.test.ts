@@ -9,7 +9,7 @@ const TARGETS = [0x30_0000n, 0x30_1000n] as const
 
 describe('a unit that meets more tags than it has numbers for', () => {
   it('forgets translations of all requesters at once', () => {
-    const guest = new Guest({ preset: 'vtd-legacy' })
+    const guest = new Guest({ preset: 'vtd-legacy', caches: { names: 8192 } })
     // Every bus has the same context table: second stage, AW 2, domain 3.
     for (let bus = 0; bus < 34; bus++) guest.store(0x1000 + bus * 16, 0x2001n, 0n)
     for (let devfn = 0; devfn < 256; devfn++) guest.store(0x2000 + devfn * 16, BigInt(SECOND) | 1n, 0x302n)
@@ -25,7 +25,7 @@ describe('a unit that meets more tags than it has numbers for', () => {
   })
 
   it('forgets what was made under all domain-ids at once', () => {
-    const guest = new Guest()
+    const guest = new Guest({ caches: { names: 8192 } })
     guest.startScalable()
     guest.startQueue()
     guest.path(SECOND, PAGE, TARGETS[0] | SS.RW, SS.RW)
