@@ -43,8 +43,6 @@ export interface CacheOptions {
   readonly invalidation?: 'exact' | 'wide' | 'late'
   /** ASIDs, and VMIDs, told apart at once; one more, and everything is forgotten. */
   readonly names?: number
-  /** Whether commands drop what they must, or also what they may. */
-  readonly invalidation?: 'exact' | 'wide'
 }
 
 /** The same, with nothing left open. */
@@ -63,7 +61,6 @@ export interface CachePlan {
 }
 
 const ONE: CacheGeometry = { entries: 1, ways: 1 }
-/** Every invalidation by address looks at each entry, so that a greedy cache is not larger than this. */
 const GREEDY: CacheGeometry = { entries: 16384, ways: 8 }
 
 interface Defaults {
