@@ -31,9 +31,11 @@ function mapOf(count: number) {
     const start = BigInt(Math.floor(i / 2) * 3 + (i % 2) * 2) * PAGE
     return { start, last: start + PAGE - 1n }
   })
-  for (let i = 0; i < count; i++) map.insert(areas[(i * STRIDE) % count])
+  for (let i = 0; i < count; i++) insert(map, areas[(i * STRIDE) % count])
   return { map, areas, end: areas[count - 1].last }
 }
+
+const insert = (map: IntervalMap<Area>, area: Area): void => map.insert(area.start, area.last, area)
 
 type Filled = ReturnType<typeof mapOf>
 
@@ -45,8 +47,8 @@ function finding(name: string, { map, areas }: Filled): Contender {
 
 function changing(name: string, { map, areas }: Filled): Contender {
   return overAll(name, areas, (area) => {
-    map.remove(area)
-    map.insert(area)
+    map.remove(area.start, area)
+    insert(map, area)
     return 1
   })
 }
@@ -54,9 +56,9 @@ function changing(name: string, { map, areas }: Filled): Contender {
 /** The lowest hole of two pages is beyond all areas: the search that looks at most. One removal opens another. */
 function searching(name: string, { map, areas, end }: Filled): Contender {
   return overAll(name, areas, (area) => {
-    map.remove(area)
+    map.remove(area.start, area)
     const hole = map.hole(0n, end + 2n * PAGE, 2n * PAGE)
-    map.insert(area)
+    insert(map, area)
     if (hole === undefined) throw new Error('a removal opens a hole')
     return map.hole(0n, end + 2n * PAGE, 2n * PAGE)?.start === end + 1n ? 1 : 2
   })

@@ -48,7 +48,7 @@ export class Claim {
     this.#areas.push(area)
     this.#next = area.last + 1n
     this.#setRest(slice)
-    areas.insert(area)
+    areas.insert(area.start, area.last, area)
     if (domains.size === 0) return
     area.pin = slice.pinned ?? slice.pages.pin(slice.offset, slice.length)
     slice.pinned = undefined
@@ -71,9 +71,9 @@ export class Claim {
       yield all([...domains].map(({ ops }) => ops.flush()))
       for (const domain of domains) domain.releaseTables()
     }
-    if (this.#rest !== undefined) areas.remove(this.#rest)
+    if (this.#rest !== undefined) areas.remove(this.#rest.start, this.#rest)
     for (const area of this.#areas) {
-      areas.remove(area)
+      areas.remove(area.start, area)
       area.unpin()
       area.pages.drop()
       yield
@@ -84,10 +84,10 @@ export class Claim {
   /** Maps of one slice have no rest once it is an area. */
   #setRest({ pages }: Slice): void {
     const { areas } = this.#ioas
-    if (this.#rest !== undefined) areas.remove(this.#rest)
+    if (this.#rest !== undefined) areas.remove(this.#rest.start, this.#rest)
     const length = this.#last - this.#next + 1n
     this.#rest =
       length > 0n ? new Area({ pages, offset: 0n, length }, this.#next, this.#protection, this.#setup) : undefined
-    if (this.#rest !== undefined) areas.insert(this.#rest)
+    if (this.#rest !== undefined) areas.insert(this.#rest.start, this.#rest.last, this.#rest)
   }
 }

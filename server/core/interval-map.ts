@@ -1,29 +1,33 @@
 /**
- * Disjoint closed ranges in order, found by address in O(log n), and so is room between them: a tree of a few dozen
- * things a node, of which each knows where it begins and ends and an upper bound of the holes inside it.
+ * What is where in 64 bits: disjoint closed ranges in order, found by address in O(log n), and so is room between them. A
+ * tree of nodes of a few dozen things, each of which knows where it begins and ends and an upper bound of the holes
+ * inside it.
  */
 
 import type { Range } from './driver.js'
+import { kept, MOST, Nodes, NONE, PLACE, SLOTS_LG2 } from './interval-nodes.js'
 import { assert } from './refusal.js'
 import { U64_MAX } from './u64.js'
 
-/** Things in a node before it is split: few levels, and cheap insertion. */
-const NODE_MAX = 64
+/** Levels of a tree: each has a thirtieth of the nodes that were ever made below it. */
+const LEVELS = 16
+/** A node with fewer things is merged with a neighbour, if both together have few. */
+const FEW = MOST >> 2
+/** Nodes that an empty map keeps. */
+const KEPT = 8
 
-/** A node: of ranges, or of nodes, all at one depth. */
-interface Node<T extends Range> {
-  start: bigint
-  last: bigint
-  /** No hole between two things of it, or inside one, is larger; bytes. */
-  widest: bigint
-  /** Absent where it has nodes. */
-  readonly items?: T[]
-  readonly nodes?: Node<T>[]
-}
+/** The slot at each level, leaves first, of the call that is on its way. */
+const path = new Int32Array(LEVELS)
 
-/** A map from disjoint ranges to what is there. */
-export class IntervalMap<T extends Range> {
-  #root: Node<T> | undefined
+/** A map from disjoint ranges to values; their ends are kept here, so that finding one looks at no value. */
+export class IntervalMap<T> {
+  #nodes = new Nodes()
+  /** What the slots of leaves refer to. */
+  #values: (T | undefined)[] = []
+  #free: number[] = []
+  #root = NONE
+  /** Levels above the leaves. */
+  #height = 0
   #size = 0
 
   /** How many ranges there are. */
@@ -31,183 +35,247 @@ export class IntervalMap<T extends Range> {
     return this.#size
   }
 
-  /** The lowest range that has a byte at or beyond `address`. */
+  /** What is at the lowest range that has a byte at or beyond `address`. */
   firstFrom(address: bigint): T | undefined {
-    let node = this.#root
-    if (node === undefined || node.last < address) return undefined
-    while (node.nodes !== undefined) node = node.nodes[lowestIndex(node.nodes, address)]
-    return itemsOf(node)[lowestIndex(itemsOf(node), address)]
+    const slot = this.#find(address)
+    return slot === NONE ? undefined : this.#values[this.#nodes.ref(slot)]
   }
 
-  /** The lowest range that shares a byte with `[start, last]`. */
+  /** What is at the lowest range that shares a byte with `[start, last]`. */
   firstIn(start: bigint, last: bigint): T | undefined {
-    const found = this.firstFrom(start)
-    return found !== undefined && found.start <= last ? found : undefined
+    const slot = this.#find(start)
+    if (slot === NONE || !this.#nodes.beginsBy(slot, last)) return undefined
+    return this.#values[this.#nodes.ref(slot)]
   }
 
-  /** Ranges that share a byte with `[start, last]`, ascending. The map must not change meanwhile. */
-  in(start: bigint, last: bigint): Iterable<T> {
-    return this.#root === undefined ? [] : inNode(this.#root, start, last)
+  /** What is at ranges that share a byte with `[start, last]`, ascending; each is looked for when it is asked for. */
+  *in(start: bigint, last: bigint): Iterable<T> {
+    let from = start
+    while (from <= last) {
+      const slot = this.#find(from)
+      if (slot === NONE || !this.#nodes.beginsBy(slot, last)) return
+      from = this.#nodes.lastOf(slot) + 1n
+      yield this.#values[this.#nodes.ref(slot)] as T
+    }
   }
 
-  /** All ranges, ascending. The map must not change meanwhile. */
+  /** Everything, ascending. */
   [Symbol.iterator](): Iterator<T> {
     return this.in(0n, U64_MAX)[Symbol.iterator]()
   }
 
   /** Adds a range that meets no other. */
-  insert(item: T): void {
-    assert(this.firstIn(item.start, item.last) === undefined, 'ranges of an interval map are disjoint')
+  insert(start: bigint, last: bigint, value: T): void {
+    const nodes = this.#nodes
+    if (this.#root === NONE) this.#root = nodes.make()
+    let slot = this.#descend(start)
+    assert(nodes.isEmpty(slot) || !nodes.beginsBy(slot, last), 'ranges of an interval map are disjoint')
+    while (nodes.counts[slot >> SLOTS_LG2] === MOST) {
+      this.#split()
+      slot = this.#descend(start)
+    }
+    const ref = this.#free.pop() ?? this.#values.length
+    this.#values[ref] = value
     this.#size++
-    this.#root ??= { start: item.start, last: item.last, widest: 0n, items: [] }
-    const low = this.#root
-    const high = insertInto(low, item)
-    if (high === undefined) return
-    this.#root = { start: low.start, last: high.last, widest: 0n, nodes: [low, high] }
-    widenAround(this.#root, this.#root.nodes as Node<T>[], 0)
-    this.#root.widest = max(this.#root.widest, high.widest)
+    nodes.insert(slot, start, last, ref)
+    // In the middle of a leaf it only makes a hole smaller.
+    const place = slot & PLACE
+    if (place === 0 || place === nodes.counts[slot >> SLOTS_LG2] - 1) this.#settle(0)
   }
 
-  /** Takes out a range that is there. */
-  remove(item: T): void {
-    assert(
-      this.firstFrom(item.start) === item && this.#root !== undefined,
-      'a range is in the map before it is removed',
-    )
-    this.#size--
-    removeFrom(this.#root, item)
-    if (this.#size === 0) this.#root = undefined
-    while (this.#root?.nodes?.length === 1) this.#root = this.#root.nodes[0]
+  /** Takes out the range that begins at `start`, and has this value. */
+  remove(start: bigint, value: T): void {
+    const nodes = this.#nodes
+    const slot = this.#root === NONE ? NONE : this.#descend(start)
+    const ref = slot === NONE || nodes.isEmpty(slot) ? NONE : nodes.ref(slot)
+    assert(ref !== NONE && this.#values[ref] === value, 'a range is in the map before it is removed')
+    this.#values[ref] = undefined
+    this.#free.push(ref)
+    nodes.remove(slot)
+    if (--this.#size === 0) {
+      this.#clear()
+      return
+    }
+    const level = this.#prune()
+    this.#settle(level)
+    this.#merge(level)
   }
 
   /** The lowest hole, cut to `[from, last]`, of at least `length` bytes. */
   hole(from: bigint, last: bigint, length: bigint): Range | undefined {
-    const search = { start: from, last, length, found: undefined as Range | undefined }
-    if (this.#root === undefined || !searchIn(this.#root, search)) tryHole(search, search.last)
-    return search.found
+    if (this.#size > 0 && from <= last) {
+      // Beside a range there is no hole of 2^64 bytes.
+      if (length > U64_MAX) return undefined
+      const search = { from, last, length, room: kept(length), found: undefined }
+      if (this.#searchIn(this.#root, this.#height, search)) return search.found
+      return holeOf(search.from, last, length)
+    }
+    return holeOf(from, last, length)
+  }
+
+  /** The lowest slot of a leaf that ends at or beyond an address. */
+  #find(address: bigint): number {
+    return this.#root === NONE ? NONE : this.#nodes.findLeaf(this.#root, this.#height, address)
+  }
+
+  /** The same, with the path to it; beyond all ranges the slot behind the last one. */
+  #descend(address: bigint): number {
+    const nodes = this.#nodes
+    let node = this.#root
+    for (let level = this.#height; level > 0; level--) {
+      let slot = nodes.find(node, address)
+      if (nodes.isEmpty(slot)) slot--
+      path[level] = slot
+      node = nodes.ref(slot)
+    }
+    path[0] = nodes.find(node, address)
+    return path[0]
+  }
+
+  /** Makes room on the path to a full leaf: splits the highest of the full nodes that end there. */
+  #split(): void {
+    const nodes = this.#nodes
+    let level = 0
+    while (level < this.#height && nodes.counts[path[level + 1] >> SLOTS_LG2] === MOST) level++
+    const node = path[level] >> SLOTS_LG2
+    const upper = nodes.make()
+    nodes.move(node, this.#whereToSplit(), upper)
+    nodes.widest[upper] = nodes.widest[node]
+    if (level === this.#height) {
+      const root = nodes.make()
+      nodes.insert(root << SLOTS_LG2, 0n, 0n, node)
+      nodes.widest[root] = nodes.widest[node]
+      this.#root = root
+      this.#height++
+      path[this.#height] = root << SLOTS_LG2
+    }
+    const parent = path[level + 1]
+    nodes.insert(parent + 1, 0n, 0n, upper)
+    nodes.cover(parent + 1, upper)
+    nodes.cover(parent, node)
+  }
+
+  /** In the middle, but at an end of all ranges such that nodes fill up when ranges are added in order. */
+  #whereToSplit(): number {
+    if ((path[0] & PLACE) === MOST) return MOST - 1
+    for (let level = 0; level <= this.#height; level++) if ((path[level] & PLACE) !== 0) return MOST >> 1
+    return 1
+  }
+
+  /** Takes out the nodes of the path that have nothing left. Answers the level of the lowest that has. */
+  #prune(): number {
+    const nodes = this.#nodes
+    let level = 0
+    while (nodes.counts[path[level] >> SLOTS_LG2] === 0) {
+      nodes.drop(path[level] >> SLOTS_LG2)
+      nodes.remove(path[++level])
+    }
+    return level
+  }
+
+  /** Something came or went at the slot of a level: ends and bounds above it follow. */
+  #settle(from: number): void {
+    const nodes = this.#nodes
+    let room = kept(0n)
+    for (let level = from; level <= this.#height; level++) {
+      room = nodes.raise(path[level], room)
+      if (level < this.#height) nodes.cover(path[level + 1], path[level] >> SLOTS_LG2)
+    }
+  }
+
+  /** Nodes of the path that have few things are merged with their neighbours, so that few ranges have few nodes. */
+  #merge(from: number): void {
+    const nodes = this.#nodes
+    for (let level = from; level < this.#height; level++) {
+      if (nodes.counts[path[level] >> SLOTS_LG2] >= FEW) return
+      const parent = path[level + 1] >> SLOTS_LG2
+      const left = path[level + 1] & PLACE ? path[level + 1] - 1 : path[level + 1]
+      if ((left & PLACE) + 1 === nodes.counts[parent]) return
+      const low = nodes.ref(left)
+      const high = nodes.ref(left + 1)
+      if (nodes.counts[low] + nodes.counts[high] > 2 * FEW) return
+      // No child's bound is above its parent's, and the hole between the two is one of the parent's.
+      const widest = [nodes.widest[low], nodes.widest[high], nodes.roomBehind(left)]
+      nodes.widest[low] = widest.reduce((most, room) => (room > most ? room : most))
+      nodes.move(high, 0, low)
+      nodes.drop(high)
+      nodes.remove(left + 1)
+      nodes.cover(left, low)
+    }
+    while (this.#height > 0 && nodes.counts[this.#root] === 1) {
+      nodes.drop(this.#root)
+      this.#root = nodes.ref(this.#root << SLOTS_LG2)
+      this.#height--
+    }
+  }
+
+  /** The last range is gone, and the memory of many with it. */
+  #clear(): void {
+    if (this.#nodes.capacity > KEPT) {
+      this.#nodes = new Nodes()
+      this.#values = []
+      this.#free = []
+    } else for (let level = 0; level <= this.#height; level++) this.#nodes.drop(path[level] >> SLOTS_LG2)
+    this.#root = NONE
+    this.#height = 0
+  }
+
+  /** Looks for a hole before and between the things of a node. Answers whether the search has ended. */
+  #searchIn(node: number, level: number, search: Search): boolean {
+    const nodes = this.#nodes
+    const { last, room } = search
+    const lowest = node << SLOTS_LG2
+    const behind = lowest + nodes.counts[node]
+    const isWhole = search.from <= nodes.startOf(lowest)
+    const entry = isWhole ? lowest : nodes.find(node, search.from)
+    for (let slot = entry; slot < behind; slot++) {
+      const isAsked = slot === entry || nodes.roomBehind(slot - 1) >= room || !nodes.beginsBy(slot, last)
+      if (isAsked && !nodes.beginsBy(slot, search.from) && tryHole(search, nodes.startOf(slot) - 1n)) return true
+      const isLast = nodes.endsFrom(slot, last)
+      if (isLast && (level === 0 || !nodes.beginsBy(slot, last))) return true
+      if (level > 0) {
+        const child = nodes.ref(slot)
+        if (nodes.widest[child] >= room && this.#searchIn(child, level - 1, search)) return true
+      }
+      if (isLast) return true
+      search.from = nodes.lastOf(slot) + 1n
+    }
+    if (isWhole) this.#tighten(node, level)
+    return false
+  }
+
+  /** Nothing was found in all of it: the bound becomes exact, as far as those of its nodes are. */
+  #tighten(node: number, level: number): void {
+    const nodes = this.#nodes
+    const lowest = node << SLOTS_LG2
+    let widest = kept(0n)
+    for (let slot = lowest; slot < lowest + nodes.counts[node]; slot++) {
+      const behind = nodes.roomBehind(slot)
+      if (behind > widest) widest = behind
+      const inside = level > 0 ? nodes.widest[nodes.ref(slot)] : widest
+      if (inside > widest) widest = inside
+    }
+    nodes.widest[node] = widest
   }
 }
-
-const itemsOf = <T extends Range>({ items }: Node<T>): T[] => items as T[]
-
-/** Index of the first of ascending ranges that has a byte at or beyond `address`; their number, if none has. */
-export function lowestIndex(ranges: readonly Range[], address: bigint): number {
-  let low = 0
-  let high = ranges.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (ranges[middle].last < address) low = middle + 1
-    else high = middle
-  }
-  return low
-}
-
-function* inNode<T extends Range>({ items, nodes }: Node<T>, start: bigint, last: bigint): Iterable<T> {
-  const things: readonly Range[] = nodes ?? items ?? []
-  for (let index = lowestIndex(things, start); index < things.length && things[index].start <= last; index++) {
-    if (nodes === undefined) yield things[index] as T
-    else yield* inNode(nodes[index], start, last)
-  }
-}
-
-/** Adds a range; answers the upper half, if the node had to be split. */
-function insertInto<T extends Range>(node: Node<T>, item: T): Node<T> | undefined {
-  if (item.start < node.start) node.start = item.start
-  if (item.last > node.last) node.last = item.last
-  const { nodes } = node
-  if (nodes === undefined) {
-    const items = itemsOf(node)
-    const index = lowestIndex(items, item.start)
-    items.splice(index, 0, item)
-    widenAround(node, items, index)
-    return items.length > NODE_MAX ? upperHalf(node, items, { items: items.splice(items.length >>> 1) }) : undefined
-  }
-  // Beyond every range: into the last node.
-  const index = Math.min(lowestIndex(nodes, item.start), nodes.length - 1)
-  const upper = insertInto(nodes[index], item)
-  if (upper !== undefined) nodes.splice(index + 1, 0, upper)
-  node.widest = max(node.widest, nodes[index].widest)
-  widenAround(node, nodes, index)
-  return nodes.length > NODE_MAX ? upperHalf(node, nodes, { nodes: nodes.splice(nodes.length >>> 1) }) : undefined
-}
-
-function upperHalf<T extends Range>(
-  node: Node<T>,
-  kept: readonly Range[],
-  moved: { readonly items: T[] } | { readonly nodes: Node<T>[] },
-): Node<T> {
-  const things: readonly Range[] = 'items' in moved ? moved.items : moved.nodes
-  const upper = { ...moved, start: things[0].start, last: node.last, widest: node.widest }
-  node.last = kept[kept.length - 1].last
-  return upper
-}
-
-/** Takes out a range. A node that has nothing left is taken out of its parent. */
-function removeFrom<T extends Range>(node: Node<T>, item: T): void {
-  const things: Range[] = node.nodes ?? itemsOf(node)
-  const index = lowestIndex(things, item.start)
-  if (node.nodes !== undefined) removeFrom(node.nodes[index], item)
-  if (node.nodes === undefined || isEmpty(node.nodes[index])) {
-    things.splice(index, 1)
-    if (things.length === 0) return
-  } else node.widest = max(node.widest, node.nodes[index].widest)
-  node.start = things[0].start
-  node.last = things[things.length - 1].last
-  widenAround(node, things, Math.min(index, things.length - 1))
-}
-
-const isEmpty = ({ items, nodes }: Node<Range>): boolean => (nodes ?? items ?? []).length === 0
-
-/** The holes at both ends of a thing are new. */
-function widenAround(node: Node<Range>, things: readonly Range[], index: number): void {
-  node.widest = max(node.widest, max(holeAfter(things, index - 1), holeAfter(things, index)))
-}
-
-/** Bytes between a thing and the next. */
-function holeAfter(things: readonly Range[], index: number): bigint {
-  if (index < 0 || index + 1 >= things.length) return 0n
-  return things[index + 1].start - things[index].last - 1n
-}
-
-const max = (a: bigint, b: bigint): bigint => (b > a ? b : a)
 
 /** A search for room, and how far it has come. */
 interface Search {
   /** Beyond all that was looked at. */
-  start: bigint
+  from: bigint
   readonly last: bigint
   readonly length: bigint
+  /** The length, as nodes keep it. */
+  readonly room: bigint
   found: Range | undefined
-}
-
-/** Looks for a hole before and between the things of a node. Answers whether the search has ended. */
-function searchIn<T extends Range>(node: Node<T>, search: Search): boolean {
-  const { nodes } = node
-  const things: readonly Range[] = nodes ?? itemsOf(node)
-  const isWhole = search.start <= node.start
-  for (let index = isWhole ? 0 : lowestIndex(things, search.start); index < things.length; index++) {
-    const { start, last } = things[index]
-    if (start > search.start && tryHole(search, start - 1n)) return true
-    if (last >= search.last && (nodes === undefined || start > search.last)) return true
-    if (nodes !== undefined && nodes[index].widest >= search.length && searchIn(nodes[index], search)) return true
-    if (last >= search.last) return true
-    search.start = last + 1n
-  }
-  if (isWhole) tighten(node)
-  return false
 }
 
 /** Whether the hole up to `end`, cut to the search, is enough or ends it. */
 function tryHole(search: Search, end: bigint): boolean {
-  const last = end < search.last ? end : search.last
-  if (last >= search.start && last - search.start + 1n >= search.length) search.found = { start: search.start, last }
+  search.found = holeOf(search.from, end < search.last ? end : search.last, search.length)
   return search.found !== undefined || end >= search.last
 }
 
-/** Nothing was found in all of it: the bound becomes exact, as far as those of its nodes are. */
-function tighten<T extends Range>(node: Node<T>): void {
-  const things: readonly Range[] = node.nodes ?? itemsOf(node)
-  node.widest = 0n
-  for (let index = 0; index < things.length; index++) node.widest = max(node.widest, holeAfter(things, index))
-  for (const { widest } of node.nodes ?? []) node.widest = max(node.widest, widest)
+function holeOf(start: bigint, last: bigint, length: bigint): Range | undefined {
+  return last >= start && last - start + 1n >= length ? { start, last } : undefined
 }

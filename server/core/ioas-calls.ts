@@ -321,7 +321,7 @@ function checkedRanges(ranges: Iterable<AddressRange>, charge: (count: number) =
       const reason = `${hexRange({ start, last })} overlaps ${hexRange(other)} of the same list`
       throw new Refusal('EINVAL', reason, { index })
     }
-    checked.insert({ start, last })
+    checked.insert(start, last, { start, last })
   }
   return [...checked]
 }

@@ -122,12 +122,12 @@ export class Ioas extends IommuObject {
       throw new Refusal('EADDRINUSE', reason, { asked: hexRange(kept), in_use: hexRange(reserved), owner })
     }
     this.reserve({ owner: kept, ranges: [kept] })
-    this.#kept.insert(kept)
+    this.#kept.insert(kept.start, kept.last, kept)
   }
 
   /** Ends a `keep`. */
   endKeeping(kept: Kept): void {
-    this.#kept.remove(kept)
+    this.#kept.remove(kept.start, kept)
     this.reserved.removeSole(kept)
   }
 
@@ -216,15 +216,15 @@ export class Ioas extends IommuObject {
 
   /** An area has become two; the tables stay as they are. */
   replace(area: Area, [low, high]: readonly [Area, Area]): void {
-    this.areas.remove(area)
-    this.areas.insert(low)
-    this.areas.insert(high)
+    this.areas.remove(area.start, area)
+    this.areas.insert(low.start, low.last, low)
+    this.areas.insert(high.start, high.last, high)
     for (const domain of this.domains) domain.cut(area, low, high)
   }
 
   /** An area is out of every table and no unit remembers it: its range and memory are free. */
   discard(area: Area): void {
-    this.areas.remove(area)
+    this.areas.remove(area.start, area)
     this.#letGo(area)
   }
 

@@ -84,7 +84,7 @@ export class RegionTable {
   add(memory: RegionMemory, spec: RegionSpec): Region {
     const region = new Region(this, this.#ids.take(), memory, spec)
     this.#byId.set(region.id, region)
-    for (const [seen, map] of this.#seen(region)) map.insert(seen)
+    for (const [seen, map] of this.#seen(region)) map.insert(seen.start, seen.last, seen)
     if (spec.isMapping !== true) this.#placed.splice(this.#after(memory.address), 0, region)
     return region
   }
@@ -133,7 +133,7 @@ export class RegionTable {
   /** Gives a region's id back; its memory goes when nothing maps it any more. */
   destroy(region: Region): void {
     this.#byId.delete(region.id)
-    for (const [seen, map] of this.#seen(region)) map.remove(map.firstFrom(seen.start) as Seen)
+    for (const [seen, map] of this.#seen(region)) map.remove(seen.start, map.firstFrom(seen.start) as Seen)
     this.#ids.free(region.id)
     region.id = 0
     region.drop()

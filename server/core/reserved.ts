@@ -4,7 +4,6 @@
  */
 
 import type { Range } from './driver.js'
-import { lowestIndex } from './interval-map.js'
 import type { Holder } from './object.js'
 import { U64_MAX } from './u64.js'
 
@@ -103,4 +102,16 @@ export function merge(ranges: readonly Range[]): readonly Range[] {
 export function firstOf(ranges: readonly Range[], start: bigint, last: bigint): Range | undefined {
   const found = ranges[lowestIndex(ranges, start)]
   return found !== undefined && found.start <= last ? found : undefined
+}
+
+/** Index of the first of ascending ranges that has a byte at or beyond `address`; their number, if none has. */
+function lowestIndex(ranges: readonly Range[], address: bigint): number {
+  let low = 0
+  let high = ranges.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (ranges[middle].last < address) low = middle + 1
+    else high = middle
+  }
+  return low
 }
