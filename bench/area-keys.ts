@@ -1,35 +1,37 @@
-/** The areas that the map of an IOAS is measured with; peers make the same. */
+/** The areas that the map of an IOAS is measured with; peers make the same, and keep them as densely. */
 
 import { XorShift32 } from './random.js'
 
-/** What the map holds: an area as far as it looks at one. */
-export interface KeyedArea {
-  readonly start: bigint
-  readonly last: bigint
-  readonly id: number
+/** Areas in columns. */
+export interface KeyedAreas {
+  readonly starts: BigUint64Array
+  readonly lasts: BigUint64Array
+  readonly ids: Uint32Array
 }
 
 /**
  * Disjoint areas in no order, an even share of four kinds: pages; parts of pages; a few bytes each, eight in 2 KiB; and
  * large ones of any length that fill the upper half of 64 bits to its last byte.
  */
-export function keyedAreas(count: number): readonly KeyedArea[] {
+export function keyedAreas(count: number): KeyedAreas {
   const random = new XorShift32(0x9e3779b9)
   const stride = 2n ** 63n / BigInt(count)
   const ranges = Array.from({ length: count }, (_, id) => rangeOf(id, random.next(), stride))
-  const order = Uint32Array.from(ranges, (_, id) => id)
+  const ids = Uint32Array.from(ranges, (_, id) => id)
   for (let i = count - 1; i >= 1; i--) {
     const j = random.below(i + 1)
-    const moved = order[i]
-    order[i] = order[j]
-    order[j] = moved
+    const moved = ids[i]
+    ids[i] = ids[j]
+    ids[j] = moved
   }
-  // Numbers too are made in the order of insertion, as those that come with requests are.
-  return Array.from(order, (id) => {
+  const starts = new BigUint64Array(count)
+  const lasts = new BigUint64Array(count)
+  for (const [i, id] of ids.entries()) {
     const [start, length] = ranges[id]
-    const end = start + length
-    return { start: end - length, last: end - 1n, id }
-  })
+    starts[i] = start
+    lasts[i] = start + length - 1n
+  }
+  return { starts, lasts, ids }
 }
 
 function rangeOf(id: number, random: number, stride: bigint): readonly [start: bigint, length: bigint] {
@@ -42,11 +44,11 @@ function rangeOf(id: number, random: number, stride: bigint): readonly [start: b
 }
 
 /** An address of a random area each, and of every eighth the byte below it. */
-export function keyedAddresses(areas: readonly KeyedArea[]): readonly bigint[] {
+export function keyedAddresses({ starts, lasts }: KeyedAreas): BigUint64Array {
   const random = new XorShift32(0x12345678)
-  return areas.map((_, i) => {
-    const { start, last } = areas[random.below(areas.length)]
-    const inside = BigInt(random.next() & 1023) & (last - start)
-    return (i & 7) === 7 ? start - 1n : start + inside
+  return starts.map((_, i) => {
+    const at = random.below(starts.length)
+    const inside = BigInt(random.next() & 1023) & (lasts[at] - starts[at])
+    return (i & 7) === 7 ? starts[at] - 1n : starts[at] + inside
   })
 }

@@ -1,7 +1,7 @@
 /** The map of an IOAS's areas, beside Rust's BTreeMap and std::map. */
 
 import { IntervalMap } from '../../server/core/interval-map.js'
-import { type KeyedArea, keyedAddresses, keyedAreas } from '../area-keys.js'
+import { type KeyedAreas, keyedAddresses, keyedAreas } from '../area-keys.js'
 import { cpuNs } from '../clock.js'
 import { type Contender, nsOf, type Timing, type Turn } from '../measure.js'
 import type { Bench, Criterion, Row } from '../row.js'
@@ -46,7 +46,7 @@ const race = (bench: Bench, contenders: readonly Contender[]): Promise<readonly 
   bench.race(contenders, { turnMs: bench.quick ? 1 : 100 })
 
 /** As the peers: a map's end is not timed, and a removal's building neither. */
-function ours(areas: readonly KeyedArea[]): Record<Work, (rounds: number) => Turn> {
+function ours(areas: KeyedAreas): Record<Work, (rounds: number) => Turn> {
   const addresses = keyedAddresses(areas)
   const whole = build(areas)
   return {
@@ -66,19 +66,20 @@ function summed(rounds: number, once: () => Turn): Turn {
   return { ns, sum }
 }
 
-function build(areas: readonly KeyedArea[]): IntervalMap<number> {
+function build(areas: KeyedAreas): IntervalMap<number> {
+  const { starts, lasts, ids } = areas
   const map = new IntervalMap<number>()
-  for (let i = 0; i < areas.length; i++) map.insert(areas[i].start, areas[i].last, areas[i].id)
+  for (let i = 0; i < ids.length; i++) map.insert(starts[i], lasts[i], ids[i])
   return map
 }
 
-function insertions(areas: readonly KeyedArea[]): Turn {
+function insertions(areas: KeyedAreas): Turn {
   const began = cpuNs()
   const map = build(areas)
   return { ns: cpuNs() - began, sum: map.size }
 }
 
-function lookups(map: IntervalMap<number>, addresses: readonly bigint[]): Turn {
+function lookups(map: IntervalMap<number>, addresses: BigUint64Array): Turn {
   let sum = 0
   const began = cpuNs()
   for (let i = 0; i < addresses.length; i++) {
@@ -88,13 +89,14 @@ function lookups(map: IntervalMap<number>, addresses: readonly bigint[]): Turn {
   return { ns: cpuNs() - began, sum: sum >>> 0 }
 }
 
-function removals(areas: readonly KeyedArea[]): Turn {
+function removals(areas: KeyedAreas): Turn {
   const map = build(areas)
   let sum = 0
   const began = cpuNs()
-  for (let i = 0; i < areas.length; i++) {
-    map.remove(areas[i].start, areas[i].id)
-    sum = mix(sum, areas[i].id)
+  const { starts, ids } = areas
+  for (let i = 0; i < ids.length; i++) {
+    map.remove(starts[i], ids[i])
+    sum = mix(sum, ids[i])
   }
   return { ns: cpuNs() - began, sum: sum >>> 0 }
 }

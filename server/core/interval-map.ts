@@ -5,7 +5,7 @@
  */
 
 import type { Range } from './driver.js'
-import { kept, MOST, Nodes, NONE, PLACE, SLOTS_LG2 } from './interval-nodes.js'
+import { kept, MOST, NONE, Nodes, PLACE, SLOTS_LG2 } from './interval-nodes.js'
 import { assert } from './refusal.js'
 import { U64_MAX } from './u64.js'
 
@@ -173,13 +173,20 @@ export class IntervalMap<T> {
     return level
   }
 
-  /** Something came or went at the slot of a level: ends and bounds above it follow. */
+  /** Something came or went at the slot of a level: ends and bounds above it follow, as far as they change. */
   #settle(from: number): void {
     const nodes = this.#nodes
-    let room = kept(0n)
-    for (let level = from; level <= this.#height; level++) {
-      room = nodes.raise(path[level], room)
-      if (level < this.#height) nodes.cover(path[level + 1], path[level] >> SLOTS_LG2)
+    let isWider = nodes.widen(path[from])
+    for (let level = from; level < this.#height; level++) {
+      const node = path[level] >> SLOTS_LG2
+      const place = path[level] & PLACE
+      const parent = path[level + 1]
+      const isAtAnEnd = place === 0 || place >= nodes.counts[node] - 1
+      if (!isAtAnEnd && !isWider) return
+      isWider = isWider && nodes.widenFor(parent)
+      if (!isAtAnEnd) continue
+      nodes.cover(parent, node)
+      isWider = nodes.widen(parent) || isWider
     }
   }
 

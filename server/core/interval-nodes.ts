@@ -190,19 +190,24 @@ export class Nodes {
     this.#words[2 * recordAt(slot) + 2] = node
   }
 
-  /** A node's bound, and what its parents' must be at least: the holes at both sides of a slot count, and `room`. */
-  raise(slot: number, room: bigint): bigint {
+  /** The holes at both sides of a slot are new. Answers whether its node's bound is. */
+  widen(slot: number): boolean {
     const node = slot >> SLOTS_LG2
-    let most = this.widest[node]
-    if (room > most) most = room
     const behind = this.roomBehind(slot)
-    if (behind > most) most = behind
-    if ((slot & PLACE) !== 0) {
-      const before = this.roomBehind(slot - 1)
-      if (before > most) most = before
-    }
-    this.widest[node] = most
-    return most
+    const before = slot & PLACE ? this.roomBehind(slot - 1) : LOWEST
+    const room = behind > before ? behind : before
+    if (room <= this.widest[node]) return false
+    this.widest[node] = room
+    return true
+  }
+
+  /** The node in a slot has a wider hole. Answers whether that makes the bound of the slot's own wider. */
+  widenFor(slot: number): boolean {
+    const node = slot >> SLOTS_LG2
+    const room = this.widest[this.ref(slot)]
+    if (room <= this.widest[node]) return false
+    this.widest[node] = room
+    return true
   }
 
   #next(): number {
