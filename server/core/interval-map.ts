@@ -19,7 +19,9 @@ const KEPT = 8
 /** The slot at each level, leaves first, of the call that is on its way. */
 const path = new Int32Array(LEVELS)
 
-/** A map from disjoint ranges to values; their ends are kept here, so that finding one looks at no value. */
+/**
+ * A map from disjoint ranges of 64-bit addresses to values. The ends are kept here, so that finding one looks at no value.
+ */
 export class IntervalMap<T> {
   #nodes = new Nodes()
   /** What the slots of leaves refer to. */

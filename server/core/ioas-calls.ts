@@ -10,7 +10,7 @@ import { dropSlices, mapSlices, type Slice, slicesOf, unmapRange } from './ioas-
 import { ACCOUNT_MODE, isPrivileged, payerOf } from './locked.js'
 import { type Account, Pages, type PagesSource } from './pages.js'
 import { Refusal, refusalOf } from './refusal.js'
-import { hex, hexRange, PAGE, U64_MAX } from './u64.js'
+import { hex, hexRange, min, PAGE, U64_MAX } from './u64.js'
 import type { Work } from './work.js'
 
 const FIXED_IOVA = 1
@@ -316,12 +316,14 @@ function checkedRanges(ranges: Iterable<AddressRange>, charge: (count: number) =
     if (start >= last) {
       throw new Refusal('EINVAL', 'a range has at least two bytes: first is not below last', { index })
     }
-    const other = checked.firstIn(start, last)
+    // What lies beyond 2^64 is nobody's to allow or to reserve, and the map has no place for it.
+    const within = { start: min(start, U64_MAX), last: min(last, U64_MAX) }
+    const other = checked.firstIn(within.start, within.last)
     if (other !== undefined) {
       const reason = `${hexRange({ start, last })} overlaps ${hexRange(other)} of the same list`
       throw new Refusal('EINVAL', reason, { index })
     }
-    checked.insert(start, last, { start, last })
+    checked.insert(within.start, within.last, { start, last })
   }
   return [...checked]
 }
