@@ -112,11 +112,12 @@ function shows(all: boolean): Leaves {
   return { streams: all, blocks: all, contexts: all, contextTables: all, va: all, ipa: all, walk1: all, walk2: all }
 }
 
-/** A pipeline over what is left in the caches. */
-export function dry({ memory, registers, features, configs: live, tlb: liveTlb }: Parts, leaves: Leaves): Dry {
+/** A pipeline over what is left in the caches; `sink` is told of faults. */
+export function dry(parts: Parts, leaves: Leaves, sink: EventSink = NOWHERE): Dry {
+  const { memory, registers, features, configs: live, tlb: liveTlb } = parts
   const configs = live.view(leaves)
   const tlb = liveTlb.view(leaves)
-  const translator = new Translator(memory, registers, features, configs, tlb, NOWHERE)
+  const translator = new Translator(memory, registers, features, configs, tlb, sink)
   translator.stageOne.walker.dry = true
   translator.stageTwo.walker.dry = true
   return { configs, tlb, translator }

@@ -67,8 +67,7 @@ export function missing(parts: Parts, transaction: Transaction): readonly Invali
   return []
 }
 
-/** How a transaction ends there. */
-export function outcomeOf({ translator }: Dry, transaction: Transaction): Outcome {
+function outcomeOf({ translator }: Dry, transaction: Transaction): Outcome {
   const outcome = new Outcome()
   translator.translate(transaction, outcome)
   return outcome

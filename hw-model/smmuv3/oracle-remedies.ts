@@ -8,9 +8,10 @@ import { highWord, lowWord } from '../bits/address.js'
 import type { Remedy } from '../oracle/subject.js'
 import { highOf, lowOf } from '../oracle/watches.js'
 import { type ChangedEntry, type Invalidation, NO_PASID, type Outcome, STATUS, type Transaction } from '../port.js'
+import { RANGE_ALL } from './command-records.js'
 import type { ShownConfigurations } from './config.js'
-import { type Dry, dry, EVERYTHING, type Leaves, type Parts } from './explain.js'
-import { byAddress, outcomeOf, pageLow } from './missing.js'
+import { type Dry, EVERYTHING, type Leaves, type Parts } from './explain.js'
+import { byAddress, pageLow } from './missing.js'
 import { effectiveHigh } from './stage-one.js'
 import { isVmid } from './stream-world.js'
 import type { Shown } from './tlb.js'
@@ -93,31 +94,37 @@ const STEPS: readonly (readonly [ConfigStep, TlbStep])[] = [
 /** IPAs of one walk that are looked at one by one. */
 const IPAS = 16
 
+/** What came of a transaction over some of the caches. */
+export interface Tried {
+  readonly pipeline: Dry
+  readonly outcome: Outcome
+  readonly isRight: boolean
+}
+
+/** Tries the transaction over some of the caches; `adapt` is called before. */
+export type Try = (leaves: Leaves, adapt?: (pipeline: Dry) => void) => Tried
+
 /**
  * What makes a transaction's answer right.
  *
  * @param changed the entry in memory that has changed since it was
- * @param isRight whether an outcome is
  */
-export function remedyOf(
-  parts: Parts,
-  transaction: Transaction,
-  changed: ChangedEntry | null,
-  isRight: (outcome: Outcome) => boolean,
-): Remedy {
-  const before = outcomeOf(dry(parts, EVERYTHING), transaction)
+export function remedyOf(parts: Parts, transaction: Transaction, changed: ChangedEntry | null, attempt: Try): Remedy {
+  const { outcome: before } = attempt(EVERYTHING)
   const leafLg2 = before.status === STATUS.OK ? before.leafLg2 : 12
   for (const [config, tlb] of STEPS) {
     const leaves: Leaves = { ...config.leaves, ...tlb.leaves }
-    const after = dry(parts, leaves)
-    const ipas = tlb.ipa === null ? [] : ipasOf(after)
-    if (!isRight(outcomeOf(after, transaction))) continue
+    let ipas: readonly number[] = []
+    const { pipeline: after, isRight } = attempt(leaves, (pipeline) => {
+      ipas = ipasOf(pipeline)
+    })
+    if (!isRight) continue
     const missing: Invalidation[] = []
     if (config.name !== null) missing.push(byStream(config, transaction))
     const vmid = after.tlb.askedVmid
     if (tlb.ipa !== null) {
       if (vmid < 0) continue
-      const pages = narrowest(parts, { ...leaves, ipa: true, walk2: true }, vmid, ipas, tlb.ipa, transaction, isRight)
+      const pages = narrowest({ ...leaves, ipa: true, walk2: true }, vmid, ipas, tlb.ipa, attempt)
       for (const page of pages) missing.push(byIpa(vmid, tlb.ipa, page))
     }
     if (tlb.va !== null) {
@@ -127,7 +134,7 @@ export function remedyOf(
     const cache = config.cache !== '' ? config.cache : before.hit === 1 ? answering(after) : tlb.cache
     return { cache, entry: nameOf(cache, after, transaction, leafLg2), missing, usual: usualOf(after, cache, changed) }
   }
-  const all = { name: 'CFGI_ALL', operands: {} }
+  const all = { name: 'CFGI_STE_RANGE', operands: { SID: 0, Range: RANGE_ALL } }
   return { cache: 'ste', entry: 'all', missing: [all, { name: 'TLBI_NSNH_ALL', operands: {} }], usual: null }
 }
 
@@ -148,18 +155,15 @@ function ipasOf({ translator: { stageTwo } }: Dry): number[] {
 
 /** Which of those IPAs have to be dropped: one if that is enough, else all. */
 function narrowest(
-  parts: Parts,
   leaves: Leaves,
   vmid: number,
   pages: readonly number[],
   leaf: number,
-  transaction: Transaction,
-  isRight: (outcome: Outcome) => boolean,
+  attempt: Try,
 ): readonly number[] {
   for (const page of pages) {
-    const view = dry(parts, leaves)
-    view.tlb.dropIpa({ first: vmid, last: vmid }, anyGeometry(page as Page, page as Page, leaf === 1))
-    if (isRight(outcomeOf(view, transaction))) return [page]
+    const scope = anyGeometry(page as Page, page as Page, leaf === 1)
+    if (attempt(leaves, ({ tlb }) => tlb.dropIpa({ first: vmid, last: vmid }, scope)).isRight) return [page]
   }
   return pages
 }

@@ -31,7 +31,6 @@ export function invalidationOf(opcode: number, command: Int32Array, features: Fe
       return { name, operands: { SID: CMD_CFGI_STE.SID.get(command, 0), Leaf: CMD_CFGI_STE.Leaf.get(command, 0) } }
     case OPCODE.CFGI_STE_RANGE: {
       const Range = CMD_CFGI_STE_RANGE.Range.get(command, 0)
-      if (Range === RANGE_ALL) return { name: 'CFGI_ALL', operands: {} }
       return { name, operands: { SID: CMD_CFGI_STE_RANGE.SID.get(command, 0), Range } }
     }
     case OPCODE.CFGI_CD: {
@@ -82,7 +81,7 @@ export function shortfallsOf(sent: Invalidation, missing: Invalidation): readonl
 
 function ofConfiguration(sent: Invalidation, missing: Invalidation): readonly string[] {
   const { SID, Range = 0 } = sent.operands
-  if (sent.name === 'CFGI_ALL') return []
+  if (sent.name === 'CFGI_STE_RANGE' && Range === RANGE_ALL) return []
   const short: string[] = []
   const wanted = missing.operands.SID
   const inBlock = sent.name === 'CFGI_STE_RANGE' ? 2 ** (Range + 1) : 1

@@ -1,7 +1,6 @@
 /** What a fresh walk reads, as the oracle takes it down: each 64-bit word with a number that says what it is. */
 
 import type { Reads, WordName } from '../oracle/subject.js'
-import { ENTRY } from '../walk/format.js'
 import type { EntryTrace } from '../walk/walker.js'
 import { FETCHED, type FetchWitness } from './config.js'
 import type { Features } from './features.js'
@@ -59,9 +58,6 @@ export function breaks(
 /** Takes down the words of one walk. */
 export class WordTaker implements FetchWitness {
   reads: Reads | null = null
-  /** The leaf that ended a walk for want of the access flag: where it leads, and its size; -1 for none. */
-  agedFrame = -1
-  agedLg2 = 0
 
   fetched(what: number, physical: number, words: Int32Array, count: number): void {
     for (let i = 0; i < count; i += 2) this.reads?.add(physical + i * 4, words[i], words[i + 1], what)
@@ -70,12 +66,9 @@ export class WordTaker implements FetchWitness {
   /** What a walker of a stage shows it. */
   of(stage: 1 | 2): EntryTrace {
     return {
-      entry: ({ lo, hi, level, leafLg2 }, format, _tables, physical, kind) => {
+      entry: ({ lo, hi, level, leafLg2 }, _format, _tables, physical) => {
         const what = (stage << STAGE_SHIFT) | (level << LEVEL_SHIFT) | (leafLg2 << LEAF_SHIFT)
         this.reads?.add(physical, lo, hi, what)
-        if (kind !== ENTRY.UNACCESSED) return
-        this.agedFrame = format.addressIn(lo, hi, level)
-        this.agedLg2 = leafLg2
       },
     }
   }

@@ -7,12 +7,12 @@ import { pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Oracle } from '../oracle/oracle.js'
 import type { Reads, Remedy, Subject, WordName } from '../oracle/subject.js'
-import { type ChangedEntry, type Invalidation, type Outcome, STATUS, type Transaction } from '../port.js'
+import { type ChangedEntry, type Invalidation, Outcome, STATUS, type Transaction } from '../port.js'
 import type { CommandWitness } from './commands.js'
-import { EVENT } from './event-records.js'
-import { type Dry, dry, EVERYTHING, MEMORY_ALONE, type Parts } from './explain.js'
+import { type Dry, dry, EVERYTHING, type Leaves, MEMORY_ALONE, type Parts } from './explain.js'
 import type { Features } from './features.js'
-import { remedyOf } from './oracle-remedies.js'
+import { FaultNote } from './oracle-faults.js'
+import { remedyOf, type Tried } from './oracle-remedies.js'
 import { invalidationOf, shortfallsOf } from './oracle-why.js'
 import { breaks, nameOf, WordTaker } from './oracle-words.js'
 import type { Pipeline } from './stalls.js'
@@ -27,11 +27,13 @@ export class SmmuSubject implements Subject {
   readonly #pipeline: Pipeline
   readonly #memory: Dry
   readonly #taker = new WordTaker()
+  readonly #freshNote = new FaultNote()
+  readonly #cachedNote = new FaultNote()
 
   constructor(parts: Parts, pipeline: Pipeline) {
     this.#parts = parts
     this.#pipeline = pipeline
-    this.#memory = dry(parts, MEMORY_ALONE)
+    this.#memory = dry(parts, MEMORY_ALONE, this.#freshNote)
     const { configs, translator } = this.#memory
     configs.witness = this.#taker
     translator.stageOne.walker.trace = this.#taker.of(1)
@@ -45,28 +47,33 @@ export class SmmuSubject implements Subject {
   fresh(transaction: Transaction, outcome: Outcome, reads: Reads): void {
     const taker = this.#taker
     taker.reads = reads
-    taker.agedFrame = -1
     this.#memory.tlb.asked = null
     this.#memory.tlb.askedVmid = -1
+    this.#freshNote.text = ''
     this.#memory.translator.translate(transaction, outcome)
     taker.reads = null
   }
 
+  /** How a dry pipeline ends a transaction. */
+  #answer({ translator }: Dry, transaction: Transaction, outcome: Outcome): void {
+    this.#cachedNote.text = ''
+    translator.translate(transaction, outcome)
+  }
+
   cached(transaction: Transaction, outcome: Outcome): void {
-    dry(this.#parts, EVERYTHING).translator.translate(transaction, outcome)
+    this.#answer(dry(this.#parts, EVERYTHING, this.#cachedNote), transaction, outcome)
   }
 
   /**
-   * Rights that memory has got since are none to whom they were not granted, and the access flag is hardware's: software
-   * that clears it to see who is there does not have to invalidate. [Arm D8.5.1 The Access flag]
+   * Rights that memory has got since are no difference to an access that does without. The access flag is hardware's
+   * where hardware sets it, and then its absence is no fault. [Arm D8.5.1 The Access flag]
    */
   isSame(cached: Outcome, fresh: Outcome): boolean {
-    const status = cached.status === STATUS.PENDING ? STATUS.FAULT : cached.status
-    if (status === STATUS.OK && fresh.status !== STATUS.OK) return this.#isAged(cached, fresh)
-    if (status !== fresh.status) return false
-    if (status === STATUS.FAULT) return cached.fault === fresh.fault
+    if (cached.status !== fresh.status) return false
+    if (cached.status !== STATUS.OK)
+      return cached.fault === fresh.fault && this.#cachedNote.text === this.#freshNote.text
     // A translation request that is granted nothing names no address.
-    if (status !== STATUS.OK || cached.rights === 0) return true
+    if (cached.rights === 0) return true
     return cached.address === fresh.address && (cached.rights & ~fresh.rights) === 0
   }
 
@@ -86,7 +93,14 @@ export class SmmuSubject implements Subject {
   }
 
   remedy(transaction: Transaction, fresh: Outcome, changed: ChangedEntry | null): Remedy {
-    return remedyOf(this.#parts, transaction, changed, (outcome) => this.isSame(outcome, fresh))
+    const end = (leaves: Leaves, adapt?: (pipeline: Dry) => void): Tried => {
+      const pipeline = dry(this.#parts, leaves, this.#cachedNote)
+      adapt?.(pipeline)
+      const outcome = new Outcome()
+      this.#answer(pipeline, transaction, outcome)
+      return { pipeline, outcome, isRight: this.isSame(outcome, fresh) }
+    }
+    return remedyOf(this.#parts, transaction, changed, end)
   }
 
   shortfalls(sent: Invalidation, missing: Invalidation): readonly string[] | null {
@@ -99,15 +113,6 @@ export class SmmuSubject implements Subject {
 
   breaks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {
     return breaks(this.#parts.features, kind, before, after)
-  }
-
-  /** Memory says the same but for the access flag. Behind stage 1, where stage 2 maps it is not looked at. */
-  #isAged(cached: Outcome, fresh: Outcome): boolean {
-    const { agedFrame, agedLg2 } = this.#taker
-    const event = fresh.status === STATUS.FAULT || fresh.status === STATUS.RAZ_WI ? fresh.fault : 0
-    if (agedFrame < 0 || (event !== EVENT.F_ACCESS && fresh.status !== STATUS.ABORTED)) return false
-    if (this.#memory.tlb.asked !== null && this.#memory.tlb.askedVmid >= 0) return true
-    return cached.address - (cached.address % 2 ** agedLg2) === agedFrame
   }
 }
 

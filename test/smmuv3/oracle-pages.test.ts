@@ -5,7 +5,7 @@
 
 import { describe, expect, it } from 'vitest'
 import { ACCESS } from '../../hw-model/port.js'
-import { S1 } from './bench.js'
+import { contextFields, S1 } from './bench.js'
 import {
   ASID,
   type Command,
@@ -218,9 +218,10 @@ describe('what needs no invalidation', () => {
     expect(guest.oracle.counts.stale).toBe(0)
   })
 
-  it('is the access flag, which hardware sets and software may clear', () => {
+  it('is the access flag where hardware sets it, and software clears it to see who is there', () => {
     const guest = new Guest()
     const { bench } = guest
+    bench.cd(guest.cd, { ...contextFields(ASID, guest.root), HA: 1 })
     bench.dma(SID, VA)
     bench.poke(guest.leaf(), (FRAME | S1.RW) & ~0x400n)
     bench.commands(SYNC)
