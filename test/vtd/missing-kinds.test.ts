@@ -300,11 +300,11 @@ describe('without caches', () => {
   it('nothing is missing, though an entry is another one whenever it is read', () => {
     const guest = scalable({ caches: { policy: 'off' } })
     const { memory } = guest
-    const load = memory.loadWord.bind(memory)
+    const load = memory.loadAt.bind(memory)
     let reads = 0n
-    memory.loadWord = (pa) => {
-      if (pa === FIRST + 0x2000 + 16) guest.store(FIRST + 0x3000, (++reads << 16n) | FS.PAGE)
-      return load(pa)
+    memory.loadAt = (lo, hi) => {
+      if (lo === FIRST + 0x2000 + 16) guest.store(FIRST + 0x3000, (++reads << 16n) | FS.PAGE)
+      return load(lo, hi)
     }
     expect(missing(guest, 1)).toEqual([])
     expect(reads).toBeGreaterThan(1n)
