@@ -1,6 +1,6 @@
 /** Who was last given which frame, as far as walks have shown it: a bounded memory, for a frame that changes hands. */
 
-import type { Transaction } from '../port.js'
+import { REQUEST, type Transaction } from '../port.js'
 
 /** Frames remembered, each at its own place alone. */
 const PLACES = 8192
@@ -13,8 +13,9 @@ export class Frames {
   readonly #pasid = new Int32Array(PLACES)
   readonly #page = new Float64Array(PLACES)
 
-  /** A walk answered a physical address. */
-  given(address: number, { rid, pasid, lo, hi }: Transaction, operation: number): void {
+  /** A walk answered a physical address; of one that was physical already there was none. */
+  given(address: number, { rid, pasid, lo, hi, type }: Transaction, operation: number): void {
+    if (type === REQUEST.TRANSLATED) return
     const frame = Math.floor(address / 4096)
     const place = frame % PLACES
     this.#frame[place] = frame

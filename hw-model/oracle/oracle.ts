@@ -11,15 +11,17 @@ import { offsetIn } from '../bits/address.js'
 import type { Memory } from '../memory/memory.js'
 import {
   type Invalidation,
+  type KeptTranslations,
   type OracleCounts,
   type OracleOptions,
   Outcome,
   STATUS,
   type StaleReason,
   type StaleReport,
-  type Transaction,
+  Transaction,
   type UnitOracle,
 } from '../port.js'
+import { type DeviceCommands, FROM_DEVICE, WithDeviceTlbs } from './device-tlbs.js'
 import { Frames } from './frames.js'
 import { Journal } from './journal.js'
 import { Reports } from './reports.js'
@@ -38,7 +40,7 @@ export class Oracle implements UnitOracle, Reads {
   readonly journal = new Journal()
   readonly words: Words
   readonly watches: Watches
-  readonly subject: Subject
+  readonly subject: WithDeviceTlbs
   compared = 0
   stale = 0
   inWindow = 0
@@ -53,10 +55,14 @@ export class Oracle implements UnitOracle, Reads {
   readonly #sweeps: Sweeps
   readonly #frames = new Frames()
   readonly #fresh = new Outcome()
+  readonly #use = new Transaction()
+  readonly #used = new Outcome()
   readonly #cached = new Outcome()
 
-  constructor(options: OracleOptions, memory: Memory, subject: Subject) {
+  /** @param devices how functions in front of the unit are told to forget */
+  constructor(options: OracleOptions, memory: Memory, unit: Subject, devices: DeviceCommands) {
     this.options = options
+    const subject = new WithDeviceTlbs(unit, devices)
     this.subject = subject
     this.words = new Words(memory, WORDS)
     this.watches = new Watches(WATCHES, (watch) => this.#release(watch))
@@ -117,6 +123,19 @@ export class Oracle implements UnitOracle, Reads {
     }
     // What another transaction has filled from something stale: the answer is there, and only its cause is looked for.
     this.#judgeAfter(transaction, outcome, watch)
+  }
+
+  used({ rid, pasid, lo, hi, access }: Transaction, device: KeptTranslations): boolean {
+    const use = this.#use
+    use.rid = rid
+    use.pasid = pasid
+    use.lo = lo
+    use.hi = hi
+    use.access = access
+    use.type = FROM_DEVICE
+    this.subject.know(rid, device)
+    this.translate(use, this.#used)
+    return this.#used.status === STATUS.OK
   }
 
   /** An invalidation was consumed. */
@@ -197,7 +216,9 @@ export class Oracle implements UnitOracle, Reads {
   /** Notes that a watch is wrong since the present operation, where that was not known. */
   accuse(watch: Watch, transaction: Transaction, fresh: Outcome): void {
     this.suspect(watch)
-    watch.remedy ??= this.subject.remedy(transaction, fresh, this.#reports.changed(watch))
+    // Until it is reported it may lack less than before, or more: a leaf is kept in pieces, a command was sent meanwhile.
+    if (watch.remedy !== null && watch.report !== null) return
+    watch.remedy = this.subject.remedy(transaction, fresh, this.#reports.changed(watch))
   }
 
   /** The same, of one that nobody has met wrong yet. */

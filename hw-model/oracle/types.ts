@@ -3,7 +3,7 @@
  * that software forgot.
  */
 
-import type { Invalidation } from '../port.js'
+import type { Invalidation, Outcome, Transaction } from '../port.js'
 
 /** How a unit's oracle judges. */
 export interface OracleOptions {
@@ -107,6 +107,12 @@ export interface StaleReport {
   readonly sent: readonly SentInvalidation[]
 }
 
+/** What a function keeps in its device TLB. */
+export interface KeptTranslations {
+  /** What it would use for an address: `address`, `leafLg2` and `rights`. False for nothing. Counts nothing. */
+  lookUp(pasid: number, isPrivileged: boolean, lo: number, hi: number, outcome: Outcome): boolean
+}
+
 /** Compares what a unit answers with what memory says. */
 export interface UnitOracle {
   readonly options: OracleOptions
@@ -123,4 +129,9 @@ export interface UnitOracle {
   onReport: ((report: StaleReport) => void) | null
   /** Looks at what is cached now, `most` translations that were met before at most, and goes on there the next time. */
   check(most: number): { readonly compared: number; readonly stale: readonly StaleReport[] }
+  /**
+   * A function has got a translation, or is about to use one that it keeps. False where that is reported as stale and its
+   * use is to end ABORTED.
+   */
+  used(transaction: Transaction, device: KeptTranslations): boolean
 }

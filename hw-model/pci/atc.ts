@@ -7,7 +7,7 @@ import { type Page, pageOf } from '../bits/address.js'
 import { type CacheGeometry, NAMES } from '../cache/geometry.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
-import { type AtcInvalidation, NO_PASID, type Outcome } from '../port.js'
+import { type AtcInvalidation, type KeptTranslations, NO_PASID, type Outcome } from '../port.js'
 
 /** Entries of a small device. */
 const ATC_GEOMETRY: CacheGeometry = { entries: 64, ways: 4 }
@@ -16,7 +16,7 @@ const ATC_GEOMETRY: CacheGeometry = { entries: 64, ways: 4 }
 const GROUP = { PLAIN: 0, PASID: 1 } as const
 
 /** The cache of one function. */
-export class Atc {
+export class Atc implements KeptTranslations {
   hits = 0
   misses = 0
   /** Translations kept. */
@@ -69,6 +69,18 @@ export class Atc {
     this.leafLg2 = cache.leafLg2Of(slot)
     this.address = cache.addressOf(slot) + (lo & ((1 << this.leafLg2) - 1))
     this.rights = cache.flagsOf(slot)
+    return true
+  }
+
+  /** The same, and nothing is counted. [KeptTranslations] */
+  lookUp(pasid: number, isPrivileged: boolean, lo: number, hi: number, outcome: Outcome): boolean {
+    const cache = this.#cache
+    const tag = this.#tags.lookup(nameOf(pasid, isPrivileged))
+    const slot = tag < 0 ? MISS : cache.find(tag, pageOf(lo, hi))
+    if (slot === MISS) return false
+    outcome.leafLg2 = cache.leafLg2Of(slot)
+    outcome.address = cache.addressOf(slot) + (lo & ((1 << outcome.leafLg2) - 1))
+    outcome.rights = cache.flagsOf(slot)
     return true
   }
 

@@ -128,6 +128,7 @@ export class Endpoint {
     // Without a PASID there is no wish to execute, and nothing is executed.
     const wanted = access & (hasPasid ? RIGHTS : ACCESS.READ | ACCESS.WRITE)
     if (this.atc.find(pasid, isPrivileged, lo, hi) && (wanted & ~this.atc.rights) === 0) {
+      if (!this.#mayUse(transaction, outcome)) return ACCESSED.DONE
       return this.#translated(transaction, this.atc.address, outcome)
     }
     const completion = this.#ask(transaction)
@@ -143,6 +144,8 @@ export class Endpoint {
       return ACCESSED.DONE
     }
     this.atc.fill(pasid, isPrivileged, lo, hi, completion)
+    // What it has just got is right now, whatever becomes of it.
+    if (completion.rights !== 0) unit.oracle?.used(transaction, this.atc)
     if ((wanted & ~completion.rights) === 0) return this.#translated(transaction, completion.address, outcome)
     return this.#hasPri && this.requestPage(transaction) ? ACCESSED.REQUESTED : ACCESSED.DENIED
   }
@@ -193,6 +196,14 @@ export class Endpoint {
 
   #obey(invalidation: AtcInvalidation): void {
     if (!this.#isForgetful) this.atc.invalidate(invalidation)
+  }
+
+  /** What it keeps may be stale: its unit's oracle says whether that is to be borne. */
+  #mayUse(transaction: Transaction, outcome: Outcome): boolean {
+    const { oracle } = this.#unit
+    if (oracle === null || oracle.used(transaction, this.atc)) return true
+    outcome.status = STATUS.ABORTED
+    return false
   }
 
   /** A translation request asks to read, always; without WRITE it says No Write. */

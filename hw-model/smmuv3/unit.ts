@@ -32,6 +32,7 @@ import { type Features, featuresOf, type IdRegisters } from './features.js'
 import { Interrupts } from './interrupts.js'
 import { missing } from './missing.js'
 import { SmmuSubject, witnessFor } from './oracle.js'
+import { SMMU_DEVICES } from './oracle-devices.js'
 import { idRegisters } from './presets.js'
 import { PageRequestQueue } from './pri.js'
 import { leadsWalks, shownBits } from './register-bits.js'
@@ -156,7 +157,8 @@ export class SmmuV3 implements RemappingUnit {
   setOracle(options: OracleOptions | null): void {
     const { memory } = this.#parts
     const translator = this.#translator
-    this.#oracle = options === null ? null : new Oracle(options, memory, new SmmuSubject(this.#parts, translator))
+    this.#oracle =
+      options === null ? null : new Oracle(options, memory, new SmmuSubject(this.#parts, translator), SMMU_DEVICES)
     // Who arrives again is judged as the first time.
     this.stalls.pipeline = this.#oracle ?? translator
     this.commands.witness = this.#oracle === null ? null : witnessFor(this.#oracle, this.features)

@@ -28,6 +28,7 @@ import { isSilenced, REASON } from './faults.js'
 import type { Invalidator } from './invalidate.js'
 import { carryOut } from './late.js'
 import { type Judge, remedies } from './missing.js'
+import { VTD_DEVICES } from './oracle-devices.js'
 import { COMMAND, commandOf, EVERYTHING, shortfalls, type Target } from './oracle-sent.js'
 import { usualOf } from './oracle-usual.js'
 import { changesSize, kindOfRecord, kindOfTable, nameOfKind } from './oracle-words.js'
@@ -50,7 +51,7 @@ export function oracleOf(
   queue.witness = null
   invalidator.onDropAll = null
   if (options === null) return null
-  const oracle = new Oracle(options, parts.memory, new VtdSubject(parts, queue))
+  const oracle = new Oracle(options, parts.memory, new VtdSubject(parts, queue), VTD_DEVICES)
   queue.witness = {
     carriedOut: (type, words) => oracle.sent(commandOf(type, words)),
     waited: () => oracle.synced(),

@@ -1,0 +1,58 @@
+/**
+ * Descriptors that make a function forget: of what it got without a PASID, or with one. [VTD 6.5.2.5, 6.5.2.6]
+ */
+
+import { pageOf } from '../bits/address.js'
+import type { DeviceCommands } from '../oracle/device-tlbs.js'
+import { type Invalidation, NO_PASID } from '../port.js'
+import { COMMAND } from './oracle-sent.js'
+
+const PAGE_LG2 = 12
+
+/** What a VT-d unit sends to functions. */
+export const VTD_DEVICES: DeviceCommands = {
+  command(SID, PASID, lo, hi): Invalidation {
+    const page = [lo >>> 0, hi >>> 0] as const
+    if (PASID === NO_PASID) return { name: COMMAND.DEVICE, operands: { SID, S: 0 }, page }
+    return { name: COMMAND.PASID_DEVICE, operands: { SID, PASID, S: 0 }, page }
+  },
+
+  /** The lowest bit that is 0 is half of the size. [VTD 4.2.3 Size] */
+  wide({ name, operands, page = [0, 0] }, leafLg2) {
+    let [lo, hi] = page
+    for (let bit = PAGE_LG2; bit < leafLg2; bit++) {
+      const isSet = bit < leafLg2 - 1
+      if (bit < 32) lo = isSet ? lo | (1 << bit) : lo & ~(1 << bit)
+      else hi = isSet ? hi | (1 << (bit - 32)) : hi & ~(1 << (bit - 32))
+    }
+    return { name, operands: { ...operands, S: 1 }, page: [lo >>> 0, hi >>> 0] }
+  },
+
+  shortfalls(sent, missing) {
+    const isDevices = sent.name === COMMAND.DEVICE || sent.name === COMMAND.PASID_DEVICE
+    if (!isDevices) return null
+    const short: string[] = []
+    const { SID, PASID } = sent.operands
+    if (SID !== missing.operands['SID']) short.push(`wrong SID (${SID}, needed ${missing.operands['SID']})`)
+    if (sent.name !== missing.name) {
+      short.push(`reaches what was got ${sent.name === COMMAND.DEVICE ? 'without' : 'with'} a PASID alone`)
+    } else if (PASID !== undefined && PASID !== missing.operands['PASID']) {
+      short.push(`wrong PASID (${PASID}, needed ${missing.operands['PASID']})`)
+    }
+    const [first, pages] = rangeOf(sent)
+    const { page = [0, 0] } = missing
+    const wanted = pageOf(page[0], page[1])
+    if (wanted < first) short.push(`range starts at 0x${first.toString(16)}000`)
+    if (wanted >= first + pages) short.push(`range ends at 0x${(first + pages - 1).toString(16)}fff`)
+    return short
+  },
+}
+
+/** First page, and how many. */
+function rangeOf({ operands, page = [0, 0] }: Invalidation): readonly [first: number, pages: number] {
+  const number = pageOf(page[0], page[1])
+  if (operands['S'] !== 1) return [number, 1]
+  let pages = 2
+  for (let rest: number = number; rest % 2 === 1; rest = (rest - 1) / 2) pages *= 2
+  return [number - (number % pages), pages]
+}
