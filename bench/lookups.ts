@@ -1,6 +1,6 @@
 /** A hit of our caches beside the flat C limit and QEMU's way, over several pieces of work; rows P1 and P2. */
 
-import { geometricMean, nsOf, type Timing } from './measure.js'
+import { type Contender, geometricMean, nsOf, type Timing } from './measure.js'
 import { OurIotlb, OurTlb } from './ours.js'
 import type { Peer } from './peer.js'
 import { type Bench, Missing } from './row.js'
@@ -15,90 +15,115 @@ export const RUNNER = {
   IOTLB: 'VT-d IOTLB',
   SECTORS: 'C sectors',
   SETS: 'C sets',
+  /** The same, which find the requester's tag by source-id first, as the IOTLB has to. */
+  SECTORS_BY_ID: 'C sectors by source-id',
+  SETS_BY_ID: 'C sets by source-id',
   QEMU_SMMU: 'QEMU SMMUv3',
   QEMU_VTD: 'QEMU VT-d',
 } as const
 
-/** What one piece of work took: nanoseconds a look-up, by contender, and why others took no part. */
-export interface LookupTimes {
-  readonly name: string
-  readonly ns: Readonly<Record<string, number>>
+/** Which program does what a contender is to do; ours have none. */
+const PEERS: Readonly<Record<string, readonly [source: string, what: string]>> = {
+  [RUNNER.SECTORS]: ['flat-sectors', 'hit'],
+  [RUNNER.SETS]: ['flat-sets', 'hit'],
+  [RUNNER.SECTORS_BY_ID]: ['flat-sectors', 'hit-requester'],
+  [RUNNER.SETS_BY_ID]: ['flat-sets', 'hit-requester'],
+  [RUNNER.QEMU_SMMU]: ['qemu-smmu', 'hit'],
+  [RUNNER.QEMU_VTD]: ['qemu-vtd', 'hit'],
 }
+
+/** Ours and C. */
+export const WITHOUT_QEMU = Object.values(RUNNER).filter((name) => !name.startsWith('QEMU'))
+
+/** Nanoseconds a look-up, by contender. */
+export type LookupNs = Readonly<Record<string, number>>
 
 /** What was found, and what is missing for the rest. */
 export interface Lookups {
-  readonly times: readonly LookupTimes[]
+  readonly times: readonly { readonly name: string; readonly ns: LookupNs }[]
   readonly missing: Readonly<Record<string, string>>
 }
 
-/** Runs every combination of resident translations and pattern. */
-export async function lookUp(
-  bench: Bench,
+/** Plans for every combination of resident translations and pattern. */
+export const plansOf = (
   residents: readonly number[],
   patterns: readonly Pattern[],
   more: Partial<WorkPlan> = {},
+): readonly WorkPlan[] =>
+  residents.flatMap((entries) =>
+    patterns.map((pattern) => ({ contexts: CONTEXTS, entries, capacity: 2 * entries, pattern, ...more })),
+  )
+
+/** Runs pieces of work. */
+export async function lookUp(
+  bench: Bench,
+  plans: readonly WorkPlan[],
+  runners: readonly string[] = Object.values(RUNNER),
 ): Promise<Lookups> {
-  const times: LookupTimes[] = []
+  const times: { name: string; ns: LookupNs }[] = []
   const missing: Record<string, string> = {}
-  for (const entries of residents) {
-    for (const pattern of patterns) {
-      const plan = { contexts: CONTEXTS, entries, capacity: 2 * entries, pattern, lookups: LOOKUPS, ...more }
-      const name = `${entries} ${pattern}`
-      const timings = await oneWork(bench, plan, missing)
-      const ns = Object.fromEntries(timings.map((timing) => [timing.name, nsOf(timings, timing.name)]))
-      times.push({ name, ns })
-      bench.say(`${name}: ${timings.map(({ name, medianNs }) => `${name} ${medianNs.toFixed(1)}`).join(', ')}`)
-    }
+  for (const plan of plans) {
+    const timings = await oneWork(bench, { lookups: LOOKUPS, ...plan }, runners, missing)
+    const name = `${plan.entries} of ${plan.contexts}, ${plan.pattern}`
+    times.push({ name, ns: Object.fromEntries(timings.map((timing) => [timing.name, nsOf(timings, timing.name)])) })
+    bench.say(`${name}: ${timings.map(({ name, medianNs }) => `${name} ${medianNs.toFixed(1)}`).join(', ')}`)
   }
   return { times, missing }
 }
 
-async function oneWork(bench: Bench, plan: WorkPlan, missing: Record<string, string>): Promise<readonly Timing[]> {
+async function oneWork(
+  bench: Bench,
+  plan: WorkPlan,
+  runners: readonly string[],
+  missing: Record<string, string>,
+): Promise<readonly Timing[]> {
   const work = makeWork(plan)
   return withFiles(async (write) => {
     const path = write('work', ...workParts(work))
-    const peers: Peer[] = []
-    const peer = async (source: string, name: string, what = 'hit') => {
+    const peers = new Map<string, Peer>()
+    const contenders: Contender[] = []
+    for (const name of runners) {
+      if (name === RUNNER.TLB || name === RUNNER.IOTLB) {
+        const ours = name === RUNNER.TLB ? new OurTlb(work) : new OurIotlb(work)
+        contenders.push({ name, operations: LOOKUPS, run: (rounds) => ours.hit(rounds) })
+        continue
+      }
+      const [source, what] = PEERS[name]
       try {
-        const started = await bench.peer(source, [path])
-        peers.push(started)
-        return [started.contender(name, LOOKUPS, what)]
+        const peer = peers.get(source) ?? (await bench.peer(source, [path]))
+        peers.set(source, peer)
+        contenders.push(peer.contender(name, LOOKUPS, what))
       } catch (error) {
         if (!(error instanceof Missing)) throw error
         missing[name] = error.message
-        return []
       }
     }
-    const [tlb, iotlb] = [new OurTlb(work), new OurIotlb(work)]
     try {
-      return await bench.race(
-        [
-          { name: RUNNER.TLB, operations: LOOKUPS, run: (rounds) => tlb.hit(rounds) },
-          { name: RUNNER.IOTLB, operations: LOOKUPS, run: (rounds) => iotlb.hit(rounds) },
-          ...(await peer('flat-sectors', RUNNER.SECTORS)),
-          ...(await peer('flat-sets', RUNNER.SETS)),
-          ...(await peer('qemu-smmu', RUNNER.QEMU_SMMU)),
-          ...(await peer('qemu-vtd', RUNNER.QEMU_VTD)),
-        ],
-        { turnMs: bench.quick ? 10 : 60 },
-      )
+      return await bench.race(contenders, { turnMs: bench.quick ? 10 : 40 })
     } finally {
-      for (const peer of peers) peer.stop()
+      for (const peer of peers.values()) peer.stop()
     }
   })
 }
 
 /** The geometric mean of a ratio over all pieces of work; null where a part took no part. */
 export function ratio(
-  { times }: Lookups,
-  one: (ns: Readonly<Record<string, number>>) => number | undefined,
-  other: (ns: Readonly<Record<string, number>>) => number | undefined,
+  times: Lookups['times'],
+  one: (ns: LookupNs) => number | undefined,
+  other: (ns: LookupNs) => number | undefined,
 ): number | null {
-  const ratios = times.map(({ ns }) => (one(ns) ?? Number.NaN) / (other(ns) ?? Number.NaN))
-  const mean = geometricMean(ratios)
+  const mean = geometricMean(times.map(({ ns }) => (one(ns) ?? Number.NaN) / (other(ns) ?? Number.NaN)))
   return Number.isFinite(mean) ? mean : null
 }
 
+/** One contender's. */
+export const of =
+  (name: string) =>
+  (ns: LookupNs): number | undefined =>
+    ns[name]
+
 /** The faster of the two designs in C. */
-export const flatC = (ns: Readonly<Record<string, number>>): number | undefined =>
-  ns[RUNNER.SECTORS] === undefined ? undefined : Math.min(ns[RUNNER.SECTORS], ns[RUNNER.SETS])
+export const flatC = (ns: LookupNs): number => Math.min(ns[RUNNER.SECTORS], ns[RUNNER.SETS])
+
+/** The same where the requester's tag is found first. */
+export const flatCById = (ns: LookupNs): number => Math.min(ns[RUNNER.SECTORS_BY_ID], ns[RUNNER.SETS_BY_ID])

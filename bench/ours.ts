@@ -120,7 +120,7 @@ export class OurIotlb implements Ours {
 
   /** Source-id of a context. */
   sidOf(context: number): number {
-    return this.#hasPasids ? 8 : context << 3
+    return this.#hasPasids ? 8 : context
   }
 
   pasidOf(context: number): number {
@@ -165,7 +165,7 @@ export class OurIotlb implements Ours {
         const who = lookups[at]
         const lo = lookups[at + 1]
         const context = who & 0xffffff
-        const line = hasPasids ? requesters.find(8, context + 1) : requesters.find(context << 3, NO_PASID)
+        const line = hasPasids ? requesters.find(8, context + 1) : requesters.find(context, NO_PASID)
         const page: Page = pageOf(lo, lookups[at + 2])
         let slot = line === STRANGER ? MISS : cache.find(words[line + REQUESTER.TAG], page)
         if (slot === MISS) slot = this.#refill(lookups[at + 3], page)

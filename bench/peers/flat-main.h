@@ -28,12 +28,12 @@ static inline __attribute__((always_inline)) uint32_t look_up(uint32_t rounds, i
             const struct work_lookup *l = work_lookup + i;
             uint32_t context = l->context_access & 0xffffff, need = l->context_access >> 24;
             uint64_t iova = (uint64_t)l->hi << 32 | l->lo;
-            uint32_t tag = by_requester ? flat_tag_of(context << 3) : context;
+            uint32_t tag = by_requester ? flat_tag_of(context) : context;
             struct flat_leaf *leaf = tag == FLAT_MISS ? NULL : flat_find(tag, iova);
             if (!leaf) {
                 flat_misses++;
-                uint32_t at = (context << 3) * 0x9e3779b1u >> 18;
-                flat_memo[at].requester = context << 3;
+                uint32_t at = context * 0x9e3779b1u >> 18;
+                flat_memo[at].requester = context;
                 flat_memo[at].tag = context;
                 fill_entry(l->entry);
                 leaf = flat_find(context, iova);
@@ -146,8 +146,8 @@ int main(int argc, char **argv)
     work_load(argv[1]);
     flat_make(work_capacity);
     for (uint32_t i = 0; i < work_contexts; i++) {
-        uint32_t at = (i << 3) * 0x9e3779b1u >> 18;
-        flat_memo[at].requester = i << 3;
+        uint32_t at = i * 0x9e3779b1u >> 18;
+        flat_memo[at].requester = i;
         flat_memo[at].tag = i;
     }
     fill(1);

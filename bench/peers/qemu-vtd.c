@@ -146,18 +146,18 @@ static int has_pasids;
 
 static int find_entry(uint32_t context, uint64_t iova)
 {
-    return (has_pasids ? find(8, context + 1, iova) : find((uint16_t)(context << 3), NO_PASID, iova)) != NULL;
+    return (has_pasids ? find(8, context + 1, iova) : find((uint16_t)context, NO_PASID, iova)) != NULL;
 }
 
 static void fill_entry(const struct work_entry *e)
 {
     if (has_pasids) insert(8, e->context + 1, 1, FIRST_STAGE, work_iova(e), e->leaf_lg2, work_address(e), e->rights);
-    else insert((uint16_t)(e->context << 3), NO_PASID, 1, 2, work_iova(e), e->leaf_lg2, work_address(e), e->rights);
+    else insert((uint16_t)e->context, NO_PASID, 1, 2, work_iova(e), e->leaf_lg2, work_address(e), e->rights);
 }
 
 static inline uint32_t translate(uint32_t context, uint64_t iova, uint32_t need)
 {
-    struct entry *entry = has_pasids ? find(8, context + 1, iova) : find((uint16_t)(context << 3), NO_PASID, iova);
+    struct entry *entry = has_pasids ? find(8, context + 1, iova) : find((uint16_t)context, NO_PASID, iova);
     if (!entry || (entry->rights & need) != need) return 0;
     return (uint32_t)((entry->leaf & entry->mask) + (iova & ~entry->mask));
 }
@@ -176,7 +176,7 @@ static void drop_context_pages(uint32_t context, uint64_t iova, uint32_t pages)
 static int drop_context_page(uint32_t context, uint64_t iova)
 {
     struct key key = {.page = iova >> 12, .pasid = has_pasids ? context + 1 : NO_PASID,
-                      .source = has_pasids ? 8 : (uint16_t)(context << 3), .level = 1};
+                      .source = has_pasids ? 8 : (uint16_t)context, .level = 1};
     return g_hash_table_remove(table, &key);
 }
 

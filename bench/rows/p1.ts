@@ -1,51 +1,26 @@
 /** P1: a hit. */
 
-import { flatC, type Lookups, lookUp, RUNNER, ratio } from '../lookups.js'
-import type { Criterion, Row } from '../row.js'
+import { flatC, flatCById, lookUp, of, plansOf, RUNNER, ratio } from '../lookups.js'
+import type { Row } from '../row.js'
+
+const { TLB, IOTLB, SECTORS, QEMU_SMMU, QEMU_VTD } = RUNNER
+const C = { must: { atMost: 2.2 }, should: { atMost: 1.6 } }
 
 export const row: Row = {
   id: 'P1',
   what: 'cache hit: rights checked, eviction armed, 4K to 64K resident, mixed 4K/2M, random, zipf and sequential',
   async run(bench) {
     const residents = bench.quick ? [16_384] : [4096, 16_384, 65_536]
-    const found = await lookUp(bench, residents, ['random', 'zipf', 'sequential'])
-    const { TLB, IOTLB, QEMU_SMMU, QEMU_VTD } = RUNNER
-    const [tlb, iotlb] = [TLB, IOTLB].map((name) => (ns: Readonly<Record<string, number>>) => ns[name])
+    const { times, missing } = await lookUp(bench, plansOf(residents, ['random', 'zipf', 'sequential']))
+    const [smmu, vtd] = [ratio(times, of(QEMU_SMMU), of(TLB)), ratio(times, of(QEMU_VTD), of(IOTLB))]
     return {
       criteria: [
-        asked('SMMUv3 TLB / flat C', ratio(found, tlb, flatC), found, RUNNER.SECTORS, 2.2, 1.6),
-        asked('VT-d IOTLB / flat C', ratio(found, iotlb, flatC), found, RUNNER.SECTORS, 2.2, 1.6),
-        faster(
-          'QEMU SMMUv3 style / SMMUv3 TLB',
-          ratio(found, (ns) => ns[QEMU_SMMU], tlb),
-          found,
-          QEMU_SMMU,
-          9,
-        ),
-        faster(
-          'QEMU VT-d style / VT-d IOTLB',
-          ratio(found, (ns) => ns[QEMU_VTD], iotlb),
-          found,
-          QEMU_VTD,
-          3.5,
-        ),
+        { name: 'SMMUv3 TLB / flat C', measured: ratio(times, of(TLB), flatC), ...C, missing: missing[SECTORS] },
+        { name: 'VT-d IOTLB / flat C', measured: ratio(times, of(IOTLB), flatCById), ...C, missing: missing[SECTORS] },
+        { name: 'QEMU SMMUv3 style / SMMUv3 TLB', measured: smmu, must: { atLeast: 9 }, missing: missing[QEMU_SMMU] },
+        { name: 'QEMU VT-d style / VT-d IOTLB', measured: vtd, must: { atLeast: 3.5 }, missing: missing[QEMU_VTD] },
       ],
-      detail: { ns: found.times },
+      detail: { ns: times },
     }
   },
-}
-
-function asked(
-  name: string,
-  measured: number | null,
-  { missing }: Lookups,
-  peer: string,
-  must: number,
-  should: number,
-): Criterion {
-  return { name, measured, must: { atMost: must }, should: { atMost: should }, missing: missing[peer] }
-}
-
-function faster(name: string, measured: number | null, { missing }: Lookups, peer: string, must: number): Criterion {
-  return { name, measured, must: { atLeast: must }, missing: missing[peer] }
 }
