@@ -27,7 +27,7 @@ export interface Ours {
 }
 
 /** The low 32 bits of an exact address. */
-const addressIn = (entries: Int32Array, at: number): number => (entries[at + 4] >>> 0) + entries[at + 5] * 2 ** 32
+const addressIn = (entries: Int32Array, at: number): number => (entries[at + 4] >>> 0) + entries[at + 5] * 4294967296
 
 /** SMMUv3's TLB: contexts are ASIDs of VMID 0. */
 export class OurTlb implements Ours {

@@ -185,8 +185,6 @@ export class IotlbReplay implements Replayer {
   }
 }
 
-/** First byte of the leaf that a recorded address is in. */
-const leafAddress = (rows: Int32Array, at: number): number => {
-  const address = (rows[at + 4] >>> 0) + rows[at + 5] * 2 ** 32
-  return address - (address % 2 ** rows[at + 7])
-}
+/** First byte of the leaf, of 1 GiB at most, that a recorded address is in. */
+const leafAddress = (rows: Int32Array, at: number): number =>
+  ((rows[at + 4] & -(1 << rows[at + 7])) >>> 0) + rows[at + 5] * 4294967296

@@ -58,10 +58,10 @@ static void next_context(void) { at_context = (at_context + 1) % work_contexts; 
 /* One context forgotten, and filled again. Only the forgetting counts as time; the sum is what had to be filled. */
 static uint32_t drop_tag(uint32_t rounds)
 {
-    uint32_t sum = 0;
+    uint32_t sum = 0, batch = work_contexts < 16 ? work_contexts : 16;
     peer_took = 0;
-    for (uint32_t round = 0; round < rounds; round += 16) {
-        uint32_t many = rounds - round < 16 ? rounds - round : 16, from = at_context;
+    for (uint32_t round = 0; round < rounds; round += batch) {
+        uint32_t many = rounds - round < batch ? rounds - round : batch, from = at_context;
         uint64_t began = peer_ns();
         for (uint32_t i = 0; i < many; i++) {
             flat_drop_tag(at_context);
