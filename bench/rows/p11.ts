@@ -10,6 +10,8 @@ import { makeWork, type Work, type WorkPlan, withFiles, workParts } from '../wor
 const { TLB, IOTLB, SECTORS } = RUNNER
 const MUST = { atMost: 1.5 }
 const SPACE = { first: 0, last: 0 }
+/** Invalidations of an ASID in one go. */
+const MANY = 1024
 
 /** What grows: from the first to the second. */
 interface Growth {
@@ -58,8 +60,11 @@ type Beside = readonly DropTimes[]
 const KINDS: readonly { readonly name: string; readonly what: string; drop(work: Work, quick: boolean): Drop }[] = [
   { name: 'one page', what: 'drop-page', drop: (work, quick) => onePageOfTlb(work, 'SMMUv3', quick ? 4096 : 32_768) },
   { name: '64 pages', what: 'drop-64', drop: (work) => ({ ...rangesOfTlb(work, 64, 'SMMUv3'), batch: 1 }) },
-  { name: 'an ASID', what: 'drop-tag', drop: asid },
+  { name: 'an ASID', what: 'drop-tags', drop: asids },
 ]
+
+/** Of C, a turn. */
+const ROUNDS: Readonly<Record<string, number>> = { 'drop-page': 16_384, 'drop-64': 64, 'drop-tags': 8 }
 
 async function invalidations(bench: Bench, plan: WorkPlan): Promise<readonly Beside[]> {
   const work = makeWork(plan)
@@ -70,7 +75,7 @@ async function invalidations(bench: Bench, plan: WorkPlan): Promise<readonly Bes
       const beside: DropTimes[] = []
       for (const source of ['flat-sectors', 'flat-sets']) {
         if (what === 'drop-64' && (plan.entries / plan.contexts) % 64 !== 0) continue
-        const rounds = what === 'drop-page' ? 16_384 : 64
+        const rounds = ROUNDS[what]
         beside.push(await timeDrop(bench, drop(work, bench.quick), { source, words: [path], what, rounds }))
       }
       found.push(beside)
@@ -79,15 +84,21 @@ async function invalidations(bench: Bench, plan: WorkPlan): Promise<readonly Bes
   })
 }
 
-function asid(work: Work): Drop {
+/** A thousand, one after the other. */
+function asids(work: Work): Drop {
   const ours = new OurTlb(work)
   const { contexts } = work.plan
   const { first } = work
   const each = (n: number, forgotten: (entry: number) => void): void => {
-    for (let entry = first[n % contexts]; entry < first[(n % contexts) + 1]; entry++) forgotten(entry)
+    for (let i = 0; i < Math.min(MANY, contexts); i++) {
+      const context = (n * MANY + i) % contexts
+      for (let entry = first[context]; entry < first[context + 1]; entry++) forgotten(entry)
+    }
   }
-  const drop = (n: number): void => ours.tlb.dropAsid(SPACE, n % contexts)
-  return { name: 'SMMUv3 ASID', ours, work, drop, each, batch: Math.min(16, contexts), rounds: Math.min(16, contexts) }
+  const drop = (n: number): void => {
+    for (let i = 0; i < MANY; i++) ours.tlb.dropAsid(SPACE, (n * MANY + i) % contexts)
+  }
+  return { name: 'SMMUv3 ASIDs', ours, work, drop, each, batch: 1, rounds: 4 }
 }
 
 function hit(
