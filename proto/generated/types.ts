@@ -380,6 +380,8 @@ export interface CacheStats {
   readonly evictions: bigint
   /** Entries dropped by commands. */
   readonly invalidated: bigint
+  /** Entries kept so far. */
+  readonly fills: bigint
 }
 
 /** A unit's cache statistics. */

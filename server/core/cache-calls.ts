@@ -16,18 +16,22 @@ export interface CacheStats {
   readonly hits: bigint
   readonly misses: bigint
   readonly evictions: bigint
+  readonly fills: bigint
+  readonly invalidated: bigint
 }
 
 /** What each cache of a unit holds and has done. */
 export function getCacheStats(call: Call, request: NamedUnit): { caches: readonly CacheStats[]; policy: CachePolicy } {
   const { caches } = cachesOf(call, request)
-  const stats = caches.statistics().map(({ name, live, entries, hits, misses, evictions }) => ({
-    cache: name,
-    entries: BigInt(live),
-    capacity: BigInt(entries),
-    hits: BigInt(hits),
-    misses: BigInt(misses),
-    evictions: BigInt(evictions),
+  const stats = caches.statistics().map((one) => ({
+    cache: one.name,
+    entries: BigInt(one.live),
+    capacity: BigInt(one.entries),
+    hits: BigInt(one.hits),
+    misses: BigInt(one.misses),
+    evictions: BigInt(one.evictions),
+    fills: BigInt(one.fills),
+    invalidated: BigInt(one.invalidated),
   }))
   return { caches: stats, policy: policyOf(caches) }
 }

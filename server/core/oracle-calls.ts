@@ -130,7 +130,7 @@ const contextOf = (call: Call, { platform }: Target) =>
   platform !== undefined && call.peer.admin === true ? undefined : call.context
 
 const tell = (call: Call, { book, platform }: Target, report: Parameters<typeof staleInfo>[0]): StaleInfo =>
-  staleInfo(report, book.oracle, platform === undefined || call.peer.admin === true)
+  staleInfo(report, book.oracle, platform === undefined || call.peer.admin === true, call.peer.admin !== true)
 
 function mostOf(call: Call, { maxReports }: { readonly maxReports: number }): number {
   const { batch_elements: most } = call.core.limits.call

@@ -51,8 +51,11 @@ export interface StaleInfo {
   readonly contextNumber: bigint
 }
 
-/** @param ownsBus physical addresses are told: to the owner of a raw unit, and to the administrator */
-export function staleInfo(kept: KeptStale, oracle: UnitOracle, ownsBus: boolean): StaleInfo {
+/**
+ * @param ownsBus physical addresses are told: to the owner of a raw unit, and to the administrator
+ * @param isOwner it is the reader's own
+ */
+export function staleInfo(kept: KeptStale, oracle: UnitOracle, ownsBus: boolean, isOwner: boolean): StaleInfo {
   const { facts, isShared, deviceName, context } = kept
   const isHidden = isShared && !ownsBus
   const operation = (at: number): bigint => (isHidden ? 0n : BigInt(at))
@@ -80,7 +83,7 @@ export function staleInfo(kept: KeptStale, oracle: UnitOracle, ownsBus: boolean)
     ownCommand: facts.own?.text ?? '',
     ownInvalidation: ownRequest(kept),
     summary: summaryOf(kept, oracle),
-    contextNumber: ownsBus ? (context?.number ?? 0n) : 0n,
+    contextNumber: isOwner ? 0n : (context?.number ?? 0n),
   }
 }
 

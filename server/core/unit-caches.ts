@@ -13,7 +13,12 @@ export interface CacheFacts {
   readonly live: number
   readonly hits: number
   readonly misses: number
+  /** Entries that made room for others. */
   readonly evictions: number
+  /** Entries kept so far. */
+  readonly fills: number
+  /** Entries that commands dropped. */
+  readonly invalidated: number
 }
 
 /** All caches of a unit. */

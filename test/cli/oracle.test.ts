@@ -150,11 +150,11 @@ describe('oracle mode', () => {
 describe('cache', () => {
   it('stats shows a row for each', async () => {
     const caches = [
-      { cache: 'tlb', entries: 3n, capacity: 4096n, hits: 10n, misses: 3n, evictions: 0n, invalidated: 1n },
+      { cache: 'tlb', entries: 3n, capacity: 4096n, hits: 10n, misses: 3n, evictions: 0n, fills: 4n, invalidated: 1n },
     ]
     const ran = await runIn({ reply: { caches, policy: 3 } }, 'cache', 'stats', '--unit', 'smmu0')
     expect(ran.out[0]).toBe('policy  HARDWARE')
-    expect(ran.out[2]).toMatch(/^tlb +3 +4096 +10 +3 +0 +1$/)
+    expect(ran.out[2]).toMatch(/^tlb +3 +4096 +10 +3 +4 +0 +1$/)
   })
 
   it('policy sets it', async () => {

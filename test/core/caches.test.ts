@@ -20,7 +20,9 @@ describe('the caches of a platform’s unit', () => {
     const world = new World()
     world.bind('arm')
     expect(world.do('GetCacheStats', { unitName: 'smmu0' })).toEqual({
-      caches: [{ cache: 'tlb', entries: 1n, capacity: 8n, hits: 2n, misses: 3n, evictions: 4n }],
+      caches: [
+        { cache: 'tlb', entries: 1n, capacity: 8n, hits: 2n, misses: 3n, evictions: 4n, fills: 5n, invalidated: 6n },
+      ],
       policy: 3,
     })
   })

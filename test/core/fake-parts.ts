@@ -58,7 +58,7 @@ export class FakeCaches implements UnitCaches {
   seed = 0
 
   statistics(): readonly CacheFacts[] {
-    return [{ name: 'tlb', entries: 8, live: 1, hits: 2, misses: 3, evictions: 4 }]
+    return [{ name: 'tlb', entries: 8, live: 1, hits: 2, misses: 3, evictions: 4, fills: 5, invalidated: 6 }]
   }
 
   setMode(mode: CacheMode | null, seed: number): void {
