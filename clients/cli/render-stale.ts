@@ -64,7 +64,8 @@ function sentPairs({ sent }: StaleTranslation): (readonly [string, string])[] {
 function whenPair(report: StaleTranslation): (readonly [string, string])[] {
   const { filledOperation, lastRightOperation, firstSeenOperation, reportedOperation } = report
   if (reportedOperation === 0n) return []
-  const right = lastRightOperation === filledOperation ? '' : `, right until ${lastRightOperation}`
+  const isSaid = lastRightOperation > filledOperation
+  const right = isSaid ? `, right until ${lastRightOperation}` : ''
   return [
     [
       'operations',

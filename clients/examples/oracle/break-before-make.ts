@@ -1,4 +1,4 @@
-/** A table becomes a block in one step, while pages of it are cached. */
+/** A page becomes another in one step, while it is cached. */
 
 import type { Client, StaleTranslation } from '../../node/index.js'
 import { SmmuGuest } from './smmu-guest.js'
@@ -9,8 +9,8 @@ export async function breakBeforeMake(daemon: Client): Promise<readonly StaleTra
   await guest.map(0x5000n, 0x8002_0000n)
   await guest.read(0x5123n)
 
-  // It should have been invalid, and invalidated, in between.
-  await guest.mapBlock(0x8000_0000n)
+  // It should have been invalid, and invalidated, in between: this is wrong before any SYNC.
+  await guest.map(0x5000n, 0x8003_0000n)
 
   await guest.read(0x5123n)
   return guest.reports()

@@ -81,11 +81,6 @@ export class SmmuGuest {
     return this.memory.store(FIRST + 0x2000n, table | TABLE)
   }
 
-  /** Maps the first 2 MiB by one block. */
-  mapBlock(frame: bigint): Promise<void> {
-    return this.memory.store(FIRST + 0x2000n, frame | (PAGE & ~2n))
-  }
-
   /** Puts commands into the queue, and lets the unit take them. */
   async send(...commands: readonly Command[]): Promise<void> {
     for (const words of commands) {
