@@ -15,8 +15,7 @@ async function withCachingMode(daemon: Client) {
 /** What the oracle says. */
 export async function notPresent(daemon: Client): Promise<readonly StaleTranslation[]> {
   const guest = await VtdGuest.start(daemon, CachePolicy.GREEDY, await withCachingMode(daemon))
-  // The table entry of this PASID is there, and says nothing.
-  await guest.own(0n)
+  // Nothing is attached yet: the PASID table entry is not present.
   await guest.disown()
   await guest.read(0x5123n)
 

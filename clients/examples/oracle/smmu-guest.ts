@@ -7,8 +7,9 @@ import { Memory, RAM } from './memory.js'
 const SID = 8n
 const STE = RAM + SID * 0x40n
 const CD = RAM + 0x1000n
-/** Two address spaces. */
+/** The tables of one address space. */
 export const FIRST = RAM + 0x2000n
+/** And of another. */
 export const SECOND = RAM + 0x8000n
 const QUEUE = RAM + 0xe000n
 const EVENTS = RAM + 0xf000n
