@@ -27,7 +27,7 @@ export const row: Row = {
   id: 'P3',
   what: 'a whole translate() that hits, against the look-up of its cache',
   async run(bench) {
-    const found = []
+    const found: Awaited<ReturnType<typeof population>>[] = []
     for (const requesters of POPULATIONS) found.push(await population(bench, requesters))
     const ratio = (name: string): number => geometricMean(found.map(({ ns }) => ns(name) / ns(NAME.LOOKUP)))
     const [must, should] = [{ atMost: 2 }, { atMost: 1.5 }]

@@ -24,6 +24,15 @@ export const highWord = (value: number): number => Math.floor(value / TWO32) >>>
 /** Low half of an exact number, as an unsigned 32-bit value. */
 export const lowWord = (value: number): number => value >>> 0
 
+/** Powers of two by their log2: `2 ** n` of a variable `n` is a call of the C library, and so is a remainder. */
+export const POWERS = Float64Array.from({ length: 65 }, (_, lg2) => 2 ** lg2)
+
+/** The multiple of 2^lg2 at or below an exact address. */
+export const alignDown = (address: number, lg2: number): number => Math.floor(address / POWERS[lg2]) * POWERS[lg2]
+
+/** Whether an address with this high half has bits at or above `bits`, 32 to 63. */
+export const isBeyond = (hi: number, bits: number): boolean => hi >>> (bits - 32) !== 0
+
 /** The part of `hi:lo` below 2^lg2, exact up to 52 bits. */
 export const offsetIn = (lo: number, hi: number, lg2: number): number =>
   lg2 < 32 ? lo & ((1 << lg2) - 1) : (hi & ((1 << (lg2 - 32)) - 1)) * TWO32 + (lo >>> 0)

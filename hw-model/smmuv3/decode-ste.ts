@@ -34,6 +34,9 @@ export interface StageTwoConfig {
   readonly stalls: boolean
   /** S2R: faults are recorded. */
   readonly records: boolean
+  /** The TLB's number of its VMID, and the epoch it is good for; kept by `tlb.ts`. */
+  tag: number
+  tagEpoch: number
 }
 
 /** A decoded STE. */
@@ -210,6 +213,8 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
     vmid: S2VMID.get(ste, 0),
     stalls,
     records: S2R.get(ste, 0) === 1,
+    tag: -1,
+    tagEpoch: -1,
   }
   return LEGAL
 }

@@ -9,7 +9,7 @@
  */
 
 import { TWO32 } from '../bits/address.js'
-import { ENTRY, type Format, PlainTables } from '../walk/format.js'
+import { ENTRY, type Format, Plain } from '../walk/format.js'
 import { ASK, happensAt, makesDirty, PRIVILEGED_SHIFT, RIGHT } from './rights.js'
 
 /** What tables above the leaf took away; kept beside the rights on the way down. */
@@ -79,7 +79,7 @@ export interface TableRules extends FlagRules {
 export abstract class Vmsa implements Format {
   /** One of WIDE. */
   readonly wide: number
-  readonly plain = new PlainTables()
+  readonly plain = new Plain()
   readonly #granuleLg2: number
   readonly #stride: number
   /** Highest level of ours that may hold a block. */
@@ -109,7 +109,9 @@ export abstract class Vmsa implements Format {
     if (wide !== WIDE.NO) return
     const tooHigh = HIGH_MASK[wide] & -(2 ** this.#highBits)
     const both = VALID | TABLE_OR_PAGE
-    this.plain.set(both, both, tooHigh | LIMITS, -(1 << granuleLg2), HIGH_MASK[wide])
+    this.plain.tables.set(both, both, tooHigh | LIMITS)
+    this.plain.frameLo = -(1 << granuleLg2)
+    this.plain.frameHi = HIGH_MASK[wide]
   }
 
   classify(lo: number, hi: number, level: number): number {
@@ -262,6 +264,13 @@ export interface StageTwoRules extends TableRules {
   readonly protectsTables: boolean
 }
 
+/** S2AP and MemAttr in the low word, XN in the high one; and Normal write-back memory in both codes of MemAttr. */
+const S2AP = 3 << 6
+const MEM_ATTR = 0xf << 2
+const XN = 3 << 21
+const WRITE_BACK = 0xf << 2
+const FWB_WRITE_BACK = 0x6 << 2
+
 /** Unprivileged and privileged EXECUTE for each value of XN[1:0]. */
 const XNX_RIGHTS: readonly number[] = [0b100100, 0b000100, 0, 0b100000]
 
@@ -276,6 +285,13 @@ export class StageTwoFormat extends Vmsa {
     this.#xnx = rules.xnx
     this.#fwb = rules.fwb
     this.#protectsTables = rules.protectsTables
+    if (rules.wide !== WIDE.NO) return
+    // A page of Normal memory that may be read, written and executed, and has been accessed.
+    const { tables, leaves } = this.plain
+    const attributes = this.#fwb ? FWB_WRITE_BACK : WRITE_BACK
+    leaves.set(tables.mask | AF | S2AP | MEM_ATTR, tables.want | AF | S2AP | attributes, (tables.none & ~LIMITS) | XN)
+    this.plain.kept = 0
+    this.plain.granted = RIGHT.ALL
   }
 
   narrow(rights: number, lo: number, hi: number, level: number): number {

@@ -1,6 +1,6 @@
 /** How much of the address space a leaf may be kept for. */
 
-import { joinWord } from '../bits/address.js'
+import { alignDown, offsetIn } from '../bits/address.js'
 import type { Walker } from '../walk/walker.js'
 
 /** What a stage's format knows of its leaves. */
@@ -17,6 +17,6 @@ export function spanOf(walker: Walker, format: SpanFormat, inputBits: number, lo
   const { leafLg2, level, address } = walker
   const spanLg2 = format.spanLg2(walker.hi, level, inputBits)
   if (spanLg2 === leafLg2) return leafLg2
-  const inRun = joinWord(lo, hi & 0xfffff) % 2 ** spanLg2
-  return address % 2 ** spanLg2 === inRun - (inRun % 2 ** leafLg2) ? spanLg2 : leafLg2
+  const inRun = offsetIn(lo, hi & 0xfffff, spanLg2)
+  return address - alignDown(address, spanLg2) === alignDown(inRun, leafLg2) ? spanLg2 : leafLg2
 }

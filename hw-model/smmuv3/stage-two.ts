@@ -3,7 +3,7 @@
  * cache or from a walk. [SMMU 3.3.2] [Arm D8.2 Translation process]
  */
 
-import { highWord, lowWord, offsetIn, type Page } from '../bits/address.js'
+import { offsetIn, type Page, POWERS, TWO32 } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { type TableStage, WALK } from '../walk/format.js'
@@ -98,13 +98,13 @@ export class StageTwo implements TableStage {
     const config = this.#config as StageTwoConfig
     this.ipa = ipa
     this.slot = MISS
-    if (ipa >= 2 ** config.inputBits) return this.#fail(EVENT.F_TRANSLATION)
+    if (ipa >= POWERS[config.inputBits]) return this.#fail(EVENT.F_TRANSLATION)
     const page = Math.floor(ipa / 4096) as Page
     const { ipa: cache } = this.#tlb
-    const tag = this.#tlb.ipaTag(config.vmid)
+    const tag = this.#tlb.ipaTag(config)
     const slot = cache.find(tag, page)
-    const lo = lowWord(ipa)
-    const hi = highWord(ipa)
+    const lo = ipa | 0
+    const hi = (ipa / TWO32) | 0
     // A first write must reach the entry in memory, which may say something else by now. [Arm D8.5.2.1]
     if (slot !== MISS && !makesDirty(cache.flagsOf(slot), ask)) {
       cache.hits++

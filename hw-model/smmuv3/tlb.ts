@@ -17,6 +17,7 @@ import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import type { CacheStatistics } from '../port.js'
 import { type CachePlan, planCaches } from './cache-options.js'
 import type { ContextConfig } from './decode-cd.js'
+import type { StageTwoConfig } from './decode-ste.js'
 import { isVmid, SPACE } from './stream-world.js'
 import type { AddressScope } from './tlb-flags.js'
 
@@ -171,10 +172,17 @@ export class Tlb {
     return tag < 0 ? MISS : this.ipa.find(tag, page)
   }
 
-  /** Tag number of a VMID's stage 2. */
-  ipaTag(vmid: number): number {
-    if (this.#isView) this.askedVmid = vmid
-    return this.#number(this.#ipaTags, vmid)
+  /** Tag number of a VMID's stage 2. A view writes nothing into what it is shown. */
+  ipaTag(config: StageTwoConfig): number {
+    if (this.#isView) {
+      this.askedVmid = config.vmid
+      return this.#ipaTags.lookup(config.vmid)
+    }
+    while (config.tagEpoch !== this.epoch) {
+      config.tagEpoch = this.epoch
+      config.tag = this.#ipaTags.intern(config.vmid)
+    }
+    return config.tag
   }
 
   /** Every VA-keyed entry of some spaces. [SMMU 4.4.2.1 CMD_TLBI_NH_ALL] */

@@ -14,7 +14,7 @@
  * through the steps in their order, so that nothing is decided in two places but that an access may pass.
  */
 
-import { offsetIn, pageOf, TWO32 } from '../bits/address.js'
+import { isBeyond, offsetIn, pageOf, TWO32 } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
@@ -233,7 +233,7 @@ export class Translator {
     if (admission === ADMISSION.ENDED) return
     if (admission === ADMISSION.STAGE_2) {
       this.#behindStageOne(ats.stream as StreamConfig, transaction, outcome)
-    } else if (this.#exceeds(transaction.hi, this.#features.oasBits)) {
+    } else if (isBeyond(transaction.hi, this.#features.oasBits)) {
       this.verdicts.abort(outcome, 'a translated address is beyond IDR5.OAS')
     } else {
       this.#passThrough(transaction, outcome)
@@ -266,7 +266,7 @@ export class Translator {
   /** [SMMU 6.3.14 SMMU_GBPA] Neither the abort nor an address that is too wide makes an event. */
   #globalBypass(transaction: Transaction, outcome: Outcome): void {
     const isAbort = GBPA.ABORT.get(this.#registers.words, OFFSET.GBPA >>> 2) === 1
-    if (isAbort || this.#exceeds(transaction.hi, this.#features.oasBits)) {
+    if (isAbort || isBeyond(transaction.hi, this.#features.oasBits)) {
       this.verdicts.abort(outcome, 'SMMUEN = 0 and GBPA aborts')
       return
     }
@@ -276,7 +276,7 @@ export class Translator {
   /** Stage 1 is bypassed: the input is an IPA, or already the output. */
   #withoutStageOne(stream: StreamConfig, transaction: Transaction, outcome: Outcome): void {
     // IAS is OAS where only VMSAv8-64 tables are supported. Such a fault has no CD: it aborts and is recorded.
-    if (this.#exceeds(transaction.hi, this.#features.oasBits)) {
+    if (isBeyond(transaction.hi, this.#features.oasBits)) {
       this.verdicts.report(outcome, EVENT.F_ADDR_SIZE)
       return
     }
@@ -303,9 +303,16 @@ export class Translator {
     this.#finish(outcome, stageTwo.address, stageTwo.leafLg2, settledRights(stageTwo.rights))
     if (transaction.type !== REQUEST.UNTRANSLATED) return
     const { generation } = this.#configs
-    const { inputBits, vmid } = stream.stageTwo
+    const { inputBits } = stream.stageTwo
     const bits = Math.min(inputBits, this.#features.oasBits)
-    this.#paths.learnIpa(stream, transaction.pasid, generation, this.#tlb.epoch, this.#tlb.ipaTag(vmid), bits)
+    this.#paths.learnIpa(
+      stream,
+      transaction.pasid,
+      generation,
+      this.#tlb.epoch,
+      this.#tlb.ipaTag(stream.stageTwo),
+      bits,
+    )
   }
 
   /** The VA through stage 1, and what it puts out through stage 2. */
@@ -349,11 +356,6 @@ export class Translator {
   /** An access that reads and writes, and may only write, is recorded as a read. [SMMU 13.1.1 Attribute definitions] */
   #noteMissing(): void {
     if (this.need.missing === RIGHT.READ) this.verdicts.info.rnw = 1
-  }
-
-  /** Whether an address has bits at or above `bits`, which is 32 or more. */
-  #exceeds(hi: number, bits: number): boolean {
-    return hi >>> 0 >= 2 ** (bits - 32)
   }
 
   #finish(outcome: Outcome, address: number, leafLg2: number, rights: number): void {

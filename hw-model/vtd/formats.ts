@@ -3,9 +3,10 @@
  * [VTD 9.7 First-Stage Paging Entries, 9.8 Second-Stage Paging Entries]
  */
 
+import { isBeyond } from '../bits/address.js'
 import type { Field } from '../bits/layout.js'
 import { ACCESS } from '../port.js'
-import { ENTRY, type Format, PlainTables } from '../walk/format.js'
+import { ENTRY, type Format, Plain } from '../walk/format.js'
 import type { Capabilities } from './capabilities.js'
 import { FIRST_STAGE_ENTRY, SECOND_STAGE_ENTRY } from './records.js'
 
@@ -63,7 +64,7 @@ export const mayWriteFirst = (rights: number): boolean =>
 
 /** x86-64 paging entries, four or five levels. [VTD 9.7 T34-T40] */
 export class FirstStageFormat implements Format {
-  readonly plain = new PlainTables()
+  readonly plain = new Plain()
   /** Nested walks: bits of a guest-physical address, which every entry's address must fit; else 64. */
   #addressBits = 64
   readonly #tooHigh: number
@@ -72,15 +73,17 @@ export class FirstStageFormat implements Format {
   constructor(caps: Capabilities) {
     this.#tooHigh = reservedHigh(caps.hawBits)
     this.#topLeaf = caps.cap.FS1GP ? 2 : 1
+    this.plain.frameHi = ADDRESS_HIGH
     this.begin(64, 0)
   }
 
-  /** Before a walk: what addresses must fit, and the rights that it starts with. */
+  /** Before a walk: what addresses must fit, and the rights that it starts with, which plain entries leave as they are. */
   begin(addressBits: number, rights: number): void {
     this.#addressBits = addressBits
-    const beyond = addressBits >= 52 ? 0 : ADDRESS_HIGH & -(2 ** (addressBits - 32))
+    const beyond = addressBits >= 52 ? 0 : ADDRESS_HIGH & -(1 << (addressBits - 32))
     const flags = (rights & RIGHT.EXTENDED_ACCESSED) === 0 ? FS_PLAIN : FS_PLAIN | FS_EA
-    this.plain.set(flags | PS, flags, this.#tooHigh | beyond, ~0xfff, ADDRESS_HIGH)
+    this.plain.tables.set(flags | PS, flags, this.#tooHigh | beyond)
+    this.plain.leaves.set(flags | FS_D, flags | FS_D, this.#tooHigh | beyond)
   }
 
   classify(lo: number, hi: number, level: number): number {
@@ -117,7 +120,7 @@ export class FirstStageFormat implements Format {
 
   /** [VTD 7.1.3 SFS.5] */
   #fits(hi: number): boolean {
-    return this.#addressBits >= 52 || (hi & ADDRESS_HIGH) < 2 ** (this.#addressBits - 32)
+    return this.#addressBits >= 52 || !isBeyond(hi & ADDRESS_HIGH, this.#addressBits)
   }
 }
 
@@ -126,7 +129,7 @@ const PAT_LARGE = 1 << 12
 
 /** Second-stage entries, three to five levels. [VTD 9.8 T41-T47] */
 export class SecondStageFormat implements Format {
-  readonly plain = new PlainTables()
+  readonly plain = new Plain()
   /** RTADDR.SSIRWE: IR and IW say what R and W say otherwise, and those are ignored. [VTD 11.4.5] */
   hasIoRights = false
   readonly #tooHigh: number
@@ -137,17 +140,21 @@ export class SecondStageFormat implements Format {
     this.#tooHigh = reservedHigh(caps.hawBits)
     this.#sizes = caps.cap.SSLPS
     this.#leafReserved = caps.ecap.SC ? 0 : SS_SNP
+    this.plain.frameHi = ADDRESS_HIGH
     this.begin(0)
   }
 
-  /** Before a walk: the rights that it starts with. */
+  /** Before a walk: the rights that it starts with, which plain entries leave as they are. */
   begin(rights: number): void {
     if (this.hasIoRights) {
-      this.plain.clear()
+      this.plain.tables.clear()
       return
     }
-    const flags = (rights & RIGHT.ACCESSED_DIRTY) === 0 ? SS_RIGHTS : SS_RIGHTS | SS_A
-    this.plain.set(flags | PS | SS_SNP, flags, this.#tooHigh | SS_IW_HIGH, ~0xfff, ADDRESS_HIGH)
+    const isFlagged = (rights & RIGHT.ACCESSED_DIRTY) !== 0
+    const flags = isFlagged ? SS_RIGHTS | SS_A : SS_RIGHTS
+    const written = isFlagged ? flags | SS_D : flags
+    this.plain.tables.set(flags | PS | SS_SNP, flags, this.#tooHigh | SS_IW_HIGH)
+    this.plain.leaves.set(written | this.#leafReserved, written, this.#tooHigh | SS_IW_HIGH)
   }
 
   classify(lo: number, hi: number, level: number): number {

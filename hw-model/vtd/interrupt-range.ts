@@ -3,6 +3,7 @@
  * there. [VTD 3.15 Handling Requests to Interrupt Address Range]
  */
 
+import { POWERS } from '../bits/address.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, type Transaction } from '../port.js'
 import { REASON } from './faults.js'
 import { identity } from './requests.js'
@@ -17,10 +18,13 @@ const LAST = 0xfeefffff
 const MESSAGE_BYTES = 4
 
 /** Whether 2^lg2 bytes, which start at a multiple of that, reach into the range. */
-export const coversInterrupts = (start: number, lg2: number): boolean => start <= LAST && start + 2 ** lg2 > START
+export const coversInterrupts = (start: number, lg2: number): boolean => start <= LAST && start + POWERS[lg2] > START
+
+/** Whether one address is in the range. */
+export const isInInterruptRange = (address: number): boolean => address >= START && address <= LAST
 
 /** Whether the input address is one of the range. */
-export const isInterruptAddress = ({ lo, hi }: Transaction): boolean => hi === 0 && coversInterrupts(lo >>> 0, 0)
+export const isInterruptAddress = ({ lo, hi }: Transaction): boolean => hi === 0 && isInInterruptRange(lo >>> 0)
 
 /** Whether no table translates it: a plain request for the range, not a mere question about the tables. */
 export const isInterruptRequest = (tx: Transaction): boolean =>

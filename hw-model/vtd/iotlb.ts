@@ -4,7 +4,7 @@
  * came through, and only a flush that names its old domain-id removes it. [VTD 6.2.1 T17 Cache Tagging]
  */
 
-import { PAGE_LG2, type Page } from '../bits/address.js'
+import { alignDown, PAGE_LG2, type Page } from '../bits/address.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import { ACCESS, NO_PASID } from '../port.js'
@@ -150,8 +150,7 @@ export class Iotlb {
       const offset = (page % 2 ** (leafLg2 - PAGE_LG2)) * PAGE_BYTES
       // A translation request is told of whole leaves, so that a fraction answers none.
       this.cache.fill(tag, config.group, page, PAGE_LG2, address + offset, kept & ~GRANT.TRANSLATION, guest)
-    } else
-      this.cache.fill(tag, config.group, page, leafLg2, address, kept, guest < 0 ? -1 : guest - (guest % 2 ** leafLg2))
+    } else this.cache.fill(tag, config.group, page, leafLg2, address, kept, guest < 0 ? -1 : alignDown(guest, leafLg2))
   }
 
   /** Keeps a fault, as it would keep the translation, for requests with the same needs. [VTD 6.2.4.1] */

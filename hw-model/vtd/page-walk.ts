@@ -8,7 +8,7 @@
  * [VTD 3.6.2 Accessed, Extended Accessed, and Dirty Flags]
  */
 
-import { highWord, lowWord } from '../bits/address.js'
+import { alignDown, highWord, isBeyond, lowWord } from '../bits/address.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, type Transaction } from '../port.js'
 import { type TableStage, WALK } from '../walk/format.js'
@@ -17,7 +17,7 @@ import type { Capabilities } from './capabilities.js'
 import type { DmaConfig } from './dma-config.js'
 import { REASON } from './faults.js'
 import { FirstStageFormat, RIGHT, SecondStageFormat } from './formats.js'
-import { coversInterrupts } from './interrupt-range.js'
+import { coversInterrupts, isInInterruptRange } from './interrupt-range.js'
 import { GRANT, rightsOf } from './iotlb.js'
 import { PGTT } from './records.js'
 import {
@@ -219,7 +219,7 @@ export class PageWalk implements TableStage {
   #runSecond(config: DmaConfig, tx: Transaction, flags: number): number {
     const { isLegacy, secondBits } = config
     // [VTD 7.1.3 LGN.1.1, SGN.5]
-    if (tx.hi >>> 0 >= 2 ** (secondBits - 32)) return isLegacy ? REASON.LGN_1 : REASON.SGN_5
+    if (isBeyond(tx.hi, secondBits)) return isLegacy ? REASON.LGN_1 : REASON.SGN_5
     const fault = this.#walkSecond(config, tx.lo, tx.hi, flags)
     if (fault !== REASON.NONE) return isLegacy ? legacyReason(fault, tx.access) : fault
     const { rights } = this.second
@@ -235,7 +235,7 @@ export class PageWalk implements TableStage {
   #runNested(config: DmaConfig, tx: Transaction, flags: number, isFirstDirty: boolean): number {
     const { rights: firstRights, leafLg2: firstLg2, address: leaf } = this.first
     const guest = leaf + (tx.lo & ((1 << firstLg2) - 1))
-    this.guest = guest - (guest % 2 ** TABLE_LG2)
+    this.guest = alignDown(guest, TABLE_LG2)
     const fault = this.#walkSecond(config, lowWord(guest), highWord(guest), flags)
     if (fault !== REASON.NONE) return fault
     const { rights } = this.second
@@ -351,7 +351,7 @@ export class PageWalk implements TableStage {
     const { address, leafLg2 } = this
     const isBarred = this.#isOffer
       ? coversInterrupts(address, leafLg2)
-      : coversInterrupts(address + (tx.lo & ((1 << leafLg2) - 1)), 0)
+      : isInInterruptRange(address + (tx.lo & ((1 << leafLg2) - 1)))
     return isBarred ? reason : REASON.NONE
   }
 }

@@ -1,6 +1,6 @@
 /** What a request asks for by itself, before any table is read, and how its outcome is filled in. [VTD 3.4.3, 4.2.1] */
 
-import { joinWord, PAGE_LG2 } from '../bits/address.js'
+import { isBeyond, joinWord, PAGE_LG2 } from '../bits/address.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, Transaction } from '../port.js'
 import type { Capabilities } from './capabilities.js'
 import type { DmaConfig } from './dma-config.js'
@@ -18,7 +18,7 @@ export const fitsTlp = (rid: number, pasid: number): boolean =>
   rid >>> 0 <= LAST_SID && pasid >= NO_PASID && pasid <= LAST_PASID
 
 /** Whether an address has bits above the host address width. */
-export const isBeyondHost = (tx: Transaction, { hawBits }: Capabilities): boolean => tx.hi >>> 0 >= 2 ** (hawBits - 32)
+export const isBeyondHost = (tx: Transaction, { hawBits }: Capabilities): boolean => isBeyond(tx.hi, hawBits)
 
 /** Unsupported Request whatever the tables say. [VTD 4.2.1 Handling of ATS Protocol Errors] */
 export function isMalformed({ rid, type, pasid }: Transaction, { ecap }: Capabilities): boolean {

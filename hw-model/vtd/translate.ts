@@ -9,7 +9,7 @@
  * one that finds none walks with the configuration that is known. Any other goes through the steps in their order.
  */
 
-import { joinWord, PAGE_LG2, pageOf } from '../bits/address.js'
+import { alignDown, isBeyond, joinWord, PAGE_LG2, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
@@ -33,6 +33,7 @@ import type { HostPermissions } from './hpt.js'
 import {
   coversInterrupts,
   interruptRequest,
+  isInInterruptRange,
   isInterruptAddress,
   isInterruptQuery,
   isInterruptRequest,
@@ -159,7 +160,7 @@ export class Translator {
     if ((grants & needed) !== needed) return false
     const leafLg2 = cache.leafLg2Of(slot)
     const address = cache.addressOf(slot) + (lo & ((1 << leafLg2) - 1))
-    if (coversInterrupts(address, 0)) return false
+    if (isInInterruptRange(address)) return false
     out.status = STATUS.OK
     out.address = address
     out.leafLg2 = leafLg2
@@ -285,7 +286,7 @@ export class Translator {
     complete(tx, out, base, leafLg2, rightsFor(tx, grants, asked))
     // A large leaf may reach into the interrupt range; the walk names the fault of a request that ends there.
     const isWhole = tx.type === REQUEST.TRANSLATION
-    if (isWhole ? coversInterrupts(base, leafLg2) : coversInterrupts(out.address, 0)) return MISS
+    if (isWhole ? coversInterrupts(base, leafLg2) : isInInterruptRange(out.address)) return MISS
     return this.#hit(slot, tx, out, REASON.NONE)
   }
 
@@ -347,8 +348,8 @@ export class Translator {
     }
     // Kept in 2 MiB, except where that would cover the interrupt range.
     const address = joinWord(tx.lo, tx.hi)
-    const leafLg2 = coversInterrupts(startOf(address, TWO_MIB_LG2), TWO_MIB_LG2) ? PAGE_LG2 : TWO_MIB_LG2
-    const base = startOf(address, leafLg2)
+    const leafLg2 = coversInterrupts(alignDown(address, TWO_MIB_LG2), TWO_MIB_LG2) ? PAGE_LG2 : TWO_MIB_LG2
+    const base = alignDown(address, leafLg2)
     this.#keep(config, tx, base, leafLg2, -1, config.sre ? EVERY_GRANT : USER_GRANTS)
     complete(tx, out, base, leafLg2, RW)
     if (tx.type !== REQUEST.TRANSLATION) return REASON.NONE
@@ -367,7 +368,7 @@ export class Translator {
    * A flag that could not be set says nothing of the tables: another requester may set it, and nobody would flush for that.
    */
   #keepFault(config: DmaConfig, tx: Transaction, reason: number): void {
-    if (tx.hi >>> 0 >= 2 ** (this.#caps.mgawBits - 32) || reason === REASON.SSS_5 || reason === REASON.SSS_6) return
+    if (isBeyond(tx.hi, this.#caps.mgawBits) || reason === REASON.SSS_5 || reason === REASON.SSS_6) return
     if (tx.type !== REQUEST.UNTRANSLATED || !this.#hasTag(tx)) return
     this.#iotlb.fillFault(this.#tag, config, pageOf(tx.lo, tx.hi), reason, neededGrants(tx, tx.access))
   }
@@ -390,5 +391,3 @@ export class Translator {
 }
 
 const RW = ACCESS.READ | ACCESS.WRITE
-/** First byte of the 2^lg2 around an address. */
-const startOf = (address: number, lg2: number): number => address - (address % 2 ** lg2)

@@ -5,7 +5,7 @@
  * [VTD 6.2.5.1 to 6.2.5.5, 6.2.7 Translating Address Using Caches in Legacy Mode]
  */
 
-import { type Page, pageOf } from '../bits/address.js'
+import { alignDown, type Page, pageOf } from '../bits/address.js'
 import { MISS, type TranslationCache } from '../cache/translation-cache.js'
 import { WALK } from '../walk/format.js'
 import { indexAt, type TableKeeper, type Walker } from '../walk/walker.js'
@@ -125,7 +125,7 @@ export class WalkCache implements TableKeeper {
   /** The first entry of the table that was met last is really there, and the second stage may let it be written. */
   settle(physical: number, isWritable: boolean): void {
     if (this.#spanLg2 === 0) return
-    const host = physical - (physical % 2 ** TABLE_LG2)
+    const host = alignDown(physical, TABLE_LG2)
     this.#fill(this.#spanLg2, this.#address, isWritable ? this.#flags | IS_WRITABLE : this.#flags, host)
     this.#spanLg2 = 0
   }

@@ -19,17 +19,11 @@ export const ENTRY = {
   UNACCESSED: 5,
 } as const
 
-/**
- * Entries above level 0 that lead to another table, take no right away and want no flag: most of those that a walk meets.
- * Such an entry has `want` under `mask` in its low half and nothing under `none` in its high one, and its table stands at
- * what is left under `frameLo` and `frameHi`. A format in which no entry is so plain has a `mask` of 0 and `want` of 1.
- */
-export class PlainTables {
+/** Entries of one kind that are known by their bits: `want` under `mask` in the low half, nothing under `none` in the high. */
+export class PlainEntries {
   mask = 0
   want = 1
   none = 0
-  frameLo = 0
-  frameHi = 0
 
   /** No entry is plain. */
   clear(): void {
@@ -38,19 +32,31 @@ export class PlainTables {
   }
 
   /** Says which entries are. */
-  set(mask: number, want: number, none: number, frameLo: number, frameHi: number): void {
+  set(mask: number, want: number, none: number): void {
     this.mask = mask
     this.want = want
     this.none = none
-    this.frameLo = frameLo
-    this.frameHi = frameHi
   }
+}
+
+/**
+ * Entries that leave nothing to decide, most of those that a walk meets: tables above level 0 that take no right away, and
+ * leaves of level 0, which both want no flag. The address is what is left under `frameLo` and `frameHi`.
+ */
+export class Plain {
+  readonly tables = new PlainEntries()
+  readonly leaves = new PlainEntries()
+  frameLo = ~0xfff
+  frameHi = 0
+  /** What such a leaf leaves of any rights: AND, then OR. */
+  kept = -1
+  granted = 0
 }
 
 /** The four questions, and the geometry of one level. Level 0 holds the smallest leaves. */
 export interface Format {
   /** Which entries need not be asked about. They answer the questions below as any other does. */
-  readonly plain: PlainTables
+  readonly plain: Plain
   /** 1. What is this entry? One of ENTRY. */
   classify(lo: number, hi: number, level: number): number
   /** 2. Which address does it hold: the next table's or the leaf's first byte? */

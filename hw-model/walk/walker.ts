@@ -6,7 +6,7 @@
 
 import { TWO32 } from '../bits/address.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
-import { ENTRY, type Format, type PlainTables, type TableStage, WALK } from './format.js'
+import { ENTRY, type Format, type Plain, type TableStage, WALK } from './format.js'
 
 /** Sees every entry of a traced walk. */
 export interface EntryTrace {
@@ -99,8 +99,15 @@ export class Walker {
     this.#base = table
     this.#index = topIndex
     this.level = top
-    if (this.trace === null && this.keeper === null && format.plain.mask !== 0)
-      this.#descend(format.plain, stage, granuleLg2, inputLo, inputHi)
+    const { plain } = format
+    if (this.trace === null && this.keeper === null && plain.tables.mask !== 0) {
+      if (this.#descend(plain, stage, granuleLg2, inputLo, inputHi)) {
+        this.leafLg2 = granuleLg2
+        this.address = this.#base
+        this.rights = (rights & plain.kept) | plain.granted
+        return WALK.OK
+      }
+    }
     for (;;) {
       const level = this.level
       this.leafLg2 = granuleLg2 + stride * level
@@ -115,33 +122,46 @@ export class Walker {
   }
 
   /**
-   * Goes down as far as entries are plain tables, which leave nothing to decide. The first that is not, and whatever
-   * cannot be read, is left to the walk proper, which reads it again.
+   * Goes down as far as entries are plain, which leave nothing to decide; true where that is to a leaf. The first that is
+   * not, and whatever cannot be read, is left to the walk proper, which reads it again.
    */
-  #descend(plain: PlainTables, stage: TableStage | null, granuleLg2: number, inputLo: number, inputHi: number): void {
+  #descend(plain: Plain, stage: TableStage | null, granuleLg2: number, inputLo: number, inputHi: number): boolean {
     const memory = this.#memory
+    const { tables, leaves, frameLo, frameHi } = plain
     const stride = granuleLg2 - 3
     let { level } = this
     let index = this.#index
     let baseLo = this.#base | 0
     let baseHi = (this.#base / TWO32) | 0
-    for (; level > 0; level--) {
+    let isLeaf = false
+    while (!isLeaf) {
+      // A table stands at a multiple of its size.
+      const at = baseLo + index * 8
       if (stage === null) {
-        // A table stands at a multiple of its size.
-        if (memory.loadAt(baseLo + index * 8, baseHi) !== MEMORY.OK) break
+        if (memory.loadAt(at, baseHi) !== MEMORY.OK) break
       } else {
-        const at = baseHi * TWO32 + (baseLo >>> 0) + index * 8
-        if (!stage.translateTable(at, false) || memory.loadWord(stage.tableAddress) !== MEMORY.OK) break
+        if (!stage.translateTable(baseHi * TWO32 + (at >>> 0), false)) break
+        if (memory.loadWord(stage.tableAddress) !== MEMORY.OK) break
       }
       const { lo, hi } = memory
-      if ((lo & plain.mask) !== plain.want || (hi & plain.none) !== 0) break
-      baseLo = lo & plain.frameLo
-      baseHi = hi & plain.frameHi
-      index = indexAt(inputLo, inputHi, granuleLg2 + stride * (level - 1), stride)
+      const { mask, want, none } = level === 0 ? leaves : tables
+      if ((lo & mask) !== want || (hi & none) !== 0) break
+      if (level === 0) {
+        this.lo = lo
+        this.hi = hi
+        this.entryAddress = baseHi * TWO32 + (at >>> 0)
+        isLeaf = true
+      } else {
+        level--
+        index = indexAt(inputLo, inputHi, granuleLg2 + stride * level, stride)
+      }
+      baseLo = lo & frameLo
+      baseHi = hi & frameHi
     }
     this.level = level
     this.#index = index
     this.#base = baseHi * TWO32 + (baseLo >>> 0)
+    return isLeaf
   }
 
   /** Reads, classifies and flags one entry. Answers DESCEND for a table, else the walk's end. */

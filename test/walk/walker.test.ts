@@ -6,7 +6,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { FlatBacking, SparseBacking } from '../../hw-model/memory/backing.js'
 import { Memory } from '../../hw-model/memory/memory.js'
-import { ENTRY, type Format, PlainTables, type TableStage, WALK } from '../../hw-model/walk/format.js'
+import { ENTRY, type Format, Plain, type TableStage, WALK } from '../../hw-model/walk/format.js'
 import { indexAt, topIndexAt, Walker } from '../../hw-model/walk/walker.js'
 
 /** Rights of the made-up format: bit 0 and bit 1, which an entry takes away in its bits 4 and 5. */
@@ -15,7 +15,7 @@ const ALL = 0b11
 /** Entry bits: kind [2:0], flag 3, rights taken away [5:4], address from bit 12. */
 const FLAG = 1 << 3
 const FORMAT: Format = {
-  plain: new PlainTables(),
+  plain: new Plain(),
   classify: (lo) => lo & 7,
   addressIn: (lo, hi) => (hi >>> 0) * 2 ** 32 + ((lo & ~0xfff) >>> 0),
   narrow: (rights, lo) => rights & ~(lo >>> 4),
