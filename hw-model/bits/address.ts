@@ -15,6 +15,12 @@ export const TWO32 = 4294967296
 /** The page that holds the address `hi:lo`. */
 export const pageOf = (lo: number, hi: number): Page => ((hi >>> 0) * 2 ** 20 + (lo >>> 12)) as Page
 
+/** The same page as two halves: its low 32 bits, */
+export const pageLow = (lo: number, hi: number): number => (lo >>> 12) | (hi << 20)
+
+/** and the 20 above them. */
+export const pageHigh = (hi: number): number => hi >>> 12
+
 /** A 64-bit value as one number, exact up to 2^53; callers check the width first. */
 export const joinWord = (lo: number, hi: number): number => (hi >>> 0) * TWO32 + (lo >>> 0)
 

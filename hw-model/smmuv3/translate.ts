@@ -14,7 +14,7 @@
  * through the steps in their order, so that nothing is decided in two places but that an access may pass.
  */
 
-import { isBeyond, offsetIn, pageOf, TWO32 } from '../bits/address.js'
+import { isBeyond, offsetIn, pageHigh, pageLow, TWO32 } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
@@ -124,12 +124,11 @@ export class Translator {
     }
     const byIpa = (shape & SHAPE.BY_IPA) !== 0
     const cache = byIpa ? this.#tlb.ipa : this.#tlb.va
-    const page = pageOf(lo, hi)
-    let slot = cache.find(words[path + PATH.TAG], page)
+    let slot = cache.findAt(words[path + PATH.TAG], pageLow(lo, hi), pageHigh(hi))
     if (slot === MISS) {
       // Of its own ASID, or a global one of its ASID set. [SMMU 3.17 TLB tagging]
       if (byIpa) return false
-      slot = cache.find(words[path + PATH.GLOBAL_TAG], page)
+      slot = cache.findAt(words[path + PATH.GLOBAL_TAG], pageLow(lo, hi), pageHigh(hi))
       if (slot === MISS) return this.#walkOn(path, transaction, lo, hi, outcome)
     }
     const flags = cache.flagsOf(slot)

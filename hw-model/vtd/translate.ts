@@ -9,7 +9,7 @@
  * one that finds none walks with the configuration that is known. Any other goes through the steps in their order.
  */
 
-import { alignDown, isBeyond, joinWord, PAGE_LG2, pageOf } from '../bits/address.js'
+import { alignDown, isBeyond, joinWord, PAGE_LG2, pageHigh, pageLow, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
@@ -153,7 +153,7 @@ export class Translator {
     const hi = tx.hi | 0
     if (!hasPasid && hi === 0 && isInterruptAddress(tx)) return false
     const { cache } = this.#iotlb
-    const slot = cache.find(this.#requesters.words[requester + REQUESTER.TAG], pageOf(lo, hi))
+    const slot = cache.findAt(this.#requesters.words[requester + REQUESTER.TAG], pageLow(lo, hi), pageHigh(hi))
     if (slot === MISS) return this.#walkOn(requester, tx, out)
     const grants = cache.flagsOf(slot)
     const needed = NEEDED[neededAt(access, hasPasid)]
