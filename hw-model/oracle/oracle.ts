@@ -206,6 +206,7 @@ export class Oracle implements UnitOracle, Reads {
     watch.entry = this.subject.entry()
     watch.filledAt = filledAt
     watch.rightAt = this.journal.operation
+    watch.changes = this.words.changes
     watch.wrongAt = 0
     watch.wrongSyncs = 0
     watch.remedy = null
@@ -310,10 +311,8 @@ export class Oracle implements UnitOracle, Reads {
     if (isAway) return 'frame-reused'
     const id = this.words.firstChanged(watch.words, watch.rightAt)
     if (id < 0 || watch.rightAt === 0) return null
-    const { words } = this
-    const before = [words.lastLo[id], words.lastHi[id]] as const
-    const after = [words.lo[id], words.hi[id]] as const
-    return this.subject.breaks(words.kind[id], before, after) ? 'break-before-make' : null
+    const { kind, before, after } = this.words.changeOf(id)
+    return this.subject.breaks(kind, before, after) ? 'break-before-make' : null
   }
 
   /** A right answer was given. */
@@ -328,13 +327,11 @@ export class Oracle implements UnitOracle, Reads {
   /** Whether all that a watch was made from is as it was. */
   #holds(watch: Watch): boolean {
     if (watch.isOpen || watch.wrongAt !== 0 || watch.rightAt <= this.#voidAt) return false
-    const { words } = this
-    const { operation, syncs } = this.journal
-    const ids = watch.words
-    for (let i = 0; i < ids.length; i++) {
-      if (!words.isSame(ids[i], operation, syncs)) return false
-      if (words.changedAt[ids[i]] > watch.rightAt) return false
-    }
+    const { words, journal } = this
+    if (!words.areSame(watch.words, journal.operation, journal.syncs)) return false
+    if (watch.changes === words.changes) return true
+    if (words.hasChanged(watch.words, watch.changes)) return false
+    watch.changes = words.changes
     return true
   }
 

@@ -91,12 +91,8 @@ export class Reports {
     const words = this.#words
     const id = words.firstChanged(watch.words, watch.rightAt)
     if (id < 0) return null
-    return {
-      ...this.#subject.describe(words.kind[id]),
-      address: words.address[id],
-      before: [words.lastLo[id] >>> 0, words.lastHi[id] >>> 0],
-      after: [words.lo[id] >>> 0, words.hi[id] >>> 0],
-    }
+    const { kind, ...change } = words.changeOf(id)
+    return { ...this.#subject.describe(kind), ...change }
   }
 }
 

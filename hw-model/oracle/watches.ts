@@ -11,8 +11,10 @@ import type { Remedy } from './subject.js'
 const NONE = -1
 
 /** The kind of a transaction: what else than requester and address decides how it ends. */
-export const kindOf = ({ access, type, bytes }: Transaction): number =>
-  access | (type << 4) | (bytes === 4 ? 64 : bytes === 0 ? 128 : 0)
+export function kindOf(transaction: Transaction): number {
+  const { bytes } = transaction
+  return transaction.access | (transaction.type << 4) | (bytes === 4 ? 64 : bytes === 0 ? 128 : 0)
+}
 
 /** One translation that was met. */
 export class Watch {
@@ -37,8 +39,9 @@ export class Watch {
   /** The caches had it when it was last met. */
   isKept = false
   filledAt = 0
-  /** When it was last right; 0 for never. */
+  /** When it was last right, 0 for never; and the changes of words that had been seen until then. */
   rightAt = 0
+  changes = 0
   /** When it was first seen to be wrong, and the SYNCs completed before the change; 0 while it is right. */
   wrongAt = 0
   wrongSyncs = 0
@@ -72,7 +75,10 @@ export class Watches {
 
   /** The watch of a transaction, of the largest leaf that has one. */
   find(transaction: Transaction): Watch | null {
-    const { rid, pasid, lo, hi } = transaction
+    const rid = transaction.rid
+    const pasid = transaction.pasid
+    const lo = transaction.lo
+    const hi = transaction.hi
     const kind = kindOf(transaction)
     for (let i = 0; i < this.#sizes.length; i++) {
       const lg2 = this.#sizes[i]

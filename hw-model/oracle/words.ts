@@ -4,35 +4,50 @@
  * older than the next one.
  */
 
+import { highWord, joinWord, lowWord } from '../bits/address.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
 
 /** Answered where no word is, or none can be added. */
 export const NO_WORD = -1
 
 /** Words looked at in one slice of `look`. */
-const SLICE = 8192
+const SLICE = 2048
+
+/** Int32s of a word in the table: its address, low half first, and the value last seen. */
+const WIDTH = 4
+const WIDTH_LG2 = 2
+const HIGH = 1
+const LO = 2
+const HI = 3
+
+/** A former value, and since when the word has another. */
+interface Change {
+  readonly before: readonly [lo: number, hi: number]
+  readonly after: readonly [lo: number, hi: number]
+  readonly address: number
+  readonly kind: number
+}
 
 /** Watched words by address. */
 export class Words {
-  /** Physical address. */
-  readonly address: Float64Array
-  /** The value last seen. */
-  readonly lo: Int32Array
-  readonly hi: Int32Array
-  /** The one before it. */
-  readonly lastLo: Int32Array
-  readonly lastHi: Int32Array
-  /** The operation that first saw the present value in place of another; 0 where there was no other. */
-  readonly changedAt: Float64Array
-  /** SYNCs that had completed when it was last seen with its former value, or when the change was found. */
-  readonly changedSyncs: Float64Array
-  /** What was read there, in the owner's coding. */
-  readonly kind: Int32Array
-
-  /** The operation that saw the last change of any of them. */
+  /** Changes seen so far, of any word. */
+  changes = 0
+  /** The operation that saw the last of them. */
   lastChangeAt = 0
 
   readonly #memory: Memory
+  readonly #capacity: number
+  readonly #table: Int32Array
+  /** The value before the present one. */
+  readonly #lastLo: Int32Array
+  readonly #lastHi: Int32Array
+  /** Number of the change that brought the present value; 0 where there was no other. */
+  readonly #change: Int32Array
+  /** The operation that saw it, and the SYNCs that had completed until then. */
+  readonly #changedAt: Float64Array
+  readonly #changedSyncs: Float64Array
+  /** What was read there, in the owner's coding. */
+  readonly #kind: Int32Array
   readonly #users: Int32Array
   readonly #next: Int32Array
   readonly #buckets: Int32Array
@@ -43,14 +58,14 @@ export class Words {
   /** @param capacity words at most, a power of two; 64 bytes each */
   constructor(memory: Memory, capacity: number) {
     this.#memory = memory
-    this.address = new Float64Array(capacity)
-    this.lo = new Int32Array(capacity)
-    this.hi = new Int32Array(capacity)
-    this.lastLo = new Int32Array(capacity)
-    this.lastHi = new Int32Array(capacity)
-    this.changedAt = new Float64Array(capacity)
-    this.changedSyncs = new Float64Array(capacity)
-    this.kind = new Int32Array(capacity)
+    this.#capacity = capacity
+    this.#table = new Int32Array(capacity * WIDTH)
+    this.#lastLo = new Int32Array(capacity)
+    this.#lastHi = new Int32Array(capacity)
+    this.#change = new Int32Array(capacity)
+    this.#changedAt = new Float64Array(capacity)
+    this.#changedSyncs = new Float64Array(capacity)
+    this.#kind = new Int32Array(capacity)
     this.#users = new Int32Array(capacity)
     this.#next = new Int32Array(capacity)
     this.#buckets = new Int32Array(capacity).fill(NO_WORD)
@@ -58,21 +73,31 @@ export class Words {
 
   /** The word at an address as a walk has just read it, with one user more; NO_WORD where there is no room. */
   hold(address: number, lo: number, hi: number, kind: number, operation: number, syncs: number): number {
-    const bucket = this.#bucketOf(address)
+    const table = this.#table
+    const low = lowWord(address) | 0
+    const high = highWord(address) | 0
+    const bucket = this.#bucketOf(low, high)
     let id = this.#buckets[bucket]
-    while (id !== NO_WORD && this.address[id] !== address) id = this.#next[id]
+    while (id !== NO_WORD && (table[id << WIDTH_LG2] !== low || table[(id << WIDTH_LG2) + HIGH] !== high)) {
+      id = this.#next[id]
+    }
     if (id === NO_WORD) {
       id = this.#take()
       if (id === NO_WORD) return NO_WORD
-      this.address[id] = address
-      this.lo[id] = lo
-      this.hi[id] = hi
-      this.changedAt[id] = 0
+      const at = id << WIDTH_LG2
+      table[at] = low
+      table[at + HIGH] = high
+      table[at + LO] = lo
+      table[at + HI] = hi
+      this.#change[id] = 0
+      this.#changedAt[id] = 0
       this.#users[id] = 0
       this.#next[id] = this.#buckets[bucket]
       this.#buckets[bucket] = id
-    } else if (this.lo[id] !== lo || this.hi[id] !== hi) this.#change(id, lo, hi, operation, syncs)
-    this.kind[id] = kind
+    } else if (table[(id << WIDTH_LG2) + LO] !== lo || table[(id << WIDTH_LG2) + HI] !== hi) {
+      this.#note(id, lo, hi, operation, syncs)
+    }
+    this.#kind[id] = kind
     this.#users[id]++
     return id
   }
@@ -80,70 +105,100 @@ export class Words {
   /** One user less; a word that nobody uses is forgotten. */
   release(id: number): void {
     if (--this.#users[id] > 0) return
-    const bucket = this.#bucketOf(this.address[id])
+    const at = id << WIDTH_LG2
+    const bucket = this.#bucketOf(this.#table[at], this.#table[at + HIGH])
     if (this.#buckets[bucket] === id) this.#buckets[bucket] = this.#next[id]
     else {
       let before = this.#buckets[bucket]
       while (this.#next[before] !== id) before = this.#next[before]
       this.#next[before] = this.#next[id]
     }
-    this.address[id] = -1
     this.#next[id] = this.#free
     this.#free = id
   }
 
-  /** Whether a word still has the value last seen; a change is stamped. One that cannot be read has not. */
-  isSame(id: number, operation: number, syncs: number): boolean {
+  /** Whether some words have the values last seen; the first that has not is stamped. */
+  areSame(ids: readonly number[], operation: number, syncs: number): boolean {
     const memory = this.#memory
-    if (memory.loadWord(this.address[id]) !== MEMORY.OK) return false
-    if (memory.lo === this.lo[id] && memory.hi === this.hi[id]) return true
-    this.#change(id, memory.lo, memory.hi, operation, syncs)
-    return false
+    const table = this.#table
+    for (let i = 0; i < ids.length; i++) {
+      const at = ids[i] << WIDTH_LG2
+      const status = memory.loadAt(table[at], table[at + HIGH])
+      if (status === MEMORY.OK && memory.lo === table[at + LO] && memory.hi === table[at + HI]) continue
+      if (status === MEMORY.OK) this.#note(ids[i], memory.lo, memory.hi, operation, syncs)
+      return false
+    }
+    return true
   }
 
   /** Looks at the next slice of words. */
   look(operation: number, syncs: number): void {
+    const memory = this.#memory
+    const table = this.#table
     const count = Math.min(this.#used, SLICE)
     for (let i = 0; i < count; i++) {
       this.#cursor = this.#cursor + 1 < this.#used ? this.#cursor + 1 : 0
-      const id = this.#cursor
-      if (this.#users[id] > 0) this.isSame(id, operation, syncs)
+      const at = this.#cursor << WIDTH_LG2
+      if (this.#users[this.#cursor] <= 0 || memory.loadAt(table[at], table[at + HIGH]) !== MEMORY.OK) continue
+      if (memory.lo === table[at + LO] && memory.hi === table[at + HI]) continue
+      this.#note(this.#cursor, memory.lo, memory.hi, operation, syncs)
     }
+  }
+
+  /** Whether one of some words has changed since there were as many changes. */
+  hasChanged(ids: readonly number[], changes: number): boolean {
+    for (let i = 0; i < ids.length; i++) if (this.#change[ids[i]] > changes) return true
+    return false
   }
 
   /** The first of some words that has changed after an operation; NO_WORD for none. */
   firstChanged(ids: readonly number[], after: number): number {
-    for (const id of ids) if (this.changedAt[id] > after) return id
+    for (const id of ids) if (this.#changedAt[id] > after) return id
     return NO_WORD
   }
 
   /** SYNCs that had completed before the last change of some words after an operation; -1 where none has changed. */
   syncsBefore(ids: readonly number[], after: number): number {
     let syncs = -1
-    for (const id of ids) if (this.changedAt[id] > after && this.changedSyncs[id] > syncs) syncs = this.changedSyncs[id]
+    for (const id of ids) {
+      if (this.#changedAt[id] > after && this.#changedSyncs[id] > syncs) syncs = this.#changedSyncs[id]
+    }
     return syncs
   }
 
-  #change(id: number, lo: number, hi: number, operation: number, syncs: number): void {
-    this.lastLo[id] = this.lo[id]
-    this.lastHi[id] = this.hi[id]
-    this.lo[id] = lo
-    this.hi[id] = hi
-    this.changedAt[id] = operation
-    this.changedSyncs[id] = syncs
+  /** The last change of a word. */
+  changeOf(id: number): Change {
+    const at = id << WIDTH_LG2
+    const table = this.#table
+    return {
+      before: [this.#lastLo[id] >>> 0, this.#lastHi[id] >>> 0],
+      after: [table[at + LO] >>> 0, table[at + HI] >>> 0],
+      address: joinWord(table[at], table[at + HIGH]),
+      kind: this.#kind[id],
+    }
+  }
+
+  #note(id: number, lo: number, hi: number, operation: number, syncs: number): void {
+    const at = id << WIDTH_LG2
+    this.#lastLo[id] = this.#table[at + LO]
+    this.#lastHi[id] = this.#table[at + HI]
+    this.#table[at + LO] = lo
+    this.#table[at + HI] = hi
+    this.#change[id] = ++this.changes
+    this.#changedAt[id] = operation
+    this.#changedSyncs[id] = syncs
     this.lastChangeAt = operation
   }
 
   #take(): number {
     const id = this.#free
-    if (id === NO_WORD) return this.#used < this.address.length ? this.#used++ : NO_WORD
+    if (id === NO_WORD) return this.#used < this.#capacity ? this.#used++ : NO_WORD
     this.#free = this.#next[id]
     return id
   }
 
-  #bucketOf(address: number): number {
-    const word = address / 8
-    const mixed = Math.imul((word | 0) ^ Math.imul(Math.floor(word / 2 ** 32), 0x9e3779b1), 0x85ebca6b)
-    return (mixed ^ (mixed >>> 15)) & (this.#buckets.length - 1)
+  #bucketOf(low: number, high: number): number {
+    const mixed = Math.imul((low >>> 3) ^ Math.imul(high, 0x9e3779b1), 0x85ebca6b)
+    return (mixed ^ (mixed >>> 15)) & (this.#capacity - 1)
   }
 }

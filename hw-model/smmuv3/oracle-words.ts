@@ -17,6 +17,12 @@ const NAMES: Readonly<Record<number, string>> = {
   [FETCHED.L1CD]: 'L1CD',
 }
 
+/**
+ * 32-bit words of a structure that say anything to how a translation ends: of an STE those of S2TTB and before, of a CD
+ * those of TTB1 and before.
+ */
+const USED: Readonly<Record<number, number>> = { [FETCHED.STE]: 8, [FETCHED.CD]: 6 }
+
 /** The walker's levels count up from the leaves, the manual's down to 3. */
 const LAST_LEVEL = 3
 
@@ -60,7 +66,8 @@ export class WordTaker implements FetchWitness {
   reads: Reads | null = null
 
   fetched(what: number, physical: number, words: Int32Array, count: number): void {
-    for (let i = 0; i < count; i += 2) this.reads?.add(physical + i * 4, words[i], words[i + 1], what)
+    const used = Math.min(count, USED[what] ?? count)
+    for (let i = 0; i < used; i += 2) this.reads?.add(physical + i * 4, words[i], words[i + 1], what)
   }
 
   /** What a walker of a stage shows it. */
