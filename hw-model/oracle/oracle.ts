@@ -217,9 +217,16 @@ export class Oracle implements UnitOracle, Reads {
   /** Notes that a watch is wrong since the present operation, where that was not known. */
   accuse(watch: Watch, transaction: Transaction, fresh: Outcome): void {
     this.suspect(watch)
-    // Until it is reported it may lack less than before, or more: a leaf is kept in pieces, a command was sent meanwhile.
-    if (watch.remedy !== null && watch.report !== null) return
-    watch.remedy = this.subject.remedy(transaction, fresh, this.#reports.changed(watch))
+    const { remedy, report } = watch
+    // Until it is reported another piece of its leaf may be meant, and after that what was named may have been sent.
+    if (remedy !== null && report !== null && !this.journal.sentSince(watch.remedyAt)) return
+    const now = this.subject.remedy(transaction, fresh, this.#reports.changed(watch))
+    if (report !== null && remedy?.entry !== now.entry) {
+      this.#reports.close(watch)
+      watch.report = null
+    }
+    watch.remedy = now
+    watch.remedyAt = this.journal.operation
   }
 
   /** The same, of one that nobody has met wrong yet. */

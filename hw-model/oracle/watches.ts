@@ -46,6 +46,8 @@ export class Watch {
   wrongAt = 0
   wrongSyncs = 0
   remedy: Remedy | null = null
+  /** When that was looked for. */
+  remedyAt = 0
   report: MutableReport | null = null
   /** Its own index, the next in the bucket, and the bucket. */
   index = NONE

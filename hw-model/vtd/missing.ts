@@ -23,8 +23,8 @@ export type Judge = (cached: Outcome, cachedFpd: number, fresh: Outcome, freshFp
 /** What is to be sent, in order. */
 export interface Remedies {
   readonly chosen: readonly Remedy[]
-  /** The cache whose one entry answers; null where several lead to the answer. */
-  readonly answeredBy: Find['in'] | null
+  /** The narrowest against the entry that answers, where it is one alone; else the first of all. Null for none. */
+  readonly nearest: Remedy | null
 }
 
 /** The fewest descriptors after which the unit answers what memory says. What is named does help. */
@@ -48,7 +48,7 @@ export function remedies(
   let chosen: readonly Remedy[] | null = null
   for (let size = 0; size <= SEARCHED && chosen === null; size++) chosen = search.find([], size)
   const ordered = (chosen ?? search.reduce()).toSorted((one, other) => one.order - other.order)
-  return { chosen: ordered, answeredBy: search.answeredBy }
+  return { chosen: ordered, nearest: search.against ?? ordered[0] ?? null }
 }
 
 /** Tries sets of descriptors for one transaction. */
@@ -60,8 +60,8 @@ class Search {
   readonly #wantedFpd: number
   readonly #isRight: Judge
   readonly #before: (invalidator: Invalidator) => void
-  /** The cache whose entry answers while nothing is sent; null where several lead to the answer. */
-  answeredBy: Find['in'] | null = null
+  /** Drops the entry that answers while nothing is sent; null where several lead to the answer. */
+  against: Remedy | null = null
 
   constructor(parts: Parts, tx: Transaction, isRight: Judge, before: (invalidator: Invalidator) => void) {
     this.#parts = parts
@@ -120,9 +120,10 @@ class Search {
     watch(translator, (find) => finds.push(find))
     const outcome = new Outcome()
     translator.translate(this.#tx, outcome)
-    if (chosen.length === 0 && finds.length === 1) this.answeredBy = finds[0].in
     const isRight = this.#isRight(outcome, translator.config.fpd, this.#wanted, this.#wantedFpd)
-    return isRight ? null : finds.flatMap((find) => this.#ways.out(find))
+    if (isRight) return null
+    if (chosen.length === 0 && finds.length === 1) this.against = this.#ways.out(finds[0])[0]
+    return finds.flatMap((find) => this.#ways.out(find))
   }
 }
 

@@ -3,8 +3,16 @@
  * has changed, all of a domain-id that is somebody else's now. [VTD 6.5.3.3 T28]
  */
 
-import { type Invalidation, type Outcome, STATUS } from '../port.js'
+import { type ChangedEntry, type Invalidation, type Outcome, STATUS } from '../port.js'
 import { COMMAND } from './oracle-sent.js'
+import {
+  CONTEXT_ENTRY,
+  PASID_DIRECTORY_ENTRY,
+  PASID_TABLE_ENTRY,
+  ROOT_ENTRY,
+  SCALABLE_CONTEXT_ENTRY,
+  SCALABLE_ROOT_ENTRY,
+} from './records.js'
 import type { Remedy } from './remedies.js'
 
 const PAGE_LG2 = 12
@@ -12,25 +20,38 @@ const PAGE_LG2 = 12
 /**
  * The wider descriptor, or null where there is none.
  *
- * @param chosen the narrowest ones, in order
+ * @param nearest the narrowest one
  * @param did the domain-id that governs the requester now, or -1
+ * @param changed what is no more what it was, where that is known
  */
-export function usualOf(chosen: readonly Remedy[], did: number, cached: Outcome, fresh: Outcome): Invalidation | null {
-  const last = chosen.at(-1)
-  if (last === undefined) return null
-  const { names, stale } = last
-  const { DID, IH } = names.operands
-  const caches = chosen.map((each) => each.stale.cache)
-  if (names.name !== COMMAND.IOTLB && names.name !== COMMAND.PASID_IOTLB) return null
-  const domain = { name: COMMAND.IOTLB, operands: { DID } }
-  // Of another domain: what is left of the old one goes as a whole.
-  if (caches.includes('context') || (did >= 0 && did !== DID)) return domain
+export function usualOf(
+  { names, stale }: Remedy,
+  did: number,
+  changed: ChangedEntry | null,
+  cached: Outcome,
+  fresh: Outcome,
+): Invalidation | null {
   const isOfPasid = names.name === COMMAND.PASID_IOTLB
+  if (names.name !== COMMAND.IOTLB && !isOfPasid) return null
+  const { DID, IH } = names.operands
+  const domain = { name: COMMAND.IOTLB, operands: { DID } }
+  // Of another domain: what is left of the old one goes as a whole. So it does where a whole device is concerned.
+  if ((did >= 0 && did !== DID) || (changed !== null && OF_DEVICES.includes(changed.what))) return domain
   const all = isOfPasid ? { name: COMMAND.PASID_IOTLB, operands: { DID, PASID: stale.pasid } } : domain
-  if (caches.includes('pasid') || IH === 0) return all
+  const isOfTable = changed?.level !== undefined && changed.level > 1 && fresh.status !== STATUS.OK
+  if (IH === 0 || changed?.what === PASID_TABLE_ENTRY.$.name || isOfTable) return all
   const leafLg2 = Math.max(sizeOf(cached), sizeOf(fresh))
   return leafLg2 <= PAGE_LG2 || names.page === undefined ? null : wide(names, leafLg2)
 }
+
+/** Structures through which all PASIDs of a function go. */
+const OF_DEVICES: readonly string[] = [
+  ROOT_ENTRY.$.name,
+  SCALABLE_ROOT_ENTRY.$.name,
+  CONTEXT_ENTRY.$.name,
+  SCALABLE_CONTEXT_ENTRY.$.name,
+  PASID_DIRECTORY_ENTRY.$.name,
+]
 
 const sizeOf = ({ status, leafLg2 }: Outcome): number => (status === STATUS.OK ? leafLg2 : PAGE_LG2)
 

@@ -11,6 +11,7 @@ import { Oracle } from '../oracle/oracle.js'
 import type { Reads, Remedy, Subject, WordName } from '../oracle/subject.js'
 import {
   ACCESS,
+  type ChangedEntry,
   type Invalidation,
   NO_PASID,
   type OracleOptions,
@@ -150,26 +151,23 @@ export class VtdSubject implements Subject {
     return iotlb.find(tag, pageOf(lo, hi)) !== MISS
   }
 
-  remedy(transaction: Transaction, fresh: Outcome): Remedy {
+  /** Against the entry that answers: what else is stale behind it is met, and told, when that is gone. */
+  remedy(transaction: Transaction, fresh: Outcome, changed: ChangedEntry | null): Remedy {
+    const isRight: Judge = (...answers) => this.#isSame(...answers)
+    const { nearest } = remedies(this.#parts, transaction, isRight, (invalidator) => this.#settle(invalidator))
+    if (nearest === null) {
+      const missing = this.#queue.held.length > 0 ? [ONLY_A_WAIT] : []
+      return { cache: 'iotlb', entry: nameOf(transaction), missing, usual: null }
+    }
+    const { names, stale } = nearest
+    const command = spelled(names)
+    const didMask = 2 ** this.#parts.caps.didBits - 1
+    const { isScalable } = this.#parts.config
+    this.#targets.set(command, { needed: command, pasid: stale.pasid, isScalable, didMask })
     const cached = new Outcome()
     this.cached(transaction, cached)
-    const isRight: Judge = (...answers) => this.#isSame(...answers)
-    const { chosen, answeredBy } = remedies(this.#parts, transaction, isRight, (invalidator) =>
-      this.#settle(invalidator),
-    )
-    const { cache, entry } = chosen[0]?.stale ?? { cache: answeredBy ?? 'iotlb', entry: nameOf(transaction) }
-    if (chosen.length === 0) {
-      return { cache, entry, missing: this.#queue.held.length > 0 ? [ONLY_A_WAIT] : [], usual: null }
-    }
-    const usual = usualOf(chosen, this.#domainOf(transaction), cached, fresh)
-    const missing = chosen.map(({ names, stale }) => {
-      const command = spelled(names)
-      const didMask = 2 ** this.#parts.caps.didBits - 1
-      const { isScalable } = this.#parts.config
-      this.#targets.set(command, { needed: command, pasid: stale.pasid, isScalable, didMask })
-      return command
-    })
-    return { cache: answeredBy ?? cache, entry, missing, usual }
+    const usual = usualOf(nearest, this.#domainOf(transaction), changed, cached, fresh)
+    return { cache: stale.cache, entry: stale.entry, missing: [command], usual }
   }
 
   shortfalls(sent: Invalidation, missing: Invalidation): readonly string[] | null {

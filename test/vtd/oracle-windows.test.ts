@@ -218,7 +218,7 @@ describe('legacy mode', () => {
     guest.store(CONTEXT, 0n, 0n)
     anotherWait(guest)
     guest.dma(PAGE)
-    expect(told(guest)).toEqual(['iotlb: context cache SID=8 DID=3 + IOTLB DID=3 AM=0 IH=1 ADDR=0x400000'])
+    expect(told(guest)).toEqual(['iotlb: IOTLB DID=3 AM=0 IH=1 ADDR=0x400000'])
     expect(text(reportsOf(guest)[0].usual as never)).toBe('IOTLB DID=3')
   })
 

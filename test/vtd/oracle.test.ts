@@ -163,16 +163,17 @@ describe('a table entry that was changed', () => {
 })
 
 describe('a PASID table entry', () => {
-  it('that was changed without any flush needs the PASID cache emptied, and then its translations', () => {
+  it('that was changed without any flush needs its translations dropped, and then the PASID cache emptied', () => {
     const guest = watched()
     const change = (): void => guest.firstStage(1, 2, FIRST + 0x8000)
     guest.path(FIRST + 0x8000, PAGE, MOVED | FS.PAGE, FS.TABLE)
-    expect(changed(guest, 1, change)).toEqual([
-      'iotlb: PASID cache DID=2 PASID=1 + P_IOTLB DID=2 PASID=1 AM=0 IH=0 ADDR=0x400000',
-    ])
+    expect(changed(guest, 1, change)).toEqual(['iotlb: P_IOTLB DID=2 PASID=1 AM=0 IH=1 ADDR=0x400000'])
     const [{ usual, changed: entry }] = reportsOf(guest)
     expect(text(usual as never)).toBe('P_IOTLB DID=2 PASID=1')
     expect(entry).toMatchObject({ what: 'PASID table entry', address: PASIDS + 64 + 16 })
+    guest.queue(IQ.piotlb(2, 1), IQ.fence)
+    expect(guest.dma(PAGE, 'r', 1)).toBe('0x308000')
+    expect(told(guest)[1]).toBe('pasid: PASID cache DID=2 PASID=1')
   })
 
   it('that got another domain-id leaves translations of the old one, which a flush of the new one does not drop', () => {
@@ -208,7 +209,10 @@ describe('a context entry', () => {
     const guest = watched()
     const clear = (): void => guest.store(guest.context, 0n)
     const [line] = changed(guest, 1, clear)
-    expect(line).toBe('iotlb: context cache SID=8 + P_IOTLB DID=2 PASID=1 AM=0 IH=1 ADDR=0x400000')
+    expect(line).toBe('iotlb: P_IOTLB DID=2 PASID=1 AM=0 IH=1 ADDR=0x400000')
+    guest.queue(IQ.iotlbDomain(2), IQ.fence)
+    guest.dma(PAGE, 'r', 1)
+    expect(told(guest)[1]).toBe('context: context cache SID=8')
     expect(reportsOf(guest)[0].fresh).toMatchObject({ status: 2, fault: 0x41 })
     expect(text(reportsOf(guest)[0].usual as never)).toBe('IOTLB DID=2')
   })
