@@ -1,7 +1,7 @@
 /** An area: one mapping of an IOAS, a slice of pages at a range of IOVAs with rights of its own. */
 
 import type { Protection } from './driver.js'
-import { ENTRIES_A_STEP } from './limits.js'
+import { ENTRIES_A_STEP, PAGES_A_STEP } from './limits.js'
 import { type Pages, pageOffset } from './pages.js'
 import type { Pin, Segment } from './pin.js'
 import { min } from './u64.js'
@@ -94,7 +94,7 @@ export interface Piece {
 }
 
 /**
- * The pieces of a pinned area, ascending, each of at most ENTRIES_A_STEP leaves. A leaf that the driver would use for
+ * The pieces of a pinned area, ascending, each of as many leaves as a step may write. A leaf that the driver would use for
  * the area as a whole is never cut.
  *
  * @param sizes that leaves may have, ascending
@@ -113,15 +113,16 @@ export function* piecesOf(area: Area, sizes: readonly bigint[]): Iterable<Piece>
   }
 }
 
-const ENTRIES = BigInt(ENTRIES_A_STEP)
+const LARGE_LEAVES = BigInt(ENTRIES_A_STEP)
+const SMALL_LEAVES = BigInt(PAGES_A_STEP)
 
 function pieceAt(iova: bigint, address: bigint, left: bigint, sizes: readonly bigint[]): bigint {
   let leaf = sizes.length - 1
   while (leaf > 0 && (((iova | address) & (sizes[leaf] - 1n)) !== 0n || left < sizes[leaf])) leaf--
   const size = sizes[leaf]
-  const table = size * ENTRIES
-  // Up to the end of a table, so that a step fills one, or empties one, at most.
-  const bytes = min(left < size ? left : left - (left % size), table - (iova % table))
+  const step = size * (leaf === 0 ? SMALL_LEAVES : LARGE_LEAVES)
+  // Up to the end of a table, so that a step looks into no more of them than it has to.
+  const bytes = min(left < size ? left : left - (left % size), step - (iova % step))
   const larger = sizes[leaf + 1]
   // Where a larger leaf can begin, its piece begins.
   if (larger === undefined || (iova - BigInt(address)) % larger !== 0n) return bytes

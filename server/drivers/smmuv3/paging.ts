@@ -10,6 +10,7 @@ import {
   type Range,
 } from '../../core/driver.js'
 import { Outstanding } from '../outstanding.js'
+import { pagesIn } from '../pages-in.js'
 import { WITH_TABLES } from '../removed-pages.js'
 import { TableBuilder } from '../table-builder.js'
 import type { AtcOwner } from './atc.js'
@@ -273,9 +274,6 @@ export class StageTwoDomain extends PagingDomain {
     this.host.vmids.free(this.vmid)
   }
 }
-
-/** Pages of a whole number of pages, given in bytes. Of such a number below 2^65 no bit is lost on the way. */
-const pagesIn = (bytes: bigint): number => Number(bytes) / PAGE_BYTES
 
 interface StageTwoGeometry {
   /** The builder's level of the root. */

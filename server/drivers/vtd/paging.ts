@@ -17,6 +17,7 @@ import {
 } from '../../core/driver.js'
 import type { HostRam } from '../host-ram.js'
 import { Outstanding } from '../outstanding.js'
+import { pagesIn } from '../pages-in.js'
 import { TableBuilder } from '../table-builder.js'
 import { Bindings } from './bindings.js'
 import { blockAround, domainTranslations, pasidCache, wholeDevice } from './descriptors.js'
@@ -192,9 +193,6 @@ export class PagingDomain implements PagingOps {
     if (page + pages > this.#last) this.#last = page + pages - 1
   }
 }
-
-/** Pages of a whole number of pages, given in bytes. Of such a number below 2^65 no bit is lost on the way. */
-const pagesIn = (bytes: bigint): number => Number(bytes) / PAGE_BYTES
 
 /** Done when all are. */
 function allOf(done: readonly Completion[]): Completion {
