@@ -67,6 +67,11 @@ abstract class PagingDomain implements PagingOps {
     this.aperture = { start: 0n, last: (1n << BigInt(inputBits)) - 1n }
   }
 
+  /** Physical address of the root table. */
+  get root(): number {
+    return this.tables.root
+  }
+
   get tableBytes(): number {
     return this.tables.tableBytes
   }
