@@ -96,7 +96,7 @@ export const TURN_MS = 2
 /** Table entries that are written or taken out between two looks at the time: a table's worth, some 40 us. */
 export const ENTRIES_A_STEP = 512
 
-/** The smallest leaves of a table one step writes or clears: those of eight tables, which are spelled many at a time. */
+/** The same for the smallest leaves, which are spelled many at a time: those of eight tables, some 20 us. */
 export const PAGES_A_STEP = 8 * ENTRIES_A_STEP
 
 /** Elements of an array between two looks at the time, which costs as much as a translation that hits. */

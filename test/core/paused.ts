@@ -94,12 +94,12 @@ export async function scene({
   return {
     ioasId: world.ioas(),
     other: world.ioas(),
-    regionId: world.region(16n * MIB, 0x7000_0000n),
+    regionId: world.region(64n * MIB, 0x7000_0000n),
     deviceId: world.bind(RID),
   }
 }
 
-export const mapping = (ioasId: number, regionId: number, iova: bigint, length = 8n * MIB, offset = 0n) => ({
+export const mapping = (ioasId: number, regionId: number, iova: bigint, length = 40n * MIB, offset = 0n) => ({
   ioasId,
   region: { regionId, offset },
   length,

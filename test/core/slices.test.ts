@@ -17,8 +17,8 @@ const STORIES: Readonly<Record<string, Story>> = {
     await teller.ask('IoasMap', mapping(ioasId, regionId, 0x4000_0000n, 15n * MIB, MIB))
     await teller.state()
     await teller.ask('IoasUnmap', { ioasId, iova: 0x1000n, length: MIB })
-    await teller.ask('IoasUnmap', { ioasId, iova: 0x1000n, length: 8n * MIB })
-    await teller.ask('IoasUnmap', { ioasId, iova: 0x1000n, length: 8n * MIB })
+    await teller.ask('IoasUnmap', { ioasId, iova: 0x1000n, length: 40n * MIB })
+    await teller.ask('IoasUnmap', { ioasId, iova: 0x1000n, length: 40n * MIB })
     await teller.ask('IoasUnmap', { ioasId, iova: 0n, length: ALL })
   },
   'maps small leaves, and large ones after them': async (teller) => {
@@ -93,7 +93,7 @@ const STORIES: Readonly<Record<string, Story>> = {
     const data = Uint8Array.from({ length: 0x2000 }, (_, i) => i)
     await teller.ask('DmaWrite', { deviceId, operations: operations.map(({ address }) => ({ address, data })) })
     const slices = operations.map(({ address }) => ({ regionId, offset: address, length: 16 }))
-    await teller.ask('ReadMemory', { slices: [...slices, { regionId, offset: 16n * MIB, length: 1 }] })
+    await teller.ask('ReadMemory', { slices: [...slices, { regionId, offset: 64n * MIB, length: 1 }] })
     await teller.ask('WriteMemory', { patches: slices.map((slice) => ({ ...slice, data })) })
   },
   'drives a unit': async (teller) => {
