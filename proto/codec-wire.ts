@@ -56,7 +56,7 @@ export class WireReader extends protobuf.Reader {
     if (bytes === chunk.length) {
       const from = this.#take(bytes)
       chunk.set(this.buf.subarray(from, from + bytes))
-    } else this.#packed(bytes, chunk, () => this.uint32())
+    } else this.#wide(bytes, chunk)
     return pushChunk(array, chunk)
   }
 
@@ -93,6 +93,24 @@ export class WireReader extends protobuf.Reader {
     return count
   }
 
+  /** Fills `chunk` with the varints in the next bytes, of which bits above 31 are dropped; the last byte ends one. */
+  #wide(bytes: number, chunk: Uint32Array): void {
+    const { buf } = this
+    let at = this.#take(bytes)
+    const end = at + bytes
+    for (let i = 0; i < chunk.length; i++) {
+      let value = 0
+      for (let shift = 0; ; shift += 7) {
+        if (shift === 70) throw new RangeError('a varint is longer than ten bytes')
+        const byte = buf[at++]
+        if (shift < 32) value |= (byte & 0x7f) << shift
+        if (byte < 0x80) break
+      }
+      chunk[i] = value
+    }
+    if (at !== end) throw new RangeError('a packed array ends inside a value')
+  }
+
   /** Fills `chunk` with the varints in the next `bytes` bytes, and not a byte beyond them. */
   #packed<T>(bytes: number, chunk: { length: number; [index: number]: T }, read: () => T): void {
     const end = this.pos + bytes
@@ -123,8 +141,41 @@ export class WireReader extends protobuf.Reader {
   }
 }
 
-/** Writes 64-bit values from bigint and packed 64-bit arrays from typed arrays. */
+/** What the base class has and does not declare. */
+interface Room {
+  buf: Uint8Array
+  pos: number
+  _reserve(bytes: number): void
+}
+
+/** A writer that grew beyond this is not kept for the next message. */
+const KEPT_BYTES = 1 << 18
+
+/** Writes 64-bit values from bigint and packed arrays from typed arrays. */
 export class WireWriter extends protobuf.Writer {
+  /** An empty writer: one that was used before, as its room need not grow again, unless that has become very large. */
+  static again(writer: WireWriter): WireWriter {
+    const room = writer as unknown as Room
+    if (room.buf.length > KEPT_BYTES) return new WireWriter()
+    room.pos = 0
+    return writer
+  }
+
+  /** Values below 128, as most arrays have only, are copied at once. */
+  override uint32s(values: unknown): protobuf.Writer {
+    const all = values as Uint32Array
+    const { length } = all
+    let bits = 0
+    for (let i = 0; i < length; i++) bits |= all[i]
+    if (bits >>> 7 !== 0) return super.uint32s(all as never)
+    this.uint32(length)
+    const room = this as unknown as Room
+    room._reserve(length)
+    room.buf.set(all, room.pos)
+    room.pos += length
+    return this
+  }
+
   override fixed64(value: unknown): protobuf.Writer {
     return super.fixed64(split(value as bigint))
   }

@@ -25,10 +25,15 @@ const plans = compilePlans(SCHEMA)
 const types = new Map<string, { readonly type: protobuf.Type; readonly plan: Plan }>()
 for (const [name, plan] of plans) types.set(name, { type: root.lookupType(`iommud.v1.${name}`), plan })
 
+/** Of the message that was encoded last; encoding one encodes no other. */
+let writer = new WireWriter()
+
 /** Bytes of a message (`application/proto`). Throws CodecError for a field that is unknown or out of its range. */
 export function encode<K extends MessageName>(name: K, message: Init<Messages[K]>): Uint8Array {
   const { type, plan } = types.get(name)!
-  return type.encode(plan.prepare(message, name) as protobuf.Message, new WireWriter()).finish()
+  const prepared = plan.prepare(message, name) as protobuf.Message
+  writer = WireWriter.again(writer)
+  return type.encode(prepared, writer).finish()
 }
 
 /** The message in bytes. Byte fields are views of them. Throws CodecError. */

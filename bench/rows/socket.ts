@@ -8,7 +8,7 @@ export const row: Row = {
   id: 'socket',
   what: 'a translation over the socket, by translations a message, against one in process',
   async run(bench) {
-    const { contenders, inProcess, stop } = await overTheSocket([1, 64, 1024])
+    const { contenders, inProcess, stop } = await overTheSocket([1, 64, 1024], 2048)
     try {
       const timings = await bench.race([inProcess, ...contenders], { agree: false, isWall: true })
       const hit = nsOf(timings, inProcess.name)

@@ -6,7 +6,7 @@
 import { type Grant, pageOf } from './atc.js'
 import type { Call } from './call.js'
 import { Device, refuseChilds } from './device.js'
-import type { Requester } from './dma-batch.js'
+import { newOutcome, type Requester } from './dma-batch.js'
 import { type AtsDoor, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
 import { NO_DEVICE_TLBS } from './not-offered.js'
 import { Refusal } from './refusal.js'
@@ -102,6 +102,7 @@ function untranslated(device: Device, pasid: number): DeviceRequester {
     peek: (_index, lo, hi, access, out) => port.peek(pasid, lo, hi, access, out),
     missing: (_index, lo, hi, access) => port.missing(pasid, lo, hi, access),
     faultName: (fault) => port.faultName(fault),
+    newOutcome: () => port.newOutcome?.() ?? newOutcome(),
     staleReason: () => {
       const book = endpoint.isBlocked ? undefined : staleBooks.get(platform.driver)
       return book === undefined ? '' : failureOf(book, context)

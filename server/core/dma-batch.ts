@@ -3,7 +3,7 @@
  * nothing for those that do not fault.
  */
 
-import { detailOf, type RefusalDetail, refusalIn } from './detail.js'
+import { detailOf, type RefusalDetail } from './detail.js'
 import { type Attempt, type DmaFault, faultOf, hasFault, staleFault } from './dma-fault.js'
 import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep, UNTRANSLATED_ONLY } from './driver.js'
 import { assert, Refusal } from './refusal.js'
@@ -25,6 +25,8 @@ export interface Requester {
   /** The invalidation that was not sent; empty where none is missing. */
   missing(index: number, lo: number, hi: number, access: number): string
   faultName(fault: number): string
+  /** A struct as its unit makes them, which is fastest for it. Absent: any will do. */
+  newOutcome?(): DmaOutcome
   /** Whether the fault that the last request ended with was recorded. Absent: it was. */
   wasRecorded?(): boolean
   /** Why the oracle has ended the last request ABORTED; empty or absent where it has not. */
@@ -91,83 +93,136 @@ export function* translateBatch(
   took: (index: number, outcome: DmaOutcome) => void,
   lookAgain: () => void = () => {},
 ): Work<BatchColumns> {
-  const { iovas, accesses, keeper } = batch
-  const count = iovas.length
-  // Two halves of each address, low first: typed arrays are little-endian on every machine that Node runs on.
-  const halves = new Uint32Array(iovas.buffer, iovas.byteOffset, count * 2)
-  const columns = newColumns(count)
-  const { outcomes, pageSizeLog2s, permissions, faultCodes, cacheHits, faults } = columns
-  let transactionIds = NO_IDS
-  const out = newOutcome()
-  let done = 0
-  let mayPend = keeper?.mayPend === true
-  let access = batch.access === 0 ? DMA_ACCESS.READ : batch.access
-  const refusal = yield* refusalIn(
-    (function* () {
-      checkAccesses(batch, access)
-      for (; done < count; done++) {
-        if (done > 0 && isLook(done)) {
-          yield
-          lookAgain()
-          mayPend = keeper?.mayPend === true
-        }
-        if (accesses.length !== 0) {
-          access = accesses[done]
-          checkAccess(access, done)
-        }
-        const lo = halves[2 * done]
-        const hi = halves[2 * done + 1]
-        if (mayPend) keeper?.makeRoom()
-        out.fault = 0
-        requester.translate(done, lo, hi, access, out)
-        outcomes[done] = out.status
-        cacheHits[done] = out.hit
-        if (out.status === DMA_STATUS.OK) {
-          pageSizeLog2s[done] = out.leafLg2
-          permissions[done] = out.untranslatedOnly === 0 ? out.rights : out.rights | UNTRANSLATED_ONLY
-          took(done, out)
-        } else if (out.status === DMA_STATUS.ABORTED && requester.staleReason?.()) {
-          faults.push(staleFault(requester.staleReason(), { index: done, lo, hi, access }))
-        } else if (hasFault(out)) {
-          faultCodes[done] = out.fault
-          faults.push(faultOf(requester, { index: done, lo, hi, access }, out.fault, faults.length < batch.explained))
-        } else if (out.status === DMA_STATUS.PENDING && keeper !== undefined) {
-          if (transactionIds === NO_IDS) transactionIds = new BigUint64Array(count)
-          transactionIds[done] = keeper.keep(out.tag, { index: done, lo, hi, access })
-        } else refusePending(out)
-      }
-    })(),
-  )
-  return cut({ ...columns, transactionIds }, done, refusal)
+  const attempts = new Attempts(requester, batch, took)
+  let refusal: Refusal | undefined
+  try {
+    attempts.check()
+    while (attempts.goOn()) {
+      yield
+      lookAgain()
+    }
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    refusal = error
+  }
+  return cut(attempts.columns, attempts.done, refusal)
+}
+
+/** The elements of a batch, one after the other. */
+class Attempts {
+  readonly columns: Columns
+  done = 0
+  readonly #requester: Requester
+  readonly #batch: Batch
+  readonly #took: (index: number, outcome: DmaOutcome) => void
+  /** Two halves of each address, low first: typed arrays are little-endian on every machine that Node runs on. */
+  readonly #halves: Uint32Array
+  readonly #access: number
+  readonly #out: DmaOutcome
+
+  constructor(requester: Requester, batch: Batch, took: (index: number, outcome: DmaOutcome) => void) {
+    const { iovas, access } = batch
+    this.columns = newColumns(iovas.length)
+    this.#requester = requester
+    this.#batch = batch
+    this.#took = took
+    this.#halves = new Uint32Array(iovas.buffer, iovas.byteOffset, iovas.length * 2)
+    this.#access = access === 0 ? DMA_ACCESS.READ : access
+    this.#out = requester.newOutcome?.() ?? newOutcome()
+  }
+
+  /** @throws Refusal EINVAL */
+  check(): void {
+    checkAccesses(this.#batch, this.#access)
+  }
+
+  /** Attempts those up to the next look at the time; false when none is left. @throws Refusal */
+  goOn(): boolean {
+    const { accesses, keeper } = this.#batch
+    const { outcomes, pageSizeLog2s, permissions, cacheHits } = this.columns
+    const requester = this.#requester
+    const halves = this.#halves
+    const out = this.#out
+    const mayPend = keeper?.mayPend === true
+    const hasEach = accesses.length !== 0
+    const count = outcomes.length
+    for (let index = this.done; index < count; index = this.done) {
+      const access = hasEach ? accesses[index] : this.#access
+      if (hasEach) checkAccess(access, index)
+      if (mayPend) keeper.makeRoom()
+      out.fault = 0
+      requester.translate(index, halves[2 * index], halves[2 * index + 1], access, out)
+      outcomes[index] = out.status
+      cacheHits[index] = out.hit
+      if (out.status === DMA_STATUS.OK) {
+        pageSizeLog2s[index] = out.leafLg2
+        permissions[index] = out.untranslatedOnly === 0 ? out.rights : out.rights | UNTRANSLATED_ONLY
+        this.#took(index, out)
+      } else this.#failed(index, access)
+      this.done = index + 1
+      if (isLook(index + 1) && index + 1 < count) return true
+    }
+    return false
+  }
+
+  /** An element that did not end OK. */
+  #failed(index: number, access: number): void {
+    const out = this.#out
+    const { columns } = this
+    const { explained, keeper } = this.#batch
+    const lo = this.#halves[2 * index]
+    const hi = this.#halves[2 * index + 1]
+    const { faults } = columns
+    const stale = out.status === DMA_STATUS.ABORTED ? this.#requester.staleReason?.() : undefined
+    if (stale) {
+      faults.push(staleFault(stale, { index, lo, hi, access }))
+    } else if (hasFault(out)) {
+      columns.faultCodes[index] = out.fault
+      faults.push(faultOf(this.#requester, { index, lo, hi, access }, out.fault, faults.length < explained))
+    } else if (out.status === DMA_STATUS.PENDING && keeper !== undefined) {
+      if (columns.transactionIds === NO_IDS) columns.transactionIds = new BigUint64Array(columns.outcomes.length)
+      columns.transactionIds[index] = keeper.keep(out.tag, { index, lo, hi, access })
+    } else refusePending(out)
+  }
 }
 
 interface Columns extends BatchColumns {
   readonly faults: DmaFault[]
+  transactionIds: BigUint64Array
 }
 
-const newColumns = (count: number): Columns => ({
-  outcomes: new Uint32Array(count),
-  pageSizeLog2s: new Uint32Array(count),
-  permissions: new Uint32Array(count),
-  faultCodes: new Uint32Array(count),
-  cacheHits: new Uint32Array(count),
-  transactionIds: NO_IDS,
-  faults: [],
-  doneCount: 0,
-})
+/** Columns of so many elements, out of one buffer: five of their own cost more than filling them. */
+function newColumns(count: number): Columns {
+  const buffer = new ArrayBuffer(5 * 4 * count)
+  const column = (which: number): Uint32Array => new Uint32Array(buffer, which * 4 * count, count)
+  return {
+    outcomes: column(0),
+    pageSizeLog2s: column(1),
+    permissions: column(2),
+    faultCodes: column(3),
+    cacheHits: column(4),
+    transactionIds: NO_IDS,
+    faults: [],
+    doneCount: 0,
+  }
+}
 
 /** The elements that were attempted. */
-const cut = (columns: BatchColumns, done: number, refusal: Refusal | undefined): BatchColumns => ({
-  outcomes: columns.outcomes.subarray(0, done),
-  pageSizeLog2s: columns.pageSizeLog2s.subarray(0, done),
-  permissions: columns.permissions.subarray(0, done),
-  faultCodes: columns.faultCodes.subarray(0, done),
-  cacheHits: columns.cacheHits.subarray(0, done),
-  transactionIds: columns.transactionIds.subarray(0, done),
-  faults: columns.faults,
-  doneCount: done,
-  refusal: refusal === undefined ? undefined : detailOf(refusal),
-})
+function cut(columns: BatchColumns, done: number, refusal: Refusal | undefined): BatchColumns {
+  const why = refusal === undefined ? undefined : detailOf(refusal)
+  if (done === columns.outcomes.length) return { ...columns, doneCount: done, refusal: why }
+  return {
+    outcomes: columns.outcomes.subarray(0, done),
+    pageSizeLog2s: columns.pageSizeLog2s.subarray(0, done),
+    permissions: columns.permissions.subarray(0, done),
+    faultCodes: columns.faultCodes.subarray(0, done),
+    cacheHits: columns.cacheHits.subarray(0, done),
+    transactionIds: columns.transactionIds.subarray(0, done),
+    faults: columns.faults,
+    doneCount: done,
+    refusal: why,
+  }
+}
 
 /** @throws Refusal EINVAL */
 function checkAccesses({ iovas, accesses }: Batch, access: number): void {

@@ -65,6 +65,8 @@ export interface DmaPort {
   readonly mayPend?: boolean
   /** @param pasid the PASID on the request, or -1 for none */
   translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
+  /** A struct for outcomes of the very kind that it fills fastest. Absent: any will do. */
+  newOutcome?(): DmaOutcome
   /** The same walk, dry and fresh: no cache, no flag, no record. */
   explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]
   /** What the caches alone answer, and nothing is touched; false, and `out` is void, where they do not. */

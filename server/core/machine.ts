@@ -183,6 +183,8 @@ export interface RawUnit {
   /** Its ID registers offer page requests. */
   readonly takesPageRequests: boolean
   translate(request: StreamRequest, out: DmaOutcome): void
+  /** A struct for outcomes of the very kind that it fills fastest. Absent: any will do. */
+  newOutcome?(): DmaOutcome
   explain(request: StreamRequest, out: DmaOutcome): readonly ExplainStep[]
   /** What the caches alone answer, and nothing is touched; false, and `out` is void, where they do not. */
   peek(request: StreamRequest, out: DmaOutcome): boolean

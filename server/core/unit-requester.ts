@@ -1,6 +1,6 @@
 /** The way into a raw unit for the elements of a batch. */
 
-import type { Requester } from './dma-batch.js'
+import { newOutcome, type Requester } from './dma-batch.js'
 import type { RawUnit, StreamRequest } from './machine.js'
 
 /** What all elements of a batch have in common. */
@@ -40,6 +40,7 @@ export function requesterOf(
     peek: (index, lo, hi, access, out) => raw.peek(fill(index, lo, hi, access), out),
     missing: (index, lo, hi, access) => raw.missing(fill(index, lo, hi, access)),
     faultName: (fault) => raw.faultName(fault),
+    newOutcome: () => raw.newOutcome?.() ?? newOutcome(),
     staleReason,
   }
 }

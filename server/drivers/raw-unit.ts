@@ -4,7 +4,7 @@ import { type Backing, CHUNK_BYTES, Memory } from '../../hw-model/memory/index.j
 import {
   type AtcInvalidation,
   type DevicePort,
-  type Outcome,
+  Outcome,
   PageRequest,
   type RemappingUnit,
   Transaction,
@@ -115,6 +115,10 @@ export class PrivateUnit implements RawUnit {
 
   translate(request: StreamRequest, out: DmaOutcome): void {
     this.#unit.translate(this.#fill(request), out)
+  }
+
+  newOutcome(): DmaOutcome {
+    return new Outcome()
   }
 
   explain(request: StreamRequest, out: DmaOutcome): ExplainStep[] {

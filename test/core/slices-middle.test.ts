@@ -35,7 +35,10 @@ describe('in the middle of a map', () => {
       limit: BigInt(world.core.limits.context.table_bytes),
     })
     await teller.ask('AttachRid', { deviceId, ptId: ioasId })
-    const reply = await teller.ask('Translate', { deviceId, iovas: BigUint64Array.of(0x1000n, 0x280_0fffn, 0x280_1000n) })
+    const reply = await teller.ask('Translate', {
+      deviceId,
+      iovas: BigUint64Array.of(0x1000n, 0x280_0fffn, 0x280_1000n),
+    })
     expect([...(reply['outcomes'] as Uint32Array)]).toEqual([1, 1, 2])
   })
 })

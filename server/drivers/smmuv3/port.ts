@@ -93,6 +93,10 @@ export class SmmuPort implements DmaPort, AtsDoor {
     return virtual === null ? undefined : guestCommands(commands, virtual.virtId)
   }
 
+  newOutcome(): DmaOutcome {
+    return new Outcome()
+  }
+
   faultName(fault: number): string {
     return this.#unit.faultName(fault)
   }

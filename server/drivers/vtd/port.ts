@@ -1,6 +1,13 @@
 /** Where a device's DMA enters its VT-d unit. */
 
-import { type Invalidation, NO_PASID, REQUEST, type RemappingUnit, Transaction } from '../../../hw-model/port.js'
+import {
+  type Invalidation,
+  NO_PASID,
+  Outcome,
+  REQUEST,
+  type RemappingUnit,
+  Transaction,
+} from '../../../hw-model/port.js'
 import { type DmaOutcome, type DmaPort, type ExplainStep, type OwnInvalidation, RID_SLOT } from '../../core/driver.js'
 import { addressOf, addressText } from '../invalidation-text.js'
 import type { VtdDriver } from './driver.js'
@@ -67,6 +74,10 @@ export class UnitPort implements DmaPort {
     const npages = 2n ** BigInt(operands['AM'] ?? 0)
     const text = `P_IOTLB addr=${addressText(page)} npages=${npages} on the user domain`
     return { text, ranges: [{ addr: addressOf(page), npages, flags: 0 }] }
+  }
+
+  newOutcome(): DmaOutcome {
+    return new Outcome()
   }
 
   faultName(fault: number): string {
