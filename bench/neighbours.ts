@@ -14,11 +14,14 @@ const HUGE_PAGES = 2
 const LOOPED_BYTES = 16n * 2n ** 30n
 const IOVA = 0x1_0000_0000n
 
-/** Waits of the third client: with nothing else going on, and beside the two. @param deaths how often the second ends */
-export async function waitsBesideNeighbours(
-  idleMs: number,
-  deaths: number,
-): Promise<readonly [idle: Wait, beside: Wait]> {
+/** Waits of the third client: with nothing else going on, and beside the two. */
+export interface Round {
+  readonly idle: Wait
+  readonly beside: Wait
+}
+
+/** @param rounds how often each is measured, one after the other; the second client ends once in each */
+export async function waitsBesideNeighbours(idleMs: number, rounds: number): Promise<readonly Round[]> {
   const daemon = await startDaemon()
   const open = async () => {
     const { context } = await daemon.client.openContext({ lifetime: ContextLifetime.EXPLICIT })
@@ -30,24 +33,24 @@ export async function waitsBesideNeighbours(
     const asker = await Asker.start({ socketPath: daemon.socketPath, translate: { context, deviceId, iova: IOVA } })
     const pause = (): Promise<unknown> => new Promise((done) => setTimeout(done, idleMs))
     await asker.during('warm', pause)
-    const idle = await asker.during('idle', pause)
-    const dying: ContextClient[] = []
-    for (let death = 0; death < deaths; death++) {
-      dying.push((await open()).client)
-      await manyAreas(dying[death], death === 0 ? DYING : '')
-    }
     const loop = await looping((await open()).client)
-    const beside = await asker.during('neighbours', async () => {
-      let isOver = false
-      const others = (async () => {
-        for (const one of dying) await one.closeContext({})
-      })().finally(() => (isOver = true))
-      do await loop()
-      while (!isOver)
-      await others
-    })
+    const measured: Round[] = []
+    for (let round = 0; round < rounds; round++) {
+      const dying = (await open()).client
+      await manyAreas(dying, DYING)
+      const idle = await asker.during('idle', pause)
+      const beside = await asker.during('neighbours', async () => {
+        const until = performance.now() + idleMs
+        let isOver = false
+        const death = dying.closeContext({}).finally(() => (isOver = true))
+        do await loop()
+        while (!isOver || performance.now() < until)
+        await death
+      })
+      measured.push({ idle, beside })
+    }
     await asker.stop()
-    return [idle, beside]
+    return measured
   } finally {
     await daemon.stop()
   }

@@ -91,7 +91,7 @@ export interface Limits {
  * bounded below, and a collection of garbage, a turn stays under 5 ms on a machine that is not busy otherwise. A turn
  * costs some 20 us by itself, a hundredth of this.
  */
-export const TURN_MS = 2
+export const TURN_MS = 1
 
 /** Table entries that are written or taken out between two looks at the time: a table's worth, some 40 us. */
 export const ENTRIES_A_STEP = 512
