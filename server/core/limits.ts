@@ -88,8 +88,8 @@ export interface Limits {
 
 /**
  * Milliseconds of a turn of the event loop after which work gives way. With one more step of work, of which each is
- * bounded below, and a collection of garbage, a turn stays under 5 ms on a machine that is not busy otherwise. A turn
- * costs some 20 us by itself, a hundredth of this.
+ * bounded below, and a collection of garbage, a turn stays under 4 ms on a machine that is not busy otherwise. A turn
+ * costs some 20 us by itself, a fiftieth of this.
  */
 export const TURN_MS = 1
 
