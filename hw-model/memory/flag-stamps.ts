@@ -1,13 +1,26 @@
 /**
- * Which pages of tables hardware's own access and dirty flags were stored into. Who keeps tables in a range of memory
- * asks for stamps there, and then reads again only the tables that were touched.
+ * Where in tables hardware's own access and dirty flags were stored. Who keeps tables in a range of memory asks for stamps
+ * there, links each table to the entry that points to it, and then reads again only the entries that may have been
+ * touched: what is stamped below an entry is a stamp of that entry, too, so a search from the root passes by all others.
  */
 
 const PAGE_BYTES = 4096
+const SLOT_BYTES = 8
+const SLOTS = PAGE_BYTES / SLOT_BYTES
+/** Words of a page's stamps, a bit for each entry. */
+const WORDS = SLOTS / 32
+/** Pages whose links are kept together; those of memory that nobody uses are not there. */
+const CHUNK = 4096
 
-/** Stamps of pages, by address. */
+/** Stamps of entries, by address. */
 export class FlagStamps {
-  readonly #pages = new Set<number>()
+  /** Which of the bitmaps is a page's, for those that have a stamp. */
+  readonly #places = new Map<number, number>()
+  readonly #free: number[] = []
+  #bits = new Int32Array(0)
+  #made = 0
+  /** By page of the range: one more than the slot that points to it, counted from the range's start; 0 is none. */
+  readonly #links: Float64Array[] = []
   #start = 0
   #end = 0
 
@@ -17,18 +30,94 @@ export class FlagStamps {
     this.#end = base + bytes
   }
 
-  /** Whether the page of an address was touched since its stamp was taken away. */
-  has(pa: number): boolean {
-    return this.#pages.has(Math.floor(pa / PAGE_BYTES))
+  /** A table is reached through the entry at `slot`, both in the range that is watched. It has no stamp yet. */
+  link(table: number, slot: number): void {
+    const page = (table - this.#start) / PAGE_BYTES
+    const chunk = Math.floor(page / CHUNK)
+    this.#links[chunk] ??= new Float64Array(CHUNK)
+    this.#links[chunk][page % CHUNK] = (slot - this.#start) / SLOT_BYTES + 1
+  }
+
+  /** Whether any entry of a page was touched since its stamp was taken away. */
+  hasPage(pa: number): boolean {
+    return this.#places.has(Math.floor(pa / PAGE_BYTES))
+  }
+
+  /** The first entry with a stamp in `[pa, end)`, all of one page; `end` if there is none. */
+  next(pa: number, end: number): number {
+    const place = this.#places.get(Math.floor(pa / PAGE_BYTES))
+    if (place === undefined) return end
+    const slot = slotOf(pa)
+    for (let word = slot >> 5; word < WORDS; word++) {
+      const bits = this.#bits[place * WORDS + word] & (word === slot >> 5 ? -1 << (slot & 31) : -1)
+      if (bits === 0) continue
+      return Math.min(end, pa + (word * 32 + 31 - Math.clz32(bits & -bits) - slot) * SLOT_BYTES)
+    }
+    return end
   }
 
   /** A flag was stored at an address. */
   touch(pa: number): void {
-    if (pa >= this.#start && pa < this.#end) this.#pages.add(Math.floor(pa / PAGE_BYTES))
+    if (pa < this.#start || pa >= this.#end) return
+    for (let at = pa; ; ) {
+      const page = Math.floor(at / PAGE_BYTES)
+      const known = this.#places.get(page)
+      const place = known ?? this.#make(page)
+      this.#bits[place * WORDS + (slotOf(at) >> 5)] |= 1 << (slotOf(at) & 31)
+      // What is above a page with stamps has its own already.
+      if (known !== undefined) return
+      const inRange = Math.floor((at - this.#start) / PAGE_BYTES)
+      const link = this.#links[Math.floor(inRange / CHUNK)]?.[inRange % CHUNK] ?? 0
+      if (link === 0) return
+      at = this.#start + (link - 1) * SLOT_BYTES
+    }
   }
 
-  /** Takes the stamp of a page away. */
+  /** Entries from one on, all of one page, were stored with their flags set. */
+  touchAll(pa: number, count: number): void {
+    this.touch(pa)
+    const place = this.#places.get(Math.floor(pa / PAGE_BYTES))
+    if (place === undefined) return
+    const first = slotOf(pa)
+    for (let slot = first; slot < first + count; slot++) this.#bits[place * WORDS + (slot >> 5)] |= 1 << (slot & 31)
+  }
+
+  /** Takes the stamp of an entry away. */
   remove(pa: number): void {
-    this.#pages.delete(Math.floor(pa / PAGE_BYTES))
+    const page = Math.floor(pa / PAGE_BYTES)
+    const place = this.#places.get(page)
+    if (place === undefined) return
+    this.#bits[place * WORDS + (slotOf(pa) >> 5)] &= ~(1 << (slotOf(pa) & 31))
+    for (let word = 0; word < WORDS; word++) if (this.#bits[place * WORDS + word] !== 0) return
+    this.#places.delete(page)
+    this.#free.push(place)
+  }
+
+  /** Those of a page, and its link: it is no table any more, or another. */
+  removePage(pa: number): void {
+    const page = Math.floor(pa / PAGE_BYTES)
+    const place = this.#places.get(page)
+    if (place !== undefined) {
+      this.#places.delete(page)
+      this.#free.push(place)
+    }
+    const inRange = Math.floor((pa - this.#start) / PAGE_BYTES)
+    const links = this.#links[Math.floor(inRange / CHUNK)]
+    if (links !== undefined) links[inRange % CHUNK] = 0
+  }
+
+  /** A bitmap without a bit. */
+  #make(page: number): number {
+    const place = this.#free.pop() ?? this.#made++
+    if (place * WORDS === this.#bits.length) {
+      const grown = new Int32Array(Math.max(WORDS, 2 * this.#bits.length))
+      grown.set(this.#bits)
+      this.#bits = grown
+    }
+    this.#bits.fill(0, place * WORDS, (place + 1) * WORDS)
+    this.#places.set(page, place)
+    return place
   }
 }
+
+const slotOf = (pa: number): number => (pa % PAGE_BYTES) / SLOT_BYTES

@@ -51,7 +51,7 @@ export class HostRam {
     if (used !== undefined) {
       for (let at = used; at < used + size; at += BLOCK_BYTES) {
         this.#memory.wipePage(at)
-        this.#memory.stamps.remove(at)
+        this.#memory.stamps.removePage(at)
       }
     }
     const address = used ?? this.#carve(size)

@@ -47,12 +47,44 @@ export class PageTable {
   live = 0
   /** Tables that entries point to, by the entry's index. */
   readonly below: (PageTable | undefined)[]
+  /** The one that has an entry for it; the root has none. */
+  readonly above: PageTable | undefined
+  /** Entries that are leaves, or tables without a hole. At level 0 all that live are. */
+  #full = 0
 
-  constructor(address: number, level: number, entries = ENTRIES) {
+  constructor(address: number, level: number, entries = ENTRIES, above?: PageTable) {
+    this.above = above
     this.address = address
     this.level = level
     this.entries = entries
     this.below = level === 0 ? NOTHING : []
+  }
+
+  /** Whether there is no hole in all that it maps. */
+  get isFull(): boolean {
+    return (this.level === 0 ? this.live : this.#full) === this.entries
+  }
+
+  /** Leaves were stored into entries that were empty. */
+  addLeaves(count: number): void {
+    this.live += count
+    if (this.level > 0) this.#full += count
+    for (let table: PageTable = this; table.isFull && table.above !== undefined; table = table.above)
+      table.above.#full++
+  }
+
+  /** Leaves were taken out. */
+  removeLeaves(count: number): void {
+    for (let table: PageTable = this; table.isFull && table.above !== undefined; table = table.above)
+      table.above.#full--
+    this.live -= count
+    if (this.level > 0) this.#full -= count
+  }
+
+  /** Index of the entry on the way to a page that the table maps. */
+  indexOf(page: number): number {
+    const index = Math.floor(page / SPANS[this.level])
+    return this.above === undefined ? index : index & (ENTRIES - 1)
   }
 
   /** Physical address of an entry. */

@@ -6,6 +6,7 @@
 
 import { MEMORY, type Memory } from '../../hw-model/memory/index.js'
 import { assert, type Protection } from '../core/driver.js'
+import { DirtyWalk, type FoundLeaf } from './dirty-walk.js'
 import { type EntryEncoder, type EntryWords, LeafKinds } from './entry-encoder.js'
 import type { HostRam } from './host-ram.js'
 import { ENTRIES, leavesOf, PageTable, SPANS, TABLE_BYTES } from './page-table.js'
@@ -16,20 +17,12 @@ const TWO32 = 2 ** 32
 const TWO20 = 2 ** 20
 const NO_ENTRIES = new Int32Array(ENTRIES * 2)
 
-/** Leaves that one call of `collectDirty` looks at, but for the last table: far below a millisecond. */
-const COLLECT_LEAVES = 8192
-/** What a table that nobody wrote through counts among them. */
-const CLEAN_TABLE_LEAVES = 8
-
 /** Pages that follow each other, and the frames that they are mapped to. */
 export interface Run {
   readonly page: number
   readonly pages: number
   readonly frame: number
 }
-
-/** Called for the pages that a leaf maps, and its level. */
-type FoundLeaf = (page: number, pages: number, level: number) => void
 
 /** A tree of tables with one root. Pages and frames are counted in 4 KiB. */
 export class TableBuilder {
@@ -42,6 +35,7 @@ export class TableBuilder {
   readonly #encoder: EntryEncoder
   readonly #kinds: LeafKinds
   readonly #top: PageTable
+  readonly #dirty: DirtyWalk
   /** Tables below the root. */
   #tables = 0
   /** The table of 4 KiB leaves that was met last, by the pages before it in tables: who comes again is often near. */
@@ -61,6 +55,7 @@ export class TableBuilder {
     this.root = ram.alloc(TABLE_BYTES * rootTables)
     this.#top = new PageTable(this.root, topLevel, ENTRIES * rootTables)
     this.#near = this.#top
+    this.#dirty = new DirtyWalk(memory, encoder, this.#top)
   }
 
   /** Bytes of all tables, those that wait to be freed included. */
@@ -112,33 +107,9 @@ export class TableBuilder {
     return this.#removed.all
   }
 
-  /**
-   * Tells the dirty leaves of `[from, to)`, in ascending order, each as the pages that it maps there. Tables that neither
-   * hardware nor a new mapping wrote a mark into are not read. A hole ends the walk.
-   *
-   * @param found called for a dirty leaf; it is clean already if `clears`
-   * @returns the page to go on with, or -1 at the end
-   */
+  /** Tells the dirty leaves of `[from, to)`; see `DirtyWalk`. */
   collectDirty(from: number, to: number, clears: boolean, found: FoundLeaf): number {
-    let page = from
-    for (let left = COLLECT_LEAVES; page < to; ) {
-      if (left <= 0) return page
-      const table = this.#lowest(page)
-      const { level } = table
-      const first = this.#firstOf(table, page)
-      const last = Math.min(to, first + table.entries * SPANS[level])
-      // Above level 0 a table of leaves may hold others, too, so it is always read.
-      if (level === 0 && !this.#memory.stamps.has(table.address) && table.live === ENTRIES) {
-        page = last
-        left -= CLEAN_TABLE_LEAVES
-        continue
-      }
-      const next = this.#collect(table, page, last, clears, found)
-      if (next < 0) return -1
-      left -= Math.ceil((next - page) / SPANS[level])
-      page = next
-    }
-    return -1
+    return this.#dirty.collect(from, to, clears, found)
   }
 
   /** Frees emptied tables; call it when every unit has forgotten them. */
@@ -172,9 +143,9 @@ export class TableBuilder {
     const table = this.#tableFor(page, level)
     const flags = this.#kinds.of(level, protection)
     const address = frame * TABLE_BYTES
-    this.#put(table.slot(this.#indexIn(table, page)), flags.lo | address, flags.hi | Math.floor(address / TWO32))
-    if (flags.isDirty) this.#memory.stamps.touch(table.address)
-    table.live++
+    this.#put(table.slot(table.indexOf(page)), flags.lo | address, flags.hi | Math.floor(address / TWO32))
+    if (flags.isDirty) this.#memory.stamps.touch(table.slot(table.indexOf(page)))
+    table.addLeaves(1)
   }
 
   /**
@@ -191,8 +162,8 @@ export class TableBuilder {
     const hi = flags.hi | Math.floor(address / TWO32)
     if (leaves === 1) this.#put(table.slot(first), lo, hi)
     else this.#putAll(table.slot(first), leaves, lo, hi)
-    if (flags.isDirty) this.#memory.stamps.touch(table.address)
-    table.live += leaves
+    if (flags.isDirty) this.#memory.stamps.touchAll(table.slot(first), leaves)
+    table.addLeaves(leaves)
     return leaves
   }
 
@@ -230,7 +201,7 @@ export class TableBuilder {
   #tableFor(page: number, level: number): PageTable {
     let table = this.#top
     while (table.level > level) {
-      const index = this.#indexIn(table, page)
+      const index = table.indexOf(page)
       table = table.below[index] ?? this.#grow(table, index)
     }
     return table
@@ -240,59 +211,17 @@ export class TableBuilder {
   #lowest(page: number): PageTable {
     let table = this.#top
     while (table.level > 0) {
-      const below = table.below[this.#indexIn(table, page)]
+      const below = table.below[table.indexOf(page)]
       if (below === undefined) break
       table = below
     }
     return table
   }
 
-  /** The first page of a table on the way to a page. */
-  #firstOf(table: PageTable, page: number): number {
-    return table === this.#top ? 0 : page - (page % SPANS[table.level + 1])
-  }
-
-  /** Leaves of one table from `page` on, up to `to` or another table; -1 at a hole. */
-  #collect(table: PageTable, page: number, to: number, clears: boolean, found: FoundLeaf): number {
-    const { level } = table
-    const span = SPANS[level]
-    const { dirty } = this.#encoder
-    const words = this.#words
-    const first = this.#firstOf(table, page)
-    const isWhole = level === 0 && page === first && to === first + ENTRIES
-    // Before the leaves are read: what is written behind the eye leaves a stamp for the next look.
-    if (isWhole) this.#memory.stamps.remove(table.address)
-    let at = page
-    let hasDirty = false
-    try {
-      while (at < to) {
-        const index = this.#indexIn(table, at)
-        const slot = table.slot(index)
-        if (table.below[index] !== undefined) return at
-        if (!this.#isSet(slot)) return -1
-        words.lo = this.#memory.lo
-        words.hi = this.#memory.hi
-        const next = Math.min(to, at - (at % span) + span)
-        if (dirty?.has(words) === true) {
-          hasDirty = true
-          if (clears) {
-            dirty.remove(words)
-            this.#put(slot, words.lo, words.hi)
-          }
-          found(at, next - at, level)
-        }
-        at = next
-      }
-      return at
-    } finally {
-      const isClean = at === to && (clears || !hasDirty)
-      if (isWhole && !isClean) this.#memory.stamps.touch(table.address)
-    }
-  }
-
   #grow(table: PageTable, index: number): PageTable {
-    const below = new PageTable(this.#ram.alloc(TABLE_BYTES), table.level - 1)
+    const below = new PageTable(this.#ram.alloc(TABLE_BYTES), table.level - 1, ENTRIES, table)
     table.below[index] = below
+    this.#memory.stamps.link(below.address, table.slot(index))
     this.#tables++
     this.#encoder.table(below.address, this.#words)
     this.#put(table.slot(index), this.#words.lo, this.#words.hi)
@@ -314,7 +243,7 @@ export class TableBuilder {
       if (table.below[index] !== undefined) this.#clearBelow(table, index, page, from, to)
       else if (this.#isSet(table.slot(index))) {
         this.#put(table.slot(index), 0, 0)
-        table.live--
+        table.removeLeaves(1)
         this.#removed.note(page, span, table.level)
       }
     }
@@ -330,7 +259,7 @@ export class TableBuilder {
       if (next > at) {
         const status = this.#memory.storeEntries(table.slot(at), NO_ENTRIES, (next - at) * 2)
         assert(status === MEMORY.OK, 'a table stands in host RAM')
-        table.live -= next - at
+        table.removeLeaves(next - at)
         this.#removed.note(first + at, next - at, 0)
       }
       // Nothing is where the run ended.
@@ -355,10 +284,10 @@ export class TableBuilder {
     const path: PageTable[] = []
     for (let table: PageTable | undefined = this.#top; table !== undefined && table.level > 0; ) {
       path.push(table)
-      table = table.below[this.#indexIn(table, page)]
+      table = table.below[table.indexOf(page)]
     }
     for (const table of path.reverse()) {
-      const index = this.#indexIn(table, page)
+      const index = table.indexOf(page)
       if (table.below[index] !== undefined) this.#takeOutIfEmpty(table, index)
     }
   }
@@ -373,12 +302,6 @@ export class TableBuilder {
     this.#emptied.push(below.address)
     if (below === this.#near) this.#nearIndex = -1
     return true
-  }
-
-  /** Index of a page's entry in a table on the way to it. */
-  #indexIn(table: PageTable, page: number): number {
-    const index = Math.floor(page / SPANS[table.level])
-    return table === this.#top ? index : index & (ENTRIES - 1)
   }
 
   #isSet(slot: number): boolean {

@@ -130,7 +130,7 @@ describe('a domain that tracks dirty pages', () => {
     expect(collect(domain, 0x6000n, 0x6fffn)).toEqual(['6000+1000'])
   })
 
-  it('is cheap where nothing was written: a full table without a stamp is not read', () => {
+  it('is cheap where nothing was written: an entry with a stamp is read, and no others', () => {
     const [start, tables] = [0x80_0000_0000n, 64]
     const length = BigInt(tables) << 21n
     // One page further than a block could be.
@@ -146,7 +146,7 @@ describe('a domain that tracks dirty pages', () => {
       return load(address)
     }
     expect(collect(domain, start, start + length - 1n)).toEqual(['8000203000+1000'])
-    expect(loads).toBe(512)
+    expect(loads).toBe(1)
     loads = 0
     expect(collect(domain, start, start + length - 1n, true)).toHaveLength(1)
     domain.flush()

@@ -1,0 +1,113 @@
+/** Tables of one domain with a log of writes, mapped from end to end, that a reading of the log is measured with. */
+
+import { MEMORY, Memory } from '../hw-model/memory/index.js'
+import type { Area } from '../server/core/area.js'
+import { type BitSink, readDirty } from '../server/core/dirty-bits.js'
+import { IntervalMap } from '../server/core/interval-map.js'
+import type { PagingDomain } from '../server/core/paging-domain.js'
+import { HostRam } from '../server/drivers/host-ram.js'
+import { TableBuilder } from '../server/drivers/table-builder.js'
+import { SecondStageEncoder } from '../server/drivers/vtd/encoders.js'
+import { cpuNs } from './clock.js'
+import type { Turn } from './measure.js'
+import { XorShift32 } from './random.js'
+
+const PAGE = 4096n
+const TOP_LEVEL = 3
+const BASE = 2 ** 33
+/** What maps 1 TiB in 4 KiB pages, and as much again. */
+const TABLE_RAM = 2 ** 32
+/** D of a second-stage leaf. [VTD 9.8 Second-Stage Paging Entries] */
+const DIRTY = 1 << 9
+const SEED = 0x2545f491
+
+/** So many pages, in leaves of a level. */
+export class DirtyTables {
+  readonly #memory = new Memory()
+  readonly #builder: TableBuilder
+  readonly #domain: PagingDomain
+  readonly #pages: number
+  readonly #level: number
+  readonly #firsts: Float64Array
+  readonly #lasts: Float64Array
+  #runs = 0
+
+  constructor(pages: number, level: number, dirty: number) {
+    const ram = new HostRam(this.#memory, BASE, TABLE_RAM)
+    this.#builder = new TableBuilder(this.#memory, ram, new SecondStageEncoder(level, false), TOP_LEVEL)
+    this.#builder.map({ page: 0, pages, frame: 0 }, { read: true, write: true }, level === 0)
+    this.#pages = pages
+    this.#level = level
+    this.#firsts = new Float64Array(dirty)
+    this.#lasts = new Float64Array(dirty)
+    const areas = new IntervalMap<Pick<Area, 'start' | 'last' | 'busy'>>()
+    const area = { start: 0n, last: BigInt(pages) * PAGE - 1n, busy: undefined }
+    areas.insert(area.start, area.last, area)
+    const collect = (start: bigint, last: bigint, clears: boolean, found?: (iova: bigint, length: bigint) => void) => {
+      const tell = (page: number, count: number): void => found?.(BigInt(page) * PAGE, BigInt(count) * PAGE)
+      const next = this.#builder.collectDirty(Number(start / PAGE), Number(last / PAGE) + 1, clears, tell)
+      return next < 0 ? undefined : BigInt(next) * PAGE
+    }
+    this.#domain = { ioas: { areas }, ops: { dirty: { collect } } } as unknown as PagingDomain
+  }
+
+  /** Writes to pages, and reads which ones, as often as asked. Only reading is timed. */
+  turn(rounds: number): Turn {
+    let [ns, sum] = [0, 0]
+    for (let round = 0; round < rounds; round++) {
+      this.#write()
+      const began = cpuNs()
+      this.#read()
+      ns += cpuNs() - began
+      sum = (sum + this.#checksum()) >>> 0
+    }
+    return { ns, sum }
+  }
+
+  /** As hardware does: it sets a flag in the leaf. */
+  #write(): void {
+    const random = new XorShift32(SEED)
+    const span = 512 ** this.#level
+    const memory = this.#memory
+    for (let i = 0; i < this.#firsts.length; i++) {
+      const leaf = this.#leafOf((random.next() % (this.#pages / span)) * span)
+      memory.loadWord(leaf)
+      if ((memory.lo & DIRTY) !== 0) continue
+      const status = memory.updateFlags(leaf, memory.lo, memory.lo | DIRTY, memory.hi)
+      if (status !== MEMORY.OK) throw new Error('a leaf is in memory')
+    }
+  }
+
+  #leafOf(page: number): number {
+    let table = this.#builder.root
+    for (let level = TOP_LEVEL; ; level--) {
+      const slot = table + (Math.floor(page / 512 ** level) % 512) * 8
+      if (level === this.#level) return slot
+      this.#memory.loadWord(slot)
+      table = (this.#memory.hi & 0xfffff) * 2 ** 32 + ((this.#memory.lo & ~0xfff) >>> 0)
+    }
+  }
+
+  /** As a call does, in steps that another could come between. Pages that follow each other are one run. */
+  #read(): void {
+    this.#runs = 0
+    const sink: BitSink = (first, last) => {
+      const [from, to] = [Number(first), Number(last)]
+      if (this.#runs > 0 && this.#lasts[this.#runs - 1] + 1 === from) this.#lasts[this.#runs - 1] = to
+      else {
+        this.#firsts[this.#runs] = from
+        this.#lasts[this.#runs++] = to
+      }
+    }
+    const span = { start: 0n, last: BigInt(this.#pages) * PAGE - 1n, bytesOfBit: PAGE }
+    for (const _ of readDirty(this.#domain, span, true, sink));
+  }
+
+  #checksum(): number {
+    let sum = this.#runs
+    for (let i = 0; i < this.#runs; i++) {
+      sum = Math.imul((Math.imul(sum, 31) + this.#firsts[i]) | 0, 31) + this.#lasts[i]
+    }
+    return sum >>> 0
+  }
+}
