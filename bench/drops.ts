@@ -91,7 +91,7 @@ function warm({ drop, ours, work }: Drop): void {
   for (const entry of work.order) ours.fill(entry)
 }
 
-const WARM_NS = 5e7
+const WARM_NS = 3e7
 const WARM_MOST = 50_000
 
 /** What two looks at the clock cost. */

@@ -18,7 +18,7 @@ const say = (text: string): void => {
   process.stderr.write(`${id} ${text}\n`)
 }
 const peers: Peer[] = []
-const options: RaceOptions = { turns: quick ? 5 : 9, turnMs: quick ? 20 : 150, agree: true, isWall: false }
+const options: RaceOptions = { turns: quick ? 5 : 9, turnMs: quick ? 10 : 150, agree: true, isWall: false }
 const bench: Bench = {
   quick,
   turns: options.turns,

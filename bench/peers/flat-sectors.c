@@ -1,3 +1,3 @@
-/* The flat C limit, by sectors. */
-#define FLAT_SECTORS
+/* The flat C limit, by sectors of 256 KiB. */
+#define FLAT_SECTORS 18
 #include "flat-main.h"

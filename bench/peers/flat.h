@@ -1,10 +1,10 @@
 /*
  * A translation cache in C as flat as it can be made, with exactly what ours has: tags whose epoch forgets them in one
  * store, groups with generations, rights, leaves of 4 KiB to 512 GiB mixed, a capacity and replacement. The including
- * file chooses between two designs, of which a row keeps the faster.
+ * file chooses between the designs, of which a row keeps the faster.
  *
- * FLAT_SECTORS: a line of 16 bytes stands for 64 pages of one tag, four ways in one cache line; one leaf is held beside
- * its line, several in a block of 64. Larger leaves have a line each.
+ * FLAT_SECTORS (18 or 21): a line of 16 bytes stands for 256 KiB or 2 MiB of one tag, four ways in one cache line; one
+ * leaf is held beside its line, several in a block. Larger leaves have a line each.
  * Without it: four ways of 32 bytes, a look-up for each size that the tag ever had.
  */
 #ifndef FLAT_H
@@ -67,6 +67,9 @@ struct flat_line {
     uint32_t leaves; /* first of its block, or of a single leaf: which of the sector's */
 };
 
+/* Bytes of a sector: 256 KiB, or 2 MiB where FLAT_SECTORS says so. */
+#define LEAVES (1u << (FLAT_SECTORS - 12))
+
 #define KIND_BLOCK 1ull
 #define KIND_LARGE 2ull /* and above: with the log2 of the leaf's pages */
 #define KEY(kind, number) ((uint64_t)(kind) << 56 | (number))
@@ -81,16 +84,16 @@ static uint8_t *flat_turn;
 
 static void flat_make(uint32_t entries)
 {
-    uint32_t lines = 2 * entries, blocks = entries / 8 ? entries / 8 : 1;
+    uint32_t lines = 2 * entries, blocks = entries / (LEAVES / 8) ? entries / (LEAVES / 8) : 1;
     flat_capacity = entries;
     flat_sets = lines / 4;
     flat_shift = 64 - flat_lg2(flat_sets);
     flat_lines = flat_alloc((size_t)lines * sizeof *flat_lines);
     flat_single = flat_alloc((size_t)lines * sizeof *flat_single);
-    flat_blocks = flat_alloc((size_t)blocks * 64 * sizeof *flat_blocks);
+    flat_blocks = flat_alloc((size_t)blocks * LEAVES * sizeof *flat_blocks);
     flat_free = flat_alloc(blocks * sizeof *flat_free);
     flat_turn = flat_alloc(flat_sets);
-    for (uint32_t i = 0; i < blocks; i++) flat_free[i] = (blocks - 1 - i) * 64;
+    for (uint32_t i = 0; i < blocks; i++) flat_free[i] = (blocks - 1 - i) * LEAVES;
     flat_free_count = blocks;
     for (uint32_t i = 0; i < FLAT_TAGS; i++) flat_epoch[i] = ++flat_last_epoch;
 }
@@ -113,12 +116,12 @@ static inline uint32_t flat_line_of(uint32_t epoch, uint64_t key)
 
 static inline struct flat_leaf *flat_find(uint32_t tag, uint64_t iova)
 {
-    uint32_t epoch = flat_epoch[tag], at = flat_line_of(epoch, KEY(KIND_BLOCK, iova >> 18)), in = iova >> 12 & 63;
+    uint32_t epoch = flat_epoch[tag], at = flat_line_of(epoch, KEY(KIND_BLOCK, iova >> FLAT_SECTORS)), in = iova >> 12 & (LEAVES - 1);
     if (at != FLAT_MISS) {
         uint32_t leaves = flat_lines[at].leaves;
         struct flat_leaf *leaf = NULL;
         if (!(leaves & IS_SINGLE)) leaf = flat_blocks + leaves + in;
-        else if (((leaves ^ iova >> 12) & 63) >> ((flat_single[at].frame_lg2 & 63) - 12) == 0) leaf = flat_single + at;
+        else if (((leaves ^ iova >> 12) & (LEAVES - 1)) >> ((flat_single[at].frame_lg2 & 63) - 12) == 0) leaf = flat_single + at;
         if (leaf && leaf->flags && flat_is_of(leaf)) return leaf;
     }
     for (uint32_t sizes = flat_sizes[tag]; sizes; sizes &= sizes - 1) {
@@ -156,7 +159,7 @@ static uint32_t flat_block(uint32_t but)
         flat_free_line(flat_hand);
     }
     uint32_t block = flat_free[--flat_free_count];
-    memset(flat_blocks + block, 0, 64 * sizeof *flat_blocks);
+    memset(flat_blocks + block, 0, LEAVES * sizeof *flat_blocks);
     return block;
 }
 
@@ -169,16 +172,16 @@ static void flat_store(struct flat_leaf *leaf, uint32_t lg2, uint64_t address, u
 
 static void flat_put(uint32_t block, uint64_t iova, uint32_t lg2, uint64_t address, uint32_t flags, uint32_t group)
 {
-    uint32_t count = 1u << (lg2 - 12), first = (iova >> 12 & 63) & ~(count - 1);
+    uint32_t count = 1u << (lg2 - 12), first = (iova >> 12 & (LEAVES - 1)) & ~(count - 1);
     for (uint32_t i = 0; i < count; i++) flat_store(flat_blocks + block + first + i, lg2, address, flags, group);
 }
 
 static void flat_fill(uint32_t tag, uint32_t group, uint64_t iova, uint32_t lg2, uint64_t address, uint32_t flags)
 {
     uint32_t epoch = flat_epoch[tag], pages = lg2 - 12;
-    int small = lg2 <= 18;
-    uint64_t key = small ? KEY(KIND_BLOCK, iova >> 18) : KEY(KIND_LARGE + pages, iova >> lg2);
-    uint32_t at = flat_line_of(epoch, key), in = iova >> 12 & 63;
+    int small = lg2 <= FLAT_SECTORS;
+    uint64_t key = small ? KEY(KIND_BLOCK, iova >> FLAT_SECTORS) : KEY(KIND_LARGE + pages, iova >> lg2);
+    uint32_t at = flat_line_of(epoch, key), in = iova >> 12 & (LEAVES - 1);
     if (at == FLAT_MISS) {
         at = flat_victim(epoch, key);
         flat_lines[at] = (struct flat_line){.key = key, .epoch = epoch, .leaves = IS_SINGLE | in};
@@ -186,13 +189,13 @@ static void flat_fill(uint32_t tag, uint32_t group, uint64_t iova, uint32_t lg2,
         if (!small) flat_sizes[tag] |= 1u << pages;
         return;
     }
-    if (!small || (flat_lines[at].leaves & IS_SINGLE && (flat_lines[at].leaves & 63) == in)) {
+    if (!small || (flat_lines[at].leaves & IS_SINGLE && (flat_lines[at].leaves & (LEAVES - 1)) == in)) {
         flat_store(flat_single + at, lg2, address, flags, group);
         return;
     }
     if (flat_lines[at].leaves & IS_SINGLE) {
         struct flat_leaf old = flat_single[at];
-        uint32_t block = flat_block(at), where = flat_lines[at].leaves & 63;
+        uint32_t block = flat_block(at), where = flat_lines[at].leaves & (LEAVES - 1);
         if (old.flags && flat_is_of(&old)) flat_blocks[block + where] = old;
         flat_lines[at].leaves = block;
     }
@@ -203,15 +206,16 @@ static void flat_fill(uint32_t tag, uint32_t group, uint64_t iova, uint32_t lg2,
 static void flat_drop_range(uint32_t tag, uint64_t first, uint64_t last)
 {
     uint32_t epoch = flat_epoch[tag];
-    for (uint64_t sector = first >> 18; sector <= last >> 18; sector++) {
+    for (uint64_t sector = first >> FLAT_SECTORS; sector <= last >> FLAT_SECTORS; sector++) {
+        uint64_t start = sector << FLAT_SECTORS, end = start + (((uint64_t)1 << FLAT_SECTORS) - 1);
         uint32_t at = flat_line_of(epoch, KEY(KIND_BLOCK, sector));
         if (at == FLAT_MISS) continue;
-        if (flat_lines[at].leaves & IS_SINGLE || (first <= sector << 18 && last >= (sector << 18 | 0x3ffff))) {
-            uint64_t page = sector << 18 | (uint64_t)(flat_lines[at].leaves & 63) << 12;
-            if (!(flat_lines[at].leaves & IS_SINGLE) || (first <= page + 4095 && page <= last)) flat_free_line(at);
+        if (flat_lines[at].leaves & IS_SINGLE || (first <= start && last >= end)) {
+            uint64_t page = start | (uint64_t)(flat_lines[at].leaves & (LEAVES - 1)) << 12;
+            if (!(flat_lines[at].leaves & IS_SINGLE) || (first <= page + (((uint64_t)1 << (flat_single[at].frame_lg2 & 63)) - 1) && page <= last)) flat_free_line(at);
             continue;
         }
-        uint32_t from = sector == first >> 18 ? first >> 12 & 63 : 0, to = sector == last >> 18 ? last >> 12 & 63 : 63;
+        uint32_t from = first > start ? first >> 12 & (LEAVES - 1) : 0, to = last < end ? last >> 12 & (LEAVES - 1) : LEAVES - 1;
         for (uint32_t in = from; in <= to; in++) flat_blocks[flat_lines[at].leaves + in].flags = 0;
     }
     for (uint32_t sizes = flat_sizes[tag]; sizes; sizes &= sizes - 1) {
