@@ -1,6 +1,6 @@
 /** Our caches of both architectures as the cache rows use them: filled, asked and invalidated as the units do it. */
 
-import { type Page, pageOf } from '../hw-model/bits/address.js'
+import { type Page, pageHigh, pageLow, pageOf } from '../hw-model/bits/address.js'
 import { MISS } from '../hw-model/cache/translation-cache.js'
 import { NO_PASID } from '../hw-model/port.js'
 import { planCaches as planSmmu } from '../hw-model/smmuv3/cache-options.js'
@@ -166,9 +166,9 @@ export class OurIotlb implements Ours {
         const lo = lookups[at + 1]
         const context = who & 0xffffff
         const line = hasPasids ? requesters.find(8, context + 1) : requesters.find(context, NO_PASID)
-        const page: Page = pageOf(lo, lookups[at + 2])
-        let slot = line === STRANGER ? MISS : cache.find(words[line + REQUESTER.TAG], page)
-        if (slot === MISS) slot = this.#refill(lookups[at + 3], page)
+        const hi = lookups[at + 2]
+        let slot = line === STRANGER ? MISS : cache.findAt(words[line + REQUESTER.TAG], pageLow(lo, hi), pageHigh(hi))
+        if (slot === MISS) slot = this.#refill(lookups[at + 3], pageOf(lo, hi))
         const need = who >>> 24
         if ((cache.flagsOf(slot) & need) !== need) continue
         const address = cache.addressOf(slot) + (lo & ((1 << cache.leafLg2Of(slot)) - 1))

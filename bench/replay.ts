@@ -3,7 +3,7 @@
  * every command drops what the unit that consumes it would drop. The caches are those that a unit has by itself.
  */
 
-import { pageOf } from '../hw-model/bits/address.js'
+import { pageHigh, pageLow, pageOf } from '../hw-model/bits/address.js'
 import { MISS } from '../hw-model/cache/translation-cache.js'
 import { Memory } from '../hw-model/memory/index.js'
 import { ACCESS, NO_PASID } from '../hw-model/port.js'
@@ -140,7 +140,8 @@ export class IotlbReplay implements Replayer {
       }
       const lo = rows[at + 2]
       const line = requesters.find(rows[at + 1] & 0xffff, NO_PASID)
-      let slot = line === STRANGER ? MISS : cache.find(words[line + REQUESTER.TAG], pageOf(lo, rows[at + 3]))
+      const hi = rows[at + 3]
+      let slot = line === STRANGER ? MISS : cache.findAt(words[line + REQUESTER.TAG], pageLow(lo, hi), pageHigh(hi))
       if (slot === MISS) slot = this.#fill(at)
       const need = rows[at + 6] & ACCESS.READ ? ACCESS.READ : ACCESS.WRITE
       if ((cache.flagsOf(slot) & need) !== need) continue
