@@ -13,6 +13,7 @@ import type { Turn } from './measure.js'
 import { XorShift32 } from './random.js'
 
 const PAGE = 4096n
+const PAGE_LG2 = 12n
 const TOP_LEVEL = 3
 const BASE = 2 ** 33
 /** What maps 1 TiB in 4 KiB pages, and as much again. */
@@ -44,9 +45,9 @@ export class DirtyTables {
     const area = { start: 0n, last: BigInt(pages) * PAGE - 1n, busy: undefined }
     areas.insert(area.start, area.last, area)
     const collect = (start: bigint, last: bigint, clears: boolean, found?: (iova: bigint, length: bigint) => void) => {
-      const tell = (page: number, count: number): void => found?.(BigInt(page) * PAGE, BigInt(count) * PAGE)
-      const next = this.#builder.collectDirty(Number(start / PAGE), Number(last / PAGE) + 1, clears, tell)
-      return next < 0 ? undefined : BigInt(next) * PAGE
+      const tell = (page: number, count: number): void => found?.(BigInt(page) << PAGE_LG2, BigInt(count) << PAGE_LG2)
+      const next = this.#builder.collectDirty(Number(start >> PAGE_LG2), Number(last >> PAGE_LG2) + 1, clears, tell)
+      return next < 0 ? undefined : BigInt(next) << PAGE_LG2
     }
     this.#domain = { ioas: { areas }, ops: { dirty: { collect } } } as unknown as PagingDomain
   }

@@ -56,8 +56,11 @@ export function setBits(bitmap: Uint8Array, first: number, last: number): void {
 export function* readDirty(domain: PagingDomain, span: DirtySpan, clears: boolean, sink: BitSink): Work<void> {
   const { start, last, bytesOfBit } = span
   const spans: (readonly [first: bigint, last: bigint])[] = []
+  // Shifts are several times as fast as divisions.
+  const shift = BigInt(bytesOfBit.toString(2).length - 1)
   const found = (iova: bigint, length: bigint): void => {
-    spans.push([(iova - start) / bytesOfBit, (iova - start + length - 1n) / bytesOfBit])
+    const from = iova - start
+    spans.push([from >> shift, (from + length - 1n) >> shift])
   }
   let at = start
   while (at <= last) {

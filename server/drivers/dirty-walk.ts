@@ -38,9 +38,12 @@ export class DirtyWalk {
    */
   collect(from: number, to: number, clears: boolean, found: FoundLeaf): number {
     let page = from
+    let before = from
+    let table = this.#top
     for (let left = COLLECT_LEAVES; page < to; ) {
       if (left <= 0) return page
-      let table = this.#top
+      // Up to the lowest table that has the page, then down.
+      while (table.above !== undefined && !areTogether(before, page, table.level)) table = table.above
       let next = this.#passBy(table, page, to)
       for (let below = this.#belowAt(table, page); next === page && below !== undefined; ) {
         table = below
@@ -53,6 +56,7 @@ export class DirtyWalk {
         if (next < 0) return -1
         left -= Math.ceil((next - page) / SPANS[table.level])
       }
+      before = page
       page = next
     }
     return -1
@@ -143,4 +147,9 @@ export class DirtyWalk {
 function lastPageOf(table: PageTable, page: number): number {
   const pages = table.entries * SPANS[table.level]
   return table.above === undefined ? pages - 1 : page - (page % pages) + pages - 1
+}
+
+/** Whether a table of a level that has one of two pages has the other. */
+function areTogether(one: number, other: number, level: number): boolean {
+  return Math.floor(one / SPANS[level + 1]) === Math.floor(other / SPANS[level + 1])
 }
