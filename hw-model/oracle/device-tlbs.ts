@@ -88,6 +88,11 @@ export class WithDeviceTlbs implements Subject {
     return !isMore && cached.address === fresh.address && cached.untranslatedOnly === fresh.untranslatedOnly
   }
 
+  /** A function keeps what it was told, whole. */
+  pieceLg2(): number {
+    return this.#isDevices ? 64 : this.#unit.pieceLg2()
+  }
+
   entry(): number {
     return this.#isDevices ? 0 : this.#unit.entry()
   }

@@ -189,7 +189,7 @@ export class Oracle implements UnitOracle, Reads {
   settle(transaction: Transaction, known: Watch | null, leafLg2: number): Watch {
     const fresh = this.#fresh
     const isOk = fresh.status === STATUS.OK
-    const lg2 = isOk ? Math.min(fresh.leafLg2, leafLg2) : 12
+    const lg2 = isOk ? Math.min(fresh.leafLg2, leafLg2, this.subject.pieceLg2()) : 12
     const isPlaced = known !== null && known.leafLg2 === lg2
     if (known !== null && known.wrongAt !== 0) this.#reports.close(known)
     const filledAt = known?.filledAt ?? 0
@@ -282,7 +282,7 @@ export class Oracle implements UnitOracle, Reads {
 
   /** The watch of a stale answer. */
   #wrong(transaction: Transaction, known: Watch | null, cached: Outcome, fresh: Outcome): Watch {
-    const watch = known ?? this.watches.make(transaction, cached.status === STATUS.OK ? cached.leafLg2 : 12)
+    const watch = known ?? this.watches.make(transaction, this.#pieceOf(cached))
     if (known === null) {
       watch.words = this.#read
       this.#read = []
@@ -292,6 +292,11 @@ export class Oracle implements UnitOracle, Reads {
     this.accuse(watch, transaction, fresh)
     if (known === null) watch.wrongSyncs = this.#sweeps.syncsOfSibling(watch) ?? watch.wrongSyncs
     return watch
+  }
+
+  /** log2 of what an answer of the caches is good for. */
+  #pieceOf({ status, leafLg2 }: Outcome): number {
+    return status === STATUS.OK ? Math.min(leafLg2, this.subject.pieceLg2()) : 12
   }
 
   /** A stale answer counts once a SYNC has completed since the change, or where it cannot be legal any more. */

@@ -41,6 +41,8 @@ export interface Subject {
   cached(transaction: Transaction, outcome: Outcome): void
   /** Whether an answer of the caches is as good as the fresh one; asked right after `fresh`. */
   isSame(cached: Outcome, fresh: Outcome): boolean
+  /** log2 of the most bytes that one entry of the caches answers for, of a transaction like the last `fresh` one. */
+  pieceLg2(): number
   /** Names the cache entry that the transaction of the last `fresh` would be kept in; 0 where none is. */
   entry(): number
   /** Whether an entry is cached that `entry` has named, for an address. */

@@ -77,6 +77,11 @@ export class SmmuSubject implements Subject {
     return cached.address === fresh.address && (cached.rights & ~fresh.rights) === 0
   }
 
+  /** Leaves are kept whole. */
+  pieceLg2(): number {
+    return 64
+  }
+
   entry(): number {
     const { asked, askedSpace, askedVmid } = this.#memory.tlb
     if (asked !== null) return askedSpace * SPACE_UNIT + asked.asid + 1

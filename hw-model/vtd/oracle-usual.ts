@@ -58,5 +58,7 @@ const sizeOf = ({ status, leafLg2 }: Outcome): number => (status === STATUS.OK ?
 function wide({ name, operands, page = [0, 0] }: Invalidation, leafLg2: number): Invalidation {
   const lo = leafLg2 >= 32 ? 0 : (page[0] & (-1 << leafLg2)) >>> 0
   const hi = leafLg2 <= 32 ? page[1] : (page[1] & (-1 << (leafLg2 - 32))) >>> 0
-  return { name, operands: { ...operands, AM: leafLg2 - PAGE_LG2 }, page: [lo, hi] }
+  const { DID, PASID, IH } = operands
+  const whose: Record<string, number> = PASID === undefined ? { DID } : { DID, PASID }
+  return { name, operands: { ...whose, AM: leafLg2 - PAGE_LG2, IH }, page: [lo, hi] }
 }

@@ -5,7 +5,7 @@
  * [VTD 6.2 Address Translation Caches, 6.5.3.3 Guidance to Software for Invalidations]
  */
 
-import { pageOf } from '../bits/address.js'
+import { PAGE_LG2, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import { Oracle } from '../oracle/oracle.js'
 import type { Reads, Remedy, Subject, WordName } from '../oracle/subject.js'
@@ -38,6 +38,7 @@ import type { Translator } from './translate.js'
 
 const RW = ACCESS.READ | ACCESS.WRITE
 const PASID_SPAN = 2 ** 21
+const LARGEST_LG2 = 64
 
 /** All that was sent is still without effect, for want of a wait descriptor. */
 const ONLY_A_WAIT: Invalidation = { name: COMMAND.WAIT, operands: {} }
@@ -136,6 +137,10 @@ export class VtdSubject implements Subject {
     const isLess = (fresh.rights & ~cached.rights & transaction.access & RW) !== 0
     if (isLess && this.#context(transaction)?.pageRequestEnabled !== true) return false
     return cached.rights === 0 || cached.address === fresh.address
+  }
+
+  pieceLg2(): number {
+    return this.#parts.caches.plan.fractions ? PAGE_LG2 : LARGEST_LG2
   }
 
   entry(): number {

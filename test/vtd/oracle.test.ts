@@ -162,6 +162,23 @@ describe('a table entry that was changed', () => {
   })
 })
 
+describe('a large page', () => {
+  it('that is kept in pieces is stale in each of them, and most software names it as a whole', () => {
+    const guest = watched({ policy: 'greedy' })
+    const entry = FIRST + 0x2000 + Number((PAGE >> 21n) & 511n) * 8
+    guest.store(entry, 0x60_0000n | FS.PAGE | FS.PS)
+    const piece = PAGE + 0x3_1000n
+    guest.dma(piece, 'r', 1)
+    guest.store(entry, 0x80_0000n | FS.PAGE | FS.PS)
+    guest.queue(IQ.piotlbPage(2, 1, PAGE, 2n), IQ.fence)
+    expect(guest.dma(piece, 'r', 1)).toBe('0x631000')
+    expect(told(guest)).toEqual(['iotlb: P_IOTLB DID=2 PASID=1 AM=0 IH=1 ADDR=0x431000'])
+    const [{ usual, sent }] = reportsOf(guest)
+    expect(text(usual as never)).toBe('P_IOTLB DID=2 PASID=1 AM=9 IH=1 ADDR=0x400000')
+    expect(sent[0].why).toBe('range ends at 0x403fff')
+  })
+})
+
 describe('a PASID table entry', () => {
   it('that was changed without any flush needs its translations dropped, and then the PASID cache emptied', () => {
     const guest = watched()
