@@ -38,13 +38,16 @@ export const FORMATS: readonly Format[] = [
 export class Mapped {
   /** Levels of its tables. */
   readonly levels: number
+  readonly #count: number
   readonly #machine: Machine
   readonly #ops: PagingOps & { readonly root: number }
   readonly #pieces: readonly { readonly iova: bigint; readonly address: number; readonly length: bigint }[]
   readonly #pages: readonly { readonly iova: bigint; readonly address: number }[]
   readonly #table = new Int32Array(1024)
 
-  constructor({ device: name, nestParent }: Format) {
+  /** @param pages how many, a GiB's if not told */
+  constructor({ device: name, nestParent }: Format, pages = PAGES) {
+    this.#count = pages
     this.#machine = createMachine({ platform: DEFAULT_PLATFORM, files: { roots: [], map: () => noFiles() } })
     const found = this.#machine.devices.find((device) => device.name === name)
     if (found === undefined) throw new Error(`there is no device ${name}`)
@@ -53,10 +56,10 @@ export class Mapped {
     found.device.set(0, this.#ops, null)
     this.levels = Math.ceil((this.#ops.aperture.last.toString(2).length - 12) / 9)
     const start = BigInt(FIRST_PAGE) * 4096n
-    const length = BigInt(PAGES) * 4096n
+    const length = BigInt(pages) * 4096n
     const segments = [{ region: { memory: { address: FIRST_FRAME * 4096 } }, offset: 0, length }]
     this.#pieces = [...piecesOf({ start, segments } as unknown as Area, PAGE_SIZE)]
-    this.#pages = Array.from(scatteredFrames(), (frame, i) => ({
+    this.#pages = Array.from(scatteredFrames(pages), (frame, i) => ({
       iova: start + BigInt(i) * 4096n,
       address: (FIRST_FRAME + frame) * 4096,
     }))
@@ -66,7 +69,7 @@ export class Mapped {
   contenders(): Contender[] {
     const contender = (name: string, map: () => void, unmap: () => void, isMap: boolean): Contender => ({
       name,
-      operations: PAGES,
+      operations: this.#count,
       run: (rounds) => this.#turn(rounds, map, unmap, isMap),
     })
     const run = [() => this.#map(), () => this.#unmap()] as const
@@ -140,10 +143,10 @@ export class Mapped {
 }
 
 /** Every frame once, in no order. */
-function scatteredFrames(): Uint32Array {
-  const frames = Uint32Array.from({ length: PAGES }, (_, i) => i)
+function scatteredFrames(pages: number): Uint32Array {
+  const frames = Uint32Array.from({ length: pages }, (_, i) => i)
   const random = new XorShift32(SEED)
-  for (let i = PAGES - 1; i > 0; i--) {
+  for (let i = pages - 1; i > 0; i--) {
     const other = random.below(i + 1)
     const kept = frames[i]
     frames[i] = frames[other]

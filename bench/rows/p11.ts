@@ -2,9 +2,11 @@
 
 import { type Drop, type DropTimes, timeDrop } from '../drops.js'
 import { flatC, flatCById, type LookupNs, lookUp, of, RUNNER, WITHOUT_QEMU } from '../lookups.js'
+import { FIRST_FRAME, FIRST_PAGE, FORMATS, type Format, Mapped, SEED } from '../mapped.js'
+import { nsOf } from '../measure.js'
 import { OurTlb } from '../ours.js'
 import { onePageOfTlb, rangesOfTlb } from '../ranges.js'
-import type { Bench, Criterion, Row } from '../row.js'
+import { type Bench, type Criterion, Missing, type Row } from '../row.js'
 import { makeWork, type Work, type WorkPlan, withFiles, workParts } from '../work.js'
 
 const { TLB, IOTLB, SECTORS } = RUNNER
@@ -29,7 +31,7 @@ const resident = (entries: number, contexts: number): WorkPlan => ({
 
 export const row: Row = {
   id: 'P11',
-  what: 'growth beyond flat C’s own: a hit and an invalidation, from 1K to 1M resident, from 1 to 10,000 devices',
+  what: 'growth beyond flat C’s own: a hit, an invalidation and a map, from 1K to 1M, and from 1 to 10,000 devices',
   async run(bench) {
     const most = bench.quick ? 2 ** 13 : 2 ** 20
     const many = bench.quick ? 1000 : 10_000
@@ -51,8 +53,33 @@ export const row: Row = {
       })
       detail[name] = { hits: times, invalidations: drops }
     }
+    for (const format of FORMATS) criteria.push(await maps(bench, format))
     return { criteria, detail }
   },
+}
+
+/** Pages that are mapped one by one, by the host driver and by a loop in C that walks for each. */
+async function maps(bench: Bench, format: Format): Promise<Criterion> {
+  const name = `a map, ${format.name}, 1K to 1M`
+  const ratios: number[] = []
+  for (const pages of [1024, bench.quick ? 2 ** 13 : 2 ** 20]) {
+    const mapped = new Mapped(format, pages)
+    const ours = mapped.contenders().find(({ name }) => name === 'map-each')
+    if (ours === undefined) throw new Error('nothing maps page by page')
+    try {
+      const peer = await bench.peer('map', [format.name, mapped.levels, FIRST_PAGE, pages, FIRST_FRAME, SEED])
+      const theirs = peer.contender('C', pages, ours.name)
+      const timings = await bench.race([ours, theirs], { turns: 5, turnMs: bench.quick ? 2 : 50 })
+      peer.stop()
+      const [oursNs, theirsNs] = [nsOf(timings, ours.name), nsOf(timings, 'C')]
+      bench.say(`${format.name}, ${pages} maps: ${oursNs.toFixed(1)} ns each, C ${theirsNs.toFixed(1)} ns`)
+      ratios.push(oursNs / theirsNs)
+    } catch (error) {
+      if (!(error instanceof Missing)) throw error
+      return { name, measured: null, must: MUST, missing: error.message }
+    }
+  }
+  return { name, measured: ratios[1] / ratios[0], must: MUST }
 }
 
 /** Ours, against each design in C. */
