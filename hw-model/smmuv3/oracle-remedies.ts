@@ -131,15 +131,12 @@ export function remedyOf(parts: Parts, transaction: Transaction, changed: Change
       if (after.tlb.asked === null) continue
       missing.push(byVa(parts, after, tlb.va, transaction))
     }
-    const cache = config.cache !== '' ? config.cache : before.hit === 1 ? answering(after) : tlb.cache
+    const cache = config.cache === '' ? tlb.cache : config.cache
     return { cache, entry: nameOf(cache, after, transaction, leafLg2), missing, usual: usualOf(after, cache, changed) }
   }
   const all = { name: 'CFGI_STE_RANGE', operands: { SID: 0, Range: RANGE_ALL } }
   return { cache: 'ste', entry: 'all', missing: [all, { name: 'TLBI_NSNH_ALL', operands: {} }], usual: null }
 }
-
-/** The cache that a hit is a hit of. */
-const answering = ({ tlb }: Dry): string => (tlb.asked === null ? 'ipa' : 'tlb')
 
 /** Notes the IPAs that a dry pipeline asks stage 2 for, each page once. */
 function ipasOf({ translator: { stageTwo } }: Dry): number[] {

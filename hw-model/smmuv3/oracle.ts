@@ -11,7 +11,7 @@ import { type ChangedEntry, type Invalidation, Outcome, STATUS, type Transaction
 import type { CommandWitness } from './commands.js'
 import { type Dry, dry, EVERYTHING, type Leaves, MEMORY_ALONE, type Parts } from './explain.js'
 import type { Features } from './features.js'
-import { FaultNote } from './oracle-faults.js'
+import { HELD_NOWHERE } from './oracle-faults.js'
 import { remedyOf, type Tried } from './oracle-remedies.js'
 import { invalidationOf, shortfallsOf } from './oracle-why.js'
 import { breaks, nameOf, WordTaker } from './oracle-words.js'
@@ -27,13 +27,11 @@ export class SmmuSubject implements Subject {
   readonly #pipeline: Pipeline
   readonly #memory: Dry
   readonly #taker = new WordTaker()
-  readonly #freshNote = new FaultNote()
-  readonly #cachedNote = new FaultNote()
 
   constructor(parts: Parts, pipeline: Pipeline) {
     this.#parts = parts
     this.#pipeline = pipeline
-    this.#memory = dry(parts, MEMORY_ALONE, this.#freshNote)
+    this.#memory = dry(parts, MEMORY_ALONE, HELD_NOWHERE)
     const { configs, translator } = this.#memory
     configs.witness = this.#taker
     translator.stageOne.walker.trace = this.#taker.of(1)
@@ -49,19 +47,17 @@ export class SmmuSubject implements Subject {
     taker.reads = reads
     this.#memory.tlb.asked = null
     this.#memory.tlb.askedVmid = -1
-    this.#freshNote.text = ''
     this.#memory.translator.translate(transaction, outcome)
     taker.reads = null
   }
 
   /** How a dry pipeline ends a transaction. */
   #answer({ translator }: Dry, transaction: Transaction, outcome: Outcome): void {
-    this.#cachedNote.text = ''
     translator.translate(transaction, outcome)
   }
 
   cached(transaction: Transaction, outcome: Outcome): void {
-    this.#answer(dry(this.#parts, EVERYTHING, this.#cachedNote), transaction, outcome)
+    this.#answer(dry(this.#parts, EVERYTHING, HELD_NOWHERE), transaction, outcome)
   }
 
   /**
@@ -70,8 +66,7 @@ export class SmmuSubject implements Subject {
    */
   isSame(cached: Outcome, fresh: Outcome): boolean {
     if (cached.status !== fresh.status) return false
-    if (cached.status !== STATUS.OK)
-      return cached.fault === fresh.fault && this.#cachedNote.text === this.#freshNote.text
+    if (cached.status !== STATUS.OK) return cached.fault === fresh.fault
     // A translation request that is granted nothing names no address.
     if (cached.rights === 0) return true
     return cached.address === fresh.address && (cached.rights & ~fresh.rights) === 0
@@ -99,7 +94,7 @@ export class SmmuSubject implements Subject {
 
   remedy(transaction: Transaction, fresh: Outcome, changed: ChangedEntry | null): Remedy {
     const end = (leaves: Leaves, adapt?: (pipeline: Dry) => void): Tried => {
-      const pipeline = dry(this.#parts, leaves, this.#cachedNote)
+      const pipeline = dry(this.#parts, leaves, HELD_NOWHERE)
       adapt?.(pipeline)
       const outcome = new Outcome()
       this.#answer(pipeline, transaction, outcome)

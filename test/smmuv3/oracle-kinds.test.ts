@@ -89,7 +89,7 @@ describe('an ASID that is used again', () => {
     bench.cd(cd, contextFields(ASID, root))
     bench.ste(OTHER, { V: 1, Config: CONFIG.S1_TRANS, S1ContextPtr: cd })
     expect(bench.dma(OTHER, VA)).toBe('ok 300000')
-    expect(guest.only).toMatchObject({ rid: OTHER, cache: 'tlb', usual: { name: 'TLBI_NH_ASID' } })
+    expect(guest.only).toMatchObject({ rid: OTHER, cache: 'walk1', usual: { name: 'TLBI_NH_ASID' } })
   })
 
   it('is no matter after TLBI_NH_ASID', () => {
