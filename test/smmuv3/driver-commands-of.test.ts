@@ -1,6 +1,7 @@
 /** Which commands ranges become at the edges: the largest counts, parts of leaves, ranges that no address has. */
 
 import { describe, expect, it } from 'vitest'
+import { dump } from '../../hw-model/bits/layout.js'
 import { CMD_ATC_INV, CMD_TLBI_NH_VA, PRESETS } from '../../hw-model/smmuv3/index.js'
 import { type FlushRange, Invalidator } from '../../server/drivers/smmuv3/invalidation.js'
 import type { CommandRing } from '../../server/drivers/smmuv3/queues.js'
@@ -15,7 +16,7 @@ const NO_RIL = { IDR3: IDR3 & ~(1 << 10) }
 /** The fields that an invalidator gives for a range of ASID 1. */
 function fieldsOf(hasRanges: boolean, range: FlushRange): Readonly<Record<string, number>>[] {
   const given: Record<string, number>[] = []
-  const ring = { add: (_record: unknown, _opcode: number, fields: Record<string, number>) => given.push(fields) }
+  const ring = { push: (command: Int32Array) => given.push(dump(CMD_TLBI_NH_VA, command)) }
   new Invalidator(ring as unknown as CommandRing, hasRanges).stageOne(1, [range])
   return given
 }

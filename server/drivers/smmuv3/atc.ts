@@ -3,7 +3,6 @@
  * client: who holds translations is asked first, and the command is given when it was answered. [SMMU 3.9.1 ATS Interface]
  */
 
-import { pack } from '../../../hw-model/bits/layout.js'
 import type { AtcInvalidation } from '../../../hw-model/port.js'
 import { CMD_ATC_INV, OPCODE, SIZE_ALL, type SmmuV3 } from '../../../hw-model/smmuv3/index.js'
 import { type AtsInvalidation, type Completion, Refusal } from '../../core/driver.js'
@@ -30,19 +29,28 @@ export interface AtcOwner {
 type Pages = Pick<FlushRange, 'page' | 'pages'>
 
 /** Everything that was obtained under a PASID, or, for -1, without one. */
-export const forgetWhole = (sid: number, pasid: number): Int32Array =>
-  pack(CMD_ATC_INV, { ...target(sid, pasid), Size: SIZE_ALL })
+export function forgetWhole(sid: number, pasid: number): Int32Array {
+  const command = commandTo(sid, pasid)
+  CMD_ATC_INV.Size.set(command, 0, SIZE_ALL)
+  return command
+}
 
 /** Everything that a device holds. */
 export const forgetAll = ({ rid, maxPasids }: AtcOwner): Int32Array[] => {
   const plain = forgetWhole(rid, -1)
-  return maxPasids === 0 ? [plain] : [plain, pack(CMD_ATC_INV, { ...target(rid, 0), G: 1, Size: SIZE_ALL })]
+  if (maxPasids === 0) return [plain]
+  const every = forgetWhole(rid, 0)
+  CMD_ATC_INV.G.set(every, 0, 1)
+  return [plain, every]
 }
 
 /** A range under one PASID, -1 for none: the smallest span of a power of two that covers it. */
 export function forgetRange(sid: number, pasid: number, { page, pages }: Pages): Int32Array {
-  const [lg2, first] = spanOf(page, pages)
-  return pack(CMD_ATC_INV, { ...target(sid, pasid), Size: lg2, Address: first * PAGE_BYTES })
+  const command = commandTo(sid, pasid)
+  const lg2 = spanOf(page, page + pages - 1)
+  CMD_ATC_INV.Size.set(command, 0, lg2)
+  CMD_ATC_INV.Address.set(command, 0, (page - (page % 2 ** lg2)) * PAGE_BYTES)
+  return command
 }
 
 /** A range under every PASID, and without one. */
@@ -54,17 +62,21 @@ export const forgetRangeOfAll = ({ rid, maxPasids }: AtcOwner, range: FlushRange
   return [plain, every]
 }
 
-const target = (sid: number, pasid: number) => ({
-  Opcode: OPCODE.ATC_INV,
-  SID: sid,
-  ...(pasid < 0 ? {} : { SSV: 1, SSID: pasid }),
-})
+function commandTo(sid: number, pasid: number): Int32Array {
+  const command = new Int32Array(CMD_ATC_INV.$.words)
+  CMD_ATC_INV.Opcode.set(command, 0, OPCODE.ATC_INV)
+  CMD_ATC_INV.SID.set(command, 0, sid)
+  if (pasid < 0) return command
+  CMD_ATC_INV.SSV.set(command, 0, 1)
+  CMD_ATC_INV.SSID.set(command, 0, pasid)
+  return command
+}
 
-function spanOf(page: number, pages: number): readonly [lg2: number, first: number] {
-  const last = page + pages - 1
+/** log2 of the pages of the smallest span that has both. */
+function spanOf(first: number, last: number): number {
   let lg2 = 0
-  while (Math.floor(page / 2 ** lg2) !== Math.floor(last / 2 ** lg2)) lg2++
-  return [lg2, Math.floor(page / 2 ** lg2) * 2 ** lg2]
+  while (Math.floor(first / 2 ** lg2) !== Math.floor(last / 2 ** lg2)) lg2++
+  return lg2
 }
 
 /** What a command asks of its device, as the unit will put it. [SMMU 4.5.1 CMD_ATC_INV] */

@@ -9,6 +9,7 @@ import {
   CMD_TLBI_NH_VA,
   CMD_TLBI_S2_IPA,
   CMD_TLBI_S12_VMALL,
+  COMMAND,
   OPCODE,
 } from '../../../hw-model/smmuv3/index.js'
 import type { CommandRing } from './queues.js'
@@ -47,13 +48,15 @@ export interface FlushRange {
   readonly tables: boolean
 }
 
-/** The fields of a command by address, without whose address it is. */
-type RangeFields = Record<'Address' | 'Leaf', number> & Partial<Record<'TG' | 'SCALE' | 'NUM' | 'TTL', number>>
+/** The commands by address; what says which addresses has the same names in both. */
+type ByAddress = typeof CMD_TLBI_NH_VA | typeof CMD_TLBI_S2_IPA
 
 /** Flushes of one unit. Nothing here ends its batch with a SYNC. */
 export class Invalidator {
   readonly #commands: CommandRing
   readonly #hasRanges: boolean
+  /** The command that is being spelled; the queue keeps a copy. */
+  readonly #command = new Int32Array(COMMAND.$.words)
 
   constructor(commands: CommandRing, hasRanges: boolean) {
     this.#commands = commands
@@ -66,9 +69,10 @@ export class Invalidator {
       this.wholeAsid(asid)
       return
     }
-    for (const fields of this.#fields(ranges)) {
-      this.#commands.add(CMD_TLBI_NH_VA, OPCODE.TLBI_NH_VA, { VMID: HOST_VMID, ASID: asid, ...fields })
-    }
+    const command = this.#begin(OPCODE.TLBI_NH_VA)
+    CMD_TLBI_NH_VA.VMID.set(command, 0, HOST_VMID)
+    CMD_TLBI_NH_VA.ASID.set(command, 0, asid)
+    for (const range of ranges) this.#push(CMD_TLBI_NH_VA, range)
   }
 
   wholeAsid(asid: number, vmid = HOST_VMID): void {
@@ -81,9 +85,9 @@ export class Invalidator {
       this.wholeVmid(vmid)
       return
     }
-    for (const fields of this.#fields(ranges)) {
-      this.#commands.add(CMD_TLBI_S2_IPA, OPCODE.TLBI_S2_IPA, { VMID: vmid, ...fields })
-    }
+    const command = this.#begin(OPCODE.TLBI_S2_IPA)
+    CMD_TLBI_S2_IPA.VMID.set(command, 0, vmid)
+    for (const range of ranges) this.#push(CMD_TLBI_S2_IPA, range)
   }
 
   wholeVmid(vmid: number): void {
@@ -102,23 +106,47 @@ export class Invalidator {
     return ranges.reduce((sum, range) => sum + singles(range).count, 0) >= WHOLE_FROM_COMMANDS
   }
 
-  *#fields(ranges: readonly FlushRange[]): Generator<RangeFields> {
-    for (const range of ranges) yield* this.#hasRanges ? byRange(range) : oneByOne(range)
+  #begin(opcode: number): Int32Array {
+    this.#command.fill(0)
+    COMMAND.Opcode.set(this.#command, 0, opcode)
+    return this.#command
   }
-}
 
-/** As few commands as there are groups of five bits in the number of pages, the lowest first. */
-function* byRange(range: FlushRange): Generator<RangeFields> {
-  const { page, pages, tables } = range
-  const fixed = { Leaf: tables ? 0 : 1, TG: TG_4K, TTL: ttlOf(range) }
-  // NUM, SCALE and TTL all zero is the reserved code. One page more costs less than another form of command.
-  let left = fixed.TTL === 0 && pages % UNITS === 1 ? pages + 1 : pages
-  for (let at = page; left > 0; ) {
-    const SCALE = scaleOf(left)
-    const units = unitsOf(left, SCALE)
-    yield { Address: at * PAGE_BYTES, SCALE, NUM: units - 1, ...fixed }
-    at += units * 2 ** SCALE
-    left -= units * 2 ** SCALE
+  /** Queues what forgets a range; the command holds already whose addresses they are. */
+  #push(record: ByAddress, range: FlushRange): void {
+    record.Leaf.set(this.#command, 0, range.tables ? 0 : 1)
+    if (this.#hasRanges) this.#byRange(record, range)
+    else this.#oneByOne(record, range)
+  }
+
+  /** As few commands as there are groups of five bits in the number of pages, the lowest first. */
+  #byRange(record: ByAddress, range: FlushRange): void {
+    const { page, pages } = range
+    const command = this.#command
+    const ttl = ttlOf(range)
+    record.TG.set(command, 0, TG_4K)
+    record.TTL.set(command, 0, ttl)
+    // NUM, SCALE and TTL all zero is the reserved code. One page more costs less than another form of command.
+    let left = ttl === 0 && pages % UNITS === 1 ? pages + 1 : pages
+    for (let at = page; left > 0; ) {
+      const scale = scaleOf(left)
+      const units = unitsOf(left, scale)
+      record.Address.set(command, 0, at * PAGE_BYTES)
+      record.SCALE.set(command, 0, scale)
+      record.NUM.set(command, 0, units - 1)
+      this.#commands.push(command)
+      at += units * 2 ** scale
+      left -= units * 2 ** scale
+    }
+  }
+
+  /** A command for each leaf; where tables went, for each page, since nothing says what was below. */
+  #oneByOne(record: ByAddress, range: FlushRange): void {
+    const { first, step, count } = singles(range)
+    for (let i = 0; i < count; i++) {
+      record.Address.set(this.#command, 0, (first + i * step) * PAGE_BYTES)
+      this.#commands.push(this.#command)
+    }
   }
 }
 
@@ -127,12 +155,6 @@ export const scaleOf = (count: number): number => Math.min(trailingZeros(count),
 
 /** How many times 2^`scale` that command says: NUM + 1. */
 export const unitsOf = (count: number, scale: number): number => Math.floor(count / 2 ** scale) % UNITS || UNITS
-
-/** A command for each leaf; where tables went, for each page, since nothing says what was below. */
-function* oneByOne(range: FlushRange): Generator<RangeFields> {
-  const { first, step, count } = singles(range)
-  for (let i = 0; i < count; i++) yield { Address: (first + i * step) * PAGE_BYTES, Leaf: range.tables ? 0 : 1 }
-}
 
 function singles({ page, pages, level, tables }: FlushRange) {
   const step = tables ? 1 : ENTRIES ** level
