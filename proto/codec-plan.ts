@@ -117,13 +117,15 @@ function compile(
     prepare(value, where) {
       if (typeof value !== 'object' || value === null || Array.isArray(value)) throw notA(where, 'an object', value)
       const out: Values = {}
-      const chosen = new Map<string, string>()
-      for (const [key, given] of Object.entries(value)) {
+      let chosen: Map<string, string> | undefined
+      for (const key of Object.keys(value)) {
+        const given = (value as Values)[key]
         if (given === undefined) continue
         const known = preparers.get(key)
         if (known === undefined) throw new CodecError(`${where}.${key}`, `${name} has no such field`)
         const { oneof } = known.field
         if (oneof !== undefined) {
+          chosen ??= new Map()
           const other = chosen.get(oneof)
           if (other !== undefined) throw new CodecError(`${where}.${key}`, `\`${oneof}\` is set already, by ${other}`)
           chosen.set(oneof, key)
