@@ -126,6 +126,10 @@ export class WithDeviceTlbs implements Subject {
     return this.#unit.describe(kind)
   }
 
+  marks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {
+    return this.#unit.marks(kind, before, after)
+  }
+
   breaks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {
     return this.#unit.breaks(kind, before, after)
   }

@@ -321,7 +321,7 @@ export class Oracle implements UnitOracle, Reads {
       cached.status === STATUS.OK &&
       this.#frames.isGivenAway(cached.address, transaction, watch.rightAt)
     if (isAway) return 'frame-reused'
-    const id = this.words.firstChanged(watch.words, watch.rightAt)
+    const id = this.#reports.changedWord(watch)
     if (id < 0 || watch.rightAt === 0) return null
     const { kind, before, after } = this.words.changeOf(id)
     return this.subject.breaks(kind, before, after) ? 'break-before-make' : null

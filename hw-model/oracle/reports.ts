@@ -85,11 +85,18 @@ export class Reports {
     if (report !== null && remedy !== null && this.#open.get(remedy.entry) === report) this.#open.delete(remedy.entry)
   }
 
-  /** The first word of a watch that has changed since it was right. */
+  /** The first word of a watch that software has changed since it was right. */
+  changedWord({ words: ids, rightAt }: Watch): number {
+    const { lo, hi, lastLo, lastHi, kind } = this.#words
+    const isMark = (id: number): boolean => this.#subject.marks(kind[id], [lastLo[id], lastHi[id]], [lo[id], hi[id]])
+    return this.#words.firstTold(ids, rightAt, isMark)
+  }
+
+  /** What has changed, as a report tells it. */
   changed(watch: Watch): ChangedEntry | null {
     if (watch.rightAt === 0) return null
     const words = this.#words
-    const id = words.firstChanged(watch.words, watch.rightAt)
+    const id = this.changedWord(watch)
     if (id < 0) return null
     const { kind, ...change } = words.changeOf(id)
     return { ...this.#subject.describe(kind), ...change }

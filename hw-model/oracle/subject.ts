@@ -57,6 +57,8 @@ export interface Subject {
   shortfalls(sent: Invalidation, missing: Invalidation): readonly string[] | null
   /** What a word is that `fresh` has read. */
   describe(kind: number): WordName
+  /** A table entry differs in nothing but what hardware sets in it: it was accessed, or written to. */
+  marks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean
   /** One valid entry took another's place, although an invalid one and an invalidation have to come between. */
   breaks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean
 }

@@ -157,6 +157,12 @@ export class Words {
     return NO_WORD
   }
 
+  /** The first of them that has changed in more than flags that hardware sets, or else in those; NO_WORD for none. */
+  firstTold(ids: readonly number[], after: number, isFlags: (id: number) => boolean): number {
+    for (const id of ids) if (this.changedAt[id] > after && !isFlags(id)) return id
+    return this.firstChanged(ids, after)
+  }
+
   /** SYNCs that had completed before the last change of some words after an operation; -1 where none has changed. */
   syncsBefore(ids: readonly number[], after: number): number {
     let syncs = -1

@@ -40,6 +40,15 @@ export function nameOf(kind: number): WordName {
   return { what: `stage-${stage} table entry`, stage, level: LAST_LEVEL - ((kind >>> LEVEL_SHIFT) & 7) }
 }
 
+/** AF, which hardware sets, and the low bits of AP and S2AP, which it changes where DBM lets it. */
+const ACCESSED = 1 << 10
+const DIRTIED = 1 << 7
+
+/** Whether a table entry differs in what hardware marks in it alone. [Arm D8.5 Hardware updates to the translation tables] */
+export function marks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {
+  return (kind & 7) === 0 && before[1] === after[1] && ((before[0] ^ after[0]) & ~(ACCESSED | DIRTIED)) === 0
+}
+
 /**
  * Whether a valid table entry took the place of another that it may not follow: one of another output address, or of
  * another size where the unit does not handle that. [Arm D8.16 Using break-before-make] [SMMU 3.21.1.3 BBML]

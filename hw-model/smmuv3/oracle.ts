@@ -14,7 +14,7 @@ import type { Features } from './features.js'
 import { HELD_NOWHERE } from './oracle-faults.js'
 import { remedyOf, type Tried } from './oracle-remedies.js'
 import { invalidationOf, shortfallsOf } from './oracle-why.js'
-import { breaks, nameOf, WordTaker } from './oracle-words.js'
+import { breaks, marks, nameOf, WordTaker } from './oracle-words.js'
 import type { Pipeline } from './stalls.js'
 
 /** What names an entry: its tag space and ASID, or for stage 2 alone its VMID below zero. */
@@ -109,6 +109,10 @@ export class SmmuSubject implements Subject {
 
   describe(kind: number): WordName {
     return nameOf(kind)
+  }
+
+  marks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {
+    return marks(kind, before, after)
   }
 
   breaks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {

@@ -47,6 +47,15 @@ export function nameOfKind(kind: number): WordName {
   return { what, stage, level: (kind % LEVELS) + LEAF_LEVEL }
 }
 
+/** A, D and EA of the first stage; A and D of the second. */
+const MARKS = { 1: 0x460, 2: 0x300 } as const
+
+/** Whether a table entry differs in what hardware marks in it alone. [VTD 3.6.2 Accessed, Extended Accessed, and Dirty Flags] */
+export function marks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {
+  if (kind < STAGE[1] || before[1] !== after[1]) return false
+  return ((before[0] ^ after[0]) & ~MARKS[kind < STAGE[2] ? 1 : 2]) === 0
+}
+
 /** P of the first stage; R and W of the second. */
 const PRESENT = { 1: 1, 2: 3 } as const
 const PS = 1 << (FIRST_STAGE_ENTRY.PS.low & 31)

@@ -32,7 +32,7 @@ import { type Judge, remedies } from './missing.js'
 import { VTD_DEVICES } from './oracle-devices.js'
 import { COMMAND, commandOf, EVERYTHING, shortfalls, type Target } from './oracle-sent.js'
 import { usualOf } from './oracle-usual.js'
-import { changesSize, kindOfRecord, kindOfTable, nameOfKind } from './oracle-words.js'
+import { changesSize, kindOfRecord, kindOfTable, marks, nameOfKind } from './oracle-words.js'
 import type { InvalidationQueue } from './queue.js'
 import type { Translator } from './translate.js'
 
@@ -183,6 +183,10 @@ export class VtdSubject implements Subject {
 
   describe(kind: number): WordName {
     return nameOfKind(kind)
+  }
+
+  marks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {
+    return marks(kind, before, after)
   }
 
   breaks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {
