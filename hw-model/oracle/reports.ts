@@ -87,8 +87,10 @@ export class Reports {
 
   /** The first word of a watch that software has changed since it was right. */
   changedWord({ words: ids, rightAt }: Watch): number {
-    const { lo, hi, lastLo, lastHi, kind } = this.#words
-    const isMark = (id: number): boolean => this.#subject.marks(kind[id], [lastLo[id], lastHi[id]], [lo[id], hi[id]])
+    const isMark = (id: number): boolean => {
+      const { kind, before, after } = this.#words.changeOf(id)
+      return this.#subject.marks(kind, before, after)
+    }
     return this.#words.firstTold(ids, rightAt, isMark)
   }
 

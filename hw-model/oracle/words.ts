@@ -159,7 +159,7 @@ export class Words {
 
   /** The first of them that has changed in more than flags that hardware sets, or else in those; NO_WORD for none. */
   firstTold(ids: readonly number[], after: number, isFlags: (id: number) => boolean): number {
-    for (const id of ids) if (this.changedAt[id] > after && !isFlags(id)) return id
+    for (const id of ids) if (this.#changedAt[id] > after && !isFlags(id)) return id
     return this.firstChanged(ids, after)
   }
 
