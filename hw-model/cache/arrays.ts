@@ -1,7 +1,7 @@
 /** The arrays of a translation cache, how large they are, and how they grow. */
 
 import type { CacheGeometry } from './geometry.js'
-import { GROUP_BITS, REGION } from './layout.js'
+import { GROUP_BITS, LINE_LG2, REGION } from './layout.js'
 
 /** Bounds that tests make small. */
 export interface CacheLimits {
@@ -43,6 +43,8 @@ export class CacheArrays {
   protected readonly ways: number
   protected readonly setMask: number
   protected readonly wayMask: number
+  /** log2 of the words of a set. */
+  protected readonly setLg2: number
   protected readonly blocks: number
   protected readonly capacity: number
   /** Lines, then blocks. */
@@ -89,6 +91,7 @@ export class CacheArrays {
     this.ways = isSmall ? entries : ways
     this.setMask = entries === 0 ? -1 : this.lines / this.ways - 1
     this.wayMask = this.ways - 1
+    this.setLg2 = 31 - Math.clz32(this.ways) + LINE_LG2
     this.blocks = isSmall ? 0 : Math.max(2, entries / ENTRIES_A_BLOCK)
     const hasAll = entries > LARGE_CACHE
     const slots = this.lines * 2 + (hasAll ? this.blocks * REGION : 0)

@@ -3,6 +3,10 @@
 import { LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, REGION_LG2, TAG } from './layout.js'
 import { DroppingStore, highOf } from './ranges.js'
 
+const { EPOCH, HEAD, KEY, LEAF: OWN, WHERE } = LINE
+const { FLAGS, HIGH, LOW, STAMP } = LEAF
+const { LARGES } = TAG
+
 /** Leaves of one region that are lines of their own; one more, and they are made a block. */
 const SINGLES = 4
 
@@ -32,15 +36,15 @@ export class FillingStore extends DroppingStore {
     if (isFull && this.ofSize(tag, epoch, lo, hi, leafLg2) < 0) this.makeRoom()
     const at =
       pagesLg2 > REGION_LG2 ? this.#large(tag, epoch, lo, hi, pagesLg2) : this.#small(tag, epoch, lo, hi, pagesLg2)
-    const slot = this.isBlock(at) ? this.#inBlock(at, lo, pagesLg2, stamp, flags) : (at + LINE.LEAF) >>> 2
+    const slot = this.isBlock(at) ? this.#inBlock(at, lo, pagesLg2, stamp, flags) : (at + OWN) >>> 2
     const high = addressHigh | (leafLg2 << 20) | (spanLg2 << 26)
     const last = this.isBlock(at) ? slot + (1 << pagesLg2) : slot + 1
     const { words } = this
     for (let each = slot; each < last; each++) {
-      words[each * 4 + LEAF.LOW] = addressLow
-      words[each * 4 + LEAF.HIGH] = high
-      words[each * 4 + LEAF.FLAGS] = flags
-      words[each * 4 + LEAF.STAMP] = stamp
+      words[each * 4 + LOW] = addressLow
+      words[each * 4 + HIGH] = high
+      words[each * 4 + FLAGS] = flags
+      words[each * 4 + STAMP] = stamp
     }
     return slot
   }
@@ -50,26 +54,26 @@ export class FillingStore extends DroppingStore {
     const { words } = this
     if (leafLg2 <= PAGE_LG2 + REGION_LG2) {
       const slot = this.inRegion(tag, epoch, lo, hi)
-      return slot >= 0 && ((words[slot * 4 + LEAF.HIGH] >>> 20) & 63) === leafLg2 ? slot : -1
+      return slot >= 0 && ((words[slot * 4 + HIGH] >>> 20) & 63) === leafLg2 ? slot : -1
     }
     const at = this.largeAt(tag, epoch, lo, hi, leafLg2 - PAGE_LG2)
-    return at >= 0 && this.isFresh(words[at + LINE.LEAF + LEAF.STAMP]) ? (at + LINE.LEAF) >>> 2 : -1
+    return at >= 0 && this.isFresh(words[at + OWN + STAMP]) ? (at + OWN) >>> 2 : -1
   }
 
   /** The slot of a leaf of 2 MiB or less that covers a page, or -1. */
   protected inRegion(tag: number, epoch: number, lo: number, hi: number): number {
     const { words } = this
-    const set = this.setOf(tag, lo, hi)
-    const end = set + (this.ways << LINE_LG2)
+    const set = this.setOf(this.placeOf(tag, lo, hi))
+    const end = this.endOf(set)
     const head = hi << 1
     for (let at = set; at < end; at += 1 << LINE_LG2) {
-      const held = words[at + LINE.HEAD]
-      if ((((words[at + LINE.KEY] ^ lo) >>> held) | ((held >>> 11) ^ head) | (words[at + LINE.EPOCH] ^ epoch)) !== 0) {
+      const held = words[at + HEAD]
+      if ((((words[at + KEY] ^ lo) >>> held) | ((held >>> 11) ^ head) | (words[at + EPOCH] ^ epoch)) !== 0) {
         continue
       }
-      const where = words[at + LINE.WHERE]
+      const where = words[at + WHERE]
       const slot = (where >>> 1) + (lo & -(where & 1) & (REGION - 1))
-      const stamp = words[slot * 4 + LEAF.STAMP]
+      const stamp = words[slot * 4 + STAMP]
       return this.stamps[stamp & 0xffff] === stamp ? slot : -1
     }
     return -1
@@ -77,13 +81,13 @@ export class FillingStore extends DroppingStore {
 
   /** The line of a leaf larger than a region, made now if there is none. */
   #large(tag: number, epoch: number, lo: number, hi: number, pagesLg2: number): number {
-    this.tags[tag * 4 + TAG.LARGES] |= 1 << (pagesLg2 - LARGE_LG2)
+    this.tags[tag * 4 + LARGES] |= 1 << (pagesLg2 - LARGE_LG2)
     const known = this.largeAt(tag, epoch, lo, hi, pagesLg2)
     if (known >= 0) {
-      if (!this.isFresh(this.words[known + LINE.LEAF + LEAF.STAMP])) this.dropped++
+      if (!this.isFresh(this.words[known + OWN + STAMP])) this.dropped++
       return known
     }
-    const at = this.placeIn(this.setOfLarge(tag, lo, hi, pagesLg2))
+    const at = this.roomAt(this.placeOfLarge(tag, lo, hi, pagesLg2))
     this.makeLine(at, tag, epoch, lo, highOf(hi, pagesLg2), pagesLg2)
     return at
   }
@@ -91,28 +95,29 @@ export class FillingStore extends DroppingStore {
   /** The line or the block of a leaf of a region or less. */
   #small(tag: number, epoch: number, lo: number, hi: number, pagesLg2: number): number {
     const { words } = this
-    const set = this.setOf(tag, lo, hi)
-    const end = set + (this.ways << LINE_LG2)
+    const place = this.placeOf(tag, lo, hi)
+    const set = this.setOf(place)
+    const end = this.endOf(set)
     let singles = 0
     let same = -1
     for (let at = set; at < end; at += 1 << LINE_LG2) {
       if (!this.isOfRegion(at, epoch, lo, hi)) continue
-      const heldLg2 = words[at + LINE.HEAD] & 63
+      const heldLg2 = words[at + HEAD] & 63
       const coarser = heldLg2 > pagesLg2 ? heldLg2 : pagesLg2
       if (this.isBlock(at)) {
         if (pagesLg2 !== REGION_LG2) return at
         this.takeAway(at)
-      } else if ((words[at + LINE.KEY] ^ lo) >>> coarser !== 0) singles++
+      } else if ((words[at + KEY] ^ lo) >>> coarser !== 0) singles++
       else if (heldLg2 === pagesLg2) same = at
       else this.takeAway(at)
     }
     if (same >= 0) {
-      if (!this.isFresh(words[same + LINE.LEAF + LEAF.STAMP])) this.dropped++
+      if (!this.isFresh(words[same + OWN + STAMP])) this.dropped++
       return same
     }
-    const free = this.freeIn(set)
+    const free = this.freeAt(place)
     if (this.blocks !== 0 && (singles >= SINGLES || (free < 0 && singles >= CROWD))) {
-      return this.#gather(set, epoch, lo, hi)
+      return this.#gather(place, epoch, lo, hi)
     }
     const at = free < 0 ? this.victimIn(set) : free
     this.makeLine(at, tag, epoch, lo, hi, pagesLg2)
@@ -120,12 +125,18 @@ export class FillingStore extends DroppingStore {
   }
 
   /** Makes a block of a region's leaves. */
-  #gather(set: number, epoch: number, lo: number, hi: number): number {
+  #gather(place: number, epoch: number, lo: number, hi: number): number {
     this.makeRoomForBlock()
-    const end = set + (this.ways << LINE_LG2)
+    const set = this.setOf(place)
+    const end = this.endOf(set)
     let block = -1
+    // Where a look-up begins, if it can be there.
+    if (this.isOfRegion(place, epoch, lo, hi)) {
+      this.makeBlock(place)
+      block = place
+    }
     for (let at = set; at < end; at += 1 << LINE_LG2) {
-      if (!this.isOfRegion(at, epoch, lo, hi)) continue
+      if (at === block || !this.isOfRegion(at, epoch, lo, hi)) continue
       if (block >= 0) this.moveLeaf(at, block)
       else {
         this.makeBlock(at)
@@ -139,15 +150,15 @@ export class FillingStore extends DroppingStore {
   #inBlock(at: number, lo: number, pagesLg2: number, stamp: number, flags: number): number {
     const { words } = this
     const pages = 1 << pagesLg2
-    const slot = (words[at + LINE.WHERE] >>> 1) + (lo & (REGION - 1) & -pages)
-    const held = words[slot * 4 + LEAF.STAMP]
-    if (held !== 0 && ((words[slot * 4 + LEAF.HIGH] >>> 20) & 63) === pagesLg2 + PAGE_LG2) {
+    const slot = (words[at + WHERE] >>> 1) + (lo & (REGION - 1) & -pages)
+    const held = words[slot * 4 + STAMP]
+    if (held !== 0 && ((words[slot * 4 + HIGH] >>> 20) & 63) === pagesLg2 + PAGE_LG2) {
       if (!this.isFresh(held)) this.dropped++
       this.mix(at, stamp, flags)
       return slot
     }
     for (let each = slot; each < slot + pages; each++) {
-      const older = words[each * 4 + LEAF.STAMP]
+      const older = words[each * 4 + STAMP]
       if (older === 0) continue
       if (!this.isFresh(older)) this.dropped++
       this.freeLeaf(at, each)

@@ -10,6 +10,11 @@ import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
 import { GROUP_MASK, LARGE, LARGE_LG2, LEAF, LINE, LINE_LG2, MIXED, PAGE_LG2, REGION, SIDE, TAG } from './layout.js'
 import { ReplacingStore } from './replacement.js'
 
+const { ALL: ALL_FLAGS, ANY: ANY_FLAG, COUNT, EPOCH, HEAD, KEY, LEAF: OWN, STAMP: ALL_STAMP, WHERE } = LINE
+const { FLAGS, HIGH, STAMP } = LEAF
+const { COUNT: TAG_COUNT, EPOCH: TAG_EPOCH, FIRST, LARGES } = TAG
+const { NEXT } = SIDE
+
 /** One tag or group, or several. */
 export type Numbers = number | readonly number[]
 
@@ -114,40 +119,40 @@ export class DroppingStore extends ReplacingStore {
   #dropUnder(tag: number, doomed: Doomed): boolean {
     const record = tag * 4
     // A number that was never handed out names nothing.
-    if (!(this.tags[record + TAG.EPOCH] >= this.floor)) return false
+    if (!(this.tags[record + TAG_EPOCH] >= this.floor)) return false
     if (doomed.group === ANY_GROUP && isEverything(doomed.first, doomed.last, doomed.flags)) {
       this.closeTag(tag)
       return true
     }
-    const count = this.tags[record + TAG.COUNT]
+    const count = this.tags[record + TAG_COUNT]
     if (count === 0) return false
-    if (unitsIn(doomed, this.tags[record + TAG.LARGES]) > count) this.#dropAmong(record, doomed)
+    if (unitsIn(doomed, this.tags[record + LARGES]) > count) this.#dropAmong(record, doomed)
     else this.#dropAt(tag, record, doomed)
     return true
   }
 
   /** Looks at every line of a tag. */
   #dropAmong(record: number, doomed: Doomed): void {
-    for (let next = this.tags[record + TAG.FIRST]; next !== 0; ) {
+    for (let next = this.tags[record + FIRST]; next !== 0; ) {
       const at = next - 1
-      next = this.side[(at >>> 1) + SIDE.NEXT]
+      next = this.side[(at >>> 1) + NEXT]
       this.#dropLine(at, doomed)
     }
   }
 
   /** Looks where lines of the pages can be. */
   #dropAt(tag: number, record: number, doomed: Doomed): void {
-    const epoch = this.tags[record + TAG.EPOCH]
+    const epoch = this.tags[record + TAG_EPOCH]
     const last = Math.floor(doomed.to / REGION) * REGION
     for (let page = Math.floor(doomed.from / REGION) * REGION; page <= last; page += REGION) {
       const [lo, hi] = [page | 0, (page / TWO32) | 0]
-      const set = this.setOf(tag, lo, hi)
-      const end = set + (this.ways << LINE_LG2)
+      const set = this.setOf(this.placeOf(tag, lo, hi))
+      const end = this.endOf(set)
       for (let at = set; at < end; at += 1 << LINE_LG2) {
         if (this.isOfRegion(at, epoch, lo, hi)) this.#dropLine(at, doomed)
       }
     }
-    for (let larges = this.tags[record + TAG.LARGES]; larges !== 0; larges &= larges - 1) {
+    for (let larges = this.tags[record + LARGES]; larges !== 0; larges &= larges - 1) {
       const pagesLg2 = LARGE_LG2 + 31 - Math.clz32(larges & -larges)
       const pages = 2 ** pagesLg2
       for (let page = Math.floor(doomed.from / pages) * pages; page <= doomed.to; page += pages) {
@@ -160,22 +165,18 @@ export class DroppingStore extends ReplacingStore {
   /** Whether a living line is of a tag's region; its leaf may be a part of it. */
   protected isOfRegion(at: number, epoch: number, lo: number, hi: number): boolean {
     const { words } = this
-    return (
-      words[at + LINE.EPOCH] === epoch &&
-      (words[at + LINE.KEY] ^ lo) >>> 9 === 0 &&
-      words[at + LINE.HEAD] >>> 11 === hi << 1
-    )
+    return words[at + EPOCH] === epoch && (words[at + KEY] ^ lo) >>> 9 === 0 && words[at + HEAD] >>> 11 === hi << 1
   }
 
   /** The line of a leaf larger than a region, or -1. */
   protected largeAt(tag: number, epoch: number, lo: number, hi: number, pagesLg2: number): number {
     const { words } = this
-    const set = this.setOfLarge(tag, lo, hi, pagesLg2)
+    const set = this.setOf(this.placeOfLarge(tag, lo, hi, pagesLg2))
     const low = pagesLg2 > 31 ? 0 : (lo >>> pagesLg2) << pagesLg2
     const head = (highOf(hi, pagesLg2) << 12) | LARGE | pagesLg2
-    const end = set + (this.ways << LINE_LG2)
+    const end = this.endOf(set)
     for (let at = set; at < end; at += 1 << LINE_LG2) {
-      if (words[at + LINE.KEY] === low && words[at + LINE.HEAD] === head && words[at + LINE.EPOCH] === epoch) return at
+      if (words[at + KEY] === low && words[at + HEAD] === head && words[at + EPOCH] === epoch) return at
     }
     return -1
   }
@@ -183,31 +184,31 @@ export class DroppingStore extends ReplacingStore {
   #dropLine(at: number, doomed: Doomed): void {
     const page = this.firstPageOf(at)
     if (!this.isBlock(at)) {
-      if (this.isDoomed((at + LINE.LEAF) >>> 2, page, doomed)) this.dropped += this.freeLine(at)
+      if (this.isDoomed((at + OWN) >>> 2, page, doomed)) this.dropped += this.freeLine(at)
       return
     }
     const isCovered = doomed.first <= page && page + REGION - 1 <= doomed.last
     const share = isCovered ? this.#shareOf(at, doomed) : SHARE.SOME
     if (share === SHARE.ALL) this.dropped += this.freeLine(at)
     if (share !== SHARE.SOME) return
-    const base = this.words[at + LINE.WHERE] >>> 1
+    const base = this.words[at + WHERE] >>> 1
     const last = base + Math.min(doomed.to - page, REGION - 1)
     for (let slot = base + Math.max(doomed.from - page, 0); slot <= last; slot++) {
-      if (this.words[slot * 4 + LEAF.STAMP] === 0 || !this.isDoomed(slot, page + slot - base, doomed)) continue
+      if (this.words[slot * 4 + STAMP] === 0 || !this.isDoomed(slot, page + slot - base, doomed)) continue
       this.dropped++
       this.freeLeaf(at, slot)
     }
-    if (this.words[at + LINE.COUNT] === 0) this.freeLine(at)
+    if (this.words[at + COUNT] === 0) this.freeLine(at)
   }
 
   /** How many of a block's leaves are meant by their group and flags, where that can be told of all of them. */
   #shareOf(at: number, { group, flags: { mask, want, some } }: Doomed): number {
     const { words } = this
-    const stamp = words[at + LINE.STAMP]
+    const stamp = words[at + ALL_STAMP]
     if (group !== ANY_GROUP && stamp === MIXED) return SHARE.SOME
     if (group !== ANY_GROUP && (stamp & GROUP_MASK) !== group) return SHARE.NONE
-    const all = words[at + LINE.ALL]
-    const any = words[at + LINE.ANY]
+    const all = words[at + ALL_FLAGS]
+    const any = words[at + ANY_FLAG]
     if (some !== 0 && (any & some) === 0) return SHARE.NONE
     if (((all ^ any) & mask) !== 0) return SHARE.SOME
     if ((all & mask) !== want) return SHARE.NONE
@@ -217,17 +218,17 @@ export class DroppingStore extends ReplacingStore {
   /** Whether a leaf is to go, one of whose pages is given. */
   protected isDoomed(slot: number, page: number, { group, first, last, flags: { mask, want, some } }: Doomed): boolean {
     const { words } = this
-    if (group !== ANY_GROUP && (words[slot * 4 + LEAF.STAMP] & GROUP_MASK) !== group) return false
-    const flags = words[slot * 4 + LEAF.FLAGS]
+    if (group !== ANY_GROUP && (words[slot * 4 + STAMP] & GROUP_MASK) !== group) return false
+    const flags = words[slot * 4 + FLAGS]
     if ((flags & mask) !== want || (some !== 0 && (flags & some) === 0)) return false
-    const span = 2 ** ((words[slot * 4 + LEAF.HIGH] >>> 26) - PAGE_LG2)
+    const span = 2 ** ((words[slot * 4 + HIGH] >>> 26) - PAGE_LG2)
     const start = Math.floor(page / span) * span
     return start <= last && first < start + span
   }
 
   /** The first page of a line. */
   protected firstPageOf(at: number): number {
-    return (this.words[at + LINE.HEAD] >>> 12) * TWO32 + (this.words[at + LINE.KEY] >>> 0)
+    return (this.words[at + HEAD] >>> 12) * TWO32 + (this.words[at + KEY] >>> 0)
   }
 }
 

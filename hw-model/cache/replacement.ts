@@ -9,6 +9,9 @@ import type { CacheGeometry } from './geometry.js'
 import { LEAF, LINE, LINE_LG2, REGION } from './layout.js'
 import { LineStore } from './line-store.js'
 
+const { COUNT, EPOCH, LEAF: OWN, WHERE } = LINE
+const { STAMP } = LEAF
+
 /** Lines that are looked at for leaves of forgotten groups before a living one has to go. */
 const LOOKS = 16
 
@@ -50,18 +53,20 @@ export class ReplacingStore extends LineStore {
     }
   }
 
-  /** A place in a set for a line, whoever has to go. */
-  protected placeIn(set: number): number {
-    const free = this.freeIn(set)
-    return free < 0 ? this.victimIn(set) : free
+  /** A place for a line in the set of the one that it should have, whoever has to go. */
+  protected roomAt(place: number): number {
+    const free = this.freeAt(place)
+    return free < 0 ? this.victimIn(this.setOf(place)) : free
   }
 
-  /** A place in a set where no line is, or a dead one, which is taken away; -1 where all are alive. */
-  protected freeIn(set: number): number {
+  /** The place, or another of its set, where no line is, or a dead one, which is taken away; -1 where all are alive. */
+  protected freeAt(place: number): number {
     const { words } = this
-    const end = set + (this.ways << LINE_LG2)
+    if (words[place + EPOCH] === 0) return place
+    const set = this.setOf(place)
+    const end = this.endOf(set)
     for (let at = set; at < end; at += 1 << LINE_LG2) {
-      if (words[at + LINE.EPOCH] === 0) return at
+      if (words[at + EPOCH] === 0) return at
       if (!this.#isDead(at)) continue
       this.dropped += this.freeLine(at)
       return at
@@ -86,7 +91,7 @@ export class ReplacingStore extends LineStore {
   /** Whether nothing of a line can be found any more; a block is asked for its tag alone. */
   #isDead(at: number): boolean {
     if (!this.isAlive(at)) return true
-    return !this.isBlock(at) && !this.isFresh(this.words[at + LINE.LEAF + LEAF.STAMP])
+    return !this.isBlock(at) && !this.isFresh(this.words[at + OWN + STAMP])
   }
 
   /** Sees that there is a free block. */
@@ -131,8 +136,8 @@ export class ReplacingStore extends LineStore {
     for (;;) {
       const at = this.#lineHand << LINE_LG2
       this.#lineHand = (this.#lineHand + 1) & (this.lines - 1)
-      if (this.words[at + LINE.EPOCH] === 0 || this.isBlock(at)) continue
-      const isFresh = this.isFresh(this.words[at + LINE.LEAF + LEAF.STAMP])
+      if (this.words[at + EPOCH] === 0 || this.isBlock(at)) continue
+      const isFresh = this.isFresh(this.words[at + OWN + STAMP])
       const count = this.freeLine(at)
       if (isFresh) this.evictions += count
       else this.dropped += count
@@ -152,7 +157,7 @@ export class ReplacingStore extends LineStore {
       this.freeLine(at)
       return
     }
-    const base = this.words[at + LINE.WHERE] >>> 1
+    const base = this.words[at + WHERE] >>> 1
     let slot = this.#leafFrom(base + this.#leafHand, base + REGION)
     if (slot < 0 && this.chance === null) {
       this.#nextBlock()
@@ -160,15 +165,15 @@ export class ReplacingStore extends LineStore {
     }
     if (slot < 0) slot = this.#leafFrom(base, base + REGION)
     this.#leafHand = slot - base
-    if (this.isFresh(this.words[slot * 4 + LEAF.STAMP])) this.evictions++
+    if (this.isFresh(this.words[slot * 4 + STAMP])) this.evictions++
     else this.dropped++
     this.freeLeaf(at, slot)
-    if (this.words[at + LINE.COUNT] === 0) this.freeLine(at)
+    if (this.words[at + COUNT] === 0) this.freeLine(at)
   }
 
   /** The first slot of a block from one on that has a leaf, or -1. */
   #leafFrom(from: number, end: number): number {
-    for (let slot = from; slot < end; slot++) if (this.words[slot * 4 + LEAF.STAMP] !== 0) return slot
+    for (let slot = from; slot < end; slot++) if (this.words[slot * 4 + STAMP] !== 0) return slot
     return -1
   }
 

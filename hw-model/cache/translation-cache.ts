@@ -22,9 +22,14 @@ import { type CacheLimits, WORD_LIMITS } from './arrays.js'
 import type { Chance } from './chance.js'
 import { FillingStore } from './filling.js'
 import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
-import { GROUP_MASK, LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, SIDE, TAG } from './layout.js'
-import { type Doomed, LAST_PAGE, type Numbers } from './ranges.js'
+import { GROUP_MASK, LARGE, LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, SIDE, TAG } from './layout.js'
+import { type Doomed, highOf, LAST_PAGE, type Numbers } from './ranges.js'
 import type { TagTable } from './tag-table.js'
+
+const { EPOCH, HEAD, KEY, LEAF: OWN, WHERE } = LINE
+const { FLAGS, HIGH, LOW, STAMP } = LEAF
+const { EPOCH: TAG_EPOCH, LARGES } = TAG
+const { TAG: OWNER } = SIDE
 
 /** Answered by `find` when nothing matches. */
 export const MISS = -1
@@ -88,17 +93,17 @@ export class TranslationCache extends FillingStore {
   /** First byte of an entry's leaf, exact. */
   addressOf(slot: number): number {
     const at = slot * 4
-    return (this.words[at + LEAF.HIGH] & 0xfffff) * TWO32 + (this.words[at + LEAF.LOW] >>> 0)
+    return (this.words[at + HIGH] & 0xfffff) * TWO32 + (this.words[at + LOW] >>> 0)
   }
 
   /** log2 of the leaf's bytes. */
   leafLg2Of(slot: number): number {
-    return (this.words[slot * 4 + LEAF.HIGH] >>> 20) & 63
+    return (this.words[slot * 4 + HIGH] >>> 20) & 63
   }
 
   /** Rights and flags in the owner's own bits. */
   flagsOf(slot: number): number {
-    return this.words[slot * 4 + LEAF.FLAGS]
+    return this.words[slot * 4 + FLAGS]
   }
 
   /** One more number for the owner, such as the intermediate page. */
@@ -108,19 +113,19 @@ export class TranslationCache extends FillingStore {
 
   /** What an entry is found by; for explanations. */
   tagOf(slot: number): number {
-    return this.side[(this.lineOf(slot) >>> 1) + SIDE.TAG]
+    return this.side[(this.lineOf(slot) >>> 1) + OWNER]
   }
 
   /** What an entry was made from; for explanations. */
   groupOf(slot: number): number {
-    return this.words[slot * 4 + LEAF.STAMP] & GROUP_MASK
+    return this.words[slot * 4 + STAMP] & GROUP_MASK
   }
 
   /** First page of an entry's leaf. */
   pageOf(slot: number): Page {
     const at = this.lineOf(slot)
     if (!this.isBlock(at)) return this.firstPageOf(at) as Page
-    const inBlock = slot - (this.words[at + LINE.WHERE] >>> 1)
+    const inBlock = slot - (this.words[at + WHERE] >>> 1)
     return (this.firstPageOf(at) + (inBlock & -this.#pagesOf(slot))) as Page
   }
 
@@ -129,17 +134,29 @@ export class TranslationCache extends FillingStore {
     return this.findAt(tag, page | 0, (page / TWO32) | 0)
   }
 
-  /** The same, of a page's low 32 bits and the 20 above them. */
+  /** The same, of an address of two halves, which are never a number with a fraction or above 2^31: nothing is boxed. */
+  findAddress(tag: number, lo: number, hi: number): number {
+    return this.findAt(tag, (lo >>> 12) | (hi << 20), hi >>> 12)
+  }
+
+  /**
+   * The same, of a page's low 32 bits and the 20 above them. Most hits are at the first place that is looked at, and this
+   * is so short that its callers take it in.
+   */
   findAt(tag: number, lo: number, hi: number): number {
-    const { tags } = this
+    const { tags, words } = this
     const record = tag << 2
     if (record >>> 0 >= tags.length) return MISS
-    const epoch = tags[record + TAG.EPOCH]
-    if (epoch < this.floor) return this.#gone.length === 0 ? MISS : this.#findLeft(tag, lo, hi)
-    const slot = this.inRegion(tag, epoch, lo, hi)
-    if (slot !== MISS) return slot
-    const larges = tags[record + TAG.LARGES]
-    return larges === 0 ? MISS : this.#inLarge(tag, epoch, lo, hi, larges)
+    const epoch = tags[record]
+    const at = this.placeOf(tag, lo, hi)
+    const head = words[at + HEAD]
+    if ((((words[at + KEY] ^ lo) >>> head) | ((head >>> 11) ^ (hi << 1)) | (words[at + EPOCH] ^ epoch)) === 0) {
+      const where = words[at + WHERE]
+      const slot = (where >>> 1) + (lo & -(where & 1) & 511)
+      const stamp = words[slot * 4 + STAMP]
+      if (epoch >= this.floor && this.stamps[stamp & 0xffff] === stamp) return slot
+    }
+    return this.#findElsewhere(tag, epoch, lo, hi)
   }
 
   /** The entry of exactly this size that covers `page` under `tag`, or MISS. Does not count. */
@@ -147,7 +164,7 @@ export class TranslationCache extends FillingStore {
     const { tags } = this
     const record = tag << 2
     if (record >>> 0 >= tags.length) return MISS
-    const epoch = tags[record + TAG.EPOCH]
+    const epoch = tags[record + TAG_EPOCH]
     if (epoch >= this.floor) return this.ofSize(tag, epoch, page | 0, (page / TWO32) | 0, leafLg2)
     const shown = this.#shown
     if (this.#gone.length === 0 || shown === null || epoch < shown.floor) return MISS
@@ -155,25 +172,36 @@ export class TranslationCache extends FillingStore {
     return slot === MISS || this.#isGone(slot) ? MISS : slot
   }
 
-  /** One of the leaves larger than a region, the smaller ones first. */
-  #inLarge(tag: number, epoch: number, lo: number, hi: number, larges: number): number {
-    for (let left = larges; left !== 0; left &= left - 1) {
-      const at = this.largeAt(tag, epoch, lo, hi, LARGE_LG2 + 31 - Math.clz32(left & -left))
-      if (at < 0 || !this.isFresh(this.words[at + LINE.LEAF + LEAF.STAMP])) continue
-      const slot = (at + LINE.LEAF) >>> 2
-      if (this.#gone.length === 0 || !this.#isGone(slot)) return slot
+  /** At another place of the set, or as a part of a larger leaf, the smaller ones first; of a view what is left there. */
+  #findElsewhere(tag: number, epoch: number, lo: number, hi: number): number {
+    const { words, stamps } = this
+    const isSparing = this.#gone.length !== 0
+    if (epoch < (isSparing ? (this.#shown as TranslationCache).floor : this.floor)) return MISS
+    const set = this.setOf(this.placeOf(tag, lo, hi))
+    const end = this.endOf(set)
+    for (let at = set; at < end; at += 1 << LINE_LG2) {
+      const head = words[at + HEAD]
+      if ((((words[at + KEY] ^ lo) >>> head) | ((head >>> 11) ^ (hi << 1)) | (words[at + EPOCH] ^ epoch)) !== 0)
+        continue
+      const where = words[at + WHERE]
+      const slot = (where >>> 1) + (lo & -(where & 1) & 511)
+      const stamp = words[slot * 4 + STAMP]
+      if (stamps[stamp & GROUP_MASK] === stamp && !(isSparing && this.#isGone(slot))) return slot
+      break
+    }
+    for (let left = this.tags[tag * 4 + LARGES]; left !== 0; left &= left - 1) {
+      const pagesLg2 = LARGE_LG2 + 31 - Math.clz32(left & -left)
+      const larger = this.setOf(this.placeOfLarge(tag, lo, hi, pagesLg2))
+      const low = pagesLg2 > 31 ? 0 : (lo >>> pagesLg2) << pagesLg2
+      const wanted = (highOf(hi, pagesLg2) << 12) | LARGE | pagesLg2
+      for (let at = larger; at < this.endOf(larger); at += 1 << LINE_LG2) {
+        if (words[at + KEY] !== low || words[at + HEAD] !== wanted || words[at + EPOCH] !== epoch) continue
+        const slot = (at + OWN) >>> 2
+        const stamp = words[slot * 4 + STAMP]
+        if (stamps[stamp & GROUP_MASK] === stamp && !(isSparing && this.#isGone(slot))) return slot
+      }
     }
     return MISS
-  }
-
-  /** What a view has not dropped. */
-  #findLeft(tag: number, lo: number, hi: number): number {
-    const epoch = this.tags[tag * 4 + TAG.EPOCH]
-    const shown = this.#shown
-    if (shown === null || epoch < shown.floor) return MISS
-    const slot = this.inRegion(tag, epoch, lo, hi)
-    if (slot !== MISS && !this.#isGone(slot)) return slot
-    return this.#inLarge(tag, epoch, lo, hi, this.tags[tag * 4 + TAG.LARGES])
   }
 
   #isGone(slot: number): boolean {
@@ -213,8 +241,8 @@ export class TranslationCache extends FillingStore {
   setFlags(slot: number, flags: number): void {
     const at = this.lineOf(slot)
     const first = this.#firstSlot(slot)
-    for (let i = 0; i < this.#slots(slot); i++) this.words[(first + i) * 4 + LEAF.FLAGS] = flags
-    if (this.isBlock(at)) this.mix(at, this.words[slot * 4 + LEAF.STAMP], flags)
+    for (let i = 0; i < this.#slots(slot); i++) this.words[(first + i) * 4 + FLAGS] = flags
+    if (this.isBlock(at)) this.mix(at, this.words[slot * 4 + STAMP], flags)
   }
 
   /** Keeps a number with each entry from here on, 0 with a new one; or does so no more. */
@@ -288,10 +316,10 @@ export class TranslationCache extends FillingStore {
   eachLive(visit: (slot: number) => void): void {
     const { words } = this
     for (let at = 0; at < this.lines << LINE_LG2; at += 1 << LINE_LG2) {
-      if (words[at + LINE.EPOCH] === 0 || !this.#isAliveHere(at)) continue
-      const first = words[at + LINE.WHERE] >>> 1
+      if (words[at + EPOCH] === 0 || !this.#isAliveHere(at)) continue
+      const first = words[at + WHERE] >>> 1
       for (let slot = first; slot < (this.isBlock(at) ? first + REGION : first + 1); slot++) {
-        const stamp = words[slot * 4 + LEAF.STAMP]
+        const stamp = words[slot * 4 + STAMP]
         if (stamp === 0 || !this.isFresh(stamp) || this.#firstSlot(slot) !== slot) continue
         if (this.#gone.length === 0 || !this.#isGone(slot)) visit(slot)
       }
@@ -332,7 +360,7 @@ export class TranslationCache extends FillingStore {
   #firstSlot(slot: number): number {
     const at = this.lineOf(slot)
     if (!this.isBlock(at)) return slot
-    const base = this.words[at + LINE.WHERE] >>> 1
+    const base = this.words[at + WHERE] >>> 1
     return base + ((slot - base) & -this.#pagesOf(slot))
   }
 

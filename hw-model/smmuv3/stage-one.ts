@@ -93,7 +93,7 @@ export class StageOne {
     if (!isInRange(lo, hi, half.inputBits, isHigh)) return this.#fault(EVENT.F_TRANSLATION)
     const tlb = this.#tlb
     if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
-    const slot = tlb.findVa(context, pageOf(lo, hi))
+    const slot = tlb.findAddress(context, lo, hi)
     const end = slot === MISS ? FIRST_WRITE : this.#answer(slot, lo, hi, need)
     if (end === FIRST_WRITE) return this.#walk(stream, context, half, lo, hi, need)
     this.slot = slot
