@@ -11,9 +11,9 @@
  * leaves have lines of their own and take a second look, by tags that have such alone. Of leaves up to 2 MiB that
  * share an address the youngest stays, and it answers before the larger ones.
  *
- * At most `entries` leaves are kept. Each takes 88 bytes of lines, and with `extras` 32 more; the leaves of one region
- * take 8 KiB together, 4 KiB more with `extras`, of which there is one for each 32 entries: at most 344 bytes an entry,
- * or 504, most of them never touched. A cache of a few entries has no regions and takes 48 bytes an entry, or 64.
+ * At most `entries` leaves are kept. Each takes 96 bytes of lines, and with `extras` 32 more; the leaves of one region
+ * take 8 KiB together, 4 KiB more with `extras`, of which there is one for each 32 entries: at most 353 bytes an entry,
+ * or 513, most of them never touched. A cache of a few entries has no regions and takes 48 bytes an entry, or 64.
  */
 
 import type { Page } from '../bits/address.js'
