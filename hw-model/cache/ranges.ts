@@ -26,6 +26,9 @@ export const LAST_PAGE = 2 ** 52 - 1
 
 const TWO32 = 2 ** 32
 
+/** Pages of a size, by its log2 of bytes. */
+const PAGES = Float64Array.from({ length: 65 }, (_, lg2) => 2 ** (lg2 - PAGE_LG2))
+
 /** What a line's leaves have to do with a drop. */
 const SHARE = { NONE: 0, SOME: 1, ALL: 2 } as const
 
@@ -84,7 +87,7 @@ export class DroppingStore extends ReplacingStore {
   }
 
   protected doom(group: number, first: Page, last: Page, flags: FlagMatch): Doomed {
-    const span = 2 ** (this.#widestLg2 - PAGE_LG2)
+    const span = PAGES[this.#widestLg2]
     const from = Math.floor(first / span) * span
     return { group, first, last, from, to: Math.floor(last / span) * span + span - 1, flags }
   }
@@ -145,7 +148,8 @@ export class DroppingStore extends ReplacingStore {
     const epoch = this.tags[record + TAG_EPOCH]
     const last = Math.floor(doomed.to / REGION) * REGION
     for (let page = Math.floor(doomed.from / REGION) * REGION; page <= last; page += REGION) {
-      const [lo, hi] = [page | 0, (page / TWO32) | 0]
+      const lo = page | 0
+      const hi = (page / TWO32) | 0
       const set = this.setOf(this.placeOf(tag, lo, hi))
       const end = this.endOf(set)
       for (let at = set; at < end; at += 1 << LINE_LG2) {
@@ -154,7 +158,7 @@ export class DroppingStore extends ReplacingStore {
     }
     for (let larges = this.tags[record + LARGES]; larges !== 0; larges &= larges - 1) {
       const pagesLg2 = LARGE_LG2 + 31 - Math.clz32(larges & -larges)
-      const pages = 2 ** pagesLg2
+      const pages = PAGES[pagesLg2 + PAGE_LG2]
       for (let page = Math.floor(doomed.from / pages) * pages; page <= doomed.to; page += pages) {
         const at = this.largeAt(tag, epoch, page | 0, (page / TWO32) | 0, pagesLg2)
         if (at >= 0) this.#dropLine(at, doomed)
@@ -191,14 +195,24 @@ export class DroppingStore extends ReplacingStore {
     const share = isCovered ? this.#shareOf(at, doomed) : SHARE.SOME
     if (share === SHARE.ALL) this.dropped += this.freeLine(at)
     if (share !== SHARE.SOME) return
-    const base = this.words[at + WHERE] >>> 1
+    this.#dropLeaves(at, page, doomed)
+    if (this.words[at + COUNT] === 0) this.freeLine(at)
+  }
+
+  /** Drops leaves of a block that are not all meant. */
+  #dropLeaves(at: number, page: number, doomed: Doomed): void {
+    const { words } = this
+    const base = words[at + WHERE] >>> 1
     const last = base + Math.min(doomed.to - page, REGION - 1)
+    // Where no piece of a span is kept, a leaf of the pages is meant as soon as its group and flags are.
+    const isPlain = this.#widestLg2 === PAGE_LG2
     for (let slot = base + Math.max(doomed.from - page, 0); slot <= last; slot++) {
-      if (this.words[slot * 4 + STAMP] === 0 || !this.isDoomed(slot, page + slot - base, doomed)) continue
+      if (words[slot * 4 + STAMP] === 0) continue
+      const isMeant = isPlain ? isKind(words, slot, doomed) : this.isDoomed(slot, page + slot - base, doomed)
+      if (!isMeant) continue
       this.dropped++
       this.freeLeaf(at, slot)
     }
-    if (this.words[at + COUNT] === 0) this.freeLine(at)
   }
 
   /** How many of a block's leaves are meant by their group and flags, where that can be told of all of them. */
@@ -216,14 +230,12 @@ export class DroppingStore extends ReplacingStore {
   }
 
   /** Whether a leaf is to go, one of whose pages is given. */
-  protected isDoomed(slot: number, page: number, { group, first, last, flags: { mask, want, some } }: Doomed): boolean {
+  protected isDoomed(slot: number, page: number, doomed: Doomed): boolean {
     const { words } = this
-    if (group !== ANY_GROUP && (words[slot * 4 + STAMP] & GROUP_MASK) !== group) return false
-    const flags = words[slot * 4 + FLAGS]
-    if ((flags & mask) !== want || (some !== 0 && (flags & some) === 0)) return false
-    const span = 2 ** ((words[slot * 4 + HIGH] >>> 26) - PAGE_LG2)
+    if (!isKind(words, slot, doomed)) return false
+    const span = PAGES[words[slot * 4 + HIGH] >>> 26]
     const start = Math.floor(page / span) * span
-    return start <= last && first < start + span
+    return start <= doomed.last && doomed.first < start + span
   }
 
   /** The first page of a line. */
@@ -236,6 +248,13 @@ export class DroppingStore extends ReplacingStore {
 export const highOf = (hi: number, pagesLg2: number): number =>
   pagesLg2 <= 32 ? hi : (hi >>> (pagesLg2 - 32)) << (pagesLg2 - 32)
 
+/** Whether a leaf has the group and flags that are meant. */
+function isKind(words: Int32Array, slot: number, { group, flags: { mask, want, some } }: Doomed): boolean {
+  if (group !== ANY_GROUP && (words[slot * 4 + STAMP] & GROUP_MASK) !== group) return false
+  const flags = words[slot * 4 + FLAGS]
+  return (flags & mask) === want && (some === 0 || (flags & some) !== 0)
+}
+
 const isEverything = (first: number, last: number, flags: FlagMatch): boolean =>
   flags === ANY_FLAGS && first === 0 && last === LAST_PAGE
 
@@ -243,7 +262,7 @@ const isEverything = (first: number, last: number, flags: FlagMatch): boolean =>
 function unitsIn({ from, to }: Doomed, larges: number): number {
   let units = Math.floor(to / REGION) - Math.floor(from / REGION) + 1
   for (let left = larges; left !== 0; left &= left - 1) {
-    const pages = 2 ** (LARGE_LG2 + 31 - Math.clz32(left & -left))
+    const pages = PAGES[PAGE_LG2 + LARGE_LG2 + 31 - Math.clz32(left & -left)]
     units += Math.floor(to / pages) - Math.floor(from / pages) + 1
   }
   return units
