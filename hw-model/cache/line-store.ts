@@ -68,7 +68,7 @@ export class LineStore extends CacheArrays {
   /** Drops all that is kept under a tag. */
   protected closeTag(tag: number): void {
     const record = tag * 4
-    if (!(this.tags[record + TAG_EPOCH] >= this.floor)) return
+    if (record < 0 || record >= this.tags.length || this.tags[record + TAG_EPOCH] < this.floor) return
     this.dropped += this.tags[record + TAG_COUNT]
     this.stored -= this.tags[record + TAG_COUNT]
     this.tags[record + TAG_EPOCH] = 0
@@ -247,10 +247,15 @@ export class LineStore extends CacheArrays {
     const pages = 1 << (((words[slot * 4 + HIGH] >>> 20) & 63) - 12)
     const first = base + ((slot - base) & -pages)
     for (let i = first; i < first + pages; i++) words[i * 4 + STAMP] = 0
-    words[at + COUNT]--
-    this.tags[this.side[(at >>> 1) + OWNER] * 4 + TAG_COUNT]--
-    this.stored--
-    this.inBlocks--
+    this.countOut(at, 1)
+  }
+
+  /** Leaves of a living block are there no more. */
+  protected countOut(at: number, leaves: number): void {
+    this.words[at + COUNT] -= leaves
+    this.tags[this.side[(at >>> 1) + OWNER] * 4 + TAG_COUNT] -= leaves
+    this.stored -= leaves
+    this.inBlocks -= leaves
   }
 
   protected copyLeaf(from: number, to: number): void {

@@ -122,7 +122,7 @@ export class DroppingStore extends ReplacingStore {
   #dropUnder(tag: number, doomed: Doomed): boolean {
     const record = tag * 4
     // A number that was never handed out names nothing.
-    if (!(this.tags[record + TAG_EPOCH] >= this.floor)) return false
+    if (record < 0 || record >= this.tags.length || this.tags[record + TAG_EPOCH] < this.floor) return false
     if (doomed.group === ANY_GROUP && isEverything(doomed.first, doomed.last, doomed.flags)) {
       this.closeTag(tag)
       return true
@@ -206,13 +206,21 @@ export class DroppingStore extends ReplacingStore {
     const last = base + Math.min(doomed.to - page, REGION - 1)
     // Where no piece of a span is kept, a leaf of the pages is meant as soon as its group and flags are.
     const isPlain = this.#widestLg2 === PAGE_LG2
+    let pages = 0
     for (let slot = base + Math.max(doomed.from - page, 0); slot <= last; slot++) {
       if (words[slot * 4 + STAMP] === 0) continue
       const isMeant = isPlain ? isKind(words, slot, doomed) : this.isDoomed(slot, page + slot - base, doomed)
       if (!isMeant) continue
-      this.dropped++
-      this.freeLeaf(at, slot)
+      if (((words[slot * 4 + HIGH] >>> 20) & 63) === PAGE_LG2) {
+        words[slot * 4 + STAMP] = 0
+        pages++
+      } else {
+        this.dropped++
+        this.freeLeaf(at, slot)
+      }
     }
+    this.dropped += pages
+    this.countOut(at, pages)
   }
 
   /** How many of a block's leaves are meant by their group and flags, where that can be told of all of them. */
