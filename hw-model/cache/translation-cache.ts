@@ -134,13 +134,8 @@ export class TranslationCache extends FillingStore {
     return this.findAt(tag, page | 0, (page / TWO32) | 0)
   }
 
-  /** The same, of an address of two halves, which are never a number with a fraction or above 2^31: nothing is boxed. */
-  findAddress(tag: number, lo: number, hi: number): number {
-    return this.findAt(tag, (lo >>> 12) | (hi << 20), hi >>> 12)
-  }
-
   /**
-   * The same, of a page's low 32 bits and the 20 above them. Most hits are at the first place that is looked at, and this
+   * The same, of a page's low 32 bits and the 20 above them, which nobody has to box. Most hits are at the first place that is looked at, and this
    * is so short that its callers take it in.
    */
   findAt(tag: number, lo: number, hi: number): number {

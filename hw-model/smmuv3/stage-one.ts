@@ -3,7 +3,7 @@
  * both stages together. [SMMU 3.4.1 Input address size and Virtual Address size] [Arm D8.2 Translation process]
  */
 
-import { offsetIn, pageOf } from '../bits/address.js'
+import { offsetIn, pageHigh, pageLow, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { WALK } from '../walk/format.js'
@@ -93,7 +93,7 @@ export class StageOne {
     if (!isInRange(lo, hi, half.inputBits, isHigh)) return this.#fault(EVENT.F_TRANSLATION)
     const tlb = this.#tlb
     if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
-    const slot = tlb.findAddress(context, lo, hi)
+    const slot = tlb.findVaAt(context, pageLow(lo, hi), pageHigh(hi))
     const end = slot === MISS ? FIRST_WRITE : this.#answer(slot, lo, hi, need)
     if (end === FIRST_WRITE) return this.#walk(stream, context, half, lo, hi, need)
     this.slot = slot

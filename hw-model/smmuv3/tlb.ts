@@ -156,10 +156,10 @@ export class Tlb {
     return own !== MISS ? own : this.va.find(context.globalTag, page)
   }
 
-  /** The same, of an address of two halves. */
-  findAddress(context: ContextConfig, lo: number, hi: number): number {
-    const own = this.va.findAddress(context.tag, lo, hi)
-    return own !== MISS ? own : this.va.findAddress(context.globalTag, lo, hi)
+  /** The same, of a page's low 32 bits and the 20 above them. */
+  findVaAt(context: ContextConfig, lo: number, hi: number): number {
+    const own = this.va.findAt(context.tag, lo, hi)
+    return own !== MISS ? own : this.va.findAt(context.globalTag, lo, hi)
   }
 
   /** The entry for a VA that an ASID of a tag space would be answered from, or MISS; of globals, of either ASID set. */
