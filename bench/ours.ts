@@ -77,11 +77,11 @@ export class OurTlb implements Ours {
         const who = lookups[at]
         const lo = lookups[at + 1]
         const context = contexts[who & 0xffffff]
-        let slot = tlb.findVa(context, pageOf(lo, lookups[at + 2]))
+        let slot = tlb.findVaAt(context, pageLow(lo, lookups[at + 2]), pageHigh(lookups[at + 2]))
         if (slot === MISS) {
           va.misses++
           this.fill(lookups[at + 3])
-          slot = tlb.findVa(context, pageOf(lo, lookups[at + 2]))
+          slot = tlb.findVaAt(context, pageLow(lo, lookups[at + 2]), pageHigh(lookups[at + 2]))
         } else hits++
         const need = who >>> 24
         if ((va.flagsOf(slot) & need) !== need) continue
