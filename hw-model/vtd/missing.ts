@@ -48,8 +48,12 @@ export function remedies(
   let chosen: readonly Remedy[] | null = null
   for (let size = 0; size <= SEARCHED && chosen === null; size++) chosen = search.find([], size)
   const ordered = (chosen ?? search.reduce()).toSorted((one, other) => one.order - other.order)
-  return { chosen: ordered, nearest: search.against ?? ordered[0] ?? null }
+  return { chosen: ordered, nearest: search.against ?? gentlest(ordered[0]) ?? null }
 }
+
+/** First-stage table entries go with any page of their domain, whatever else is left of the second stage. [VTD 6.5.2.3 T23] */
+const gentlest = (remedy: Remedy | undefined): Remedy | undefined =>
+  remedy?.stale.cache === 'walk1' && remedy.names.name === 'IOTLB' ? (remedy.gentler ?? remedy) : remedy
 
 /** Tries sets of descriptors for one transaction. */
 class Search {
