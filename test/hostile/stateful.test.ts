@@ -44,7 +44,7 @@ async function callable(client: Client): Promise<readonly Method[]> {
   const offered = new Set(methods.filter((each) => each.offered).map(({ method }) => method))
   const all: readonly Method[] = Object.values(METHODS)
   return all
-    .filter(({ name }) => !LEFT_OUT.includes(name as MethodName) && (offered.has(name) || name === 'CheckStale'))
+    .filter(({ name }) => !LEFT_OUT.includes(name as MethodName) && (offered.has(name) || name === 'InjectFault'))
     .flatMap((method) => Array<Method>(timesOf(method)).fill(method))
 }
 

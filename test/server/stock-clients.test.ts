@@ -97,7 +97,7 @@ describe.each(transports)('connect-node, %s', (_name, make) => {
   })
 
   it('is told that a method is not offered', async () => {
-    const error = await call(make(), 'CacheService', 'CheckStale', {}).catch((thrown) => thrown)
+    const error = await call(make(), 'AdminService', 'InjectFault', {}).catch((thrown) => thrown)
     expect((error as ConnectError).code).toBe(Code.Unimplemented)
   })
 })
