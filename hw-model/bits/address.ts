@@ -21,6 +21,9 @@ export const pageLow = (lo: number, hi: number): number => (lo >>> 12) | (hi << 
 /** and the 20 above them. */
 export const pageHigh = (hi: number): number => hi >>> 12
 
+/** What is above the low 32 bits of an exact number, which may be negative. */
+export const highHalf = (value: number): number => Math.floor(value / TWO32) | 0
+
 /** A 64-bit value as one number, exact up to 2^53; callers check the width first. */
 export const joinWord = (lo: number, hi: number): number => (hi >>> 0) * TWO32 + (lo >>> 0)
 

@@ -13,6 +13,8 @@ const SINGLES = 4
 /** So many are made a block where their set has no room. */
 const CROWD = 2
 
+const TWO32 = 2 ** 32
+
 /** A store that is filled. */
 export class FillingStore extends DroppingStore {
   /** Keeps a leaf in place of those that it overlaps, up to 2 MiB. Answers its slot. */
@@ -25,6 +27,8 @@ export class FillingStore extends DroppingStore {
     addressLow: number,
     addressHigh: number,
     flags: number,
+    extraLow: number,
+    extraHigh: number,
     spanLg2: number,
   ): number {
     const epoch = this.openTag(tag)
@@ -39,12 +43,14 @@ export class FillingStore extends DroppingStore {
     const slot = this.isBlock(at) ? this.#inBlock(at, lo, pagesLg2, stamp, flags) : (at + OWN) >>> 2
     const high = addressHigh | (leafLg2 << 20) | (spanLg2 << 26)
     const last = this.isBlock(at) ? slot + (1 << pagesLg2) : slot + 1
-    const { words } = this
+    const { words, extras, notes } = this
     for (let each = slot; each < last; each++) {
       words[each * 4 + LOW] = addressLow
       words[each * 4 + HIGH] = high
       words[each * 4 + FLAGS] = flags
       words[each * 4 + STAMP] = stamp
+      if (extras.length !== 0) extras[each] = extraHigh * TWO32 + (extraLow >>> 0)
+      if (notes.length !== 0) notes[each] = 0
     }
     return slot
   }
@@ -96,6 +102,8 @@ export class FillingStore extends DroppingStore {
   #small(tag: number, epoch: number, lo: number, hi: number, pagesLg2: number): number {
     const { words } = this
     const place = this.placeOf(tag, lo, hi)
+    // A region that has a block has nothing beside it.
+    if (pagesLg2 !== REGION_LG2 && this.isOfRegion(place, epoch, lo, hi) && this.isBlock(place)) return place
     const set = this.setOf(place)
     const end = this.endOf(set)
     let singles = 0

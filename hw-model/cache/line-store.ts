@@ -154,7 +154,8 @@ export class LineStore extends CacheArrays {
     if (this.isBlock(at)) {
       const block = this.blockOf(words[at + WHERE] >>> 1)
       this.owners[block] = 0
-      this.freed[this.freedBlocks++] = block
+      // Every leaf that was taken away has left no stamp, so that an empty block is as good as a new one.
+      this.freed[this.freedBlocks++] = count === 0 ? block : ~block
       this.inBlocks -= count
     } else this.inLines--
     words[at + EPOCH] = 0
@@ -173,12 +174,11 @@ export class LineStore extends CacheArrays {
 
   /** A block for a line of one leaf, which becomes its first; there is a free one. */
   protected makeBlock(at: number): void {
-    const { words } = this
-    const block = this.freedBlocks > 0 ? this.freed[--this.freedBlocks] : this.usedBlocks++
+    const freed = this.freedBlocks > 0 ? this.freed[--this.freedBlocks] : this.usedBlocks++
+    const block = freed < 0 ? ~freed : freed
     const first = this.lines * 2 + block * REGION
-    if (first * 4 >= words.length) this.growBlocks()
-    const offset = first * 4
-    this.words.fill(0, offset, offset + REGION * 4)
+    if (first * 4 >= this.words.length) this.growBlocks()
+    if (freed < 0) this.words.fill(0, first * 4, (first + REGION) * 4)
     this.owners[block] = at + 1
     this.#toBlock(at, first)
   }

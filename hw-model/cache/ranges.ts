@@ -7,7 +7,20 @@ import type { Page } from '../bits/address.js'
 import type { CacheLimits } from './arrays.js'
 import type { Chance } from './chance.js'
 import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
-import { GROUP_MASK, LARGE, LARGE_LG2, LEAF, LINE, LINE_LG2, MIXED, PAGE_LG2, REGION, SIDE, TAG } from './layout.js'
+import {
+  GROUP_MASK,
+  LARGE,
+  LARGE_LG2,
+  LEAF,
+  LINE,
+  LINE_LG2,
+  MIXED,
+  PAGE_LG2,
+  REGION,
+  REGION_LG2,
+  SIDE,
+  TAG,
+} from './layout.js'
 import { ReplacingStore } from './replacement.js'
 
 const { ALL: ALL_FLAGS, ANY: ANY_FLAG, COUNT, EPOCH, HEAD, KEY, LEAF: OWN, STAMP: ALL_STAMP, WHERE } = LINE
@@ -19,7 +32,7 @@ const { NEXT } = SIDE
 export type Numbers = number | readonly number[]
 
 /** Any group. */
-const ANY_GROUP = -1
+export const ANY_GROUP = -1
 
 /** The last page of all. */
 export const LAST_PAGE = 2 ** 52 - 1
@@ -132,6 +145,86 @@ export class DroppingStore extends ReplacingStore {
     if (unitsIn(doomed, this.tags[record + LARGES]) > count) this.#dropAmong(record, doomed)
     else this.#dropAt(tag, record, doomed)
     return true
+  }
+
+  /** Whether so many pages are in one region, with all of any span that they are in. */
+  protected isNear(lo: number, pages: number): boolean {
+    return (lo & (REGION - 1)) + pages <= REGION && this.#widestLg2 <= PAGE_LG2 + REGION_LG2
+  }
+
+  /** Drops such pages of every tag of a group. */
+  protected dropGroupNear(group: number, lo: number, hi: number, pages: number, flags: FlagMatch): void {
+    const tags = this.#tagsOf[group]
+    if (tags === undefined) return
+    for (const tag of tags) {
+      if (this.dropNear(tag, group, lo, hi, pages, flags)) continue
+      tags.delete(tag)
+      if (this.#groupOf[tag] === group + 1) this.#groupOf[tag] = 0
+    }
+  }
+
+  /** Drops such pages of one tag. False where nothing is kept under it. */
+  protected dropNear(tag: number, group: number, lo: number, hi: number, pages: number, flags: FlagMatch): boolean {
+    const { tags } = this
+    const record = tag * 4
+    if (record < 0 || record >= tags.length || tags[record + TAG_EPOCH] < this.floor) return false
+    if (tags[record + TAG_COUNT] === 0) return false
+    const epoch = tags[record + TAG_EPOCH]
+    const place = this.placeOf(tag, lo, hi)
+    if (this.isOfRegion(place, epoch, lo, hi) && this.isBlock(place)) {
+      this.#dropFromBlock(place, group, lo & (REGION - 1), pages, flags)
+    } else {
+      const set = this.setOf(place)
+      const end = this.endOf(set)
+      for (let at = set; at < end; at += 1 << LINE_LG2) {
+        if (!this.isOfRegion(at, epoch, lo, hi)) continue
+        if (this.isBlock(at)) this.#dropFromBlock(at, group, lo & (REGION - 1), pages, flags)
+        else if (this.#isNearby(at, lo, pages)) this.#dropOwn(at, group, flags)
+      }
+    }
+    for (let larges = tags[record + LARGES]; larges !== 0; larges &= larges - 1) {
+      const at = this.largeAt(tag, epoch, lo, hi, LARGE_LG2 + 31 - Math.clz32(larges & -larges))
+      if (at >= 0) this.#dropOwn(at, group, flags)
+    }
+    return true
+  }
+
+  /** Whether the span of a line's leaf, which is in their region, has some of the pages. */
+  #isNearby(at: number, lo: number, pages: number): boolean {
+    const span = 1 << ((this.words[at + OWN + HIGH] >>> 26) - PAGE_LG2)
+    const start = this.words[at + KEY] & (REGION - 1) & -span
+    const first = lo & (REGION - 1)
+    return start < first + pages && first < start + span
+  }
+
+  #dropOwn(at: number, group: number, flags: FlagMatch): void {
+    if (isOfKind(this.words, (at + OWN) >>> 2, group, flags)) this.dropped += this.freeLine(at)
+  }
+
+  /** Drops leaves of a block whose spans have some of its pages. */
+  #dropFromBlock(at: number, group: number, first: number, pages: number, flags: FlagMatch): void {
+    const { words } = this
+    const base = words[at + WHERE] >>> 1
+    const end = first + pages
+    const widest = 1 << (this.#widestLg2 - PAGE_LG2)
+    const last = ((end - 1) & -widest) + widest
+    let dropped = 0
+    for (let page = first & -widest; page < last; page++) {
+      const slot = base + page
+      if (words[slot * 4 + STAMP] === 0 || !isOfKind(words, slot, group, flags)) continue
+      const high = words[slot * 4 + HIGH]
+      const span = 1 << ((high >>> 26) - PAGE_LG2)
+      const start = page & -span
+      if (start >= end || start + span <= first) continue
+      dropped++
+      const size = 1 << (((high >>> 20) & 63) - PAGE_LG2)
+      const from = base + (page & -size)
+      for (let each = from; each < from + size; each++) words[each * 4 + STAMP] = 0
+    }
+    if (dropped === 0) return
+    this.dropped += dropped
+    this.countOut(at, dropped)
+    if (words[at + COUNT] === 0) this.freeLine(at)
   }
 
   /** Looks at every line of a tag. */
@@ -257,7 +350,10 @@ export const highOf = (hi: number, pagesLg2: number): number =>
   pagesLg2 <= 32 ? hi : (hi >>> (pagesLg2 - 32)) << (pagesLg2 - 32)
 
 /** Whether a leaf has the group and flags that are meant. */
-function isKind(words: Int32Array, slot: number, { group, flags: { mask, want, some } }: Doomed): boolean {
+const isKind = (words: Int32Array, slot: number, { group, flags }: Doomed): boolean =>
+  isOfKind(words, slot, group, flags)
+
+function isOfKind(words: Int32Array, slot: number, group: number, { mask, want, some }: FlagMatch): boolean {
   if (group !== ANY_GROUP && (words[slot * 4 + STAMP] & GROUP_MASK) !== group) return false
   const flags = words[slot * 4 + FLAGS]
   return (flags & mask) === want && (some === 0 || (flags & some) !== 0)

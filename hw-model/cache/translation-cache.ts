@@ -23,7 +23,7 @@ import type { Chance } from './chance.js'
 import { FillingStore } from './filling.js'
 import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
 import { GROUP_MASK, LARGE, LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, SIDE, TAG } from './layout.js'
-import { type Doomed, highOf, LAST_PAGE, type Numbers } from './ranges.js'
+import { ANY_GROUP, type Doomed, highOf, LAST_PAGE, type Numbers } from './ranges.js'
 import type { TagTable } from './tag-table.js'
 
 const { EPOCH, HEAD, KEY, LEAF: OWN, WHERE } = LINE
@@ -135,8 +135,8 @@ export class TranslationCache extends FillingStore {
   }
 
   /**
-   * The same, of a page's low 32 bits and the 20 above them, which nobody has to box. Most hits are at the first place that is looked at, and this
-   * is so short that its callers take it in.
+   * The same, of a page's low 32 bits and the 20 above them, which nobody has to box. Most hits are at the first place
+   * that is looked at, and this is so short that its callers take it in.
    */
   findAt(tag: number, lo: number, hi: number): number {
     const { tags, words } = this
@@ -224,12 +224,28 @@ export class TranslationCache extends FillingStore {
     extra: number,
     spanLg2: number = leafLg2,
   ): number {
+    const hi = (page / TWO32) | 0
+    const above = (address / TWO32) | 0
+    const extraHi = Math.floor(extra / TWO32) | 0
+    return this.fillAt(tag, group, page | 0, hi, leafLg2, address | 0, above, flags, extra | 0, extraHi, spanLg2)
+  }
+
+  /** The same, of the low 32 bits of page, address and extra, and what is above them, which nobody has to box. */
+  fillAt(
+    tag: number,
+    group: number,
+    lo: number,
+    hi: number,
+    leafLg2: number,
+    addressLo: number,
+    addressHi: number,
+    flags: number,
+    extraLo: number,
+    extraHi: number,
+    spanLg2: number,
+  ): number {
     if (this.setMask < 0 || this.#shown !== null) return MISS
-    const [lo, hi] = [page | 0, (page / TWO32) | 0]
-    const slot = this.keep(tag, group, lo, hi, leafLg2, address | 0, (address / TWO32) | 0, flags, spanLg2)
-    if (this.extras.length !== 0) this.#each(slot, this.extras, extra)
-    if (this.notes.length !== 0) this.#each(slot, this.notes, 0)
-    return slot
+    return this.keep(tag, group, lo, hi, leafLg2, addressLo, addressHi, flags, extraLo, extraHi, spanLg2)
   }
 
   /** Changes the owner's bits of an entry that is there, such as a dirty flag. */
@@ -251,7 +267,8 @@ export class TranslationCache extends FillingStore {
   }
 
   setNote(slot: number, note: number): void {
-    this.#each(slot, this.notes, note)
+    const first = this.#firstSlot(slot)
+    this.notes.fill(note, first, first + this.#slots(slot))
   }
 
   /** Drops one entry. */
@@ -277,6 +294,20 @@ export class TranslationCache extends FillingStore {
   dropGroupPages(groups: Numbers, first: Page, last: Page, flags: FlagMatch = ANY_FLAGS): void {
     if (this.#shown === null) this.dropGroups(groups, first, last, flags)
     else this.#drop(null, groups, first, last, flags)
+  }
+
+  /** The same for one tag and at most REGION pages from one on, given by its halves: nothing is boxed or listed. */
+  dropTagAt(tag: number, lo: number, hi: number, pages: number, flags: FlagMatch = ANY_FLAGS): void {
+    const first = hi * TWO32 + (lo >>> 0)
+    if (this.#shown === null && this.isNear(lo, pages)) this.dropNear(tag, ANY_GROUP, lo, hi, pages, flags)
+    else this.dropTagPages(tag, first as Page, (first + pages - 1) as Page, flags)
+  }
+
+  /** The same for one group. */
+  dropGroupAt(group: number, lo: number, hi: number, pages: number, flags: FlagMatch = ANY_FLAGS): void {
+    const first = hi * TWO32 + (lo >>> 0)
+    if (this.#shown === null && this.isNear(lo, pages)) this.dropGroupNear(group, lo, hi, pages, flags)
+    else this.dropGroupPages(group, first as Page, (first + pages - 1) as Page, flags)
   }
 
   /** Drops every entry of a tag; a number that was never handed out has none. */
@@ -357,12 +388,6 @@ export class TranslationCache extends FillingStore {
     if (!this.isBlock(at)) return slot
     const base = this.words[at + WHERE] >>> 1
     return base + ((slot - base) & -this.#pagesOf(slot))
-  }
-
-  #each(slot: number, array: Int32Array | Float64Array, value: number): void {
-    const first = this.#firstSlot(slot)
-    const end = first + this.#slots(slot)
-    for (let each = first; each < end; each++) array[each] = value
   }
 }
 

@@ -3,7 +3,7 @@
  * both stages together. [SMMU 3.4.1 Input address size and Virtual Address size] [Arm D8.2 Translation process]
  */
 
-import { offsetIn, pageHigh, pageLow, pageOf } from '../bits/address.js'
+import { highHalf, offsetIn, pageHigh, pageLow } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { WALK } from '../walk/format.js'
@@ -198,7 +198,10 @@ export class StageOne {
     const inPiece = offsetIn(lo, hi, leafLg2)
     const flags = rights | (outputRights << TLB_FLAGS.STAGE_2_SHIFT) | geometryFlags(half.granuleLg2, this.walker.level)
     const start = this.address - inPiece
-    tlb.va.fill(tag, context.group, pageOf(lo, hi), leafLg2, start, flags, this.ipa - inPiece, spanLg2)
+    const ipa = this.ipa - inPiece
+    const [page, above] = [pageLow(lo, hi), pageHigh(hi)]
+    const [high, ipaHigh] = [highHalf(start), highHalf(ipa)]
+    tlb.va.fillAt(tag, context.group, page, above, leafLg2, start | 0, high, flags, ipa | 0, ipaHigh, spanLg2)
   }
 
   #fault(event: number): number {

@@ -3,7 +3,7 @@
  * cache or from a walk. [SMMU 3.3.2] [Arm D8.2 Translation process]
  */
 
-import { offsetIn, type Page, POWERS, TWO32 } from '../bits/address.js'
+import { highHalf, offsetIn, POWERS, pageHigh, pageLow, TWO32 } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { type TableStage, WALK } from '../walk/format.js'
@@ -99,12 +99,11 @@ export class StageTwo implements TableStage {
     this.ipa = ipa
     this.slot = MISS
     if (ipa >= POWERS[config.inputBits]) return this.#fail(EVENT.F_TRANSLATION)
-    const page = Math.floor(ipa / 4096) as Page
     const { ipa: cache } = this.#tlb
     const tag = this.#tlb.ipaTag(config)
-    const slot = cache.find(tag, page)
     const lo = ipa | 0
     const hi = (ipa / TWO32) | 0
+    const slot = cache.findAt(tag, pageLow(lo, hi), pageHigh(hi))
     // A first write must reach the entry in memory, which may say something else by now. [Arm D8.5.2.1]
     if (slot !== MISS && !makesDirty(cache.flagsOf(slot), ask)) {
       cache.hits++
@@ -131,7 +130,9 @@ export class StageTwo implements TableStage {
     // What a refused access did not flag. [Arm D8.5.1 The Access flag]
     if ((walker.rights & RIGHT.UNACCESSED) !== 0) return true
     const flags = walker.rights | geometryFlags(granuleLg2, walker.level)
-    cache.fill(tag, 0, page, this.leafLg2, this.address - offsetIn(lo, hi, this.leafLg2), flags, 0)
+    const { leafLg2 } = this
+    const start = this.address - offsetIn(lo, hi, leafLg2)
+    cache.fillAt(tag, 0, pageLow(lo, hi), pageHigh(hi), leafLg2, start | 0, highHalf(start), flags, 0, 0, leafLg2)
     return true
   }
 

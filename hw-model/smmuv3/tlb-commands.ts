@@ -1,6 +1,7 @@
 /** What the TLBI commands drop. [SMMU 4.4 TLB invalidation] */
 
-import type { Page } from '../bits/address.js'
+import { alignDown, type Page, POWERS } from '../bits/address.js'
+import { ANY_FLAGS } from '../cache/geometry.js'
 import { CMD_TLBI_NH_VA, CMD_TLBI_S2_IPA, OPCODE } from './command-records.js'
 import { levelOf, scaleOf } from './command-rules.js'
 import type { Features } from './features.js'
@@ -8,7 +9,7 @@ import type { RegisterFile } from './register-file.js'
 import { CR0, CR2, OFFSET } from './registers.js'
 import { SPACE } from './stream-world.js'
 import type { Spaces, Tlb } from './tlb.js'
-import { type AddressScope, anyGeometry, ofGeometry } from './tlb-flags.js'
+import { type AddressScope, anyGeometry, leavesOf, tablesOf } from './tlb-flags.js'
 
 const { NUM, TG, VMID, ASID, Leaf, Address } = CMD_TLBI_NH_VA
 const LAST_PAGE = 2 ** 52 - 1
@@ -24,6 +25,9 @@ export class TlbCommands {
   readonly #registers: RegisterFile
   readonly #features: Features
   readonly #tlb: Tlb
+  /** What the present command means; filled anew for each. */
+  readonly #spaces: { -readonly [K in keyof Spaces]: Spaces[K] } = { first: 0, last: 0 }
+  readonly #pages: { -readonly [K in keyof AddressScope]: AddressScope[K] } = anyGeometry(0 as Page, 0 as Page, true)
 
   constructor(registers: RegisterFile, features: Features, tlb: Tlb) {
     this.#registers = registers
@@ -110,27 +114,39 @@ export class TlbCommands {
    * there are none, and the field is reserved. [SMMU 3.17.6 VMID Wildcards] [SMMU 4.4.2 TLB invalidation of stage 1]
    */
   #vmids(command: Int32Array): Spaces {
-    if (!this.#features.stage2) return { first: 0, last: 0 }
+    const spaces = this.#spaces
+    spaces.first = 0
+    spaces.last = 0
+    if (!this.#features.stage2) return spaces
     const vmid = VMID.get(command, 0)
     const ignored = CR0.VMW.get(this.#registers.words, OFFSET.CR0 >>> 2)
-    const count = ignored > WIDEST ? 1 : 2 ** ignored
-    const first = vmid - (vmid % count)
-    return { first, last: first + count - 1 }
+    const count = ignored > WIDEST ? 1 : 1 << ignored
+    spaces.first = vmid & -count
+    spaces.last = spaces.first + count - 1
+    return spaces
   }
 
   /** The pages a command by address means, and the granule and level it narrows them to. [SMMU 4.4.1.1 Range-based] */
   #scope(command: Int32Array, address: number): AddressScope {
     const page = address / 4096
+    const scope = this.#pages
     const leafOnly = Leaf.get(command, 0) === 1
     const tg = this.#features.ril ? TG.get(command, 0) : 0
-    if (tg === 0) return anyGeometry(page as Page, page as Page, leafOnly)
+    scope.first = page as Page
+    scope.last = page as Page
+    scope.leaves = ANY_FLAGS
+    scope.tables = leafOnly ? null : ANY_FLAGS
+    if (tg === 0) return scope
     const granuleLg2 = 10 + 2 * tg
     const ttl = levelOf(command, this.#features)
     // An address that is not aligned to what it names is aligned down.
     const unitLg2 = granuleLg2 - 12 + (ttl === 0 ? 0 : (granuleLg2 - 3) * (3 - ttl))
-    const first = page - (page % 2 ** unitLg2)
-    const pages = (NUM.get(command, 0) + 1) * 2 ** (scaleOf(command, this.#features) + granuleLg2 - 12)
-    const last = Math.min(first + pages - 1, LAST_PAGE)
-    return ofGeometry(first as Page, last as Page, leafOnly, tg, ttl)
+    const first = alignDown(page, unitLg2)
+    const pages = (NUM.get(command, 0) + 1) * POWERS[scaleOf(command, this.#features) + granuleLg2 - 12]
+    scope.first = first as Page
+    scope.last = Math.min(first + pages - 1, LAST_PAGE) as Page
+    scope.leaves = leavesOf(tg, ttl)
+    scope.tables = leafOnly ? null : tablesOf(tg, ttl)
+    return scope
   }
 }

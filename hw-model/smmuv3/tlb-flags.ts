@@ -50,12 +50,19 @@ export const anyGeometry = (first: Page, last: Page, leafOnly: boolean): Address
  * @param ttl TTL of the command, 0 for any level
  */
 export function ofGeometry(first: Page, last: Page, leafOnly: boolean, tg: number, ttl: number): AddressScope {
-  const granule = { mask: TLB_FLAGS.TG_MASK, want: tg << TLB_FLAGS.TG_SHIFT }
-  const above = levelBit(ttl) - levelBit(-1)
-  return {
-    first,
-    last,
-    leaves: { ...granule, some: ttl === 0 ? 0 : levelBit(ttl) },
-    tables: leafOnly ? null : { ...granule, some: ttl === 0 ? 0 : above },
-  }
+  return { first, last, leaves: leavesOf(tg, ttl), tables: leafOnly ? null : tablesOf(tg, ttl) }
 }
+
+/** What a command by address asks of leaves, */
+export const leavesOf = (tg: number, ttl: number): FlagMatch => (tg === 0 ? ANY_FLAGS : LEAVES[tg * 4 + ttl])
+
+/** and of table entries; a `tg` of 0 means any granule and level. */
+export const tablesOf = (tg: number, ttl: number): FlagMatch => (tg === 0 ? ANY_FLAGS : TABLES[tg * 4 + ttl])
+
+/** For each granule and level, so that no command has to make its own. */
+const [LEAVES, TABLES] = [levelBit, (ttl: number) => levelBit(ttl) - levelBit(-1)].map((some) =>
+  Array.from({ length: 16 }, (_, i): FlagMatch => {
+    const want = (i >>> 2) << TLB_FLAGS.TG_SHIFT
+    return { mask: TLB_FLAGS.TG_MASK, want, some: (i & 3) === 0 ? 0 : some(i & 3) }
+  }),
+)

@@ -9,9 +9,10 @@
  * tagged as the leaves of their stage, and dropped with them; by address they are dropped where a command asks for it.
  */
 
-import type { Page } from '../bits/address.js'
+import { highHalf, type Page } from '../bits/address.js'
 import type { Chance } from '../cache/chance.js'
 import type { CacheGeometry } from '../cache/geometry.js'
+import { REGION } from '../cache/layout.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import type { CacheStatistics } from '../port.js'
@@ -25,7 +26,8 @@ import type { AddressScope } from './tlb-flags.js'
 const OFF = planCaches({ policy: 'off' })
 
 /** Names of VA tags: space * 2^18 + ASID, or + GLOBAL + ASET. */
-const SPACE_UNIT = 2 ** 18
+const SPACE_LG2 = 18
+const SPACE_UNIT = 2 ** SPACE_LG2
 const GLOBAL = 2 ** 17
 
 /** Tag spaces that a command means: one, or with VMID wildcards a block of them. [SMMU 3.17.6 VMID Wildcards] */
@@ -207,11 +209,17 @@ export class Tlb {
 
   /** An ASID's entries and the global ones, by address. [SMMU 4.4.2.4 CMD_TLBI_NH_VA] [SMMU 4.4.2.8 CMD_TLBI_EL2_VA] */
   dropVa({ first, last }: Spaces, asid: number, scope: AddressScope): void {
-    const tags: number[] = []
     for (let space = first; space <= last; space++) {
-      for (const name of [asid, GLOBAL, GLOBAL + 1]) tags.push(this.#tags.lookup(space * SPACE_UNIT + name))
+      this.#dropVaOf(space, asid, scope)
+      this.#dropVaOf(space, GLOBAL, scope)
+      this.#dropVaOf(space, GLOBAL + 1, scope)
     }
-    dropTags(this.va, this.walk1, tags, scope)
+  }
+
+  /** @param name an ASID, or a global one's */
+  #dropVaOf(space: number, name: number, scope: AddressScope): void {
+    const tag = this.#tags.lookupHalves((space << SPACE_LG2) | name, space >>> (32 - SPACE_LG2))
+    if (tag >= 0) dropPages(this.va, this.walk1, tag, scope)
   }
 
   /** Entries of every ASID, by address. [SMMU 4.4.2.3 CMD_TLBI_NH_VAA] [SMMU 4.4.2.9 CMD_TLBI_EL2_VAA] */
@@ -225,9 +233,10 @@ export class Tlb {
 
   /** Stage 2 entries of some VMIDs, by address. [SMMU 4.4.3.1 CMD_TLBI_S2_IPA] */
   dropIpa({ first, last }: Spaces, scope: AddressScope): void {
-    const tags: number[] = []
-    for (let vmid = first; vmid <= last; vmid++) tags.push(this.#ipaTags.lookup(vmid))
-    dropTags(this.ipa, this.walk2, tags, scope)
+    for (let vmid = first; vmid <= last; vmid++) {
+      const tag = this.#ipaTags.lookup(vmid)
+      if (tag >= 0) dropPages(this.ipa, this.walk2, tag, scope)
+    }
   }
 
   /** Every entry of some VMIDs, of either stage. [SMMU 4.4.3.2 CMD_TLBI_S12_VMALL] */
@@ -270,11 +279,18 @@ export class Tlb {
   }
 }
 
-/** Drops leaves and tables of some tags by address; those that were never handed out have none. */
-function dropTags(leaves: TranslationCache, tables: TranslationCache, tags: number[], scope: AddressScope): void {
-  if (!tags.some(isKnown)) return
-  leaves.dropTagPages(tags, scope.first, scope.last, scope.leaves)
-  if (scope.tables !== null) tables.dropTagPages(tags, scope.first, scope.last, scope.tables)
+/** Drops leaves and tables of a tag by address. */
+function dropPages(leaves: TranslationCache, tables: TranslationCache, tag: number, scope: AddressScope): void {
+  const { first, last } = scope
+  const pages = last - first + 1
+  if (pages > REGION) {
+    leaves.dropTagPages(tag, first, last, scope.leaves)
+    if (scope.tables !== null) tables.dropTagPages(tag, first, last, scope.tables)
+    return
+  }
+  const [lo, hi] = [first | 0, highHalf(first)]
+  leaves.dropTagAt(tag, lo, hi, pages, scope.leaves)
+  if (scope.tables !== null) tables.dropTagAt(tag, lo, hi, pages, scope.tables)
 }
 
 const isKnown = (number: number): boolean => number >= 0

@@ -5,7 +5,7 @@
  * [SMMU 3.21.1 Translation tables and TLB invalidation completion behavior] [Arm D8.17]
  */
 
-import { pageOf } from '../bits/address.js'
+import { highHalf, pageHigh, pageLow, pageOf } from '../bits/address.js'
 import { MISS, type TranslationCache } from '../cache/translation-cache.js'
 import { indexAt, type TableKeeper, topIndexAt, type Walker } from '../walk/walker.js'
 import { RIGHT } from './rights.js'
@@ -76,6 +76,8 @@ export class WalkCache implements TableKeeper {
 
   keepTable({ leafLg2, level, address, rights }: Walker): void {
     const flags = geometryFlags(this.#granuleLg2, level)
-    this.#cache.fill(this.#tag, this.#group, pageOf(this.#lo, this.#hi), leafLg2, address, flags, rights)
+    const [lo, hi] = [pageLow(this.#lo, this.#hi), pageHigh(this.#hi)]
+    const high = highHalf(address)
+    this.#cache.fillAt(this.#tag, this.#group, lo, hi, leafLg2, address | 0, high, flags, rights, 0, leafLg2)
   }
 }

@@ -7,7 +7,7 @@
  * those of the first stage from one that names second-stage pages.
  */
 
-import { type Page, pageOf } from '../bits/address.js'
+import { alignDown, type Page, POWERS, pageOf } from '../bits/address.js'
 import type { Caches } from './caches.js'
 import type { Capabilities } from './capabilities.js'
 import type { ConfigReader } from './config.js'
@@ -108,7 +108,7 @@ export class Invalidator {
       iotlb.dropDomain(did)
       tables.dropDomain(did)
     } else {
-      const first = firstPage(lo, hi & (2 ** (mgawBits - 32) - 1), am)
+      const first = firstPage(lo, hi & (POWERS[mgawBits - 32] - 1), am)
       iotlb.dropDomainPages(did, first, lastPage(first, am))
       tables.dropFirst(did)
       if (!isHint) tables.dropSecondPages(did, first, lastPage(first, am))
@@ -170,8 +170,9 @@ export class Invalidator {
   /** [VTD 6.5.2.3 IOTLB Invalidate Descriptor] */
   iotlb(words: Int32Array): boolean {
     const { G, DID, AM, IH, ADDR } = IOTLB_INVALIDATE
-    const [lo, hi] = [ADDR.lo(words, 0), ADDR.hi(words, 0)]
-    return this.dropIotlb(G.get(words, 0), DID.get(words, 0), AM.get(words, 0), lo, hi, IH.get(words, 0) !== 0)
+    const isHint = IH.get(words, 0) !== 0
+    const [lo, hi] = [ADDR.lo(words, 0) | 0, ADDR.hi(words, 0) | 0]
+    return this.dropIotlb(G.get(words, 0), DID.get(words, 0), AM.get(words, 0), lo, hi, isHint)
   }
 
   /** [VTD 6.5.2.4 PASID-based-IOTLB Invalidate Descriptor] */
@@ -179,7 +180,7 @@ export class Invalidator {
     const { G, DID, PASID, AM, IH, ADDR } = PASID_IOTLB_INVALIDATE
     const [did, pasid, am] = [DID.get(words, 0), PASID.get(words, 0), AM.get(words, 0)]
     const isHint = IH.get(words, 0) !== 0
-    return this.dropPasidIotlb(G.get(words, 0), did, pasid, am, ADDR.lo(words, 0), ADDR.hi(words, 0), isHint)
+    return this.dropPasidIotlb(G.get(words, 0), did, pasid, am, ADDR.lo(words, 0) | 0, ADDR.hi(words, 0) | 0, isHint)
   }
 
   /** Host permissions of one page, made from entries of a level or below it. */
@@ -200,8 +201,7 @@ const PASID_GRANULARITIES: readonly number[] = Object.values(PASID_CACHE_GRANULA
 
 /** 2^AM pages start where the low AM bits are zero. [VTD 6.5.2.3 T22] */
 function firstPage(lo: number, hi: number, am: number): Page {
-  const page = pageOf(lo, hi)
-  return (page - (page % 2 ** am)) as Page
+  return alignDown(pageOf(lo, hi), am) as Page
 }
 
-const lastPage = (first: Page, am: number): Page => (first + 2 ** am - 1) as Page
+const lastPage = (first: Page, am: number): Page => (first + POWERS[am] - 1) as Page

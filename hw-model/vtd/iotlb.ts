@@ -4,7 +4,8 @@
  * came through, and only a flush that names its old domain-id removes it. [VTD 6.2.1 T17 Cache Tagging]
  */
 
-import { alignDown, PAGE_LG2, type Page } from '../bits/address.js'
+import { alignDown, highHalf, PAGE_LG2, type Page } from '../bits/address.js'
+import { REGION } from '../cache/layout.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
 import { ACCESS, NO_PASID } from '../port.js'
@@ -150,7 +151,12 @@ export class Iotlb {
       const offset = (page % 2 ** (leafLg2 - PAGE_LG2)) * PAGE_BYTES
       // A translation request is told of whole leaves, so that a fraction answers none.
       this.cache.fill(tag, config.group, page, PAGE_LG2, address + offset, kept & ~GRANT.TRANSLATION, guest)
-    } else this.cache.fill(tag, config.group, page, leafLg2, address, kept, guest < 0 ? -1 : alignDown(guest, leafLg2))
+      return
+    }
+    const [lo, hi, high] = [page | 0, highHalf(page), highHalf(address)]
+    const first = guest < 0 ? -1 : alignDown(guest, leafLg2)
+    const firstHigh = highHalf(first)
+    this.cache.fillAt(tag, config.group, lo, hi, leafLg2, address | 0, high, kept, first | 0, firstHigh, leafLg2)
   }
 
   /** Keeps a fault, as it would keep the translation, for requests with the same needs. [VTD 6.2.4.1] */
@@ -184,24 +190,42 @@ export class Iotlb {
   /** Second-stage and pass-through entries in range; first-stage and nested ones all. [VTD 6.5.2.3 T23] */
   dropDomainPages(did: number, first: Page, last: Page): void {
     const groups = this.#groupsOf.get(did) ?? []
+    if (!this.#hasFirst(groups)) {
+      for (const group of groups) this.#dropPagesOf(group, first, last)
+      return
+    }
     const ofFirst = (group: number): boolean => isFirst(pgttOf(this.#groups.nameOf(group)))
     const others = groups.filter((group) => !ofFirst(group))
-    if (others.length < groups.length) this.#dropListed(did, groups.filter(ofFirst), others)
+    this.#dropListed(did, groups.filter(ofFirst), others)
     this.cache.dropGroupPages(others, first, last)
   }
 
   /** Every entry of (DID, PASID), whatever its type. [VTD 6.5.2.4 T24] */
   dropPasid(did: number, pasid: number): void {
-    this.#dropGroups(this.#groupsNamed(did, ALL_TYPES, pasid))
+    this.#dropGroups(this.#groupsNamed(did, pasid))
   }
 
   /** First-stage and nested entries of (DID, PASID) in range. [VTD 6.5.2.4 T24] */
   dropPasidPages(did: number, pasid: number, first: Page, last: Page): void {
-    this.cache.dropGroupPages(this.#groupsNamed(did, FIRST_TYPES, pasid), first, last)
+    for (let i = 0; i < FIRST_TYPES.length; i++) {
+      const group = this.#groups.lookup(groupName(did, FIRST_TYPES[i], pasid))
+      if (group >= 0) this.#dropPagesOf(group, first, last)
+    }
   }
 
-  #groupsNamed(did: number, types: readonly number[], pasid: number): readonly number[] {
-    return types.map((pgtt) => this.#groups.lookup(groupName(did, pgtt, pasid))).filter((group) => group >= 0)
+  #dropPagesOf(group: number, first: Page, last: Page): void {
+    const pages = last - first + 1
+    if (pages <= REGION) this.cache.dropGroupAt(group, first | 0, highHalf(first), pages)
+    else this.cache.dropGroupPages(group, first, last)
+  }
+
+  #hasFirst(groups: readonly number[]): boolean {
+    for (let i = 0; i < groups.length; i++) if (isFirst(pgttOf(this.#groups.nameOf(groups[i])))) return true
+    return false
+  }
+
+  #groupsNamed(did: number, pasid: number): readonly number[] {
+    return ALL_TYPES.map((pgtt) => this.#groups.lookup(groupName(did, pgtt, pasid))).filter((group) => group >= 0)
   }
 
   #dropGroups(groups: readonly number[]): void {
@@ -254,4 +278,4 @@ const tagName = (sid: number, pasid: number): number => sid * PASID_SPAN + (pasi
 
 const groupName = (did: number, pgtt: number, pasid: number): number => (did * PGTT_SPAN + pgtt) * PASID_SPAN + pasid
 
-const pgttOf = (name: number): number => Math.floor(name / PASID_SPAN) % PGTT_SPAN
+const pgttOf = (name: number): number => Math.floor(name / PASID_SPAN) & (PGTT_SPAN - 1)

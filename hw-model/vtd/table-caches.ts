@@ -5,7 +5,8 @@
  * [VTD 6.2.1 T17 Cache Tagging, 6.2.5 Caches for Paging Structures]
  */
 
-import type { Page } from '../bits/address.js'
+import { highHalf, type Page } from '../bits/address.js'
+import { REGION } from '../cache/layout.js'
 import { TagTable } from '../cache/tag-table.js'
 import { TranslationCache } from '../cache/translation-cache.js'
 import type { CachePlan } from './cache-options.js'
@@ -112,14 +113,20 @@ export class TableCaches {
   /** First-stage entries of (DID, PASID) for some addresses. */
   dropFirstPages(did: number, pasid: number, first: Page = 0 as Page, last: Page = LAST_PAGE): void {
     const tag = this.#firstTags.lookup(firstName(did, pasid))
-    if (tag >= 0) this.first.dropTagPages(tag, first, last)
+    if (tag >= 0) dropPages(this.first, tag, first, last)
   }
 
   /** Second-stage entries of a domain-id for some addresses. */
   dropSecondPages(did: number, first: Page, last: Page): void {
     const tag = this.#secondTags.lookup(did)
-    if (tag >= 0) this.second.dropTagPages(tag, first, last)
+    if (tag >= 0) dropPages(this.second, tag, first, last)
   }
+}
+
+function dropPages(cache: TranslationCache, tag: number, first: Page, last: Page): void {
+  const pages = last - first + 1
+  if (pages <= REGION) cache.dropTagAt(tag, first | 0, highHalf(first), pages)
+  else cache.dropTagPages(tag, first, last)
 }
 
 const firstName = (did: number, pasid: number): number => did * PASID_SPAN + pasid

@@ -5,7 +5,7 @@
  * [VTD 6.2.5.1 to 6.2.5.5, 6.2.7 Translating Address Using Caches in Legacy Mode]
  */
 
-import { alignDown, type Page, pageOf } from '../bits/address.js'
+import { alignDown, highHalf, type Page, pageHigh, pageLow, pageOf } from '../bits/address.js'
 import { MISS, type TranslationCache } from '../cache/translation-cache.js'
 import { WALK } from '../walk/format.js'
 import { indexAt, type TableKeeper, type Walker } from '../walk/walker.js'
@@ -136,6 +136,8 @@ export class WalkCache implements TableKeeper {
   }
 
   #fill(spanLg2: number, address: number, flags: number, host: number): void {
-    this.#cache.fill(this.#tag, this.#group, pageOf(this.#lo, this.#hi), spanLg2, address, flags, host)
+    const [lo, hi] = [pageLow(this.#lo, this.#hi), pageHigh(this.#hi)]
+    const [high, hostHigh] = [highHalf(address), highHalf(host)]
+    this.#cache.fillAt(this.#tag, this.#group, lo, hi, spanLg2, address | 0, high, flags, host | 0, hostHigh, spanLg2)
   }
 }
