@@ -50,6 +50,8 @@ export class Oracle implements UnitOracle, Reads {
   #isShort = false
   /** Registers were written at this operation: what was right before may not be. */
   #voidAt = 0
+  /** The SYNCs that had completed until then. */
+  #voidSyncs = 0
   #failed: StaleReport | null = null
   readonly #reports: Reports
   readonly #sweeps: Sweeps
@@ -68,6 +70,11 @@ export class Oracle implements UnitOracle, Reads {
     this.watches = new Watches(WATCHES, (watch) => this.#release(watch))
     this.#reports = new Reports(options.reportLimit, subject, this.journal, this.words)
     this.#sweeps = new Sweeps(this)
+  }
+
+  /** Whether a register was written since a watch was right, that says how walks begin. */
+  isVoid({ rightAt }: Watch): boolean {
+    return rightAt <= this.#voidAt
   }
 
   get operation(): number {
@@ -153,7 +160,9 @@ export class Oracle implements UnitOracle, Reads {
   /** A register was written; `leads` where it says how walks begin. */
   wroteRegister(leads: boolean): void {
     this.journal.operation++
-    if (leads) this.#voidAt = this.journal.operation
+    if (!leads) return
+    this.#voidAt = this.journal.operation
+    this.#voidSyncs = this.journal.syncs
   }
 
   check(most: number): { readonly compared: number; readonly stale: readonly StaleReport[] } {
@@ -290,8 +299,17 @@ export class Oracle implements UnitOracle, Reads {
       watch.filledAt = this.journal.operation
     }
     this.accuse(watch, transaction, fresh)
-    if (known === null) watch.wrongSyncs = this.#sweeps.syncsOfSibling(watch) ?? watch.wrongSyncs
+    if (known === null) watch.wrongSyncs = this.#sweeps.syncsOfSibling(watch) ?? this.#syncsSettled(watch)
     return watch
+  }
+
+  /**
+   * The SYNCs before the change that has made a watch wrong which nobody has seen right. While the words of the fresh walk
+   * are what they are, nothing that is filled from them answers otherwise: what does is older than they are.
+   */
+  #syncsSettled({ words, wrongSyncs }: Watch): number {
+    const syncs = this.#isShort ? -1 : this.words.syncsSettled(words)
+    return syncs < 0 ? wrongSyncs : Math.max(syncs, this.#voidSyncs)
   }
 
   /** log2 of what an answer of the caches is good for. */
@@ -338,7 +356,7 @@ export class Oracle implements UnitOracle, Reads {
 
   /** Whether all that a watch was made from is as it was. */
   #holds(watch: Watch): boolean {
-    if (watch.isOpen || watch.wrongAt !== 0 || watch.rightAt <= this.#voidAt) return false
+    if (watch.isOpen || watch.wrongAt !== 0 || this.isVoid(watch)) return false
     const { words, journal } = this
     if (!words.areSame(watch.words, journal.operation, journal.syncs)) return false
     if (watch.changes === words.changes) return true

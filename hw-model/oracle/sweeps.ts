@@ -48,7 +48,7 @@ export class Sweeps {
       if (watch.rightAt === 0) continue
       const hasChanged = watch.rightAt < words.lastChangeAt && words.firstChanged(watch.words, watch.rightAt) >= 0
       if (hasDropped && watch.isKept) this.#count(watch, hasChanged)
-      if (!hasChanged || watch.wrongAt !== 0) continue
+      if ((!hasChanged && !this.#oracle.isVoid(watch)) || watch.wrongAt !== 0) continue
       walks--
       this.#lookAgain(watch)
     }

@@ -46,6 +46,8 @@ export class Words {
   /** The operation that saw it, and the SYNCs that had completed until then. */
   readonly #changedAt: Float64Array
   readonly #changedSyncs: Float64Array
+  /** The SYNCs that had completed when it was read first. */
+  readonly #heldSyncs: Float64Array
   /** What was read there, in the owner's coding. */
   readonly #kind: Int32Array
   readonly #users: Int32Array
@@ -55,7 +57,7 @@ export class Words {
   #used = 0
   #cursor = 0
 
-  /** @param capacity words at most, a power of two; 64 bytes each */
+  /** @param capacity words at most, a power of two; 72 bytes each */
   constructor(memory: Memory, capacity: number) {
     this.#memory = memory
     this.#capacity = capacity
@@ -65,6 +67,7 @@ export class Words {
     this.#change = new Int32Array(capacity)
     this.#changedAt = new Float64Array(capacity)
     this.#changedSyncs = new Float64Array(capacity)
+    this.#heldSyncs = new Float64Array(capacity)
     this.#kind = new Int32Array(capacity)
     this.#users = new Int32Array(capacity)
     this.#next = new Int32Array(capacity)
@@ -91,6 +94,7 @@ export class Words {
       table[at + HI] = hi
       this.#change[id] = 0
       this.#changedAt[id] = 0
+      this.#heldSyncs[id] = syncs
       this.#users[id] = 0
       this.#next[id] = this.#buckets[bucket]
       this.#buckets[bucket] = id
@@ -170,6 +174,20 @@ export class Words {
       if (this.#changedAt[id] > after && this.#changedSyncs[id] > syncs) syncs = this.#changedSyncs[id]
     }
     return syncs
+  }
+
+  /**
+   * SYNCs that had completed when all of some words got the values that they have since, as far as is known; -1 where none
+   * of them was ever seen to change.
+   */
+  syncsSettled(ids: readonly number[]): number {
+    let syncs = -1
+    let hasChanged = false
+    for (const id of ids) {
+      if (this.#changedAt[id] > 0) hasChanged = true
+      syncs = Math.max(syncs, this.#changedAt[id] > 0 ? this.#changedSyncs[id] : this.#heldSyncs[id])
+    }
+    return hasChanged ? syncs : -1
   }
 
   /** The last change of a word. */

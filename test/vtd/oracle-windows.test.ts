@@ -1,7 +1,8 @@
 /** When a stale answer is reported: after a wait, when its page is somebody else's, when somebody asks; and what else a mode does. */
 
 import { describe, expect, it } from 'vitest'
-import { FS, Guest, IQ, MODE, SID } from './guest.js'
+import { type IdRegisters, presetOptions } from '../../hw-model/vtd/index.js'
+import { FS, Guest, IQ, MODE, REG, SID } from './guest.js'
 import {
   anotherWait,
   FIRST,
@@ -200,9 +201,10 @@ describe('legacy mode', () => {
   const ROOT = 0x1000
   const CONTEXT = 0x2000 + SID * 16
   const SECOND_TABLE = 0x140000
+  const OTHER_ROOT = 0x7000
 
-  function legacy(): Guest {
-    const guest = new Guest({ preset: 'vtd-legacy' })
+  function legacy(ids: Partial<IdRegisters> = {}): Guest {
+    const guest = new Guest({ preset: 'vtd-legacy', ids })
     guest.path(SECOND_TABLE, PAGE, GUEST_PAGE | 3n, 3n)
     guest.store(ROOT, 0x2001n, 0n)
     guest.store(CONTEXT, BigInt(SECOND_TABLE) | 1n, 0x302n)
@@ -230,6 +232,26 @@ describe('legacy mode', () => {
     expect(guest.dma(PAGE)).toBe('0x308000')
     expect(told(guest)).toEqual(['context: context cache SID=8 DID=3'])
     expect(reportsOf(guest)[0].sent.map(({ why }) => why)).toContain('wrong DID (0, needed 3)')
+  })
+
+  it('is missing a flush of the contexts that another root table has replaced', () => {
+    const [lo, hi] = presetOptions('vtd-legacy').ids.CAP
+    // Without ESRTPS: SRTP empties no cache.
+    const guest = legacy({ CAP: [lo, hi & 0x7fffffff] })
+    guest.dma(PAGE)
+    guest.dma(PAGE)
+    guest.store(OTHER_ROOT, 0n, 0n)
+    guest.write(REG.RTADDR, BigInt(OTHER_ROOT), 8)
+    // SRTP; TE and QIE stay.
+    guest.write(REG.GCMD, (1n << 31n) | (1n << 30n) | (1n << 26n))
+    expect(guest.dma(PAGE)).toBe('0x308000')
+    expect(oracleOf(guest).counts).toMatchObject({ stale: 1, inWindow: 1, reports: 0 })
+    guest.queue(IQ.iotlbAll, IQ.fence)
+    expect(guest.dma(PAGE)).toBe('0x308000')
+    expect(told(guest)).toEqual(['context: context cache SID=8 DID=3'])
+    guest.queue(IQ.contextsAll, IQ.fence, IQ.iotlbAll, IQ.fence)
+    expect(guest.dma(PAGE)).toBe('fault 0x1')
+    expect(reportsOf(guest)).toHaveLength(1)
   })
 
   it('hears of registers as of descriptors, and has nothing to wait for', () => {

@@ -1,7 +1,7 @@
 /** What is reported for which forgotten invalidation, one kind of mistake after the other. [VTD 6.5.3.3 T28] */
 
 import { describe, expect, it } from 'vitest'
-import { FS, IQ, PASIDS, SID, SS } from './guest.js'
+import { FS, type Guest, IQ, PASIDS, SID, SS } from './guest.js'
 import {
   anotherWait,
   CACHING,
@@ -159,6 +159,50 @@ describe('a table entry that was changed', () => {
     guest.dma(PAGE, 'r', 4)
     expect(told(guest)).toEqual(['walk2: IOTLB DID=3 AM=0 IH=0 ADDR=0x400000'])
     expect(reportsOf(guest)[0].sent[0].why).toBe('drops no second-stage table entries')
+  })
+})
+
+describe('an answer that nobody has seen right', () => {
+  // A page of the large one, at the same place in it as before; and another one, which is not.
+  const SAME = PAGE + 0x10_8000n
+  const OTHER = PAGE + 0x10_a000n
+  const entry = SECOND + 0x2000 + Number((PAGE >> 21n) & 511n) * 8
+
+  function merged(): Guest {
+    const guest = watched()
+    guest.path(SECOND, SAME, GUEST_PAGE | SS.RW, SS.RW)
+    guest.path(SECOND, OTHER, 0x31_0000n | SS.RW, SS.RW)
+    guest.dma(SAME, 'r', 4)
+    guest.store(entry, 0x20_0000n | SS.RW | SS.PS)
+    return guest
+  }
+
+  it('is reported once a wait is complete, where another page has shown that the change is older', () => {
+    const guest = merged()
+    guest.queue(IQ.iotlbPage(3, PAGE, IQ.IH | 9n), IQ.fence)
+    expect(guest.dma(SAME, 'r', 4)).toBe('0x308000')
+    expect(reportsOf(guest)).toEqual([])
+    expect(guest.dma(OTHER, 'r', 4)).toBe('0x310000')
+    expect(told(guest)).toEqual(['walk2: IOTLB DID=3 AM=0 IH=0 ADDR=0x50a000'])
+    expect(reportsOf(guest).map(({ reason, lastRightAt }) => [reason, lastRightAt])).toEqual([['synced', 0]])
+  })
+
+  it('is legal until then', () => {
+    const guest = merged()
+    expect(guest.dma(OTHER, 'r', 4)).toBe('0x310000')
+    expect(oracleOf(guest).counts).toMatchObject({ stale: 1, inWindow: 1, reports: 0 })
+  })
+
+  it('is legal where the change came after the wait', () => {
+    const guest = merged()
+    guest.queue(IQ.iotlbPage(3, PAGE, 9n), IQ.fence)
+    expect(guest.dma(SAME, 'r', 4)).toBe('0x308000')
+    guest.store(entry, BigInt(SECOND + 0x3000) | SS.RW)
+    guest.queue(IQ.iotlbPage(3, PAGE, 9n), IQ.fence)
+    guest.dma(SAME, 'r', 4)
+    guest.store(entry, 0x20_0000n | SS.RW | SS.PS)
+    expect(guest.dma(OTHER, 'r', 4)).toBe('0x310000')
+    expect(oracleOf(guest).counts).toMatchObject({ stale: 1, inWindow: 1, reports: 0 })
   })
 })
 
