@@ -13,7 +13,7 @@ import { Pages } from './guest-vtd-pages.js'
 import { Requester } from './guest-vtd-requester.js'
 import { Rules } from './guest-vtd-rules.js'
 import { upgrade } from './guest-vtd-upgrades.js'
-import { describe, endsOf, judgeMemory, recordOf, tell } from './judge-vtd.js'
+import { describe, endsOf, isMisled, judgeMemory, recordOf, tell } from './judge-vtd.js'
 import { Overlay } from './ram.js'
 import { translate } from './reference/vtd.js'
 import { featuresOf, type VtdFeatures, type VtdIds } from './reference/vtd-features.js'
@@ -203,7 +203,7 @@ class Machine {
     driver.beforeAccess(this.#accesses)
     const outcome = driver.send(access)
     const ends = endsOf(result, outcome)
-    if (ends.length === 0) throw wrong(tell(result, outcome), true)
+    if (ends.length === 0) throw wrong(tell(result, outcome), isMisled(result, outcome))
     const trouble =
       driver.faults.expectOneOf(ends.map(recordOf)) ??
       judgeMemory({ before, updates: result.updates }, (at) => driver.ram.read(at), driver.writes - writes)

@@ -18,6 +18,23 @@ export const describe = ({ kind, privileged, read, write, execute, bytes }: VtdA
 /** The ends that the unit's answer may be; none where the manual has no such end here. */
 export const endsOf = ({ ends }: VtdResult, outcome: Outcome): VtdEnd[] => ends.filter((end) => isEnd(end, outcome))
 
+/**
+ * Whether an access ended otherwise than all of them. One that went where it is to go did not, though the unit knows of a
+ * smaller leaf or of fewer rights than it may have: more rights need no invalidation until a request fails for want of
+ * them, and the size of a leaf is nothing that a device sees. [VTD 6.5.3.3 T28]
+ */
+export function isMisled({ ends }: VtdResult, outcome: Outcome): boolean {
+  const { status, address, rights } = outcome
+  return !ends.some(
+    (end) =>
+      isEnd(end, outcome) ||
+      (end.end === 'translated' &&
+        status === STATUS.OK &&
+        BigInt(address) === BigInt.asUintN(64, end.address) &&
+        (rights & (ACCESS.READ | ACCESS.WRITE) & ~bitsOf(end.rights)) === 0),
+  )
+}
+
 /** What the unit has to record for an end. */
 export const recordOf = (end: VtdEnd): VtdRecord | undefined => ('record' in end ? end.record : undefined)
 

@@ -120,21 +120,25 @@ function wrongs(
 function remedy(script: Script, mutated: Played): string | undefined {
   const { accesses: access } = mutated.report
   const put: Invalidation[] = []
+  const told: StaleReport[] = []
   let played = mutated
   for (let round = 0; round < ROUNDS; round++) {
-    const next = played.said.find((said) => isMet(said, access))
+    const next =
+      played.said.find((said) => isMet(said, access)) ??
+      played.said.findLast((said) => !told.some((each) => isSame(each, said.stale)))
     if (next === undefined) return `${put.length} commands put in, and nothing more is said of access ${access}`
     const { stale } = next
     if (stale.missing.length === 0) return `nothing is named for ${tellReport(stale)}`
     for (const less of lessThan(script.arch, stale.missing)) {
       const after = play({ ...script, put: { access, commands: [...put, ...less] } })
-      if (!after.said.some((said) => isMet(said, access) && isSame(said.stale, stale))) {
+      if (!isStill(after, next, access)) {
         return `${tellAll(less)} does, where ${tellAll(stale.missing)} is named for ${tellReport(stale)}`
       }
     }
+    told.push(stale)
     put.push(...stale.missing)
     played = play({ ...script, put: { access, commands: put } })
-    if (played.said.some((said) => isMet(said, access) && isSame(said.stale, stale))) {
+    if (isMet(next, access) && isStill(played, next, access)) {
       return `${tellAll(stale.missing)} does not help against ${tellReport(stale)}`
     }
     if (played.report.disagreement === undefined || played.report.accesses > access) return undefined
@@ -149,6 +153,12 @@ function lessThan(arch: Architecture, commands: readonly Invalidation[]): readon
     const smaller = DIALECTS[arch].narrower(command).map((less) => commands.with(i, less))
     return commands.length > 1 ? [others, ...smaller] : smaller
   })
+}
+
+/** Whether what was said still holds. An entry that was told of at an earlier access is told once: then the access tells. */
+function isStill({ said, report }: Played, { stale, access: at }: Said, access: number): boolean {
+  if (isMet({ stale, access: at }, access)) return said.some((each) => isMet(each, access) && isSame(each.stale, stale))
+  return report.disagreement !== undefined && report.accesses <= access
 }
 
 /** Said at an access, or at the end of it all. */
