@@ -244,8 +244,6 @@ describe('legacy mode', () => {
     guest.write(REG.RTADDR, BigInt(OTHER_ROOT), 8)
     // SRTP; TE and QIE stay.
     guest.write(REG.GCMD, (1n << 31n) | (1n << 30n) | (1n << 26n))
-    expect(guest.dma(PAGE)).toBe('0x308000')
-    expect(oracleOf(guest).counts).toMatchObject({ stale: 1, inWindow: 1, reports: 0 })
     guest.queue(IQ.iotlbAll, IQ.fence)
     expect(guest.dma(PAGE)).toBe('0x308000')
     expect(told(guest)).toEqual(['context: context cache SID=8 DID=3'])
