@@ -155,9 +155,15 @@ function lessThan(arch: Architecture, commands: readonly Invalidation[]): readon
   })
 }
 
-/** Whether what was said still holds. An entry that was told of at an earlier access is told once: then the access tells. */
-function isStill({ said, report }: Played, { stale, access: at }: Said, access: number): boolean {
-  if (isMet({ stale, access: at }, access)) return said.some((each) => isMet(each, access) && isSame(each.stale, stale))
+/**
+ * Whether what was said still holds. An entry that was told of at an earlier access is told once: then the access tells.
+ * What an access was told is gone when that access is told it no more: what it fills then, from a table entry that is
+ * stale too, is another entry, and told of at the end.
+ */
+function isStill({ said, report }: Played, next: Said, access: number): boolean {
+  const { stale, access: at } = next
+  const isThen = (each: Said): boolean => (at === undefined ? isMet(each, access) : each.access === at)
+  if (isMet(next, access)) return said.some((each) => isThen(each) && isSame(each.stale, stale))
   return report.disagreement !== undefined && report.accesses <= access
 }
 
