@@ -3,7 +3,7 @@
  * every command drops what the unit that consumes it would drop. The caches are those that a unit has by itself.
  */
 
-import { pageHigh, pageLow, pageOf } from '../hw-model/bits/address.js'
+import { pageHigh, pageLow } from '../hw-model/bits/address.js'
 import { MISS } from '../hw-model/cache/translation-cache.js'
 import { Memory } from '../hw-model/memory/index.js'
 import { ACCESS, NO_PASID } from '../hw-model/port.js'
@@ -76,8 +76,8 @@ export class TlbReplay implements Replayer {
       }
       const context = contexts[rows[at + 1]]
       const lo = rows[at + 2]
-      const page = pageOf(lo, rows[at + 3])
-      let slot = tlb.findVa(context, page)
+      const hi = rows[at + 3]
+      let slot = tlb.findVaAt(context, pageLow(lo, hi), pageHigh(hi))
       if (slot === MISS) slot = this.#fill(at, context)
       const need = rows[at + 6] & ACCESS.READ ? ACCESS.READ : ACCESS.WRITE
       if ((va.flagsOf(slot) & need) !== need) continue
@@ -90,10 +90,10 @@ export class TlbReplay implements Replayer {
     const { rows } = this.#trace
     this.misses++
     const leafLg2 = rows[at + 7]
-    const page = pageOf(rows[at + 2], rows[at + 3])
-    const flags = rows[at + 6] | (rows[at + 6] << 9) | geometryFlags(12, (leafLg2 - 12) / 9)
-    this.#tlb.va.fill(context.tag, context.group, page, leafLg2, leafAddress(rows, at), flags, -1)
-    return this.#tlb.findVa(context, page)
+    const [lo, hi] = [pageLow(rows[at + 2], rows[at + 3]), pageHigh(rows[at + 3])]
+    const flags = rows[at + 6] | (rows[at + 6] << 9) | geometryFlags(12, ((leafLg2 - 12) / 9) | 0)
+    const low = leafAddress(rows, at)
+    return this.#tlb.va.fillAt(context.tag, context.group, lo, hi, leafLg2, low, rows[at + 5], flags, -1, -1, leafLg2)
   }
 
   #obey(at: number): void {
@@ -155,22 +155,15 @@ export class IotlbReplay implements Replayer {
     const { iotlb } = this.#caches
     this.misses++
     const [sid, did] = [rows[at + 1] & 0xffff, rows[at + 1] >>> 16]
-    const tables = { secondTable: 0, secondLevels: 4, secondBits: 48, sre: false }
-    this.#configs[did] ??= dmaConfig(PGTT.FIRST, did, 0, 0, tables)
+    this.#configs[did] ??= dmaConfig(PGTT.FIRST, did, 0, 0, TABLES)
     const rights = rows[at + 6]
-    const page = pageOf(rows[at + 2], rows[at + 3])
+    const [lo, hi] = [pageLow(rows[at + 2], rows[at + 3]), pageHigh(rows[at + 3])]
+    const grants = rights | (rights << 2) | GRANT.DIRTY
+    const low = leafAddress(rows, at)
     const tag = iotlb.internTag(sid, NO_PASID)
-    iotlb.fill(
-      tag,
-      this.#configs[did],
-      page,
-      rows[at + 7],
-      leafAddress(rows, at),
-      -1,
-      rights | (rights << 2) | GRANT.DIRTY,
-    )
+    const slot = iotlb.fillAt(tag, this.#configs[did], lo, hi, rows[at + 7], low, rows[at + 5], -1, grants)
     iotlb.requesters.learn(sid, NO_PASID, tag)
-    return iotlb.find(tag, page)
+    return slot
   }
 
   #obey(at: number): void {
@@ -186,6 +179,7 @@ export class IotlbReplay implements Replayer {
   }
 }
 
-/** First byte of the leaf, of 1 GiB at most, that a recorded address is in. */
-const leafAddress = (rows: Int32Array, at: number): number =>
-  ((rows[at + 4] & -(1 << rows[at + 7])) >>> 0) + rows[at + 5] * 4294967296
+const TABLES = { secondTable: 0, secondLevels: 4, secondBits: 48, sre: false } as const
+
+/** First byte of the leaf, of 1 GiB at most, that a recorded address is in: the low 32 bits of it. */
+const leafAddress = (rows: Int32Array, at: number): number => rows[at + 4] & -(1 << rows[at + 7])

@@ -4,7 +4,7 @@
  * came through, and only a flush that names its old domain-id removes it. [VTD 6.2.1 T17 Cache Tagging]
  */
 
-import { alignDown, highHalf, PAGE_LG2, type Page } from '../bits/address.js'
+import { alignDown, highHalf, PAGE_LG2, type Page, TWO32 } from '../bits/address.js'
 import { REGION } from '../cache/layout.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
@@ -144,19 +144,37 @@ export class Iotlb {
     address: number,
     guest: number,
     flags: number,
-  ): void {
-    if (!this.#tagConfig(config)) return
+  ): number {
+    const [above, high] = [highHalf(page), highHalf(address)]
+    return this.fillAt(tag, config, page | 0, above, leafLg2, address | 0, high, guest, flags)
+  }
+
+  /** The same, of halves of page and address. Answers its slot, or MISS. */
+  fillAt(
+    tag: number,
+    config: DmaConfig,
+    lo: number,
+    hi: number,
+    leafLg2: number,
+    addressLo: number,
+    addressHi: number,
+    guest: number,
+    flags: number,
+  ): number {
+    if (!this.#tagConfig(config)) return MISS
+    const { cache } = this
+    const { group } = config
     const kept = config.fpd === 0 ? flags : flags | GRANT.FPD
     if (this.#fractions && leafLg2 > PAGE_LG2) {
+      const page = hi * TWO32 + (lo >>> 0)
       const offset = (page % 2 ** (leafLg2 - PAGE_LG2)) * PAGE_BYTES
+      const address = addressHi * TWO32 + (addressLo >>> 0) + offset
       // A translation request is told of whole leaves, so that a fraction answers none.
-      this.cache.fill(tag, config.group, page, PAGE_LG2, address + offset, kept & ~GRANT.TRANSLATION, guest)
-      return
+      return cache.fill(tag, group, page as Page, PAGE_LG2, address, kept & ~GRANT.TRANSLATION, guest)
     }
-    const [lo, hi, high] = [page | 0, highHalf(page), highHalf(address)]
     const first = guest < 0 ? -1 : alignDown(guest, leafLg2)
-    const firstHigh = highHalf(first)
-    this.cache.fillAt(tag, config.group, lo, hi, leafLg2, address | 0, high, kept, first | 0, firstHigh, leafLg2)
+    const firstHi = highHalf(first)
+    return cache.fillAt(tag, group, lo, hi, leafLg2, addressLo, addressHi, kept, first | 0, firstHi, leafLg2)
   }
 
   /** Keeps a fault, as it would keep the translation, for requests with the same needs. [VTD 6.2.4.1] */

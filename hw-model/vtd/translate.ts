@@ -9,7 +9,7 @@
  * one that finds none walks with the configuration that is known. Any other goes through the steps in their order.
  */
 
-import { alignDown, isBeyond, joinWord, PAGE_LG2, pageHigh, pageLow, pageOf } from '../bits/address.js'
+import { alignDown, highHalf, isBeyond, joinWord, PAGE_LG2, pageHigh, pageLow, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, NO_PASID, type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
@@ -275,7 +275,7 @@ export class Translator {
     this.#tag = iotlb.tagOf(tx.rid, tx.pasid)
     // Execute requests are never granted, so no entry answers one.
     if (isExecute(tx) || isInterruptQuery(tx)) return MISS
-    const slot = iotlb.find(this.#tag, pageOf(tx.lo, tx.hi))
+    const slot = iotlb.cache.findAt(this.#tag, pageLow(tx.lo, tx.hi), pageHigh(tx.hi))
     if (slot === MISS) return MISS
     const grants = iotlb.cache.flagsOf(slot)
     const asked = tx.type === REQUEST.TRANSLATION ? wanted(tx, this.#caps) : tx.access
@@ -360,7 +360,9 @@ export class Translator {
   }
 
   #keep(config: DmaConfig, tx: Transaction, address: number, leafLg2: number, guest: number, grants: number): void {
-    if (this.#hasTag(tx)) this.#iotlb.fill(this.#tag, config, pageOf(tx.lo, tx.hi), leafLg2, address, guest, grants)
+    if (!this.#hasTag(tx)) return
+    const [lo, hi, high] = [pageLow(tx.lo, tx.hi), pageHigh(tx.hi), highHalf(address)]
+    this.#iotlb.fillAt(this.#tag, config, lo, hi, leafLg2, address | 0, high, guest, grants)
   }
 
   /**
