@@ -281,7 +281,7 @@ export class TranslationCache extends FillingStore {
     const at = this.lineOf(slot)
     this.dropped++
     if (this.isBlock(at)) this.freeLeaf(at, slot)
-    if (this.countOf(at) <= 1) this.freeLine(at)
+    if (!this.isBlock(at) || this.countOf(at) === 0) this.freeLine(at)
   }
 
   /** Drops every entry of some tags, with the flags asked for, whose leaf shares a page with `[first, last]`. */

@@ -116,6 +116,20 @@ describe('an entry', () => {
   })
 })
 
+describe('one entry of many in a region', () => {
+  it('goes alone, down to the last', () => {
+    const { cache } = make({ entries: 64, ways: 4 })
+    const count = 9
+    for (let i = 0; i < count; i++) cache.fill(0, 0, page(i), 12, i * 4096, 0, 0)
+    for (let gone = 0; gone < count; gone++) {
+      cache.dropSlot(cache.find(0, page(gone)))
+      const left = Array.from({ length: count }, (_, i) => look(cache, 0, i)?.[0])
+      expect(left).toEqual(Array.from({ length: count }, (_, i) => (i <= gone ? undefined : i * 4096)))
+      expect(cache.countLive()).toBe(count - 1 - gone)
+    }
+  })
+})
+
 describe('eviction', () => {
   it('counts, keeps the number of entries, and takes a dead way before a live one', () => {
     const { cache } = make({ entries: 8, ways: 8 })
