@@ -6,18 +6,16 @@
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Memory, SparseBacking } from '../../../hw-model/memory/index.js'
-import { ACCESS, NO_PASID, Outcome, STATUS, Transaction } from '../../../hw-model/port.js'
+import { SparseBacking } from '../../../hw-model/memory/index.js'
+import { ACCESS } from '../../../hw-model/port.js'
 import { presetOptions, VtdUnit } from '../../../hw-model/vtd/index.js'
-import { type TracedTranslation, tracedRows } from '../../fixtures/traces.js'
-import { Ram } from '../../simulation/ram.js'
-import { emptyReplay, NEVER_EVICTS, noteWrong, type Replayed } from './replay.js'
-import { TraceTables, type Writing } from './tables.js'
+import type { TracedTranslation } from '../../fixtures/traces.js'
+import { NEVER_EVICTS, type Replayed, TraceMachine } from './replay.js'
+import type { Writing } from './tables.js'
 
 /** The guest's own memory, into which waits write their status. */
 const GUEST_BYTES = 0x2_0000_0000
 const BASE = 0x20_0000_0000n
-const BYTES = 0x1000_0000n
 const REG = { GCMD: 0x18, RTADDR: 0x20, FSTS: 0x34, IQH: 0x80, IQT: 0x88, IQA: 0x90 } as const
 const TE = 0x8000_0000
 const SRTP = 0x4000_0000
@@ -38,31 +36,17 @@ interface Stream {
 }
 
 /** Plays the whole trace, or as many rows of it as there are. */
-export function replayVtd(folder: string, capture: string): Replayed {
-  const machine = new Machine(capture)
-  for (const row of tracedRows('F', folder)) {
-    if (row.kind === 'translation') machine.translate(row)
-    else machine.command(row.low, row.high)
-  }
-  return machine.end()
-}
+export const replayVtd = (folder: string, capture: string): Replayed => new Machine(capture).play('F', folder)
 
-class Machine {
-  readonly #replayed = emptyReplay()
-  readonly #memory = new Memory()
-  readonly #ram: Ram
-  readonly #unit: VtdUnit
+class Machine extends TraceMachine {
+  protected readonly unit: VtdUnit
   readonly #queue: bigint
-  readonly #tables = new Map<number, TraceTables>()
   readonly #dids = new Map<number, number>()
-  readonly #transaction = new Transaction()
-  readonly #outcome = new Outcome()
   #tail = 0
 
   constructor(capture: string) {
-    this.#memory.place(0, new SparseBacking(GUEST_BYTES))
-    this.#memory.place(Number(BASE), new SparseBacking(Number(BYTES)))
-    this.#ram = new Ram(this.#memory, BASE, BASE + BYTES)
+    super(BASE, WRITING)
+    this.memory.place(0, new SparseBacking(GUEST_BYTES))
     const { registers, streams } = JSON.parse(readFileSync(join(capture, 'F/capture.json'), 'utf8')) as {
       registers: Record<string, string>
       streams: Stream[]
@@ -72,57 +56,35 @@ class Machine {
       return [Number(value & 0xffffffffn), Number(value >> 32n)]
     }
     const ids = { VER: Number(registers['VER']), CAP: halves('CAP'), ECAP: halves('ECAP') }
-    this.#unit = new VtdUnit(
-      this.#memory,
+    this.unit = new VtdUnit(
+      this.memory,
       { message: () => {}, interrupt: () => {} },
       {
         ...presetOptions('qemu-first-stage', ids),
         caches: { policy: 'hardware', iotlb: NEVER_EVICTS, walk1: NEVER_EVICTS, walk2: NEVER_EVICTS },
       },
     )
-    this.#queue = this.#ram.allocate(BigInt(QUEUE_BYTES), BigInt(QUEUE_BYTES))
+    this.#queue = this.ram.allocate(BigInt(QUEUE_BYTES), BigInt(QUEUE_BYTES))
     this.#start(streams)
   }
 
-  translate(row: TracedTranslation): void {
+  protected translate(row: TracedTranslation): void {
     const { sid, iova, pa, leafLg2, write, did } = row
     if (this.#dids.get(sid) !== did) throw new Error(`source-id ${sid} has domain ${did}, and not the captured one`)
-    this.#tablesOf(did).map(iova, pa, leafLg2, true, write)
-    const transaction = this.#transaction
-    transaction.rid = sid
-    transaction.pasid = NO_PASID
-    transaction.lo = Number(BigInt.asIntN(32, iova))
-    transaction.hi = Number(iova >> 32n)
-    transaction.access = ACCESS.READ
-    const outcome = this.#outcome
-    this.#unit.translate(transaction, outcome)
-    this.#replayed.translations++
-    this.#replayed.hits += outcome.hit
-    if (outcome.status !== STATUS.OK || BigInt(outcome.address) !== pa) {
-      const got = `status ${outcome.status} 0x${outcome.address.toString(16)}`
-      noteWrong(this.#replayed, `source-id ${sid} 0x${iova.toString(16)}: ${got}, not 0x${pa.toString(16)}`)
-    }
+    this.tablesOf(did).map(iova, pa, leafLg2, true, write)
+    this.ask(row, ACCESS.READ)
   }
 
-  command(low: bigint, high: bigint): void {
+  protected command(low: bigint, high: bigint): void {
     this.#unmap(low, high)
     const at = this.#queue + BigInt(this.#tail)
-    for (const [i, word] of [low, high, 0n, 0n].entries()) this.#ram.write(at + BigInt(i) * 8n, word)
+    for (const [i, word] of [low, high, 0n, 0n].entries()) this.ram.write(at + BigInt(i) * 8n, word)
     this.#tail = (this.#tail + DESCRIPTOR_BYTES) % QUEUE_BYTES
-    this.#unit.writeRegister(REG.IQT, 8, this.#tail, 0)
-    while (this.#unit.hasWork) this.#unit.run()
-    const [head] = this.#unit.readRegister(REG.IQH, 8)
+    this.unit.writeRegister(REG.IQT, 8, this.#tail, 0)
+    while (this.unit.hasWork) this.unit.run()
+    const [head] = this.unit.readRegister(REG.IQH, 8)
     if (head !== this.#tail) throw new Error(`0x${low.toString(16)} 0x${high.toString(16)} was not consumed`)
-    this.#replayed.commands++
-  }
-
-  end(): Replayed {
-    const { oracle } = this.#unit
-    if (oracle === null) throw new Error('the oracle is on')
-    oracle.check(Number.MAX_SAFE_INTEGER)
-    this.#replayed.reports = oracle.reports
-    this.#replayed.evictions = this.#unit.counters.evictions
-    return this.#replayed
+    this.replayed.commands++
   }
 
   /** The leaves that a flush names: page-selective ones theirs, all others everything of their domains. */
@@ -136,20 +98,12 @@ class Machine {
     const am = high & 0x3fn
     const first = isPages ? high & ~0xfffn & ~((4096n << am) - 1n) : 0n
     const last = isPages ? first + (4096n << am) - 1n : (1n << 48n) - 1n
-    for (const [owner, tables] of this.#tables) if (isGlobal || owner === did) tables.clear(first, last)
-  }
-
-  #tablesOf(did: number): TraceTables {
-    const known = this.#tables.get(did)
-    if (known !== undefined) return known
-    const tables = new TraceTables(this.#ram, WRITING)
-    this.#tables.set(did, tables)
-    return tables
+    for (const [owner, tables] of this.tables) if (isGlobal || owner === did) tables.clear(first, last)
   }
 
   /** Root, scalable context, PASID directory and PASID table entries: RID_PASID is 0. [VTD 9.1 to 9.6] */
   #start(streams: readonly Stream[]): void {
-    const ram = this.#ram
+    const ram = this.ram
     const root = ram.allocate(4096n)
     for (const { sid, did, pgtt } of streams) {
       if (pgtt !== 1) continue
@@ -163,20 +117,16 @@ class Machine {
       ram.write(directory, table | 1n)
       ram.write(table + 8n, BigInt(did))
       // 4 levels, FSPTPTR.
-      ram.write(table + 16n, this.#tablesOf(did).root)
+      ram.write(table + 16n, this.tablesOf(did).root)
       // Present, first stage.
       ram.write(table, 1n | (1n << 6n))
     }
     // Scalable mode, 256-bit descriptors.
-    this.#write8(REG.RTADDR, root | (1n << 10n))
-    this.#unit.writeRegister(REG.GCMD, 4, SRTP, 0)
-    this.#write8(REG.IQA, this.#queue | (1n << 11n) | 1n)
-    this.#unit.writeRegister(REG.GCMD, 4, QIE, 0)
-    this.#unit.writeRegister(REG.GCMD, 4, TE + QIE, 0)
-    this.#unit.setOracle({ fails: false, graceSyncs: 0, reportLimit: 100 })
-  }
-
-  #write8(offset: number, value: bigint): void {
-    this.#unit.writeRegister(offset, 8, Number(value & 0xffffffffn), Number(value >> 32n))
+    this.write8(REG.RTADDR, root | (1n << 10n))
+    this.unit.writeRegister(REG.GCMD, 4, SRTP, 0)
+    this.write8(REG.IQA, this.#queue | (1n << 11n) | 1n)
+    this.unit.writeRegister(REG.GCMD, 4, QIE, 0)
+    this.unit.writeRegister(REG.GCMD, 4, TE + QIE, 0)
+    this.switchOracleOn()
   }
 }
