@@ -78,6 +78,7 @@ function resultText(result: TranslationResult | undefined): string {
   if (result === undefined) return 'nothing'
   if (result.fault !== undefined) return printable(result.fault.name)
   if (result.outcome !== OK) return nameOfValue('DmaOutcome', result.outcome)
+  if (result.permissions === 0) return 'no translation'
   const place = result.location === undefined ? '' : messageText('RegionOffset', result.location as unknown as Message)
   const physical = result.address === undefined ? '' : `PA ${hex(result.address)}`
   const where = [place, physical].filter((text) => text !== '').join(', ') || 'a page of the host’s'

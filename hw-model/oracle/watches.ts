@@ -4,7 +4,8 @@
  * and where in its leaf does not count. It lives on when the cache forgets the entry, and is overwritten in turn.
  */
 
-import type { Transaction } from '../port.js'
+import { ACCESS, type Transaction } from '../port.js'
+import { FROM_DEVICE } from './device-tlbs.js'
 import type { MutableReport } from './reports.js'
 import type { Remedy } from './subject.js'
 
@@ -12,8 +13,10 @@ const NONE = -1
 
 /** The kind of a transaction: what else than requester and address decides how it ends. */
 export function kindOf(transaction: Transaction): number {
-  const { bytes } = transaction
-  return transaction.access | (transaction.type << 4) | (bytes === 4 ? 64 : bytes === 0 ? 128 : 0)
+  const { bytes, access } = transaction
+  // What a function keeps is one translation, whatever it uses that for.
+  if (transaction.type === FROM_DEVICE) return (access & ACCESS.PRIVILEGED) | ACCESS.READ | (FROM_DEVICE << 4)
+  return access | (transaction.type << 4) | (bytes === 4 ? 64 : bytes === 0 ? 128 : 0)
 }
 
 /** One translation that was met. */

@@ -2,10 +2,16 @@
 
 import { pageOf } from '../bits/address.js'
 import type { DeviceCommands } from '../oracle/device-tlbs.js'
-import { NO_PASID } from '../port.js'
+import { type Invalidation, NO_PASID } from '../port.js'
 import { SIZE_ALL } from './command-records.js'
 
 const PAGE_LG2 = 12
+
+/** A command that empties the TLB of the same page. */
+function isOfPage({ name, page }: Invalidation, { page: wanted = [0, 0] }: Invalidation): boolean {
+  if (!name.startsWith('TLBI_')) return false
+  return page === undefined || (page[0] === wanted[0] && page[1] === wanted[1])
+}
 
 /** What an SMMUv3 sends to functions. */
 export const SMMU_DEVICES: DeviceCommands = {
@@ -21,7 +27,7 @@ export const SMMU_DEVICES: DeviceCommands = {
   },
 
   shortfalls(sent, missing) {
-    if (sent.name !== 'ATC_INV') return null
+    if (sent.name !== 'ATC_INV') return isOfPage(sent, missing) ? ['drops what the unit keeps, not the device'] : null
     const short: string[] = []
     const { SID, SSID, G, Size = 0 } = sent.operands
     const wanted = missing.operands

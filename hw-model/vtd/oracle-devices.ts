@@ -30,7 +30,7 @@ export const VTD_DEVICES: DeviceCommands = {
 
   shortfalls(sent, missing) {
     const isDevices = sent.name === COMMAND.DEVICE || sent.name === COMMAND.PASID_DEVICE
-    if (!isDevices) return null
+    if (!isDevices) return isOfPage(sent, missing) ? ['drops what the unit keeps, not the device'] : null
     const short: string[] = []
     const { SID, PASID } = sent.operands
     if (SID !== missing.operands['SID']) short.push(`wrong SID (${SID}, needed ${missing.operands['SID']})`)
@@ -46,6 +46,16 @@ export const VTD_DEVICES: DeviceCommands = {
     if (wanted >= first + pages) short.push(`range ends at 0x${(first + pages - 1).toString(16)}fff`)
     return short
   },
+}
+
+/** A descriptor that empties the IOTLB of the same page. */
+function isOfPage({ name, page, operands }: Invalidation, { page: wanted = [0, 0] }: Invalidation): boolean {
+  if (name !== COMMAND.IOTLB && name !== COMMAND.PASID_IOTLB) return false
+  if (page === undefined) return true
+  const pages = 2 ** (operands['AM'] ?? 0)
+  const first = pageOf(page[0], page[1])
+  const number = pageOf(wanted[0], wanted[1])
+  return number >= first && number < first + pages
 }
 
 /** First page, and how many. */

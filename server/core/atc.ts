@@ -94,6 +94,16 @@ export class Atc {
     return undefined
   }
 
+  /** The same, whatever rights it gives. Without a PASID nothing is privileged. */
+  kept(pasid: number, page: number, isPrivileged: boolean): Grant | undefined {
+    for (const [sizeLg2, grants] of this.#shelves.get(pasid)?.byIova ?? []) {
+      const isIt = (one: Grant): boolean => !one.isLeaving && (pasid < 0 || one.isPrivileged === isPrivileged)
+      const found = grants.get(keyOf(page, sizeLg2))?.findLast(isIt)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
   /** A grant that covers a byte of a region. One that is leaving counts: the device has not said that it forgot it. */
   covering(pasid: number, region: Region, offset: number, access: number): Grant | undefined {
     const address = region.memory.address + offset

@@ -14,6 +14,7 @@ import { moves, type PagesRequest, pageRequestOf } from './page-request.js'
 import { Places } from './places.js'
 import { Refusal } from './refusal.js'
 import { Room } from './transactions.js'
+import { halvesOf } from './u64.js'
 import type { InvalidationInfo } from './unit-streams.js'
 import type { Work } from './work.js'
 
@@ -66,6 +67,9 @@ function grant(
     rights: rights & RIGHTS,
     isLeaving: false,
   })
+  const [lo, hi] = halvesOf(iova)
+  // What it has just been given it may use, whatever the oracle says.
+  atsOf(device).used(pasid, lo, hi, access, device.kept)
 }
 
 /** Translation requests of a device. A blocked one's are not answered by the unit. */

@@ -50,6 +50,12 @@ export interface AtsPageRequest {
   readonly isLast: boolean
 }
 
+/** What a device keeps, as its unit's oracle looks at it. */
+export interface KeptTranslations {
+  /** What it would use for an address: `address`, `leafLg2` and `rights` of `out`. False for nothing. */
+  lookUp(pasid: number, isPrivileged: boolean, lo: number, hi: number, out: DmaOutcome): boolean
+}
+
 /** A device's side of ATS and PRI. */
 export interface AtsDoor {
   /** The device may ask for pages. */
@@ -63,6 +69,11 @@ export interface AtsDoor {
    * given to this device and not taken back.
    */
   translated(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
+  /**
+   * The device was given a translation of an IOVA, or is about to use the one that it keeps; the unit's oracle, if it is
+   * on, compares that with memory. False where it ends such a use ABORTED.
+   */
+  used(pasid: number, lo: number, hi: number, access: number, kept: KeptTranslations): boolean
   /** Its group is answered through `UnitListener.respondToPages`, perhaps from inside this call. */
   requestPage(request: AtsPageRequest): void
 }

@@ -8,6 +8,7 @@ import type { Call } from './call.js'
 import { Device, refuseChilds } from './device.js'
 import { newOutcome, type Requester } from './dma-batch.js'
 import { type AtsDoor, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
+import { physicalOf } from './kept-grants.js'
 import { NO_DEVICE_TLBS } from './not-offered.js'
 import { Refusal } from './refusal.js'
 import { failureOf } from './stale-reply.js'
@@ -124,9 +125,10 @@ function throughAtc(plain: DeviceRequester, door: AtsDoor): DeviceRequester {
       const page = pageOf(lo, hi)
       const grant = device.endpoint.isBlocked ? undefined : atc.find(pasid, page, access)
       if (grant === undefined) return plain.translate(index, lo, hi, access, out)
-      const physical = grant.region.memory.address + grant.offset + (page - grant.page) * 4096 + (lo & 0xfff)
+      const physical = physicalOf(grant, page) + (lo & 0xfff)
       // Memory that was let go would have been taken back before.
       if (regions.atPhysical(physical) !== grant.region) return plain.translate(index, lo, hi, access, out)
+      if (!mayUse(device, door, grant, page, access)) return abort(out)
       sendTranslated(door, pasid, grant, physical, access, out)
     },
   }
@@ -149,6 +151,8 @@ function translated(plain: DeviceRequester, door: AtsDoor, regionOf: RegionOf): 
       const isInside = region !== undefined && offset < region.memory.lengthBytes
       const grant = isInside ? device.endpoint.atc.covering(pasid, region, offset, access) : undefined
       if (region !== undefined && grant !== undefined) {
+        const page = grant.page + Math.floor((offset - grant.offset) / 4096)
+        if (!mayUse(device, door, grant, page, access)) return abort(out)
         sendTranslated(door, pasid, grant, region.memory.address + offset, access, out)
         lastFault = out.fault
         return
@@ -168,6 +172,18 @@ function translated(plain: DeviceRequester, door: AtsDoor, regionOf: RegionOf): 
     missing: () => '',
     wasRecorded: () => !isForbidden,
   }
+}
+
+/**
+ * Whether the unit's oracle lets a device use what it keeps of a page. What it was asked to forget it may use until it
+ * has: that invalidation is on its way.
+ */
+function mayUse({ kept }: Device, door: AtsDoor, grant: Grant, page: number, access: number): boolean {
+  if (grant.isLeaving) return true
+  kept.using = grant
+  const isUsed = door.used(grant.pasid, (page % 2 ** 20) * 4096, Math.floor(page / 2 ** 20), access, kept)
+  kept.using = undefined
+  return isUsed
 }
 
 function sendTranslated(

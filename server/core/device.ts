@@ -5,6 +5,7 @@ import type { Context } from './context.js'
 import { DeviceFaults } from './device-faults.js'
 import { type Completion, RID_SLOT } from './driver.js'
 import { Endpoint } from './endpoint.js'
+import { KeptGrants } from './kept-grants.js'
 import type { PlatformDevice } from './machine.js'
 import { type Holder, IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
@@ -44,6 +45,8 @@ export class Device extends IommuObject {
   readonly faults: DeviceFaults
   /** What it keeps and waits for. */
   readonly endpoint: Endpoint
+  /** What of that its unit's oracle compares. */
+  readonly kept: KeptGrants
   /** Its place in a vIOMMU, if it has one. */
   vdevice: Vdevice | undefined
   /** Whoever bound it holds it, so that a destroy by id is always refused. */
@@ -56,6 +59,7 @@ export class Device extends IommuObject {
     this.grant = grant
     this.faults = new DeviceFaults(context)
     this.endpoint = new Endpoint(this)
+    this.kept = new KeptGrants(context.core, platform.device)
     this.#binding = { id, kind: 'binding of device' }
     this.hold(this.#binding)
     context.core.bound.set(platform, this)

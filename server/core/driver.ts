@@ -17,6 +17,7 @@ export type {
   AtsDoor,
   AtsInvalidation,
   AtsPageRequest,
+  KeptTranslations,
   PageFault,
   UnitListener,
 } from './device-events.js'

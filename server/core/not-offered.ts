@@ -21,7 +21,6 @@ export const NOT_OFFERED = {
 
 /** What of an offered method is not, for the status table. */
 export const PARTLY_OFFERED = {
-  SetOracleMode: 'what a device keeps by itself (ATS) is not compared; the caches of its unit are',
   CreateMemoryRegion: 'no descriptors, for which there is no side channel; name a file by its path',
   CreateHwQueue: 'no platform unit reads queues of a guest by itself; give a guest’s commands to InvalidateIotlb',
   IoasMapFile: 'no descriptors, for which there is no side channel; name a region',

@@ -106,9 +106,10 @@ export function summaryOf(kept: KeptStale, oracle: UnitOracle): string {
   return `${facts.cache} answers ${iova} with ${was}, memory with ${is}; forgotten: ${needed === '' ? 'unknown' : needed}`
 }
 
-function endText({ status, fault }: StaleEnd, place: Place | undefined, oracle: UnitOracle): string {
+function endText({ status, fault, rights }: StaleEnd, place: Place | undefined, oracle: UnitOracle): string {
   if (status === DMA_STATUS.FAULT) return oracle.faultName(fault)
   if (status !== DMA_STATUS.OK) return 'an abort'
+  if (rights === 0) return 'no translation'
   return place === undefined ? 'another page' : `region ${place.regionId} + ${hex(place.offset)}`
 }
 
@@ -128,6 +129,8 @@ function endInfo(
   if (status !== DMA_STATUS.OK) {
     return { ...no, outcome: status > DMA_STATUS.PENDING ? DMA_STATUS.ABORTED : (status as OutcomeNumber) }
   }
+  // A translation request that is granted nothing has no address.
+  if (rights === 0) return { ...no, outcome: DMA_STATUS.OK }
   const where = ownsBus ? BigInt(address) : undefined
   return { outcome: DMA_STATUS.OK, location, address: where, pageSizeLog2: leafLg2, permissions: rights }
 }

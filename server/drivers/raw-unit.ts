@@ -6,7 +6,9 @@ import {
   type DevicePort,
   Outcome,
   PageRequest,
+  REQUEST,
   type RemappingUnit,
+  STATUS,
   Transaction,
   type UnitOwner,
   type WalkStep,
@@ -24,6 +26,7 @@ import type {
 } from '../core/machine.js'
 import { makeUnit, type NamedRegisters, offersOf, readIds } from './id-registers.js'
 import { spell } from './invalidation-text.js'
+import { StreamTlbs } from './stream-tlbs.js'
 import { ModelCaches } from './unit-caches.js'
 import { ModelOracle, NO_ORACLE } from './unit-oracle.js'
 
@@ -43,6 +46,7 @@ export class PrivateUnit implements RawUnit {
   readonly #backingOf: (region: RegionMemory) => Backing
   readonly #placed = new Map<RegionMemory, number>()
   readonly #transaction = new Transaction()
+  readonly #tlbs: StreamTlbs
   readonly #page = new PageRequest()
   /** What the interrupt that is being raised was sent as. */
   #message: { readonly address: number; readonly data: number } | undefined
@@ -59,7 +63,8 @@ export class PrivateUnit implements RawUnit {
       },
       interrupt: (source) => this.#raised(source),
     }
-    this.#unit = makeUnit(spec, this.#memory, owner, devicesOf(streams))
+    this.#unit = makeUnit(spec, this.#memory, owner, this.#devicesOf(streams))
+    this.#tlbs = new StreamTlbs(this.#unit)
     this.caches = new ModelCaches(this.#unit, spec.caches)
     this.oracle = new ModelOracle(this.#unit, spec.oracle ?? NO_ORACLE)
     this.idRegisters = readIds(this.#unit)
@@ -114,7 +119,15 @@ export class PrivateUnit implements RawUnit {
   }
 
   translate(request: StreamRequest, out: DmaOutcome): void {
-    this.#unit.translate(this.#fill(request), out)
+    const transaction = this.#fill(request)
+    if (request.type === REQUEST.TRANSLATED && !this.#tlbs.mayUse(transaction)) {
+      out.status = STATUS.ABORTED
+      out.fault = 0
+      out.hit = 1
+      return
+    }
+    this.#unit.translate(transaction, out)
+    if (request.type === REQUEST.TRANSLATION) this.#tlbs.got(transaction, out)
   }
 
   newOutcome(): DmaOutcome {
@@ -143,6 +156,7 @@ export class PrivateUnit implements RawUnit {
 
   completeInvalidation(tag: number, timedOut: boolean): boolean {
     const { ats } = this.#unit
+    this.#tlbs.answered(tag, timedOut)
     return timedOut ? ats?.timedOut(tag) === true : ats?.completed(tag) === true
   }
 
@@ -163,6 +177,7 @@ export class PrivateUnit implements RawUnit {
 
   reset(): void {
     this.#unit.reset()
+    this.#tlbs.clear()
     this.takeEvents()
   }
 
@@ -192,6 +207,20 @@ export class PrivateUnit implements RawUnit {
     else this.#lost++
   }
 
+  /** Every stream has a TLB, whose owner says when it has forgotten something. */
+  #devicesOf(streams: StreamPort): DevicePort {
+    return {
+      invalidateAtc: (invalidation: AtcInvalidation) => {
+        const { tag, rid, pasid, allPasids, lo, hi, sizeLg2 } = invalidation
+        this.#tlbs.asked(invalidation)
+        streams.invalidate({ tag, sourceId: rid >>> 0, pasid, allPasids, lo, hi, sizeLg2 })
+        return false
+      },
+      respondToPages: (rid, pasid, group, code) => streams.respondToPages(rid >>> 0, pasid, group, code),
+      ended: (tag: number, outcome: Outcome) => streams.ended(tag, outcome),
+    }
+  }
+
   #fill({ sourceId, pasid, lo, hi, access, type }: StreamRequest): Transaction {
     const transaction = this.#transaction
     transaction.rid = sourceId
@@ -211,16 +240,4 @@ const SOURCES: Readonly<Record<string, string>> = {
   'cmdq-sync': 'CMD_SYNC',
   priq: 'PRIQ',
   iq: 'invalidation',
-}
-
-/** Every stream has a TLB, whose owner says when it has forgotten something. */
-function devicesOf(streams: StreamPort): DevicePort {
-  return {
-    invalidateAtc: ({ tag, rid, pasid, allPasids, lo, hi, sizeLg2 }: AtcInvalidation) => {
-      streams.invalidate({ tag, sourceId: rid >>> 0, pasid, allPasids, lo, hi, sizeLg2 })
-      return false
-    },
-    respondToPages: (rid, pasid, group, code) => streams.respondToPages(rid >>> 0, pasid, group, code),
-    ended: (tag: number, outcome: Outcome) => streams.ended(tag, outcome),
-  }
 }

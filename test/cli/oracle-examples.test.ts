@@ -26,6 +26,7 @@ describe('an example', () => {
   it.each([
     ['unmapped', /^ {2}forgotten +P_IOTLB .*ADDR=0x5000$/m],
     ['asid-reused', /^ {2}or rather +TLBI_NH_ASID VMID=0 ASID=1$/m],
+    ['device-tlb', /^ {2}forgotten +ATC_INV SID=0x8 G=0 Size=0 ADDR=0x5000$/m],
     ['not-present', /^ {2}forgotten +PASID cache DID=0 /m],
     ['ste-changed', /^ {2}forgotten +CFGI_STE SID=0x8 /m],
     ['wrong-did', /wrong DID \(3, needed 2\)$/m],

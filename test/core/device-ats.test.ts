@@ -1,6 +1,7 @@
 /** Devices of the platform that keep translations: the daemon's book, and who waits for whom. */
 
 import { describe, expect, it } from 'vitest'
+import { KeptGrants } from '../../server/core/kept-grants.js'
 import { DEFAULT_LIMITS } from '../../server/core/limits.js'
 import {
   ABORTED,
@@ -15,6 +16,8 @@ import {
   TRANSLATED,
   WRITE,
 } from './device-scene.js'
+import { type FakeAts, NO_OUTCOME } from './fake-ats.js'
+import type { FakeDevice } from './fake-device.js'
 import { World } from './world.js'
 
 const FORBIDDEN = 7
@@ -306,5 +309,72 @@ describe('a mediated device', () => {
     world.do('CompleteInvalidations', { deviceId, tags })
     expect(await hasEnded(unmapped)).toBe(true)
     expect(read()).toBe(FAULT)
+  })
+})
+
+describe('the oracle of a unit', () => {
+  const doorOf = ({ hardware }: ReturnType<typeof scene>): FakeAts => hardware.ats as FakeAts
+
+  it('hears of each translation that a device gets or uses, with where it leads', () => {
+    const told = scene()
+    const { ask, read } = told
+    ask([IOVA + 0x1123n])
+    read(OFFSET + 0x1008n, TRANSLATED)
+    read(IOVA + 0x1ffcn, THROUGH_ATC)
+    const { memories } = told.world.machine
+    const at = memories[0].address + Number(OFFSET) + 0x1000
+    expect(doorOf(told).uses).toMatchObject([
+      { lo: 0x5000, access: READ, address: at },
+      { lo: 0x5000, access: READ, address: at },
+      { lo: 0x5000, access: READ, address: at },
+    ])
+  })
+
+  it('is not asked of what a device was told to forget and has not, nor of what it never got', async () => {
+    const told = scene()
+    const { ask, read, unmap, poll, complete } = told
+    ask([IOVA])
+    const unmapped = unmap()
+    expect(read(OFFSET, TRANSLATED).outcome).toBe(OK)
+    expect(doorOf(told).uses).toHaveLength(1)
+    complete(...poll().map(({ tag }) => tag))
+    await unmapped
+    read(OFFSET, TRANSLATED)
+    read(IOVA, THROUGH_ATC)
+    expect(doorOf(told).uses).toHaveLength(1)
+  })
+
+  it('that refuses a use ends it ABORTED', () => {
+    const told = scene()
+    const { ask, read } = told
+    ask([IOVA])
+    doorOf(told).refusesUses = true
+    expect(read(OFFSET, TRANSLATED).outcome).toBe(ABORTED)
+    expect(read(IOVA, THROUGH_ATC).outcome).toBe(ABORTED)
+    expect(doorOf(told).translatedTo).toEqual([])
+  })
+
+  it('finds what a mediated device keeps by its PASID, and nothing where nobody has bound it', () => {
+    const world = new World()
+    const ioasId = world.ioas()
+    const region = world.region()
+    const deviceId = world.bind('arm/ats5')
+    world.map(ioasId, region, 0x1000n, IOVA)
+    world.do('AttachPasid', { deviceId, pasid: 5, ptId: world.paging(deviceId, ioasId, 8) })
+    world.do('RequestTranslations', { deviceId, iovas: BigUint64Array.of(IOVA), access: READ | 8 })
+    const { core, machine } = world
+    const hardware = machine.devices.find(({ name }) => name === 'arm/ats5')?.device as FakeDevice
+    const kept = new KeptGrants(core, hardware)
+    const find = (pasid: number, isPrivileged: boolean, lo = Number(IOVA)) =>
+      kept.lookUp(pasid, isPrivileged, lo, 0, { ...NO_OUTCOME })
+    expect([find(5, true), find(5, false), find(6, true), find(-1, false), find(5, true, 0)]).toEqual([
+      true,
+      false,
+      false,
+      false,
+      false,
+    ])
+    world.do('UnbindDevice', { deviceId })
+    expect(find(5, true)).toBe(false)
   })
 })

@@ -1,6 +1,6 @@
 /** A fake device's side of ATS and PRI. */
 
-import type { AtsDoor, AtsPageRequest, DmaOutcome, ExplainStep } from '../../server/core/driver.js'
+import type { AtsDoor, AtsPageRequest, DmaOutcome, ExplainStep, KeptTranslations } from '../../server/core/driver.js'
 import { DMA_STATUS } from '../../server/core/driver.js'
 import type { FakeDevice } from './fake-device.js'
 
@@ -34,6 +34,10 @@ export class FakeAts implements AtsDoor {
   answersAtOnce = false
   /** Rights to say beside those asked for; 16: to be used untranslated alone. */
   isUntranslatedOnly = false
+  /** What the oracle was told of, with where it would lead. */
+  readonly uses: (Held & { readonly address: number | undefined })[] = []
+  /** The oracle is against each use. */
+  refusesUses = false
   readonly #device: FakeDevice
 
   constructor(device: FakeDevice) {
@@ -59,6 +63,13 @@ export class FakeAts implements AtsDoor {
     this.translatedTo.push(address)
     const isBlocked = this.#device.slots.size === 0
     Object.assign(out, { ...NO_OUTCOME, address, status: isBlocked ? DMA_STATUS.ABORTED : DMA_STATUS.OK })
+  }
+
+  used(pasid: number, lo: number, hi: number, access: number, kept: KeptTranslations): boolean {
+    const out = { ...NO_OUTCOME }
+    const isKept = kept.lookUp(pasid, (access & 8) !== 0, lo, hi, out)
+    this.uses.push({ pasid, lo, hi, access, address: isKept ? out.address : undefined })
+    return !this.refusesUses
   }
 
   requestPage(request: AtsPageRequest): void {

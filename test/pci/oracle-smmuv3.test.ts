@@ -85,6 +85,7 @@ describe('a device TLB that was forgotten', () => {
       'ATC_INV SID=3 G=0 Size=0 ADDR=0x7654323000: range starts at 0x7654323000',
       'ATC_INV SID=4 G=0 Size=0 ADDR=0x7654321000: wrong SID (4, needed 3)',
       'ATC_INV SID=3 SSID=5 G=0 Size=0 ADDR=0x7654321000: reaches what was got with a SubstreamID alone',
+      'TLBI_NSNH_ALL: drops what the unit keeps, not the device',
     ])
   })
 })

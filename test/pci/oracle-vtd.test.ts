@@ -112,6 +112,7 @@ describe('a device TLB that was forgotten', () => {
       'DEV_IOTLB SID=8 S=1 ADDR=0x3fe000: range ends at 0x3fffff',
       'DEV_IOTLB SID=8 S=0 ADDR=0x402000: range starts at 0x402000',
       'DEV_IOTLB SID=9 S=0 ADDR=0x400000: wrong SID (9, needed 8)',
+      'P_IOTLB DID=2 PASID=0 AM=0 IH=0 ADDR=0x400000: drops what the unit keeps, not the device',
     ])
   })
 

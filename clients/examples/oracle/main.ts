@@ -6,6 +6,7 @@ import type { Client, StaleTranslation } from '../../node/index.js'
 import { startDaemon } from '../../node/testing.js'
 import { asidReused } from './asid-reused.js'
 import { breakBeforeMake } from './break-before-make.js'
+import { deviceTlb } from './device-tlb.js'
 import { leafOnly } from './leaf-only.js'
 import { missingSync } from './missing-sync.js'
 import { notPresent } from './not-present.js'
@@ -17,6 +18,7 @@ import { wrongDid } from './wrong-did.js'
 export const MISTAKES: Readonly<Record<string, (daemon: Client) => Promise<readonly StaleTranslation[]>>> = {
   unmapped,
   'asid-reused': asidReused,
+  'device-tlb': deviceTlb,
   'not-present': notPresent,
   'ste-changed': steChanged,
   'wrong-did': wrongDid,

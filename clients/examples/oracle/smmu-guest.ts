@@ -18,6 +18,8 @@ const EVENTS = RAM + 0xf000n
 const CD_WORD = 0xe205_c000_3510n
 const MAIR = 0xf404_ff44n
 const TABLE = 3n
+/** The device may keep translations, in word 1. [SMMU 5.2 STE.EATS] */
+const EATS = 1n << 28n
 /** Valid, AF, not global, read-write for everybody. [Arm D8.3 Translation table descriptor formats] */
 const PAGE = 0xf47n
 
@@ -50,7 +52,7 @@ export class SmmuGuest {
     const { unitId } = await memory.client.createUnit({ type: UnitType.SMMUV3, preset: 'full', cachePolicy })
     const guest = new SmmuGuest(memory, unitId)
     for (const root of [FIRST, SECOND]) await memory.chain(root, 4, TABLE)
-    await memory.store(STE, CD | 0xbn, 0xd6n)
+    await memory.store(STE, CD | 0xbn, 0xd6n | EATS)
     await guest.use(FIRST)
     await guest.#write([0x80, 8, RAM], [0x88, 4, 4n], [0x90, 8, QUEUE | 5n], [0xa0, 8, EVENTS | 5n], [0x20, 4, 0x0dn])
     await memory.watch(unitId)
@@ -94,6 +96,18 @@ export class SmmuGuest {
   /** The device reads. */
   async read(iova: bigint): Promise<void> {
     await this.memory.client.translateUnit({ unitId: this.unitId, sourceIds: [Number(SID)], iovas: [iova] })
+  }
+
+  /** The device asks for a translation, and keeps it. Answers where the page is. */
+  async ask(iova: bigint): Promise<bigint> {
+    const stream = { unitId: this.unitId, sourceId: Number(SID) }
+    return (await this.memory.client.requestTranslations({ stream, iovas: [iova] })).addresses[0]
+  }
+
+  /** The device reads with an address that was translated for it. */
+  async readTranslated(address: bigint): Promise<void> {
+    const { unitId } = this
+    await this.memory.client.translateUnit({ unitId, sourceIds: [Number(SID)], iovas: [address], translated: true })
   }
 
   /** What the oracle has found. */

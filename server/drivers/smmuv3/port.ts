@@ -10,7 +10,15 @@ import {
   Transaction,
 } from '../../../hw-model/port.js'
 import type { SmmuV3 } from '../../../hw-model/smmuv3/index.js'
-import type { AtsDoor, AtsPageRequest, DmaOutcome, DmaPort, ExplainStep, OwnInvalidation } from '../../core/driver.js'
+import type {
+  AtsDoor,
+  AtsPageRequest,
+  DmaOutcome,
+  DmaPort,
+  ExplainStep,
+  KeptTranslations,
+  OwnInvalidation,
+} from '../../core/driver.js'
 import { addressOf, addressText } from '../invalidation-text.js'
 import type { SmmuDevice } from './device.js'
 import type { Host } from './host.js'
@@ -52,6 +60,11 @@ export class SmmuPort implements DmaPort, AtsDoor {
   /** Such an access carries no PASID here: IDR3.PASIDTT is 0. */
   translated(_pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
     this.#send(this.#fill(NO_PASID, lo, hi, access), REQUEST.TRANSLATED, out)
+  }
+
+  used(pasid: number, lo: number, hi: number, access: number, kept: KeptTranslations): boolean {
+    const { oracle } = this.#unit
+    return oracle === null || oracle.used(this.#fill(pasid, lo, hi, access), kept)
   }
 
   requestPage({ pasid, lo, hi, access, group, isLast }: AtsPageRequest): void {
@@ -121,10 +134,12 @@ export class SmmuPort implements DmaPort, AtsDoor {
   }
 }
 
-/** The CD and both of its names are the host's; the pages are the owner's of the tables. */
+/** The CD and both of its names are the host's; the pages, of the unit and the device, are the owner's of the tables. */
 function termsOfRoot(commands: readonly Invalidation[]): OwnInvalidation | undefined {
-  const [{ name, page } = NOTHING] = commands
-  if (commands.length !== 1 || name !== 'TLBI_NH_VA' || page === undefined) return undefined
+  const [{ page } = NOTHING] = commands
+  const isPages = commands.every(({ name }) => name === 'TLBI_NH_VA' || name === 'ATC_INV')
+  if (!isPages || new Set(commands.map(({ name }) => name)).size !== commands.length) return undefined
+  if (page === undefined) return undefined
   const text = `smmuv3_pgd addr=${addressText(page)} npages=1 on the user domain`
   return { text, ranges: [{ addr: addressOf(page), npages: 1n, flags: 0 }] }
 }

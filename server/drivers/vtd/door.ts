@@ -2,7 +2,14 @@
 
 import { NO_PASID, PageRequest, REQUEST } from '../../../hw-model/port.js'
 import type { VtdUnit } from '../../../hw-model/vtd/index.js'
-import { type AtsDoor, type AtsPageRequest, assert, type DmaOutcome, type ExplainStep } from '../../core/driver.js'
+import {
+  type AtsDoor,
+  type AtsPageRequest,
+  assert,
+  type DmaOutcome,
+  type ExplainStep,
+  type KeptTranslations,
+} from '../../core/driver.js'
 import type { UnitPort } from './port.js'
 
 /** The door of a device that keeps translations of its own. */
@@ -33,6 +40,10 @@ export class FunctionDoor implements AtsDoor {
   /** Without the PASID: no context entry here enables PASIDs on translated requests. [VTD 9.4 EPTR] */
   translated(_pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
     this.#port.send(REQUEST.TRANSLATED, NO_PASID, lo, hi, access, out)
+  }
+
+  used(pasid: number, lo: number, hi: number, access: number, kept: KeptTranslations): boolean {
+    return this.#port.used(pasid, lo, hi, access, kept)
   }
 
   requestPage(asked: AtsPageRequest): void {

@@ -8,11 +8,21 @@ import {
   type RemappingUnit,
   Transaction,
 } from '../../../hw-model/port.js'
-import { type DmaOutcome, type DmaPort, type ExplainStep, type OwnInvalidation, RID_SLOT } from '../../core/driver.js'
+import {
+  type DmaOutcome,
+  type DmaPort,
+  type ExplainStep,
+  type KeptTranslations,
+  type OwnInvalidation,
+  RID_SLOT,
+} from '../../core/driver.js'
 import { addressOf, addressText } from '../invalidation-text.js'
 import type { VtdDriver } from './driver.js'
 
 const NOTHING: Invalidation = { name: '', operands: {} }
+
+/** What makes a device forget, without a PASID and with one. */
+const DEVICE_TLBS: readonly string[] = ['DEV_IOTLB', 'P_DEV_IOTLB']
 
 /** The requester's side of the unit. What it records is read out after each request that may have made a record. */
 export class UnitPort implements DmaPort {
@@ -37,6 +47,12 @@ export class UnitPort implements DmaPort {
   send(type: number, pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
     this.#unit.translate(this.#fill(pasid, lo, hi, access, type), out)
     this.#driver.drain()
+  }
+
+  /** The oracle's word on what the device keeps. See `AtsDoor.used`. */
+  used(pasid: number, lo: number, hi: number, access: number, kept: KeptTranslations): boolean {
+    const { oracle } = this.#unit
+    return oracle === null || oracle.used(this.#fill(pasid, lo, hi, access), kept)
   }
 
   explain(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[] {
@@ -69,8 +85,11 @@ export class UnitPort implements DmaPort {
   ownTerms(pasid: number, descriptors: readonly Invalidation[]): OwnInvalidation | undefined {
     // All but a user domain's pages is the host's own to invalidate.
     if (!this.#isUsers(pasid < 0 ? RID_SLOT : pasid)) return undefined
-    const [{ name, page, operands } = NOTHING] = descriptors
-    if (descriptors.length !== 1 || name !== 'P_IOTLB' || page === undefined) return undefined
+    // A range is forgotten by the unit, and by the device.
+    const ofUnit = descriptors.filter(({ name }) => name === 'P_IOTLB')
+    if (descriptors.some((one) => !ofUnit.includes(one) && !DEVICE_TLBS.includes(one.name))) return undefined
+    const [{ page, operands } = NOTHING, ...more] = ofUnit.length > 0 ? ofUnit : descriptors
+    if (more.length > 0 || page === undefined) return undefined
     const npages = 2n ** BigInt(operands['AM'] ?? 0)
     const text = `P_IOTLB addr=${addressText(page)} npages=${npages} on the user domain`
     return { text, ranges: [{ addr: addressOf(page), npages, flags: 0 }] }
