@@ -12,6 +12,7 @@ const REASONS: readonly string[] = [
   'its frame was filled for another meanwhile',
   'a check found it still cached',
   'a valid entry took the place of a valid one, without an invalid one and an invalidation between (break before make)',
+  'it was still cached when its owner ended',
 ]
 
 const OK = 1

@@ -10,6 +10,7 @@
 import { offsetIn } from '../bits/address.js'
 import type { Memory } from '../memory/memory.js'
 import {
+  type Concerns,
   type Invalidation,
   type KeptTranslations,
   type OracleCounts,
@@ -167,6 +168,10 @@ export class Oracle implements UnitOracle, Reads {
 
   check(most: number): { readonly compared: number; readonly stale: readonly StaleReport[] } {
     return this.#sweeps.check(most)
+  }
+
+  checkLast(from: number, most: number, concerns: Concerns): number {
+    return this.#sweeps.checkLast(from, most, concerns)
   }
 
   add(address: number, lo: number, hi: number, kind: number): void {

@@ -1,8 +1,9 @@
 /** Looks at many watches at once: at each SYNC, and when somebody asks what is stale now. */
 
-import { NO_PASID, STATUS, type StaleReport, Transaction } from '../port.js'
+import { type Concerns, NO_PASID, STATUS, type StaleReason, type StaleReport, Transaction } from '../port.js'
+import { FROM_DEVICE } from './device-tlbs.js'
 import type { Oracle } from './oracle.js'
-import { highOf, lowOf, type Watch } from './watches.js'
+import { highOf, isBlank, lowOf, type Watch } from './watches.js'
 
 /**
  * Watches looked at when a SYNC completes, and changed ones that are walked again; more have their turn at the next. A guest
@@ -65,17 +66,41 @@ export class Sweeps {
     for (let i = 0; i < count; i++) {
       next = next + 1 < oracle.watches.all.length ? next + 1 : 0
       const watch = oracle.watches.all[next]
-      const transaction = this.#like(watch)
-      const fresh = oracle.walk(transaction)
-      const cached = oracle.ask(transaction)
-      if (oracle.subject.isSame(cached, fresh)) continue
-      oracle.accuse(watch, transaction, fresh)
+      if (isBlank(watch)) continue
       const isKnown = watch.report !== null
-      const report = oracle.report(watch, 'checked', transaction, cached, fresh)
-      if (!isKnown && !stale.includes(report)) stale.push(report)
+      const report = this.#compare(watch, 'checked')
+      if (report !== null && !isKnown && !stale.includes(report)) stale.push(report)
     }
     this.#checked = next
     return { compared: count, stale }
+  }
+
+  /** The same for the last time, of some. */
+  checkLast(from: number, most: number, concerns: Concerns): number {
+    const { all } = this.#oracle.watches
+    let left = most
+    let at = from
+    for (; at < all.length && left > 0; at++) {
+      const watch = all[at]
+      const { rid, pasid, kind, words } = watch
+      if (isBlank(watch)) continue
+      if (!concerns(rid >>> 0, pasid, ((kind >>> 4) & 3) === FROM_DEVICE) || !this.#oracle.words.areThere(words))
+        continue
+      left--
+      this.#compare(watch, 'ended')
+    }
+    return at
+  }
+
+  /** The report of what is cached, where that is stale. */
+  #compare(watch: Watch, reason: StaleReason): StaleReport | null {
+    const oracle = this.#oracle
+    const transaction = this.#like(watch)
+    const fresh = oracle.walk(transaction)
+    const cached = oracle.ask(transaction)
+    if (oracle.subject.isSame(cached, fresh)) return null
+    oracle.accuse(watch, transaction, fresh)
+    return oracle.report(watch, reason, transaction, cached, fresh)
   }
 
   /**

@@ -65,9 +65,10 @@ export interface SentInvalidation {
 
 /**
  * Why a difference was reported: a SYNC or wait has completed since the change; the frame has become somebody else's;
- * somebody asked what is stale; one valid entry took another's place although the manual wants an invalid one between.
+ * somebody asked what is stale; one valid entry took another's place although the manual wants an invalid one between;
+ * it was still cached when its owner ended.
  */
-export type StaleReason = 'synced' | 'frame-reused' | 'checked' | 'break-before-make'
+export type StaleReason = 'synced' | 'frame-reused' | 'checked' | 'break-before-make' | 'ended'
 
 /** A translation that a unit's caches answer otherwise than memory does, and the command that software forgot. */
 export interface StaleReport {
@@ -113,6 +114,9 @@ export interface KeptTranslations {
   lookUp(pasid: number, isPrivileged: boolean, lo: number, hi: number, outcome: Outcome): boolean
 }
 
+/** Whom something cached concerns: by RID, PASID, and whether it is what the function keeps. */
+export type Concerns = (rid: number, pasid: number, isKept: boolean) => boolean
+
 /** Compares what a unit answers with what memory says. */
 export interface UnitOracle {
   readonly options: OracleOptions
@@ -129,6 +133,13 @@ export interface UnitOracle {
   onReport: ((report: StaleReport) => void) | null
   /** Looks at what is cached now, `most` translations that were met before at most, and goes on there the next time. */
   check(most: number): { readonly compared: number; readonly stale: readonly StaleReport[] }
+  /**
+   * The same of what concerns somebody who ends, from watch `from` on. What is cached of tables that are in no memory any
+   * more is no difference that anybody meets.
+   *
+   * @returns where to go on: `watched` when all were looked at
+   */
+  checkLast(from: number, most: number, concerns: Concerns): number
   /**
    * A function has got a translation, or is about to use one that it keeps. False where that is reported as stale and its
    * use is to end ABORTED.

@@ -156,6 +156,9 @@ export class Watches {
   }
 }
 
+/** A place that was let go and is not taken again. */
+export const isBlank = ({ index }: Watch): boolean => index === NONE
+
 /** First byte of the leaf of 2^`lg2` bytes, the low half. */
 export const lowOf = (lo: number, lg2: number): number => (lg2 >= 32 ? 0 : lo & (-1 << lg2))
 

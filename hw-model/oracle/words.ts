@@ -135,6 +135,16 @@ export class Words {
     return true
   }
 
+  /** Whether all of some words are in memory still. */
+  areThere(ids: readonly number[]): boolean {
+    const table = this.#table
+    for (const id of ids) {
+      const at = id << WIDTH_LG2
+      if (this.#memory.loadAt(table[at], table[at + HIGH]) !== MEMORY.OK) return false
+    }
+    return true
+  }
+
   /** Looks at the next slice of words. */
   look(operation: number, syncs: number): void {
     const memory = this.#memory

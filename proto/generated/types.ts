@@ -340,6 +340,8 @@ export const StaleReason = {
   CHECKED: 3,
   /** One valid entry took another's place, and the manual wants an invalid one and an invalidation between them. */
   BREAK_BEFORE_MAKE: 4,
+  /** It was still cached when its owner ended: the context, its device, or the raw unit. */
+  ENDED: 5,
 } as const
 
 /** A value of StaleReason. Another number may arrive from a peer of another version. */

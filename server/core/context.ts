@@ -147,7 +147,7 @@ export class Context {
     this.#cancelLease?.()
     this.core.forget(this, why)
     // Its process is gone: nobody is left who would answer what its devices are asked.
-    for (const device of this.core.bound.values()) if (device.context === this) device.endpoint.close()
+    for (const device of this.core.bound.values()) if (device.context === this) device.close()
     this.waiters.wakeAll()
     const own = byOwnCall ? 1 : 0
     const idle = this.#active > own ? this.#whenIdle(own) : undefined

@@ -6,6 +6,7 @@ import { DeviceFaults } from './device-faults.js'
 import { type Completion, RID_SLOT } from './driver.js'
 import { Endpoint } from './endpoint.js'
 import { KeptGrants } from './kept-grants.js'
+import { lookLastAt, lookLastAtKept } from './last-look.js'
 import type { PlatformDevice } from './machine.js'
 import { type Holder, IommuObject, OBJECT_TYPE } from './object.js'
 import type { PagingDomain } from './paging-domain.js'
@@ -123,10 +124,17 @@ export class Device extends IommuObject {
     return device.reset(isAlone ? undefined : [...this.slots.keys()])
   }
 
+  /** Nothing of it waits any more, and nothing will: what it kept is gone. */
+  close(): void {
+    if (!this.endpoint.isClosed) lookLastAtKept(this)
+    this.endpoint.close()
+  }
+
   /** PASIDs, then the RID are detached, the vDEVICE's id is spoilt, and the device is free. */
   *unbinding(): Work<void> {
     const { wasUsed } = this.endpoint
-    this.endpoint.close()
+    this.close()
+    yield* lookLastAt(this)
     // As VFIO does when a device's file closes; what never waited for anything has nothing to forget.
     if (wasUsed) yield this.reset()
     const pasids = [...this.slots.keys()].filter((slot) => slot !== RID_SLOT).sort((a, b) => a - b)

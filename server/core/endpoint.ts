@@ -75,6 +75,11 @@ export class Endpoint {
     return this.#isBlocked
   }
 
+  /** Its owner has let it go. */
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
   /** Its unit may know of something that it waits for, or take it to keep something. */
   get wasUsed(): boolean {
     return this.#wasUsed

@@ -11,6 +11,7 @@ import type { OracleSetting, UnitOracle } from './unit-oracle.js'
 export type { SelftestEvent, SelftestUnit } from './selftest-unit.js'
 export type { CacheFacts, CacheMode, UnitCaches } from './unit-caches.js'
 export type {
+  Concerns,
   OracleMode,
   OracleNumbers,
   OracleSetting,

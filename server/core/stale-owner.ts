@@ -42,6 +42,9 @@ export const ownerOfRaw = ({ context }: Unit): StaleOwner => ({
   },
 })
 
+/** Whether what a device does, with a PASID or -1, goes through tables that its owner invalidates himself. */
+export const hasOwnTables = (device: Device, pasid: number): boolean => targetOf(device, pasid) !== undefined
+
 /** The vIOMMU that a guest's commands go to, or the user domain. */
 function targetOf({ slots, platform }: Device, pasid: number): OwnTarget | undefined {
   const own = slots.get(pasid < 0 ? RID_SLOT : pasid)

@@ -11,7 +11,7 @@ import type { StaleEnd, StaleFacts, UnitOracle } from './unit-oracle.js'
 import type { Place } from './walk-step.js'
 
 /** The contract's StaleReason. */
-const REASONS = { synced: 1, 'frame-reused': 2, checked: 3, 'break-before-make': 4 } as const
+const REASONS = { synced: 1, 'frame-reused': 2, checked: 3, 'break-before-make': 4, ended: 5 } as const
 
 /** The contract's ChangedEntry. */
 export interface ChangedInfo {
@@ -36,7 +36,7 @@ export interface StaleInfo {
   readonly hits: bigint
   readonly number: bigint
   readonly cache: string
-  readonly reason: 1 | 2 | 3 | 4
+  readonly reason: 1 | 2 | 3 | 4 | 5
   readonly access: number
   readonly filledOperation: bigint
   readonly lastRightOperation: bigint

@@ -58,7 +58,7 @@ export interface OwnInvalidation {
 export interface StaleFacts {
   /** Counts the reports of one unit, from 1. */
   readonly number: number
-  readonly reason: 'synced' | 'frame-reused' | 'checked' | 'break-before-make'
+  readonly reason: 'synced' | 'frame-reused' | 'checked' | 'break-before-make' | 'ended'
   readonly cache: string
   readonly sourceId: number
   /** -1 for none. */
@@ -96,6 +96,9 @@ export interface OracleNumbers {
   readonly syncs: number
 }
 
+/** Whom something cached concerns: by source-id, PASID or -1, and whether the device keeps it itself. */
+export type Concerns = (sourceId: number, pasid: number, isKept: boolean) => boolean
+
 /** The oracle of one unit. */
 export interface UnitOracle {
   readonly setting: OracleSetting
@@ -113,6 +116,15 @@ export interface UnitOracle {
   set(setting: OracleSetting | null): void
   /** Looks at some of what is watched, and goes on there the next time. Reports what is stale. */
   check(most: number): { readonly compared: number; readonly numbers: readonly number[] }
+  /**
+   * Looks at what concerns somebody who is about to end, and reports what is stale. What is cached of tables that are in
+   * no memory any more is none of it.
+   *
+   * @param from where to begin: 0, or what the last step has answered
+   * @param most translations compared
+   * @returns where to go on; `watched` when all were looked at
+   */
+  checkLast(from: number, most: number, concerns: Concerns): number
   /** The number of the report for which the last access ended ABORTED; 0 where it did not. */
   readonly failedNumber: number
   faultName(fault: number): string

@@ -1,8 +1,10 @@
 /** A raw unit: a private SMMUv3 or VT-d, an object of its context, driven by its owner's registers and memory alone. */
 
+import { after } from './completion.js'
 import type { Context } from './context.js'
 import { faultOf } from './dma-fault.js'
 import type { Completion } from './driver.js'
+import { lookLast } from './last-look.js'
 import type { QuotaName } from './limits.js'
 import type { RawUnit, StreamRequest, UnitEvent } from './machine.js'
 import { IommuObject, OBJECT_TYPE } from './object.js'
@@ -11,7 +13,7 @@ import { ownerOfRaw } from './stale-owner.js'
 import { summaryOf } from './stale-reply.js'
 import { requesterOf } from './unit-requester.js'
 import { Streams } from './unit-streams.js'
-import type { Work } from './work.js'
+import { finish, type Work } from './work.js'
 
 /** One raw unit, with its bus and the streams in front of it. */
 export class Unit extends IommuObject {
@@ -89,8 +91,8 @@ export class Unit extends IommuObject {
 
   destroy(): Completion {
     this.#abandon()
-    this.raw.destroy()
-    return undefined
+    const looked = finish(lookLast(this.raw.oracle), this.context.core.turn)
+    return after(looked, () => this.raw.destroy())
   }
 
   #abandon(): void {

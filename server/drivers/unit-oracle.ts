@@ -3,6 +3,7 @@
 import type { Invalidation, RemappingUnit, StaleReport } from '../../hw-model/port.js'
 import type { DeviceDriver } from '../core/driver.js'
 import type {
+  Concerns,
   OracleNumbers,
   OracleSetting,
   OwnInvalidation,
@@ -75,6 +76,10 @@ export class ModelOracle implements UnitOracle {
   check(most: number): { readonly compared: number; readonly numbers: readonly number[] } {
     const { compared, stale } = this.#unit.oracle?.check(most) ?? NOTHING
     return { compared, numbers: stale.map(({ number }) => number) }
+  }
+
+  checkLast(from: number, most: number, concerns: Concerns): number {
+    return this.#unit.oracle?.checkLast(from, most, concerns) ?? 0
   }
 
   faultName(fault: number): string {

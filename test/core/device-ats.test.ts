@@ -18,6 +18,7 @@ import {
 } from './device-scene.js'
 import { type FakeAts, NO_OUTCOME } from './fake-ats.js'
 import type { FakeDevice } from './fake-device.js'
+import type { FakeOracle } from './fake-parts.js'
 import { World } from './world.js'
 
 const FORBIDDEN = 7
@@ -342,6 +343,19 @@ describe('the oracle of a unit', () => {
     read(OFFSET, TRANSLATED)
     read(IOVA, THROUGH_ATC)
     expect(doorOf(told).uses).toHaveLength(1)
+  })
+
+  it('is asked what is stale of a device that ends, of tables of its own: of what it keeps before it forgets that', () => {
+    const { world, deviceId } = scene()
+    const oracle = world.machine.units.find(({ driver }) => driver.name === 'smmu0')?.oracle as FakeOracle
+    oracle.cached = [
+      [world.machine.devices.find(({ name }) => name === 'arm/ats')?.device.rid ?? 0, -1, true],
+      [999, -1, false],
+    ]
+    oracle.watched = 2
+    world.do('UnbindDevice', { deviceId })
+    // The host invalidates what it maps itself.
+    expect(oracle.lookedAt).toEqual([])
   })
 
   it('that refuses a use ends it ABORTED', () => {

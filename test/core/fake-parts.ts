@@ -4,6 +4,7 @@ import { DMA_REQUEST, DMA_STATUS, type DmaOutcome, type ExplainStep } from '../.
 import {
   type CacheFacts,
   type CacheMode,
+  type Concerns,
   type OracleNumbers,
   type OracleSetting,
   PAGE_RESPONSE,
@@ -84,6 +85,17 @@ export class FakeOracle implements UnitOracle {
   set(setting: OracleSetting | null): void {
     this.setting = setting ?? { mode: 'off', graceSyncs: 0 }
     this.#number = 0
+  }
+
+  /** What was asked to be looked at last. */
+  readonly lookedAt: [sourceId: number, pasid: number, isKept: boolean][] = []
+  /** What is cached: whom it concerns. */
+  cached: [sourceId: number, pasid: number, isKept: boolean][] = []
+
+  checkLast(from: number, most: number, concerns: Concerns): number {
+    const next = Math.min(from + most, this.watched)
+    this.lookedAt.push(...this.cached.slice(from, next).filter((one) => concerns(...one)))
+    return next
   }
 
   /** A stale answer of a device. */
