@@ -7,8 +7,8 @@ import type { Progress } from './detail.js'
 import { forEachUntilRefused } from './detail.js'
 import { Device } from './device.js'
 import { atsOf, devicePasid, stays } from './device-requester.js'
-import { type Requester, translateBatch } from './dma-batch.js'
-import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, PAGE_RESPONSE } from './driver.js'
+import { type Requester, type Took, translateBatch } from './dma-batch.js'
+import { DMA_ACCESS, DMA_STATUS, type DmaRun, PAGE_RESPONSE, UNTRANSLATED_ONLY } from './driver.js'
 import { NO_PAGE_REQUESTS } from './not-offered.js'
 import { moves, type PagesRequest, pageRequestOf } from './page-request.js'
 import { Places } from './places.js'
@@ -34,8 +34,10 @@ export function* translationsOfDevice(call: Call, request: OfDevice<Translations
   const { explained_faults: explained } = call.core.limits.call
   const batch = { iovas, access, accesses: new Uint32Array(0), explained }
   const places = new Places(call.context.regions, iovas.length)
-  const took = (index: number, out: DmaOutcome): void => {
-    if ((out.rights & RIGHTS) !== 0) grant(device, requester.pasid, iovas[index], access, out, places, index)
+  const took: Took = (run, from, end) => {
+    for (let index = from; index < end; index++) {
+      if ((run.permissions[index] & RIGHTS) !== 0) grant(device, requester.pasid, iovas, access, places, run, index)
+    }
   }
   const columns = yield* translateBatch(requester, batch, took, stays(call, request))
   const { outcomes, pageSizeLog2s, permissions, faults, doneCount, refusal } = columns
@@ -47,16 +49,19 @@ export function* translationsOfDevice(call: Call, request: OfDevice<Translations
 function grant(
   device: Device,
   pasid: number,
-  iova: bigint,
+  iovas: BigUint64Array,
   access: number,
-  { address, leafLg2: sizeLg2, rights, untranslatedOnly }: DmaOutcome,
   places: Places,
+  run: DmaRun,
   index: number,
 ): void {
+  const address = run.addresses[index]
+  const sizeLg2 = run.pageSizeLog2s[index]
+  const rights = run.permissions[index]
   const region = places.tell(index, address)
-  if (region === undefined || untranslatedOnly !== 0) return
+  if (region === undefined || (rights & UNTRANSLATED_ONLY) !== 0) return
   const pages = 2 ** (sizeLg2 - 12)
-  const page = Number(iova >> 12n)
+  const page = Number(iovas[index] >> 12n)
   device.endpoint.grant({
     pasid,
     page: page - (page % pages),
@@ -67,7 +72,7 @@ function grant(
     rights: rights & RIGHTS,
     isLeaving: false,
   })
-  const [lo, hi] = halvesOf(iova)
+  const [lo, hi] = halvesOf(iovas[index])
   // What it has just been given it may use, whatever the oracle says.
   atsOf(device).used(pasid, lo, hi, access, device.kept)
 }

@@ -6,7 +6,7 @@
 import { type Grant, pageOf } from './atc.js'
 import type { Call } from './call.js'
 import { Device, refuseChilds } from './device.js'
-import { newOutcome, type Requester } from './dma-batch.js'
+import { newOutcome, oneByOne, type Requester } from './dma-batch.js'
 import { type AtsDoor, DMA_STATUS, type DmaOutcome, type ExplainStep } from './driver.js'
 import { physicalOf } from './kept-grants.js'
 import { NO_DEVICE_TLBS } from './not-offered.js'
@@ -99,6 +99,11 @@ function untranslated(device: Device, pasid: number): DeviceRequester {
       // Nobody was there to answer it, and the unit was told so at once.
       if (out.status === DMA_STATUS.PENDING && ended !== undefined) Object.assign(out, ended)
     },
+    translateRun(run, from, end, out) {
+      const mayRun = !endpoint.isBlocked && port.mayPend !== true
+      if (!mayRun || port.translateRun === undefined) return oneByOne(this, run, from, end, out)
+      return port.translateRun(pasid, run, from, end, out)
+    },
     explain: (_index, lo, hi, access, out) => port.explain(pasid, lo, hi, access, out),
     peek: (_index, lo, hi, access, out) => port.peek(pasid, lo, hi, access, out),
     missing: (_index, lo, hi, access) => port.missing(pasid, lo, hi, access),
@@ -118,6 +123,7 @@ function throughAtc(plain: DeviceRequester, door: AtsDoor): DeviceRequester {
   const { regions } = device.context
   return {
     ...plain,
+    translateRun: undefined,
     get mayPend() {
       return plain.mayPend
     },
@@ -142,6 +148,7 @@ function translated(plain: DeviceRequester, door: AtsDoor, regionOf: RegionOf): 
   let lastFault = 0
   return {
     ...plain,
+    translateRun: undefined,
     mayPend: false,
     translate(index, lo, hi, access, out) {
       isForbidden = false

@@ -5,9 +5,10 @@
 
 import { detailOf, type RefusalDetail } from './detail.js'
 import { type Attempt, type DmaFault, faultOf, hasFault, staleFault } from './dma-fault.js'
-import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type ExplainStep, UNTRANSLATED_ONLY } from './driver.js'
+import { DMA_ACCESS, DMA_STATUS, type DmaOutcome, type DmaRun, type ExplainStep, UNTRANSLATED_ONLY } from './driver.js'
+import { TRANSLATIONS_A_LOOK } from './limits.js'
 import { assert, Refusal } from './refusal.js'
-import { isLook, type Work } from './work.js'
+import type { Work } from './work.js'
 
 /** The contract's DmaOutcome. */
 export type OutcomeNumber = 0 | 1 | 2 | 3 | 4 | 5
@@ -16,9 +17,14 @@ export type OutcomeNumber = 0 | 1 | 2 | 3 | 4 | 5
 const ACCESS_BITS = DMA_ACCESS.READ | DMA_ACCESS.WRITE | DMA_ACCESS.EXECUTE | DMA_ACCESS.PRIVILEGED
 const MOVES = DMA_ACCESS.READ | DMA_ACCESS.WRITE | DMA_ACCESS.EXECUTE
 
+/** Translations of the time that one which fails takes: its fault is told in words. */
+const FAILURE_COSTS = 8
+
 /** A way into a unit, for elements of a batch. Both halves of an address are 32 bits. */
 export interface Requester {
   translate(index: number, lo: number, hi: number, access: number, out: DmaOutcome): void
+  /** As `DmaPort.translateRun`. Absent: one request after the other does it. */
+  translateRun?(run: DmaRun, from: number, end: number, out: DmaOutcome): number
   explain(index: number, lo: number, hi: number, access: number, out: DmaOutcome): readonly ExplainStep[]
   /** What the caches alone answer; false where they do not. */
   peek(index: number, lo: number, hi: number, access: number, out: DmaOutcome): boolean
@@ -81,16 +87,18 @@ export interface Keeper {
   keep(tag: number, attempt: Attempt): bigint
 }
 
+/** Is told of elements that ended OK, one after the other; the run says where they lead. */
+export type Took = (run: DmaRun, from: number, end: number) => void
+
 /**
  * Translates every element, or up to the first whose access cannot be.
  *
- * @param took told of each element that ended OK
  * @param lookAgain called after a pause; throws a Refusal when the requester is no longer there
  */
 export function* translateBatch(
   requester: Requester,
   batch: Batch,
-  took: (index: number, outcome: DmaOutcome) => void,
+  took: Took,
   lookAgain: () => void = () => {},
 ): Work<BatchColumns> {
   const attempts = new Attempts(requester, batch, took)
@@ -114,64 +122,83 @@ class Attempts {
   done = 0
   readonly #requester: Requester
   readonly #batch: Batch
-  readonly #took: (index: number, outcome: DmaOutcome) => void
-  /** Two halves of each address, low first: typed arrays are little-endian on every machine that Node runs on. */
-  readonly #halves: Uint32Array
-  readonly #access: number
+  readonly #took: Took
+  readonly #run: DmaRun
   readonly #out: DmaOutcome
 
-  constructor(requester: Requester, batch: Batch, took: (index: number, outcome: DmaOutcome) => void) {
-    const { iovas, access } = batch
-    this.columns = newColumns(iovas.length)
+  constructor(requester: Requester, batch: Batch, took: Took) {
+    const { iovas, access, accesses } = batch
+    const { length } = iovas
+    const addresses = new Float64Array(length)
+    this.columns = newColumns(length)
     this.#requester = requester
     this.#batch = batch
     this.#took = took
-    this.#halves = new Uint32Array(iovas.buffer, iovas.byteOffset, iovas.length * 2)
-    this.#access = access === 0 ? DMA_ACCESS.READ : access
+    this.#run = {
+      ...this.columns,
+      iovas: new Int32Array(iovas.buffer, iovas.byteOffset, length * 2),
+      access: access === 0 ? DMA_ACCESS.READ : access,
+      accesses,
+      addresses,
+    }
     this.#out = requester.newOutcome?.() ?? newOutcome()
   }
 
   /** @throws Refusal EINVAL */
   check(): void {
-    checkAccesses(this.#batch, this.#access)
+    checkAccesses(this.#batch, this.#run.access)
   }
 
   /** Attempts those up to the next look at the time; false when none is left. @throws Refusal */
   goOn(): boolean {
-    const { accesses, keeper } = this.#batch
-    const { outcomes, pageSizeLog2s, permissions, cacheHits } = this.columns
+    const { keeper } = this.#batch
+    const { outcomes, cacheHits } = this.columns
+    const run = this.#run
     const requester = this.#requester
-    const halves = this.#halves
     const out = this.#out
     const mayPend = keeper?.mayPend === true
-    const hasEach = accesses.length !== 0
     const count = outcomes.length
-    for (let index = this.done; index < count; index = this.done) {
-      const access = hasEach ? accesses[index] : this.#access
-      if (hasEach) checkAccess(access, index)
+    let left = TRANSLATIONS_A_LOOK
+    while (this.done < count) {
+      if (left <= 0) return true
+      const from = this.done
+      const end = this.#checkedUpTo(Math.min(count, from + left))
+      // One at a time may be held: what it finds no room for ends the run.
       if (mayPend) keeper.makeRoom()
-      out.fault = 0
-      requester.translate(index, halves[2 * index], halves[2 * index + 1], access, out)
-      outcomes[index] = out.status
-      cacheHits[index] = out.hit
-      if (out.status === DMA_STATUS.OK) {
-        pageSizeLog2s[index] = out.leafLg2
-        permissions[index] = out.untranslatedOnly === 0 ? out.rights : out.rights | UNTRANSLATED_ONLY
-        this.#took(index, out)
-      } else this.#failed(index, access)
-      this.done = index + 1
-      if (isLook(index + 1) && index + 1 < count) return true
+      const stopped = requester.translateRun?.(run, from, end, out) ?? oneByOne(requester, run, from, end, out)
+      this.done = stopped
+      if (stopped > from) this.#took(run, from, stopped)
+      left -= stopped - from
+      if (stopped === end) continue
+      outcomes[stopped] = out.status
+      cacheHits[stopped] = out.hit
+      this.#failed(stopped)
+      this.done = stopped + 1
+      left -= FAILURE_COSTS
     }
     return false
   }
 
+  /** The end of those whose accesses can be. @throws Refusal EINVAL, where the next one's cannot */
+  #checkedUpTo(end: number): number {
+    const { accesses } = this.#batch
+    if (accesses.length === 0) return end
+    for (let index = this.done; index < end; index++) {
+      if (isAccess(accesses[index])) continue
+      if (index === this.done) checkAccess(accesses[index], index)
+      return index
+    }
+    return end
+  }
+
   /** An element that did not end OK. */
-  #failed(index: number, access: number): void {
+  #failed(index: number): void {
     const out = this.#out
     const { columns } = this
-    const { explained, keeper } = this.#batch
-    const lo = this.#halves[2 * index]
-    const hi = this.#halves[2 * index + 1]
+    const { explained, keeper, accesses } = this.#batch
+    const access = accesses.length === 0 ? this.#run.access : accesses[index]
+    const lo = this.#run.iovas[2 * index] >>> 0
+    const hi = this.#run.iovas[2 * index + 1] >>> 0
     const { faults } = columns
     const stale = out.status === DMA_STATUS.ABORTED ? this.#requester.staleReason?.() : undefined
     if (stale) {
@@ -236,8 +263,32 @@ export const noColumns = (): BatchColumns => newColumns(0)
 
 /** @throws Refusal EINVAL, for bits that are no access and for an access that moves nothing */
 export function checkAccess(access: number, index = 0): void {
-  if ((access & ~ACCESS_BITS) === 0 && (access & MOVES) !== 0) return
+  if (isAccess(access)) return
   throw new Refusal('EINVAL', 'an access has READ, WRITE or EXEC, and beside them PRIV', { index, access })
+}
+
+const isAccess = (access: number): boolean => (access & ~ACCESS_BITS) === 0 && (access & MOVES) !== 0
+
+/** A run through a way that takes single requests. */
+export function oneByOne(requester: Requester, run: DmaRun, from: number, end: number, out: DmaOutcome): number {
+  const { iovas, accesses } = run
+  for (let index = from; index < end; index++) {
+    const access = accesses.length === 0 ? run.access : accesses[index]
+    out.fault = 0
+    requester.translate(index, iovas[2 * index] >>> 0, iovas[2 * index + 1] >>> 0, access, out)
+    if (out.status !== DMA_STATUS.OK) return index
+    tell(run, index, out)
+  }
+  return end
+}
+
+/** What became of an element that ended OK. */
+function tell(run: DmaRun, index: number, out: DmaOutcome): void {
+  run.outcomes[index] = DMA_STATUS.OK
+  run.cacheHits[index] = out.hit
+  run.addresses[index] = out.address
+  run.pageSizeLog2s[index] = out.leafLg2
+  run.permissions[index] = out.untranslatedOnly === 0 ? out.rights : out.rights | UNTRANSLATED_ONLY
 }
 
 const NO_IDS = new BigUint64Array(0)

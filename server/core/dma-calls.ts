@@ -8,10 +8,10 @@ import type { Call } from './call.js'
 import { checkBytes, checkCount } from './checks.js'
 import { detailOf, type Progress, type RefusalDetail, refusalIn } from './detail.js'
 import { ADDRESS_TYPE, type DeviceRequester, type DmaRequest, requesterOf, stays } from './device-requester.js'
-import { type BatchColumns, checkAccess, noColumns, translateBatch } from './dma-batch.js'
+import { type BatchColumns, checkAccess, noColumns, type Took, translateBatch } from './dma-batch.js'
 import { Mover, translationKeeper } from './dma-held.js'
 import type { Moved } from './dma-move.js'
-import { DMA_ACCESS, type DmaOutcome } from './driver.js'
+import { DMA_ACCESS } from './driver.js'
 import { type Explanation, explainOne } from './explanation.js'
 import { Places } from './places.js'
 import { Refusal, refusalOf } from './refusal.js'
@@ -53,8 +53,8 @@ function* translation(call: Call, request: TranslateRequest): Work<TranslateRepl
   try {
     const keeper = translationKeeper(call, requester, room)
     const batch = { ...request, explained, keeper }
-    const took = (index: number, { address }: DmaOutcome): void => {
-      places.tell(index, address)
+    const took: Took = ({ addresses }, from, end) => {
+      for (let index = from; index < end; index++) places.tell(index, addresses[index])
     }
     const columns = yield* translateBatch(requester, batch, took, lookAgain)
     return { ...columns, ...places.first(columns.doneCount) }

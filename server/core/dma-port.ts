@@ -32,6 +32,22 @@ export interface DmaOutcome {
   untranslatedOnly: number
 }
 
+/** Many requests in dense arrays, and where what becomes of them is written. */
+export interface DmaRun {
+  /** Two signed halves of each address, low first. */
+  readonly iovas: Int32Array
+  /** Bits of DMA_ACCESS of every request; of none where `accesses` has them. */
+  readonly access: number
+  readonly accesses: Uint32Array
+  /** Of requests that ended OK; of others nothing is written. */
+  readonly outcomes: Uint32Array
+  readonly addresses: Float64Array
+  readonly pageSizeLog2s: Uint32Array
+  /** Rights, and UNTRANSLATED_ONLY. */
+  readonly permissions: Uint32Array
+  readonly cacheHits: Uint32Array
+}
+
 /** What an address in a step counts in: guest-physical, or physical. */
 export type StepSpace = 'ipa' | 'pa'
 
@@ -65,6 +81,13 @@ export interface DmaPort {
   readonly mayPend?: boolean
   /** @param pasid the PASID on the request, or -1 for none */
   translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void
+  /**
+   * Sends the requests of a run one after the other, up to the first that does not end OK: `out` holds how that ended.
+   * Only where none may be PENDING. Absent: single requests do it.
+   *
+   * @returns which it was, or `end`
+   */
+  translateRun?(pasid: number, run: DmaRun, from: number, end: number, out: DmaOutcome): number
   /** A struct for outcomes of the very kind that it fills fastest. Absent: any will do. */
   newOutcome?(): DmaOutcome
   /** The same walk, dry and fresh: no cache, no flag, no record. */

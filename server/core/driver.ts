@@ -22,7 +22,7 @@ export type {
   UnitListener,
 } from './device-events.js'
 export { PAGE_RESPONSE } from './device-events.js'
-export type { DmaOutcome, DmaPort, ExplainStep, StepSpace } from './dma-port.js'
+export type { DmaOutcome, DmaPort, DmaRun, ExplainStep, StepSpace } from './dma-port.js'
 export { DMA_ACCESS, DMA_REQUEST, DMA_STATUS, UNTRANSLATED_ONLY } from './dma-port.js'
 export type { ErrnoName } from './errno.js'
 export type {

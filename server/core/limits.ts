@@ -99,6 +99,9 @@ export const ENTRIES_A_STEP = 512
 /** The same for the smallest leaves, which are spelled many at a time: those of eight tables, some 20 us. */
 export const PAGES_A_STEP = 8 * ENTRIES_A_STEP
 
+/** Translations that hit between two looks at the time; as many misses take less than a tenth of a turn. */
+export const TRANSLATIONS_A_LOOK = 64
+
 /** Elements of an array between two looks at the time, which costs as much as a translation that hits. */
 export const ELEMENTS_A_LOOK = 16
 

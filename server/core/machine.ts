@@ -3,7 +3,7 @@
  * units. Implemented by `drivers/machine.ts`; core carries these and never looks inside.
  */
 
-import type { DeviceDriver, DmaOutcome, ExplainStep, IommuDriver } from './driver.js'
+import type { DeviceDriver, DmaOutcome, DmaRun, ExplainStep, IommuDriver } from './driver.js'
 import type { SelftestUnit } from './selftest-unit.js'
 import type { CacheMode, UnitCaches } from './unit-caches.js'
 import type { OracleSetting, UnitOracle } from './unit-oracle.js'
@@ -184,6 +184,21 @@ export interface RawUnit {
   /** Its ID registers offer page requests. */
   readonly takesPageRequests: boolean
   translate(request: StreamRequest, out: DmaOutcome): void
+  /**
+   * As `DmaPort.translateRun` of untranslated requests, but one may be PENDING: that ends the run, too. Absent: single
+   * requests do it.
+   *
+   * @param like the PASID of all requests
+   * @param sourceIds one for all, or one each
+   */
+  translateRun?(
+    like: StreamRequest,
+    sourceIds: Uint32Array,
+    run: DmaRun,
+    from: number,
+    end: number,
+    out: DmaOutcome,
+  ): number
   /** A struct for outcomes of the very kind that it fills fastest. Absent: any will do. */
   newOutcome?(): DmaOutcome
   explain(request: StreamRequest, out: DmaOutcome): readonly ExplainStep[]

@@ -74,9 +74,11 @@ export function* translateOn(
     // A translation request is answered at once, whatever the tables say of stalls. [SMMU 3.9.1.2 Responses to ATS Translation Requests and Translated transactions]
     const mayPend = unit.raw.stalls && requester.last.type !== DMA_REQUEST.TRANSLATION
     const whole = { ...batch, explained, keeper: mayPend ? keeper : undefined }
-    const columns = yield* translateBatch(requester, whole, (index, { address }) => {
-      halves[2 * index] = address
-      halves[2 * index + 1] = address / 2 ** 32
+    const columns = yield* translateBatch(requester, whole, ({ addresses: physical }, from, end) => {
+      for (let index = from; index < end; index++) {
+        halves[2 * index] = physical[index]
+        halves[2 * index + 1] = physical[index] / 2 ** 32
+      }
     })
     yield* unit.work()
     call.context.waiters.wakeAll()

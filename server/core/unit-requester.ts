@@ -1,6 +1,7 @@
 /** The way into a raw unit for the elements of a batch. */
 
-import { newOutcome, type Requester } from './dma-batch.js'
+import { newOutcome, oneByOne, type Requester } from './dma-batch.js'
+import { DMA_REQUEST } from './driver.js'
 import type { RawUnit, StreamRequest } from './machine.js'
 
 /** What all elements of a batch have in common. */
@@ -35,6 +36,18 @@ export function requesterOf(
   }
   return {
     last,
+    translateRun(run, from, end, out) {
+      if (raw.translateRun === undefined || type !== DMA_REQUEST.UNTRANSLATED)
+        return oneByOne(this, run, from, end, out)
+      const stopped = raw.translateRun(last, sourceIds, run, from, end, out)
+      // Who keeps what pends asks which it was.
+      if (stopped < end) {
+        const { iovas, accesses, access } = run
+        const [lo, hi] = [iovas[2 * stopped] >>> 0, iovas[2 * stopped + 1] >>> 0]
+        fill(stopped, lo, hi, accesses.length === 0 ? access : accesses[stopped])
+      }
+      return stopped
+    },
     translate: (index, lo, hi, access, out) => raw.translate(fill(index, lo, hi, access), out),
     explain: (index, lo, hi, access, out) => raw.explain(fill(index, lo, hi, access), out),
     peek: (index, lo, hi, access, out) => raw.peek(fill(index, lo, hi, access), out),

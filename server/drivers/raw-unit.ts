@@ -13,7 +13,7 @@ import {
   type UnitOwner,
   type WalkStep,
 } from '../../hw-model/port.js'
-import { assert, type DmaOutcome, type ExplainStep, Refusal } from '../core/driver.js'
+import { assert, type DmaOutcome, type DmaRun, type ExplainStep, Refusal } from '../core/driver.js'
 import type {
   RawUnit,
   RawUnitSpec,
@@ -27,6 +27,7 @@ import type {
 import { makeUnit, type NamedRegisters, offersOf, readIds } from './id-registers.js'
 import { spell } from './invalidation-text.js'
 import { StreamTlbs } from './stream-tlbs.js'
+import { sendRun } from './translate-run.js'
 import { ModelCaches } from './unit-caches.js'
 import { ModelOracle, NO_ORACLE } from './unit-oracle.js'
 
@@ -130,6 +131,17 @@ export class PrivateUnit implements RawUnit {
     if (request.type === REQUEST.TRANSLATION) this.#tlbs.got(transaction, out)
   }
 
+  translateRun(
+    like: StreamRequest,
+    sourceIds: Uint32Array,
+    run: DmaRun,
+    from: number,
+    end: number,
+    out: DmaOutcome,
+  ): number {
+    return sendRun(this.#unit, this.#fill(like), sourceIds, run, from, end, out)
+  }
+
   newOutcome(): DmaOutcome {
     return new Outcome()
   }
@@ -225,8 +237,9 @@ export class PrivateUnit implements RawUnit {
     const transaction = this.#transaction
     transaction.rid = sourceId
     transaction.pasid = pasid
-    transaction.lo = lo
-    transaction.hi = hi
+    // Signed, as runs send them: a field that now holds one kind and now the other is slower.
+    transaction.lo = lo | 0
+    transaction.hi = hi | 0
     transaction.access = access
     transaction.type = type
     return transaction

@@ -12,6 +12,7 @@ import type { Caller, Dispatcher } from '../rpc/dispatch.js'
 import { CODES, RpcError, refused } from '../rpc/status.js'
 import { checkRequest, type HttpCall, HttpError, readGet, tokenMatcher } from './http-request.js'
 import { Intake } from './intake.js'
+import { answerPlainCalls } from './plain-calls.js'
 
 /** Replies shorter than this are not worth compressing: they fit one packet. */
 const GZIP_FROM_BYTES = 1_400
@@ -82,6 +83,7 @@ export async function httpTransport(options: HttpOptions): Promise<HttpTransport
     handler: (request, reply) => answerCall(request, reply, callerOf(request, callers), dispatcher, messageBytes),
   })
   await app.ready()
+  answerPlainCalls(app.server, { dispatcher, intake, authorized, callerOf: (socket) => callers.get(socket) })
   return { server: app.server, close: () => close(app) }
 }
 

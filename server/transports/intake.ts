@@ -54,6 +54,26 @@ export class Intake {
     this.#set(request, bytes)
   }
 
+  /**
+   * `begin` and `expectBody` in one, for a body of known length; they say why not.
+   *
+   * @returns false where either would refuse; then nothing was done
+   */
+  takes(socket: Socket, bytes: number): boolean {
+    const waiting = this.#ofConnection.get(socket) ?? 0
+    if (waiting >= this.#limits.call.pipelined_calls) return false
+    if (this.#bytes + bytes > this.#limits.server.incoming_bytes) return false
+    this.#ofConnection.set(socket, waiting + 1)
+    this.#bytes += bytes
+    return true
+  }
+
+  /** The reply to what `takes` took has left, or its connection is gone. */
+  givesBack(socket: Socket, bytes: number): void {
+    this.#bytes -= bytes
+    this.#ofConnection.set(socket, (this.#ofConnection.get(socket) ?? 1) - 1)
+  }
+
   /** The whole body is there. */
   received(request: IncomingMessage, bytes: number): void {
     if (this.#bytesOf.has(request)) this.#set(request, bytes)

@@ -15,11 +15,13 @@ import type {
   AtsPageRequest,
   DmaOutcome,
   DmaPort,
+  DmaRun,
   ExplainStep,
   KeptTranslations,
   OwnInvalidation,
 } from '../../core/driver.js'
 import { addressOf, addressText } from '../invalidation-text.js'
+import { sendRun } from '../translate-run.js'
 import type { SmmuDevice } from './device.js'
 import type { Host } from './host.js'
 import { guestCommands } from './own-commands.js'
@@ -34,6 +36,7 @@ export class SmmuPort implements DmaPort, AtsDoor {
   readonly #host: Host
   readonly #device: SmmuDevice
   readonly #transaction = new Transaction()
+  readonly #rids: Uint32Array
   readonly #page = new PageRequest()
 
   constructor(host: Host, unit: SmmuV3, device: SmmuDevice, takesPageRequests: boolean) {
@@ -42,6 +45,7 @@ export class SmmuPort implements DmaPort, AtsDoor {
     this.#device = device
     this.takesPageRequests = takesPageRequests
     this.#transaction.rid = device.rid
+    this.#rids = Uint32Array.of(device.rid)
     this.#page.rid = device.rid
   }
 
@@ -51,6 +55,12 @@ export class SmmuPort implements DmaPort, AtsDoor {
 
   translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
     this.#send(this.#fill(pasid, lo, hi, access), REQUEST.UNTRANSLATED, out)
+  }
+
+  translateRun(pasid: number, run: DmaRun, from: number, end: number, out: DmaOutcome): number {
+    const stopped = sendRun(this.#unit, this.#fill(pasid, 0, 0, 0), this.#rids, run, from, end, out)
+    if (stopped < end) this.#host.drain()
+    return stopped
   }
 
   request(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
@@ -126,8 +136,8 @@ export class SmmuPort implements DmaPort, AtsDoor {
   #fill(pasid: number, lo: number, hi: number, access: number): Transaction {
     const transaction = this.#transaction
     transaction.pasid = pasid < 0 ? NO_PASID : pasid
-    transaction.lo = lo
-    transaction.hi = hi
+    transaction.lo = lo | 0
+    transaction.hi = hi | 0
     transaction.access = access
     transaction.type = REQUEST.UNTRANSLATED
     return transaction

@@ -11,12 +11,14 @@ import {
 import {
   type DmaOutcome,
   type DmaPort,
+  type DmaRun,
   type ExplainStep,
   type KeptTranslations,
   type OwnInvalidation,
   RID_SLOT,
 } from '../../core/driver.js'
 import { addressOf, addressText } from '../invalidation-text.js'
+import { sendRun } from '../translate-run.js'
 import type { VtdDriver } from './driver.js'
 
 const NOTHING: Invalidation = { name: '', operands: {} }
@@ -29,6 +31,7 @@ export class UnitPort implements DmaPort {
   readonly #unit: RemappingUnit
   readonly #driver: VtdDriver
   readonly #transaction = new Transaction()
+  readonly #rids: Uint32Array
   readonly #isUsers: (slot: number) => boolean
 
   /** @param isUsers whether a user domain is in a slot */
@@ -37,10 +40,18 @@ export class UnitPort implements DmaPort {
     this.#isUsers = isUsers
     this.#driver = driver
     this.#transaction.rid = rid
+    this.#rids = Uint32Array.of(rid)
   }
 
   translate(pasid: number, lo: number, hi: number, access: number, out: DmaOutcome): void {
     this.send(REQUEST.UNTRANSLATED, pasid, lo, hi, access, out)
+  }
+
+  translateRun(pasid: number, run: DmaRun, from: number, end: number, out: DmaOutcome): number {
+    const transaction = this.#fill(pasid, 0, 0, 0)
+    const stopped = sendRun(this.#unit, transaction, this.#rids, run, from, end, out)
+    this.#driver.drain()
+    return stopped
   }
 
   /** Sends a request of any type. @param type one of REQUEST */
