@@ -8,7 +8,6 @@ import { highWord, lowWord } from '../bits/address.js'
 import type { Remedy } from '../oracle/subject.js'
 import { highOf, lowOf } from '../oracle/watches.js'
 import { type ChangedEntry, type Invalidation, NO_PASID, type Outcome, STATUS, type Transaction } from '../port.js'
-import { RANGE_ALL } from './command-records.js'
 import type { ShownConfigurations } from './config.js'
 import { type Dry, EVERYTHING, type Leaves, type Parts } from './explain.js'
 import { byAddress, pageLow } from './missing.js'
@@ -112,30 +111,40 @@ export type Try = (leaves: Leaves, adapt?: (pipeline: Dry) => void) => Tried
 export function remedyOf(parts: Parts, transaction: Transaction, changed: ChangedEntry | null, attempt: Try): Remedy {
   const { outcome: before } = attempt(EVERYTHING)
   const leafLg2 = before.status === STATUS.OK ? before.leafLg2 : 12
-  for (const [config, tlb] of STEPS) {
-    const leaves: Leaves = { ...config.leaves, ...tlb.leaves }
-    let ipas: readonly number[] = []
-    const { pipeline: after, isRight } = attempt(leaves, (pipeline) => {
-      ipas = ipasOf(pipeline)
-    })
-    if (!isRight) continue
-    const missing: Invalidation[] = []
-    if (config.name !== null) missing.push(byStream(config, transaction))
+  let found = tryStep(STEPS[0], attempt)
+  // The last one drops all that this transaction meets: where not even that helps, memory changes meanwhile.
+  for (let i = 1; i < STEPS.length && !found.isRight; i++) found = tryStep(STEPS[i], attempt)
+  const { config, tlb, leaves, ipas, after } = found
+  const missing: Invalidation[] = []
+  if (config.name !== null) missing.push(byStream(config, transaction))
+  if (tlb.ipa !== null) {
     const vmid = after.tlb.askedVmid
-    if (tlb.ipa !== null) {
-      if (vmid < 0) continue
-      const pages = narrowest({ ...leaves, ipa: true, walk2: true }, vmid, ipas, tlb.ipa, attempt)
-      for (const page of pages) missing.push(byIpa(vmid, tlb.ipa, page))
-    }
-    if (tlb.va !== null) {
-      if (after.tlb.asked === null) continue
-      missing.push(byVa(parts, after, tlb.va, transaction))
-    }
-    const cache = config.cache === '' ? tlb.cache : config.cache
-    return { cache, entry: nameOf(cache, after, transaction, leafLg2), missing, usual: usualOf(after, cache, changed) }
+    const pages = narrowest({ ...leaves, ipa: true, walk2: true }, vmid, ipas, tlb.ipa, attempt)
+    for (const page of pages) missing.push(byIpa(vmid, tlb.ipa, page))
   }
-  const all = { name: 'CFGI_STE_RANGE', operands: { SID: 0, Range: RANGE_ALL } }
-  return { cache: 'ste', entry: 'all', missing: [all, { name: 'TLBI_NSNH_ALL', operands: {} }], usual: null }
+  if (tlb.va !== null && after.tlb.asked !== null) missing.push(byVa(parts, after, tlb.va, transaction))
+  const cache = config.cache === '' ? tlb.cache : config.cache
+  return { cache, entry: nameOf(cache, after, transaction, leafLg2), missing, usual: usualOf(after, cache, changed) }
+}
+
+/** What came of one step. */
+interface TriedStep {
+  readonly config: ConfigStep
+  readonly tlb: TlbStep
+  readonly leaves: Leaves
+  /** What stage 2 was asked for. */
+  readonly ipas: readonly number[]
+  readonly after: Dry
+  readonly isRight: boolean
+}
+
+function tryStep([config, tlb]: readonly [ConfigStep, TlbStep], attempt: Try): TriedStep {
+  const leaves: Leaves = { ...config.leaves, ...tlb.leaves }
+  let ipas: readonly number[] = []
+  const { pipeline: after, isRight } = attempt(leaves, (pipeline) => {
+    ipas = ipasOf(pipeline)
+  })
+  return { config, tlb, leaves, ipas, after, isRight }
 }
 
 /** Notes the IPAs that a dry pipeline asks stage 2 for, each page once. */

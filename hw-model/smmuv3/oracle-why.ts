@@ -76,7 +76,7 @@ function pageOf(command: Int32Array): readonly [number, number] {
 export function shortfallsOf(sent: Invalidation, missing: Invalidation): readonly string[] | null {
   if (sent.name.startsWith('CFGI') && missing.name.startsWith('CFGI')) return ofConfiguration(sent, missing)
   if (sent.name.startsWith('TLBI') && missing.name.startsWith('TLBI')) return ofTranslations(sent, missing)
-  return sent.name === missing.name && sent.name === 'ATC_INV' ? [] : null
+  return null
 }
 
 function ofConfiguration(sent: Invalidation, missing: Invalidation): readonly string[] {

@@ -7,7 +7,7 @@ import { pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Oracle } from '../oracle/oracle.js'
 import type { Reads, Remedy, Subject, WordName } from '../oracle/subject.js'
-import { type ChangedEntry, type Invalidation, Outcome, STATUS, type Transaction } from '../port.js'
+import { ACCESS, type ChangedEntry, type Invalidation, Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
 import type { CommandWitness } from './commands.js'
 import { type Dry, dry, EVERYTHING, type Leaves, MEMORY_ALONE, type Parts } from './explain.js'
 import type { Features } from './features.js'
@@ -20,6 +20,8 @@ import type { Pipeline } from './stalls.js'
 /** What names an entry: its tag space and ASID, or for stage 2 alone its VMID below zero. */
 const SPACE_UNIT = 2 ** 17
 
+const { READ, WRITE, EXECUTE } = ACCESS
+
 /** One unit, as its oracle asks it. */
 export class SmmuSubject implements Subject {
   readonly sync = { name: 'SYNC', operands: {} }
@@ -27,6 +29,8 @@ export class SmmuSubject implements Subject {
   readonly #pipeline: Pipeline
   readonly #memory: Dry
   readonly #taker = new WordTaker()
+  /** Rights that the last transaction wants to be told of: of one that is no translation request none. */
+  #wanted = 0
 
   constructor(parts: Parts, pipeline: Pipeline) {
     this.#parts = parts
@@ -44,6 +48,9 @@ export class SmmuSubject implements Subject {
 
   fresh(transaction: Transaction, outcome: Outcome, reads: Reads): void {
     const taker = this.#taker
+    const { type, access } = transaction
+    // A translation request asks to read, always. [SMMU 3.9.1 ATS Interface]
+    this.#wanted = type === REQUEST.TRANSLATION ? READ | (access & (WRITE | EXECUTE)) : 0
     taker.reads = reads
     this.#memory.tlb.asked = null
     this.#memory.tlb.askedVmid = -1
@@ -51,22 +58,19 @@ export class SmmuSubject implements Subject {
     taker.reads = null
   }
 
-  /** How a dry pipeline ends a transaction. */
-  #answer({ translator }: Dry, transaction: Transaction, outcome: Outcome): void {
-    translator.translate(transaction, outcome)
-  }
-
   cached(transaction: Transaction, outcome: Outcome): void {
-    this.#answer(dry(this.#parts, EVERYTHING, HELD_NOWHERE), transaction, outcome)
+    dry(this.#parts, EVERYTHING, HELD_NOWHERE).translator.translate(transaction, outcome)
   }
 
   /**
-   * Rights that memory has got since are no difference to an access that does without. The access flag is hardware's
-   * where hardware sets it, and then its absence is no fault. [Arm D8.5.1 The Access flag]
+   * Rights that memory has got since are no difference to an access that does without; a function that has asked for
+   * them would not use the page as it may. The access flag is hardware's where hardware sets it, and then its absence is
+   * no fault. [Arm D8.5.1 The Access flag]
    */
   isSame(cached: Outcome, fresh: Outcome): boolean {
     if (cached.status !== fresh.status) return false
     if (cached.status !== STATUS.OK) return cached.fault === fresh.fault
+    if ((fresh.rights & ~cached.rights & this.#wanted) !== 0) return false
     // A translation request that is granted nothing names no address.
     if (cached.rights === 0) return true
     return cached.address === fresh.address && (cached.rights & ~fresh.rights) === 0
@@ -97,7 +101,7 @@ export class SmmuSubject implements Subject {
       const pipeline = dry(this.#parts, leaves, HELD_NOWHERE)
       adapt?.(pipeline)
       const outcome = new Outcome()
-      this.#answer(pipeline, transaction, outcome)
+      pipeline.translator.translate(transaction, outcome)
       return { pipeline, outcome, isRight: this.isSame(outcome, fresh) }
     }
     return remedyOf(this.#parts, transaction, changed, end)

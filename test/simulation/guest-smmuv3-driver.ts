@@ -150,7 +150,7 @@ export class Driver {
     const [consumed] = this.unit.readRegister(REG.CMDQ_CONS, 4)
     if (consumed !== this.#produced) {
       const command = `command ${hex(low)} ${hex(high)}`
-      throw new Disagreement(`${command}: CMDQ_CONS is ${hex(consumed)}, not ${hex(this.#produced)}`)
+      throw new Disagreement(`${command}: CMDQ_CONS is ${hex(consumed)}, not ${hex(this.#produced)}`, 'command')
     }
   }
 

@@ -77,7 +77,7 @@ class Machine {
   play(): StepReport {
     const rng = this.#rng
     let disagreement: string | undefined
-    let isMisled = false
+    let about: Disagreement['about'] = 'other'
     try {
       if (rng.chance(0.3)) for (let i = rng.int(3); i >= 0; i--) this.#editor.edit()
       while (this.#accesses < (this.#insists ? INSISTENT.accesses : ACCESSES)) {
@@ -88,7 +88,7 @@ class Machine {
     } catch (error) {
       if (!(error instanceof Disagreement)) throw error
       disagreement = `access ${this.#accesses}: ${error.message}`
-      isMisled = error.isMisled
+      about = error.about
     }
     return {
       accesses: this.#accesses,
@@ -98,7 +98,8 @@ class Machine {
       commands: this.#driver.commands,
       mix: this.#mix,
       disagreement,
-      isMisled,
+      isMisled: about === 'ending',
+      isRefused: about === 'command',
     }
   }
 
@@ -236,7 +237,8 @@ class Machine {
       const wrong =
         judge(result, outcome, events) ??
         judgeMemory({ before, updates: result.updates }, (at) => driver.ram.read(at), driver.writes - writes)
-      if (wrong !== undefined) throw new Disagreement(`${this.#explain(access)}: ${wrong}`, isMisled(result, outcome))
+      if (wrong !== undefined)
+        throw new Disagreement(`${this.#explain(access)}: ${wrong}`, isMisled(result, outcome) ? 'ending' : 'other')
       if (result.expected.end === 'stall') this.#held.hold(access, tag ?? outcome?.tag ?? 0, events[0])
       if (outcome !== undefined) this.#requester.learn(access, outcome)
     }

@@ -106,7 +106,7 @@ class Machine {
   play(): StepReport {
     const rng = this.#rng
     let disagreement: string | undefined
-    let isMisled = false
+    let about: Disagreement['about'] = 'other'
     try {
       if (rng.chance(0.3)) for (let i = rng.int(3); i >= 0; i--) this.#editor.edit()
       while (this.#accesses < (this.#insists ? INSISTENT.accesses : ACCESSES)) {
@@ -121,7 +121,7 @@ class Machine {
     } catch (error) {
       if (!(error instanceof Disagreement)) throw error
       disagreement = `access ${this.#accesses}: ${error.message}`
-      isMisled = error.isMisled
+      about = error.about
     }
     return {
       accesses: this.#accesses,
@@ -131,7 +131,8 @@ class Machine {
       commands: this.#driver.commands,
       mix: this.#mix,
       disagreement,
-      isMisled,
+      isMisled: about === 'ending',
+      isRefused: about === 'command',
     }
   }
 
@@ -195,15 +196,15 @@ class Machine {
     const result = translate(new Overlay(driver.memory), this.#features, this.#registers, access)
     const before = new Map([...result.updates.keys()].map((at) => [at, driver.ram.read(at)]))
     const { writes } = driver
-    const wrong = (what: string, isMisled = false): Disagreement =>
-      new Disagreement(`${this.#explain(access)}: ${what}`, isMisled)
+    const wrong = (what: string, about?: Disagreement['about']): Disagreement =>
+      new Disagreement(`${this.#explain(access)}: ${what}`, about)
     if (this.#rng.chance(0.03)) this.#explained(access, result, wrong)
     if (driver.faults.isFull || this.#rng.chance(0.2)) driver.faults.clear(this.#rng)
     this.#accesses++
     driver.beforeAccess(this.#accesses)
     const outcome = driver.send(access)
     const ends = endsOf(result, outcome)
-    if (ends.length === 0) throw wrong(tell(result, outcome), isMisled(result, outcome))
+    if (ends.length === 0) throw wrong(tell(result, outcome), isMisled(result, outcome) ? 'ending' : 'other')
     const trouble =
       driver.faults.expectOneOf(ends.map(recordOf)) ??
       judgeMemory({ before, updates: result.updates }, (at) => driver.ram.read(at), driver.writes - writes)

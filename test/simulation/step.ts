@@ -45,6 +45,8 @@ export interface StepReport {
   readonly disagreement: string | undefined
   /** They disagree about how that access ended, and not only about what is recorded of it. */
   readonly isMisled: boolean
+  /** A command was refused: it is not this unit's. */
+  readonly isRefused: boolean
 }
 
 /** Plays one step. */
@@ -52,10 +54,10 @@ export type Step = (rng: Rng, options: StepOptions) => StepReport
 
 /** Thrown where the unit and the reference disagree. */
 export class Disagreement extends Error {
-  /** @param isMisled about how an access ended: its frame, its rights or its fault */
+  /** @param about how an access ended (its frame, its rights or its fault), or a command that was refused */
   constructor(
     message: string,
-    readonly isMisled = false,
+    readonly about: 'ending' | 'command' | 'other' = 'other',
   ) {
     super(message)
   }

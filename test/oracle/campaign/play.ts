@@ -41,6 +41,8 @@ export interface Played {
   /** By their numbers; those before the first access are left out. */
   readonly commands: readonly (Command | undefined)[]
   readonly said: readonly Said[]
+  /** The unit's last operation before the last access, and before what was put in there. */
+  readonly before: number
 }
 
 /** Plays it to its end, or to the first access that ends otherwise than the tables say. */
@@ -50,6 +52,7 @@ export function play({ arch, seed, step, wrong, put }: Script): Played {
   const said: Said[] = []
   let played: RemappingUnit | undefined
   let access: number | undefined = 0
+  let before = 0
   const report = STEPS[arch](new Rng(seed, step, ARCHITECTURES.indexOf(arch)), {
     cached: true,
     insists: true,
@@ -67,11 +70,12 @@ export function play({ arch, seed, step, wrong, put }: Script): Played {
       },
       before: (number) => {
         access = number
+        before = played?.oracle?.operation ?? 0
         return put?.access === number ? put.commands.flatMap((each) => [dialect.words(each), dialect.sync]) : []
       },
     },
   })
   access = undefined
   played?.oracle?.check(MOST)
-  return { report, commands, said }
+  return { report, commands, said, before }
 }

@@ -123,22 +123,26 @@ function remedy(script: Script, mutated: Played): string | undefined {
   const told: StaleReport[] = []
   let played = mutated
   for (let round = 0; round < ROUNDS; round++) {
-    const next =
-      played.said.find((said) => isMet(said, access)) ??
-      played.said.findLast((said) => !told.some((each) => isSame(each, said.stale)))
+    const isNew = (said: Said): boolean => !told.some((each) => isSame(each, said.stale))
+    const next = played.said.find((said) => isMet(said, access) && isNew(said)) ?? played.said.findLast(isNew)
     if (next === undefined) return `${put.length} commands put in, and nothing more is said of access ${access}`
     const { stale } = next
     if (stale.missing.length === 0) return `nothing is named for ${tellReport(stale)}`
-    for (const less of lessThan(script.arch, stale.missing)) {
+    // What the access itself has filled, and is found at the end, lacks more than the access did.
+    const isFilledThen = next.access === undefined && stale.filledAt > played.before
+    for (const less of isFilledThen ? [] : lessThan(script.arch, stale.missing)) {
       const after = play({ ...script, put: { access, commands: [...put, ...less] } })
-      if (!isStill(after, next, access)) {
+      // What the unit does not know, such as CMD_CFGI_CD_ALL without stage 1, is no smaller command.
+      if (!after.report.isRefused && !isStill(after, next, access)) {
         return `${tellAll(less)} does, where ${tellAll(stale.missing)} is named for ${tellReport(stale)}`
       }
     }
     told.push(stale)
     put.push(...stale.missing)
     played = play({ ...script, put: { access, commands: put } })
-    if (isMet(next, access) && isStill(played, next, access)) {
+    // Found at the end, it may be filled again at this access, from an entry that was told of before.
+    const isRefilled = next.access === undefined && played.said.some(isNew)
+    if (isMet(next, access) && isStill(played, next, access) && !isRefilled) {
       return `${tellAll(stale.missing)} does not help against ${tellReport(stale)}`
     }
     if (played.report.disagreement === undefined || played.report.accesses > access) return undefined
