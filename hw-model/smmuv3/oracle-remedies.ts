@@ -159,7 +159,7 @@ function ipasOf({ translator: { stageTwo } }: Dry): number[] {
   return pages
 }
 
-/** Which of those IPAs have to be dropped: one if that is enough, else all. */
+/** Which of those IPAs have to be dropped: all of them, without those that are not needed. */
 function narrowest(
   leaves: Leaves,
   vmid: number,
@@ -167,11 +167,17 @@ function narrowest(
   leaf: number,
   attempt: Try,
 ): readonly number[] {
+  let needed = pages
   for (const page of pages) {
-    const scope = anyGeometry(page as Page, page as Page, leaf === 1)
-    if (attempt(leaves, ({ tlb }) => tlb.dropIpa({ first: vmid, last: vmid }, scope)).isRight) return [page]
+    const fewer = needed.filter((each) => each !== page)
+    const drop = ({ tlb }: Dry): void => {
+      for (const each of fewer) {
+        tlb.dropIpa({ first: vmid, last: vmid }, anyGeometry(each as Page, each as Page, leaf === 1))
+      }
+    }
+    if (attempt(leaves, drop).isRight) needed = fewer
   }
-  return pages
+  return needed
 }
 
 function byStream({ name, Leaf }: ConfigStep, { rid, pasid }: Transaction): Invalidation {

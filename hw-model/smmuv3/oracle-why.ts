@@ -25,7 +25,7 @@ const BY_ADDRESS = /^TLBI_.*(VA|VAA|IPA)$/
 
 /** A command of the queue as reports spell it. */
 export function invalidationOf(opcode: number, command: Int32Array, features: Features): Invalidation {
-  const name = NAMES.get(opcode) ?? `0x${opcode.toString(16)}`
+  const name = NAMES.get(opcode) as string
   switch (opcode) {
     case OPCODE.CFGI_STE:
       return { name, operands: { SID: CMD_CFGI_STE.SID.get(command, 0), Leaf: CMD_CFGI_STE.Leaf.get(command, 0) } }

@@ -95,6 +95,7 @@ function proper(arch: Architecture, seed: number, step: number, done: Done): voi
       },
       instead: (_number, command) => [command],
       before: () => [],
+      after: () => [],
     },
   })
   played?.oracle?.check(Number.MAX_SAFE_INTEGER)

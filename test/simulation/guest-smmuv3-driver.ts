@@ -141,6 +141,11 @@ export class Driver {
     for (const command of this.#onlooker?.before(number) ?? []) this.#send(command)
   }
 
+  /** The same at the end. */
+  afterAll(): void {
+    for (const command of this.#onlooker?.after() ?? []) this.#send(command)
+  }
+
   #send([low, high]: Command): void {
     const slot = this.#queue + BigInt(this.#produced % 2 ** COMMANDS_LG2) * 16n
     this.ram.write(slot, low)

@@ -16,7 +16,7 @@ import { translate } from './reference/smmuv3.js'
 import { featuresOf, type SmmuFeatures } from './reference/smmuv3-features.js'
 import type { SmmuAccess, SmmuRegisters, SmmuResult } from './reference/smmuv3-types.js'
 import type { Rng } from './rng.js'
-import { Disagreement, hex, type StepOptions, type StepReport } from './step.js'
+import { Disagreement, hex, type StepOptions, type StepReport, troubleOf } from './step.js'
 
 const ACCESSES = 120
 
@@ -75,21 +75,8 @@ class Machine {
   }
 
   play(): StepReport {
-    const rng = this.#rng
-    let disagreement: string | undefined
-    let about: Disagreement['about'] = 'other'
-    try {
-      if (rng.chance(0.3)) for (let i = rng.int(3); i >= 0; i--) this.#editor.edit()
-      while (this.#accesses < (this.#insists ? INSISTENT.accesses : ACCESSES)) {
-        if (rng.chance(this.#insists ? 0.25 : 0.06)) this.#edit()
-        if (!this.#insists && rng.chance(0.02)) this.#invalidate.noise()
-        this.#access(this.#requester.next())
-      }
-    } catch (error) {
-      if (!(error instanceof Disagreement)) throw error
-      disagreement = `access ${this.#accesses}: ${error.message}`
-      about = error.about
-    }
+    const trouble = troubleOf(() => this.#playOn())
+    const after = troubleOf(() => this.#driver.afterAll())
     return {
       accesses: this.#accesses,
       translated: this.#translated,
@@ -97,9 +84,20 @@ class Machine {
       hits: this.#driver.unit.counters.hits,
       commands: this.#driver.commands,
       mix: this.#mix,
-      disagreement,
-      isMisled: about === 'ending',
-      isRefused: about === 'command',
+      disagreement: trouble === undefined ? undefined : `access ${this.#accesses}: ${trouble.message}`,
+      isMisled: trouble?.about === 'ending',
+      isRefused: trouble?.about === 'command' || after?.about === 'command',
+    }
+  }
+
+  /** To its end, or to a disagreement. */
+  #playOn(): void {
+    const rng = this.#rng
+    if (rng.chance(0.3)) for (let i = rng.int(3); i >= 0; i--) this.#editor.edit()
+    while (this.#accesses < (this.#insists ? INSISTENT.accesses : ACCESSES)) {
+      if (rng.chance(this.#insists ? 0.25 : 0.06)) this.#edit()
+      if (!this.#insists && rng.chance(0.02)) this.#invalidate.noise()
+      this.#access(this.#requester.next())
     }
   }
 

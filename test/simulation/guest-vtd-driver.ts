@@ -220,7 +220,15 @@ export class Driver {
 
   /** What an onlooker has software say before an access: by the queue, or where that is off, not at all. */
   beforeAccess(number: number): void {
-    const commands = this.#onlooker?.before(number) ?? []
+    this.#say(this.#onlooker?.before(number) ?? [])
+  }
+
+  /** The same at the end. */
+  afterAll(): void {
+    this.#say(this.#onlooker?.after() ?? [])
+  }
+
+  #say(commands: readonly Command[]): void {
     if (!this.#isQueued) return
     for (const command of commands) this.#queueUp(command)
     this.#ring()

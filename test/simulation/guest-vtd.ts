@@ -19,7 +19,7 @@ import { translate } from './reference/vtd.js'
 import { featuresOf, type VtdFeatures, type VtdIds } from './reference/vtd-features.js'
 import type { VtdAccess, VtdRegisters, VtdResult } from './reference/vtd-types.js'
 import type { Rng } from './rng.js'
-import { Disagreement, hex, type StepOptions, type StepReport } from './step.js'
+import { Disagreement, hex, type StepOptions, type StepReport, troubleOf } from './step.js'
 
 const ACCESSES = 120
 
@@ -104,25 +104,8 @@ class Machine {
   }
 
   play(): StepReport {
-    const rng = this.#rng
-    let disagreement: string | undefined
-    let about: Disagreement['about'] = 'other'
-    try {
-      if (rng.chance(0.3)) for (let i = rng.int(3); i >= 0; i--) this.#editor.edit()
-      while (this.#accesses < (this.#insists ? INSISTENT.accesses : ACCESSES)) {
-        if (rng.chance(this.#insists ? 0.25 : 0.08)) this.#edit()
-        if (!this.#insists && rng.chance(0.02)) this.#noise()
-        if (rng.chance(0.01)) this.#interludes.play(this.#registers)
-        if (this.#pages !== undefined && rng.chance(0.08)) this.#page(this.#pages)
-        if (rng.chance(0.02)) this.#deviceTlbs?.play(this.#registers.mode === 1)
-        this.#next()
-      }
-      this.#driver.checkEvents()
-    } catch (error) {
-      if (!(error instanceof Disagreement)) throw error
-      disagreement = `access ${this.#accesses}: ${error.message}`
-      about = error.about
-    }
+    const trouble = troubleOf(() => this.#playOn())
+    const after = troubleOf(() => this.#driver.afterAll())
     return {
       accesses: this.#accesses,
       translated: this.#translated,
@@ -130,10 +113,25 @@ class Machine {
       hits: this.#driver.unit.counters.hits,
       commands: this.#driver.commands,
       mix: this.#mix,
-      disagreement,
-      isMisled: about === 'ending',
-      isRefused: about === 'command',
+      disagreement: trouble === undefined ? undefined : `access ${this.#accesses}: ${trouble.message}`,
+      isMisled: trouble?.about === 'ending',
+      isRefused: trouble?.about === 'command' || after?.about === 'command',
     }
+  }
+
+  /** To its end, or to a disagreement. */
+  #playOn(): void {
+    const rng = this.#rng
+    if (rng.chance(0.3)) for (let i = rng.int(3); i >= 0; i--) this.#editor.edit()
+    while (this.#accesses < (this.#insists ? INSISTENT.accesses : ACCESSES)) {
+      if (rng.chance(this.#insists ? 0.25 : 0.08)) this.#edit()
+      if (!this.#insists && rng.chance(0.02)) this.#noise()
+      if (rng.chance(0.01)) this.#interludes.play(this.#registers)
+      if (this.#pages !== undefined && rng.chance(0.08)) this.#page(this.#pages)
+      if (rng.chance(0.02)) this.#deviceTlbs?.play(this.#registers.mode === 1)
+      this.#next()
+    }
+    this.#driver.checkEvents()
   }
 
   #next(): void {

@@ -14,6 +14,8 @@ export interface Onlooker {
   instead(number: number, command: Command): readonly Command[]
   /** Access `number` comes next; answers what software says before it. */
   before(number: number): readonly Command[]
+  /** All is done, or something went wrong; answers what software says then. */
+  after(): readonly Command[]
 }
 
 /** How the unit under test is made. */
@@ -60,6 +62,17 @@ export class Disagreement extends Error {
     readonly about: 'ending' | 'command' | 'other' = 'other',
   ) {
     super(message)
+  }
+}
+
+/** What unit and reference disagree about while something is done, or undefined. */
+export function troubleOf(act: () => void): Disagreement | undefined {
+  try {
+    act()
+    return undefined
+  } catch (error) {
+    if (error instanceof Disagreement) return error
+    throw error
   }
 }
 

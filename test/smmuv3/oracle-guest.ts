@@ -2,7 +2,7 @@
 
 import { expect } from 'vitest'
 import type { Invalidation, StaleReport, UnitOracle } from '../../hw-model/port.js'
-import { type CacheOptions, CONFIG } from '../../hw-model/smmuv3/index.js'
+import { type CacheOptions, CONFIG, type IdOverrides } from '../../hw-model/smmuv3/index.js'
 import { Bench, contextFields, S1 } from './bench.js'
 
 /** Streams, addresses and numbers of the guest. */
@@ -46,9 +46,9 @@ export class Guest {
   readonly leaf: (va?: bigint) => number
   readonly oracle: UnitOracle
 
-  constructor(options: { caches?: CacheOptions; fails?: boolean; graceSyncs?: number } = {}) {
-    const { fails = false, graceSyncs = 0, caches = {} } = options
-    this.bench = new Bench({ preset: 'full', caches: { ...CACHES, ...caches } })
+  constructor(options: { caches?: CacheOptions; fails?: boolean; graceSyncs?: number; id?: IdOverrides } = {}) {
+    const { fails = false, graceSyncs = 0, caches = {}, id = {} } = options
+    this.bench = new Bench({ preset: 'full', id, caches: { ...CACHES, ...caches } })
     this.root = this.bench.alloc()
     this.cd = this.bench.alloc()
     this.bench.map(this.root, VA, FRAME | S1.RW)

@@ -27,6 +27,8 @@ export interface Script {
   readonly wrong?: { readonly number: number; readonly mistake: Mistake }
   /** What is put in before an access, each followed by a SYNC or wait. */
   readonly put?: { readonly access: number; readonly commands: readonly Invalidation[] }
+  /** What is put in at the end, where what is still cached is asked for. */
+  readonly last?: readonly Invalidation[]
 }
 
 /** What the oracle has said, and before the end of which access; none where it is found at the end. */
@@ -41,18 +43,17 @@ export interface Played {
   /** By their numbers; those before the first access are left out. */
   readonly commands: readonly (Command | undefined)[]
   readonly said: readonly Said[]
-  /** The unit's last operation before the last access, and before what was put in there. */
-  readonly before: number
 }
 
 /** Plays it to its end, or to the first access that ends otherwise than the tables say. */
-export function play({ arch, seed, step, wrong, put }: Script): Played {
+export function play({ arch, seed, step, wrong, put, last = [] }: Script): Played {
   const dialect = DIALECTS[arch]
+  const spelled = (all: readonly Invalidation[]): readonly Command[] =>
+    all.flatMap((each) => [dialect.words(each), dialect.sync])
   const commands: (Command | undefined)[] = []
   const said: Said[] = []
   let played: RemappingUnit | undefined
   let access: number | undefined = 0
-  let before = 0
   const report = STEPS[arch](new Rng(seed, step, ARCHITECTURES.indexOf(arch)), {
     cached: true,
     insists: true,
@@ -70,12 +71,12 @@ export function play({ arch, seed, step, wrong, put }: Script): Played {
       },
       before: (number) => {
         access = number
-        before = played?.oracle?.operation ?? 0
-        return put?.access === number ? put.commands.flatMap((each) => [dialect.words(each), dialect.sync]) : []
+        return put?.access === number ? spelled(put.commands) : []
       },
+      after: () => spelled(last),
     },
   })
   access = undefined
   played?.oracle?.check(MOST)
-  return { report, commands, said, before }
+  return { report, commands, said }
 }

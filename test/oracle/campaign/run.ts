@@ -116,38 +116,54 @@ function wrongs(
   return DIALECTS[arch].mistakes(command).map((mistake) => ({ number, mistake }))
 }
 
+/** What was put in so far: before the access that went wrong, and at the end. */
+interface Put {
+  readonly before: readonly Invalidation[]
+  readonly last: readonly Invalidation[]
+}
+
 /** Puts in what is named, report by report, until the access ends as the tables say. Answers what is wrong with that. */
 function remedy(script: Script, mutated: Played): string | undefined {
   const { accesses: access } = mutated.report
-  const put: Invalidation[] = []
+  const again = ({ before, last }: Put): Played => play({ ...script, put: { access, commands: before }, last })
+  const isRight = ({ report }: Played): boolean => report.disagreement === undefined || report.accesses > access
   const told: StaleReport[] = []
+  let put: Put = { before: [], last: [] }
   let played = mutated
   for (let round = 0; round < ROUNDS; round++) {
-    const isNew = (said: Said): boolean => !told.some((each) => isSame(each, said.stale))
-    const next = played.said.find((said) => isMet(said, access) && isNew(said)) ?? played.said.findLast(isNew)
-    if (next === undefined) return `${put.length} commands put in, and nothing more is said of access ${access}`
+    const next = nextOf(played, told, access)
+    if (next === undefined) return `${told.length} reports, and nothing more is said of access ${access}`
     const { stale } = next
     if (stale.missing.length === 0) return `nothing is named for ${tellReport(stale)}`
-    // What the access itself has filled, and is found at the end, lacks more than the access did.
-    const isFilledThen = next.access === undefined && stale.filledAt > played.before
-    for (const less of isFilledThen ? [] : lessThan(script.arch, stale.missing)) {
-      const after = play({ ...script, put: { access, commands: [...put, ...less] } })
+    for (const less of lessThan(script.arch, stale.missing)) {
+      const after = again(withMore(put, next, less))
       // What the unit does not know, such as CMD_CFGI_CD_ALL without stage 1, is no smaller command.
-      if (!after.report.isRefused && !isStill(after, next, access)) {
+      if (!after.report.isRefused && !isLeft(after, next, access, stale.missing.length > 1)) {
         return `${tellAll(less)} does, where ${tellAll(stale.missing)} is named for ${tellReport(stale)}`
       }
     }
     told.push(stale)
-    put.push(...stale.missing)
-    played = play({ ...script, put: { access, commands: put } })
-    // Found at the end, it may be filled again at this access, from an entry that was told of before.
-    const isRefilled = next.access === undefined && played.said.some(isNew)
-    if (isMet(next, access) && isStill(played, next, access) && !isRefilled) {
-      return `${tellAll(stale.missing)} does not help against ${tellReport(stale)}`
+    put = withMore(put, next, stale.missing)
+    played = again(put)
+    if (next.access === undefined || next.access === access) {
+      if (isLeft(played, next, access, false))
+        return `${tellAll(stale.missing)} does not help against ${tellReport(stale)}`
     }
-    if (played.report.disagreement === undefined || played.report.accesses > access) return undefined
+    // What is found at the end alone the access has met too.
+    if (isRight(played) || isRight(again({ before: [...put.before, ...put.last], last: [] }))) return undefined
   }
   return `${ROUNDS} commands put in, and access ${access} is still answered wrongly`
+}
+
+/** The next report to go by: of the access itself, of the end, or of what was met before and is told once. */
+function nextOf({ said }: Played, told: readonly StaleReport[], access: number): Said | undefined {
+  const left = said.filter(({ stale }) => !told.some((each) => isSame(each, stale)))
+  return left.find((each) => each.access === access) ?? left.find((each) => each.access === undefined) ?? left.at(-1)
+}
+
+/** Where a report says that something was missing, it is put in there; but never after the access that went wrong. */
+function withMore({ before, last }: Put, { access }: Said, commands: readonly Invalidation[]): Put {
+  return access === undefined ? { before, last: [...last, ...commands] } : { before: [...before, ...commands], last }
 }
 
 /** The same commands with one of them left out, or one that does a little less. */
@@ -161,28 +177,24 @@ function lessThan(arch: Architecture, commands: readonly Invalidation[]): readon
 
 /**
  * Whether what was said still holds. An entry that was told of at an earlier access is told once: then the access tells.
- * What an access was told is gone when that access is told it no more: what it fills then, from a table entry that is
- * stale too, is another entry, and told of at the end.
+ *
+ * @param ofAny whether another cache's entry for the same page counts too: what takes several commands lacks each of them
  */
-function isStill({ said, report }: Played, next: Said, access: number): boolean {
-  const { stale, access: at } = next
-  const isThen = (each: Said): boolean => (at === undefined ? isMet(each, access) : each.access === at)
-  if (isMet(next, access)) return said.some((each) => isThen(each) && isSame(each.stale, stale))
-  return report.disagreement !== undefined && report.accesses <= access
+function isLeft({ said, report }: Played, next: Said, access: number, ofAny: boolean): boolean {
+  const isIt = ofAny ? isOfSamePage : isSame
+  if (next.access !== undefined && next.access !== access) {
+    return report.disagreement !== undefined && report.accesses <= access
+  }
+  return said.some((each) => each.access === next.access && isIt(each.stale, next.stale))
 }
-
-/** Said at an access, or at the end of it all. */
-const isMet = ({ access }: Said, met: number): boolean => access === undefined || access === met
 
 /** Of the same entry. */
 function isSame(one: StaleReport, other: StaleReport): boolean {
-  return (
-    one.cache === other.cache &&
-    one.rid === other.rid &&
-    one.pasid === other.pasid &&
-    one.lo === other.lo &&
-    one.hi === other.hi
-  )
+  return one.cache === other.cache && isOfSamePage(one, other)
+}
+
+function isOfSamePage(one: StaleReport, other: StaleReport): boolean {
+  return one.rid === other.rid && one.pasid === other.pasid && one.lo === other.lo && one.hi === other.hi
 }
 
 const tellAll = (commands: readonly Invalidation[]): string =>
