@@ -3,7 +3,7 @@
  * unit granted it, an entry is found by its PASID, the privilege it was asked with, and the page.
  */
 
-import { type Page, pageOf } from '../bits/address.js'
+import { offsetIn, type Page, pageOf } from '../bits/address.js'
 import { type CacheGeometry, NAMES } from '../cache/geometry.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
@@ -67,7 +67,7 @@ export class Atc implements KeptTranslations {
     }
     this.hits++
     this.leafLg2 = cache.leafLg2Of(slot)
-    this.address = cache.addressOf(slot) + (lo & ((1 << this.leafLg2) - 1))
+    this.address = cache.addressOf(slot) + offsetIn(lo, hi, this.leafLg2)
     this.rights = cache.flagsOf(slot)
     return true
   }
@@ -79,7 +79,7 @@ export class Atc implements KeptTranslations {
     const slot = tag < 0 ? MISS : cache.find(tag, pageOf(lo, hi))
     if (slot === MISS) return false
     outcome.leafLg2 = cache.leafLg2Of(slot)
-    outcome.address = cache.addressOf(slot) + (lo & ((1 << outcome.leafLg2) - 1))
+    outcome.address = cache.addressOf(slot) + offsetIn(lo, hi, outcome.leafLg2)
     outcome.rights = cache.flagsOf(slot)
     return true
   }
@@ -90,8 +90,9 @@ export class Atc implements KeptTranslations {
     if (rights === 0) return
     const cache = this.#cache
     const tag = this.#tags.intern(nameOf(pasid, isPrivileged))
-    const inLeaf = lo & ((1 << leafLg2) - 1)
-    const first = pageOf(lo - inLeaf, hi)
+    const inLeaf = offsetIn(lo, hi, leafLg2)
+    const page = pageOf(lo, hi)
+    const first = (page - (page % 2 ** (leafLg2 - 12))) as Page
     // An address has one translation: what an older one of another size says of it is void.
     cache.dropTagPages(tag, first, lastOf(first, leafLg2))
     const group = pasid === NO_PASID ? GROUP.PLAIN : GROUP.PASID

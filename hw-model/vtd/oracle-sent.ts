@@ -153,7 +153,8 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
 }
 
 /** Those of context, PASID and host permission entries. */
-function wrongOperands({ name, operands: sent }: Invalidation, target: Target): string[] {
+function wrongOperands(command: Invalidation, target: Target): string[] {
+  const { name, operands: sent } = command
   const { operands: needed } = target.needed
   const wrongs: string[] = []
   // In scalable mode the domain form of a context-cache invalidation is the global one. [VTD 6.5.2.1]
@@ -164,7 +165,7 @@ function wrongOperands({ name, operands: sent }: Invalidation, target: Target): 
   wrongs.push(...wrong('HPTDID', sent['HPTDID'], needed['HPTDID'], target.didMask))
   if (name === COMMAND.PERMISSIONS && (sent['IH'] ?? 0) < (needed['IH'] ?? 0))
     wrongs.push('entries of lower levels alone')
-  return wrongs
+  return [...wrongs, ...wrongRange(command, target.needed)]
 }
 
 /** Source-id bits that are ignored. [VTD 6.5.2.1 FM] */

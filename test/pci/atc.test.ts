@@ -36,6 +36,19 @@ describe('an address translation cache', () => {
     expect([atc.hits, atc.misses, atc.fills]).toEqual([1, 4, 1])
   })
 
+  it.each([21, 30, 36, 39, 42])('finds every address of a leaf of 2^%i bytes', (lg2) => {
+    const atc = new Atc()
+    const size = 1n << BigInt(lg2)
+    const [first, frame] = [VA - (VA % size), 5n * size]
+    grant(atc, VA, Number(frame + (VA - first)), { lg2 })
+    for (const offset of [0n, 0x123n, size / 2n + 0x1000n, size - 1n]) {
+      expect(found(atc, first + offset)).toBe(`${(frame + offset).toString(16)} 1 ${lg2}`)
+    }
+    expect([found(atc, first + size), found(atc, first - 1n)]).toEqual(['nothing', 'nothing'])
+    forget(atc, { lo: Number((first + size / 2n) & 0xffff_f000n), hi: Number((first + size / 2n) >> 32n), sizeLg2: 12 })
+    expect(found(atc, first)).toBe('nothing')
+  })
+
   it('tells PASID 0 from none', () => {
     const atc = new Atc()
     grant(atc, VA, 0x1000, { pasid: 0 })

@@ -5,7 +5,7 @@ import { Endpoint } from '../../hw-model/pci/endpoint.js'
 import { Functions } from '../../hw-model/pci/functions.js'
 import { ACCESS, type Invalidation, NO_PASID, Outcome, Transaction, type UnitOracle } from '../../hw-model/port.js'
 import { AtsBench, CR0, PA, SID, VA } from '../smmuv3/ats-bench.js'
-import { S1 } from '../smmuv3/bench.js'
+import { contextFields, S1 } from '../smmuv3/bench.js'
 import { text } from '../vtd/oracle-guest.js'
 
 type Command = [bigint, bigint]
@@ -87,6 +87,57 @@ describe('a device TLB that was forgotten', () => {
       'ATC_INV SID=3 SSID=5 G=0 Size=0 ADDR=0x7654321000: reaches what was got with a SubstreamID alone',
       'TLBI_NSNH_ALL: drops what the unit keeps, not the device',
     ])
+  })
+})
+
+describe('what a function got with a SubstreamID', () => {
+  /** The same tables for SubstreamIDs 0 and 5. */
+  function withSubstreams(): void {
+    const cds = bench.alloc()
+    for (const ssid of [0, 5]) bench.cd(cds + ssid * 64, contextFields(7, bench.s1))
+    bench.stageOne({ S1ContextPtr: cds, S1CDMax: 3, S1DSS: 2 })
+    bench.commands([0x04n, 31n], SYNC)
+  }
+
+  it('is forgotten by its SubstreamID, or by G with any', () => {
+    withSubstreams()
+    dma(ACCESS.READ, 5)
+    bench.map(bench.s1, VA, 0n)
+    const four: Command = [0x0000000300004840n, VA]
+    // Size 52 is everything, here of another stream. G is bit 9; one page beside it.
+    const everything: Command = [0x0000000400005840n, 52n]
+    const global: Command = [0x0000000300004a40n, VA - 0x1000n]
+    bench.commands(TLBI, ATC_INV, four, everything, global, SYNC)
+    expect(dma(ACCESS.READ, 5)).toBe('ok 80000000')
+    expect(told()).toEqual(['atc: ATC_INV SID=3 SSID=5 G=0 Size=0 ADDR=0x7654321000'])
+    const why = oracle().reports[0].sent.map(({ command, why }) => `${text(command)}: ${why}`)
+    expect(why).toEqual([
+      'ATC_INV SID=3 SSID=4 G=1 Size=0 ADDR=0x7654320000: range ends at 0x7654320fff',
+      'ATC_INV SID=4 SSID=5 G=0 Size=52 ADDR=0x0: wrong SID (4, needed 3)',
+      'ATC_INV SID=3 SSID=4 G=0 Size=0 ADDR=0x7654321000: wrong SSID (4, needed 5)',
+      'ATC_INV SID=3 G=0 Size=0 ADDR=0x7654321000: reaches what was got without a SubstreamID alone',
+    ])
+    bench.commands(OF_SSID, SYNC)
+    expect([dma(ACCESS.READ, 5), oracle().reports.length]).toEqual(['aborted', 1])
+  })
+})
+
+describe('a large page in a device TLB', () => {
+  it.each([
+    ['2 MiB', 21, 2, 0x80000000n, 0x7654200000n],
+    ['1 GiB', 30, 1, 0x80000000n, 0x7640000000n],
+  ] as const)('of %s is one command of its size to most software', (_, lg2, level, frame, first) => {
+    const root = bench.alloc()
+    bench.map(root, VA, frame | S1.BLOCK_RW, level)
+    bench.cd(bench.cdTable, contextFields(8, root))
+    bench.commands([0x04n, 31n], SYNC)
+    dma()
+    bench.map(root, VA, 0n, level)
+    bench.commands(TLBI, SYNC)
+    expect(dma()).toMatch(/^ok /)
+    expect(told()).toEqual(['atc: ATC_INV SID=3 G=0 Size=0 ADDR=0x7654321000'])
+    const { usual } = oracle().reports[0]
+    expect(text(usual as Invalidation)).toBe(`ATC_INV SID=3 G=0 Size=${lg2 - 12} ADDR=0x${first.toString(16)}`)
   })
 })
 
