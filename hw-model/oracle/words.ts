@@ -20,6 +20,9 @@ const HIGH = 1
 const LO = 2
 const HI = 3
 
+/** Room at first; it is doubled as often as it is needed. */
+const FIRST_CAPACITY = 1 << 10
+
 /** A former value, and since when the word has another. */
 interface Change {
   readonly before: readonly [lo: number, hi: number]
@@ -36,30 +39,33 @@ export class Words {
   lastChangeAt = 0
 
   readonly #memory: Memory
-  readonly #capacity: number
-  readonly #table: Int32Array
+  readonly #most: number
+  #capacity: number
+  #table: Int32Array
   /** The value before the present one. */
-  readonly #lastLo: Int32Array
-  readonly #lastHi: Int32Array
+  #lastLo: Int32Array
+  #lastHi: Int32Array
   /** Number of the change that brought the present value; 0 where there was no other. */
-  readonly #change: Int32Array
+  #change: Int32Array
   /** The operation that saw it, and the SYNCs that had completed until then. */
-  readonly #changedAt: Float64Array
-  readonly #changedSyncs: Float64Array
+  #changedAt: Float64Array
+  #changedSyncs: Float64Array
   /** The SYNCs that had completed when it was read first. */
-  readonly #heldSyncs: Float64Array
+  #heldSyncs: Float64Array
   /** What was read there, in the owner's coding. */
-  readonly #kind: Int32Array
-  readonly #users: Int32Array
-  readonly #next: Int32Array
-  readonly #buckets: Int32Array
+  #kind: Int32Array
+  #users: Int32Array
+  #next: Int32Array
+  #buckets: Int32Array
   #free = NO_WORD
   #used = 0
   #cursor = 0
 
-  /** @param capacity words at most, a power of two; 72 bytes each */
-  constructor(memory: Memory, capacity: number) {
+  /** @param most words at most, a power of two; 72 bytes each */
+  constructor(memory: Memory, most: number) {
     this.#memory = memory
+    this.#most = most
+    const capacity = Math.min(most, FIRST_CAPACITY)
     this.#capacity = capacity
     this.#table = new Int32Array(capacity * WIDTH)
     this.#lastLo = new Int32Array(capacity)
@@ -79,25 +85,25 @@ export class Words {
     const table = this.#table
     const low = lowWord(address) | 0
     const high = highWord(address) | 0
-    const bucket = this.#bucketOf(low, high)
-    let id = this.#buckets[bucket]
+    let id = this.#buckets[this.#bucketOf(low, high)]
     while (id !== NO_WORD && (table[id << WIDTH_LG2] !== low || table[(id << WIDTH_LG2) + HIGH] !== high)) {
       id = this.#next[id]
     }
     if (id === NO_WORD) {
       id = this.#take()
       if (id === NO_WORD) return NO_WORD
+      // It may be another one now.
+      const grown = this.#table
       const at = id << WIDTH_LG2
-      table[at] = low
-      table[at + HIGH] = high
-      table[at + LO] = lo
-      table[at + HI] = hi
+      grown[at] = low
+      grown[at + HIGH] = high
+      grown[at + LO] = lo
+      grown[at + HI] = hi
       this.#change[id] = 0
       this.#changedAt[id] = 0
       this.#heldSyncs[id] = syncs
       this.#users[id] = 0
-      this.#next[id] = this.#buckets[bucket]
-      this.#buckets[bucket] = id
+      this.#link(id, low, high)
     } else if (table[(id << WIDTH_LG2) + LO] !== lo || table[(id << WIDTH_LG2) + HI] !== hi) {
       this.#note(id, lo, hi, operation, syncs)
     }
@@ -226,13 +232,51 @@ export class Words {
 
   #take(): number {
     const id = this.#free
-    if (id === NO_WORD) return this.#used < this.#capacity ? this.#used++ : NO_WORD
-    this.#free = this.#next[id]
-    return id
+    if (id !== NO_WORD) {
+      this.#free = this.#next[id]
+      return id
+    }
+    if (this.#used === this.#capacity && !this.#grow()) return NO_WORD
+    return this.#used++
+  }
+
+  #link(id: number, low: number, high: number): void {
+    const bucket = this.#bucketOf(low, high)
+    this.#next[id] = this.#buckets[bucket]
+    this.#buckets[bucket] = id
+  }
+
+  /** Twice the room. False where that would be too much. All words are in use then. */
+  #grow(): boolean {
+    if (this.#capacity === this.#most) return false
+    const capacity = this.#capacity * 2
+    this.#capacity = capacity
+    this.#table = wider(this.#table, new Int32Array(capacity * WIDTH))
+    this.#lastLo = wider(this.#lastLo, new Int32Array(capacity))
+    this.#lastHi = wider(this.#lastHi, new Int32Array(capacity))
+    this.#change = wider(this.#change, new Int32Array(capacity))
+    this.#changedAt = wider(this.#changedAt, new Float64Array(capacity))
+    this.#changedSyncs = wider(this.#changedSyncs, new Float64Array(capacity))
+    this.#heldSyncs = wider(this.#heldSyncs, new Float64Array(capacity))
+    this.#kind = wider(this.#kind, new Int32Array(capacity))
+    this.#users = wider(this.#users, new Int32Array(capacity))
+    this.#next = wider(this.#next, new Int32Array(capacity))
+    this.#buckets = new Int32Array(capacity).fill(NO_WORD)
+    for (let id = 0; id < this.#used; id++) {
+      const at = id << WIDTH_LG2
+      this.#link(id, this.#table[at], this.#table[at + HIGH])
+    }
+    return true
   }
 
   #bucketOf(low: number, high: number): number {
     const mixed = Math.imul((low >>> 3) ^ Math.imul(high, 0x9e3779b1), 0x85ebca6b)
     return (mixed ^ (mixed >>> 15)) & (this.#capacity - 1)
   }
+}
+
+/** What was in one array, at the start of another. */
+function wider<A extends Int32Array | Float64Array>(from: A, to: A): A {
+  to.set(from)
+  return to
 }
