@@ -16,6 +16,18 @@ import { ENTRY, LOOKUP, type Work } from './work.js'
 
 const WAYS = 4
 
+/** Look-ups in one go: a function that is called often is compiled as a translation is, a loop without end is not. */
+const AT_ONCE = 64
+const WORDS_AT_ONCE = AT_ONCE * LOOKUP
+
+// Names of other modules are looked up each time that they are used, names of this one are not.
+const NONE = MISS
+const NEXT = LOOKUP
+const [lowOf, highOf] = [pageLow, pageHigh]
+const TAG = REQUESTER.TAG
+const UNKNOWN = STRANGER
+const WITHOUT = NO_PASID
+
 /** A cache with a piece of work in it. */
 export interface Ours {
   /** Looks everything up, so many times; what is not there is filled. The sum of the addresses. */
@@ -67,30 +79,33 @@ export class OurTlb implements Ours {
   }
 
   hit(rounds: number): number {
+    return inTurns(this.work.lookups, rounds, this)
+  }
+
+  some(from: number, end: number): number {
     const { lookups } = this.work
     const { tlb, contexts } = this
     const { va } = tlb
+    // Whole addresses, few enough to be summed exactly.
     let sum = 0
     let hits = 0
-    for (let round = 0; round < rounds; round++) {
-      for (let at = 0; at < lookups.length; at += LOOKUP) {
-        const who = lookups[at]
-        const lo = lookups[at + 1]
-        const context = contexts[who & 0xffffff]
-        let slot = tlb.findVaAt(context, pageLow(lo, lookups[at + 2]), pageHigh(lookups[at + 2]))
-        if (slot === MISS) {
-          va.misses++
-          this.fill(lookups[at + 3])
-          slot = tlb.findVaAt(context, pageLow(lo, lookups[at + 2]), pageHigh(lookups[at + 2]))
-        } else hits++
-        const need = who >>> 24
-        if ((va.flagsOf(slot) & need) !== need) continue
-        const address = va.addressOf(slot) + (lo & ((1 << va.leafLg2Of(slot)) - 1))
-        sum = (sum + (address | 0)) | 0
-      }
+    for (let at = from | 0; at < end; at = (at + NEXT) | 0) {
+      const who = lookups[at]
+      const lo = lookups[at | 1]
+      const hi = lookups[at | 2]
+      const context = contexts[who & 0xffffff]
+      let slot = tlb.findVaAt(context, lowOf(lo, hi), highOf(hi))
+      if (slot < 0) {
+        va.misses++
+        this.fill(lookups[at | 3])
+        slot = tlb.findVaAt(context, lowOf(lo, hi), highOf(hi))
+      } else hits++
+      const need = who >>> 24
+      if ((va.flagsOf(slot) & need) !== need) continue
+      sum += va.addressOf(slot) + (lo & ((1 << va.leafLg2Of(slot)) - 1))
     }
     va.hits += hits
-    return sum >>> 0
+    return sum
   }
 }
 
@@ -155,26 +170,38 @@ export class OurIotlb implements Ours {
   }
 
   hit(rounds: number): number {
+    return inTurns(this.work.lookups, rounds, this)
+  }
+
+  some(from: number, end: number): number {
     const { lookups } = this.work
     const { cache, requesters } = this.iotlb
     const { words } = requesters
     const hasPasids = this.#hasPasids
     let sum = 0
-    for (let round = 0; round < rounds; round++) {
-      for (let at = 0; at < lookups.length; at += LOOKUP) {
-        const who = lookups[at]
-        const lo = lookups[at + 1]
-        const context = who & 0xffffff
-        const line = hasPasids ? requesters.find(8, context + 1) : requesters.find(context, NO_PASID)
-        const hi = lookups[at + 2]
-        let slot = line === STRANGER ? MISS : cache.findAt(words[line + REQUESTER.TAG], pageLow(lo, hi), pageHigh(hi))
-        if (slot === MISS) slot = this.#refill(lookups[at + 3], pageOf(lo, hi))
-        const need = who >>> 24
-        if ((cache.flagsOf(slot) & need) !== need) continue
-        const address = cache.addressOf(slot) + (lo & ((1 << cache.leafLg2Of(slot)) - 1))
-        sum = (sum + (address | 0)) | 0
-      }
+    for (let at = from | 0; at < end; at = (at + NEXT) | 0) {
+      const who = lookups[at]
+      const lo = lookups[at | 1]
+      const hi = lookups[at | 2]
+      const context = who & 0xffffff
+      const line = hasPasids ? requesters.find(8, context + 1) : requesters.find(context, WITHOUT)
+      let slot = line === UNKNOWN ? NONE : cache.findAt(words[line + TAG], lowOf(lo, hi), highOf(hi))
+      if (slot < 0) slot = this.#refill(lookups[at | 3], pageOf(lo, hi))
+      const need = who >>> 24
+      if ((cache.flagsOf(slot) & need) !== need) continue
+      sum += cache.addressOf(slot) + (lo & ((1 << cache.leafLg2Of(slot)) - 1))
     }
-    return sum >>> 0
+    return sum
   }
+}
+
+/** Looks everything up, some at a time. */
+function inTurns(lookups: Int32Array, rounds: number, ours: { some(from: number, end: number): number }): number {
+  let sum = 0
+  for (let round = 0; round < rounds; round++) {
+    for (let at = 0; at < lookups.length; at += WORDS_AT_ONCE) {
+      sum = (sum + ours.some(at, Math.min(at + WORDS_AT_ONCE, lookups.length))) | 0
+    }
+  }
+  return sum >>> 0
 }

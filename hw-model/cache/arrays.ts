@@ -1,7 +1,7 @@
 /** The arrays of a translation cache, how large they are, and how they grow. */
 
 import type { CacheGeometry } from './geometry.js'
-import { GROUP_BITS, LINE_LG2, REGION } from './layout.js'
+import { BLOCK, GROUP_BITS, LINE_LG2, SIDE_LG2 } from './layout.js'
 
 /** Bounds that tests make small. */
 export interface CacheLimits {
@@ -20,14 +20,17 @@ export const FEW = 16
 /** Lines for each entry, so that those of a sparse map find room in their sets. */
 const LINES_EACH = 2
 
-/** Entries for each block: a map with 32 pages in each of its regions, or 4, fills the cache; one between fills less. */
-const ENTRIES_A_BLOCK = 32
+/** Entries for each block: a map with four pages in each 256 KiB fills the cache, or one with four in each region. */
+const ENTRIES_A_BLOCK = 4
 
 /** Blocks that a cache begins with room for; large ones have all at once, of which the host gives what is touched. */
-const FIRST_BLOCKS = 4
+const FIRST_BLOCKS = 16
 const LARGE_CACHE = 65536
 
 const FIRST_TAGS = 64
+
+/** Slots that the words of a line are. */
+export const LINE_SLOTS = 1 << (LINE_LG2 - 2)
 
 /** The first generation of a group; a stamp of 0 is none. */
 export const GENERATION = 1 << GROUP_BITS
@@ -41,10 +44,11 @@ export class CacheArrays {
 
   protected readonly lines: number
   protected readonly ways: number
-  protected readonly setMask: number
+  /** Bits of the offset of a line. */
+  protected readonly placeMask: number
   protected readonly wayMask: number
-  /** log2 of the words of a set. */
-  protected readonly setLg2: number
+  /** Words of a set, less one: the ways stand beside each other. */
+  protected readonly inSet: number
   protected readonly blocks: number
   protected readonly capacity: number
   /** Lines, then blocks. */
@@ -53,10 +57,10 @@ export class CacheArrays {
   protected readonly side: Int32Array
   /** One more number of each slot. */
   protected extras: Float64Array
-  /** The oracle's number of each slot; empty where nobody keeps any. */
-  protected notes: Int32Array
   /** TAG of each tag. */
   protected tags: Int32Array
+  /** How many tags that is. */
+  protected knownTags: number
   /** The present stamp of each group. */
   protected stamps: Int32Array
   /** Epochs before this one are over. */
@@ -68,10 +72,10 @@ export class CacheArrays {
   protected inLines = 0
   protected inBlocks = 0
   /** Lines at which forgotten groups' leaves can still be; 0 where there are none. */
-  protected unlooked = 0
+  protected unlooked: number
   /** Leaves that commands dropped. */
   protected dropped = 0
-  /** The word after the offset of each block's line; 0 for a free block. */
+  /** The offset of each block's line, and in its low bits which of the line's blocks it is, and 1; 0 for a free block. */
   protected readonly owners: Int32Array
   protected usedBlocks = 0
   protected readonly freed: Int32Array
@@ -89,36 +93,38 @@ export class CacheArrays {
     this.capacity = entries
     this.lines = isSmall ? entries : entries * LINES_EACH
     this.ways = isSmall ? entries : ways
-    this.setMask = entries === 0 ? -1 : this.lines / this.ways - 1
+    this.placeMask = entries === 0 ? 0 : (this.lines - 1) << LINE_LG2
     this.wayMask = this.ways - 1
-    this.setLg2 = 31 - Math.clz32(this.ways) + LINE_LG2
-    this.blocks = isSmall ? 0 : Math.max(2, entries / ENTRIES_A_BLOCK)
+    this.inSet = (this.ways << LINE_LG2) - 1
+    this.blocks = isSmall ? 0 : entries / ENTRIES_A_BLOCK
     const hasAll = entries > LARGE_CACHE
-    const slots = this.lines * 2 + (hasAll ? this.blocks * REGION : 0)
+    const slots = this.lines * LINE_SLOTS + (hasAll ? this.blocks * BLOCK : 0)
     this.words = shown?.words ?? new Int32Array(slots * 4)
     this.extras = shown?.extras ?? new Float64Array(hasExtras ? slots : 0)
-    this.notes = shown?.notes ?? new Int32Array(0)
-    this.side = shown?.side ?? new Int32Array(this.lines * 4)
+    this.side = shown?.side ?? new Int32Array(this.lines << SIDE_LG2)
     this.owners = shown?.owners ?? new Int32Array(this.blocks)
     this.freed = shown?.freed ?? new Int32Array(this.blocks)
     this.tags = shown?.tags ?? new Int32Array(entries === 0 ? 0 : FIRST_TAGS * 4)
+    this.knownTags = this.tags.length / 4
     this.stamps = shown?.stamps ?? new Int32Array(0)
     this.floor = shown?.floor ?? 1
+    this.unlooked = shown?.unlooked ?? 0
   }
 
   /** Bytes of all arrays at this moment. */
   get bytes(): number {
-    const all = [this.words, this.extras, this.notes, this.side, this.owners, this.freed, this.tags, this.stamps]
+    const all = [this.words, this.extras, this.side, this.owners, this.freed, this.tags, this.stamps]
     return all.reduce((sum, { byteLength }) => sum + byteLength, 0)
   }
 
   /** Whether anything can be found here. */
   get isOn(): boolean {
-    return this.setMask >= 0
+    return this.capacity !== 0
   }
 
   protected growTags(tag: number): void {
     this.tags = grown(this.tags, Math.max(FIRST_TAGS, sizeFor(tag)) * 4)
+    this.knownTags = this.tags.length / 4
   }
 
   protected growGroups(group: number): void {
@@ -129,11 +135,10 @@ export class CacheArrays {
 
   /** Makes room for more blocks, four times as many as there were. */
   protected growBlocks(): void {
-    const lines = this.lines * 2
+    const lines = this.lines * LINE_SLOTS
     const known = this.words.length / 4 - lines
-    const slots = lines + Math.min(this.blocks * REGION, Math.max(FIRST_BLOCKS * REGION, known * 4))
+    const slots = lines + Math.min(this.blocks * BLOCK, Math.max(FIRST_BLOCKS * BLOCK, known * 4))
     this.words = grown(this.words, slots * 4)
-    if (this.notes.length !== 0) this.notes = grown(this.notes, slots)
     if (this.extras.length === 0) return
     const extras = new Float64Array(slots)
     extras.set(this.extras)

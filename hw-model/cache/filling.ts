@@ -1,16 +1,18 @@
-/** Where a new leaf goes: a line of its own, or the block of its region, which a region gets with its fifth leaf. */
+/** Where a new leaf goes: a line of its own, or a block of its region, which has blocks from its fifth leaf on. */
 
-import { LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, REGION_LG2, TAG } from './layout.js'
+import { BLOCK, BLOCK_LG2, LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, REGION_LG2, TAG } from './layout.js'
 import { DroppingStore, highOf } from './ranges.js'
 
-const { EPOCH, HEAD, KEY, LEAF: OWN, WHERE } = LINE
+const { EPOCH, HEAD, KEY, LEAF: OWN } = LINE
 const { FLAGS, HIGH, LOW, STAMP } = LEAF
 const { LARGES } = TAG
 
-/** Leaves of one region that are lines of their own; one more, and they are made a block. */
+const LINE_SHIFT = LINE_LG2
+
+/** Leaves of one region that are lines of their own; one more, and they are put into blocks. */
 const SINGLES = 4
 
-/** So many are made a block where their set has no room. */
+/** So many are put into blocks where their set has no room. */
 const CROWD = 2
 
 const TWO32 = 2 ** 32
@@ -40,19 +42,29 @@ export class FillingStore extends DroppingStore {
     if (isFull && this.ofSize(tag, epoch, lo, hi, leafLg2) < 0) this.makeRoom()
     const at =
       pagesLg2 > REGION_LG2 ? this.#large(tag, epoch, lo, hi, pagesLg2) : this.#small(tag, epoch, lo, hi, pagesLg2)
-    const slot = this.isBlock(at) ? this.#inBlock(at, lo, pagesLg2, stamp, flags) : (at + OWN) >>> 2
+    const isBlock = this.isBlock(at)
+    const slot = isBlock ? this.#inBlock(at, lo, pagesLg2, stamp, flags) : (at + OWN) >>> 2
     const high = addressHigh | (leafLg2 << 20) | (spanLg2 << 26)
-    const last = this.isBlock(at) ? slot + (1 << pagesLg2) : slot + 1
-    const { words, extras, notes } = this
+    const { words, extras } = this
+    const last = isBlock ? slot + (pagesLg2 > BLOCK_LG2 ? BLOCK : 1 << pagesLg2) : slot + 1
     for (let each = slot; each < last; each++) {
-      words[each * 4 + LOW] = addressLow
-      words[each * 4 + HIGH] = high
-      words[each * 4 + FLAGS] = flags
-      words[each * 4 + STAMP] = stamp
+      words[(each << 2) | LOW] = addressLow
+      words[(each << 2) | HIGH] = high
+      words[(each << 2) | FLAGS] = flags
+      words[(each << 2) | STAMP] = stamp
       if (extras.length !== 0) extras[each] = extraHigh * TWO32 + (extraLow >>> 0)
-      if (notes.length !== 0) notes[each] = 0
     }
+    if (isBlock && pagesLg2 > BLOCK_LG2) this.#copyBlock(at, slot, lo & (REGION - 1) & (-1 << pagesLg2), pagesLg2)
     return slot
+  }
+
+  /** Fills all blocks of a leaf that is larger than one as the first is. */
+  #copyBlock(at: number, from: number, first: number, pagesLg2: number): void {
+    for (let page = first + BLOCK; page < first + (1 << pagesLg2); page += BLOCK) {
+      const to = this.slotIn(at, page)
+      this.words.copyWithin(to * 4, from * 4, (from + BLOCK) * 4)
+      if (this.extras.length !== 0) this.extras.copyWithin(to, from, from + BLOCK)
+    }
   }
 
   /** The slot of exactly this size that covers a page, or -1. */
@@ -72,13 +84,12 @@ export class FillingStore extends DroppingStore {
     const set = this.setOf(this.placeOf(tag, lo, hi))
     const end = this.endOf(set)
     const head = hi << 1
-    for (let at = set; at < end; at += 1 << LINE_LG2) {
+    for (let at = set; at < end; at += 1 << LINE_SHIFT) {
       const held = words[at + HEAD]
       if ((((words[at + KEY] ^ lo) >>> held) | ((held >>> 11) ^ head) | (words[at + EPOCH] ^ epoch)) !== 0) {
         continue
       }
-      const where = words[at + WHERE]
-      const slot = (where >>> 1) + (lo & -(where & 1) & (REGION - 1))
+      const slot = this.slotIn(at, lo & (REGION - 1))
       const stamp = words[slot * 4 + STAMP]
       return this.stamps[stamp & 0xffff] === stamp ? slot : -1
     }
@@ -98,7 +109,7 @@ export class FillingStore extends DroppingStore {
     return at
   }
 
-  /** The line or the block of a leaf of a region or less. */
+  /** The line of a leaf of a region or less, of its own or of blocks. */
   #small(tag: number, epoch: number, lo: number, hi: number, pagesLg2: number): number {
     const { words } = this
     const place = this.placeOf(tag, lo, hi)
@@ -108,7 +119,7 @@ export class FillingStore extends DroppingStore {
     const end = this.endOf(set)
     let singles = 0
     let same = -1
-    for (let at = set; at < end; at += 1 << LINE_LG2) {
+    for (let at = set; at < end; at += 1 << LINE_SHIFT) {
       if (!this.isOfRegion(at, epoch, lo, hi)) continue
       const heldLg2 = words[at + HEAD] & 63
       const coarser = heldLg2 > pagesLg2 ? heldLg2 : pagesLg2
@@ -132,44 +143,63 @@ export class FillingStore extends DroppingStore {
     return at
   }
 
-  /** Makes a block of a region's leaves. */
+  /** Puts a region's leaves into blocks of one line. */
   #gather(place: number, epoch: number, lo: number, hi: number): number {
-    this.makeRoomForBlock()
     const set = this.setOf(place)
     const end = this.endOf(set)
-    let block = -1
+    let line = -1
     // Where a look-up begins, if it can be there.
     if (this.isOfRegion(place, epoch, lo, hi)) {
-      this.makeBlock(place)
-      block = place
+      this.makeBlocks(place)
+      this.#place(place)
+      line = place
     }
-    for (let at = set; at < end; at += 1 << LINE_LG2) {
-      if (at === block || !this.isOfRegion(at, epoch, lo, hi)) continue
-      if (block >= 0) this.moveLeaf(at, block)
+    for (let at = set; at < end; at += 1 << LINE_SHIFT) {
+      if (at === line || !this.isOfRegion(at, epoch, lo, hi)) continue
+      if (line >= 0) this.takeLine(at)
       else {
-        this.makeBlock(at)
-        block = at
+        this.makeBlocks(at)
+        line = at
       }
+      this.#place(line)
     }
-    return block
+    return line
   }
 
-  /** The slot of a leaf in a block, from which what it overlaps is taken away. */
+  /** Puts the leaf that is being moved into a line's blocks. */
+  #place(line: number): void {
+    const [first, pages] = [this.moved[4] & (REGION - 1), 1 << this.moved[5]]
+    this.#seeBlocks(line, first, pages)
+    this.placeMoved(line)
+  }
+
+  /** Sees that some pages of a line have blocks. */
+  #seeBlocks(line: number, first: number, pages: number): void {
+    for (let page = first; page < first + pages; page += BLOCK) {
+      if (this.hasBlock(line, page)) continue
+      this.makeRoomForBlock(line)
+      this.addBlock(line, page)
+    }
+  }
+
+  /** The first slot of a leaf in blocks, from which what it overlaps is taken away. */
   #inBlock(at: number, lo: number, pagesLg2: number, stamp: number, flags: number): number {
-    const { words } = this
     const pages = 1 << pagesLg2
-    const slot = (words[at + WHERE] >>> 1) + (lo & (REGION - 1) & -pages)
+    const first = lo & (REGION - 1) & -pages
+    this.#seeBlocks(at, first, pages)
+    const { words } = this
+    const slot = this.slotIn(at, first)
     const held = words[slot * 4 + STAMP]
     if (held !== 0 && ((words[slot * 4 + HIGH] >>> 20) & 63) === pagesLg2 + PAGE_LG2) {
       if (!this.isFresh(held)) this.dropped++
       this.mix(at, stamp, flags)
       return slot
     }
-    for (let each = slot; each < slot + pages; each++) {
-      const older = words[each * 4 + STAMP]
+    for (let page = first; page < first + pages; page++) {
+      const older = words[this.slotIn(at, page) * 4 + STAMP]
       if (older === 0) continue
       if (!this.isFresh(older)) this.dropped++
-      this.freeLeaf(at, each)
+      this.freeLeaf(at, page)
     }
     this.addToBlock(at, stamp, flags)
     return slot

@@ -8,6 +8,7 @@ import type { CacheLimits } from './arrays.js'
 import type { Chance } from './chance.js'
 import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
 import {
+  BLOCK,
   GROUP_MASK,
   LARGE,
   LARGE_LG2,
@@ -19,14 +20,18 @@ import {
   REGION,
   REGION_LG2,
   SIDE,
+  SIDE_LG2,
   TAG,
 } from './layout.js'
 import { ReplacingStore } from './replacement.js'
 
-const { ALL: ALL_FLAGS, ANY: ANY_FLAG, COUNT, EPOCH, HEAD, KEY, LEAF: OWN, STAMP: ALL_STAMP, WHERE } = LINE
+const { ALL: ALL_FLAGS, ANY: ANY_FLAG, COUNT, EPOCH, HEAD, KEY, LEAF: OWN, STAMP: ALL_STAMP } = LINE
 const { FLAGS, HIGH, STAMP } = LEAF
 const { COUNT: TAG_COUNT, EPOCH: TAG_EPOCH, FIRST, LARGES } = TAG
 const { NEXT } = SIDE
+
+const LINE_SHIFT = LINE_LG2
+const BESIDE_SHIFT = LINE_LG2 - SIDE_LG2
 
 /** One tag or group, or several. */
 export type Numbers = number | readonly number[]
@@ -176,7 +181,7 @@ export class DroppingStore extends ReplacingStore {
     } else {
       const set = this.setOf(place)
       const end = this.endOf(set)
-      for (let at = set; at < end; at += 1 << LINE_LG2) {
+      for (let at = set; at < end; at += 1 << LINE_SHIFT) {
         if (!this.isOfRegion(at, epoch, lo, hi)) continue
         if (this.isBlock(at)) this.#dropFromBlock(at, group, lo & (REGION - 1), pages, flags)
         else if (this.#isNearby(at, lo, pages)) this.#dropOwn(at, group, flags)
@@ -204,13 +209,12 @@ export class DroppingStore extends ReplacingStore {
   /** Drops leaves of a block whose spans have some of its pages. */
   #dropFromBlock(at: number, group: number, first: number, pages: number, flags: FlagMatch): void {
     const { words } = this
-    const base = words[at + WHERE] >>> 1
     const end = first + pages
     const widest = 1 << (this.#widestLg2 - PAGE_LG2)
     const last = ((end - 1) & -widest) + widest
     let dropped = 0
     for (let page = first & -widest; page < last; page++) {
-      const slot = base + page
+      const slot = this.slotIn(at, page)
       if (words[slot * 4 + STAMP] === 0 || !isOfKind(words, slot, group, flags)) continue
       const high = words[slot * 4 + HIGH]
       const span = 1 << ((high >>> 26) - PAGE_LG2)
@@ -218,8 +222,8 @@ export class DroppingStore extends ReplacingStore {
       if (start >= end || start + span <= first) continue
       dropped++
       const size = 1 << (((high >>> 20) & 63) - PAGE_LG2)
-      const from = base + (page & -size)
-      for (let each = from; each < from + size; each++) words[each * 4 + STAMP] = 0
+      const from = page & -size
+      for (let each = from; each < from + size; each++) words[this.slotIn(at, each) * 4 + STAMP] = 0
     }
     if (dropped === 0) return
     this.dropped += dropped
@@ -231,7 +235,7 @@ export class DroppingStore extends ReplacingStore {
   #dropAmong(record: number, doomed: Doomed): void {
     for (let next = this.tags[record + FIRST]; next !== 0; ) {
       const at = next - 1
-      next = this.side[(at >>> 1) + NEXT]
+      next = this.side[(at >>> BESIDE_SHIFT) + NEXT]
       this.#dropLine(at, doomed)
     }
   }
@@ -245,7 +249,7 @@ export class DroppingStore extends ReplacingStore {
       const hi = (page / TWO32) | 0
       const set = this.setOf(this.placeOf(tag, lo, hi))
       const end = this.endOf(set)
-      for (let at = set; at < end; at += 1 << LINE_LG2) {
+      for (let at = set; at < end; at += 1 << LINE_SHIFT) {
         if (this.isOfRegion(at, epoch, lo, hi)) this.#dropLine(at, doomed)
       }
     }
@@ -272,7 +276,7 @@ export class DroppingStore extends ReplacingStore {
     const low = pagesLg2 > 31 ? 0 : (lo >>> pagesLg2) << pagesLg2
     const head = (highOf(hi, pagesLg2) << 12) | LARGE | pagesLg2
     const end = this.endOf(set)
-    for (let at = set; at < end; at += 1 << LINE_LG2) {
+    for (let at = set; at < end; at += 1 << LINE_SHIFT) {
       if (words[at + KEY] === low && words[at + HEAD] === head && words[at + EPOCH] === epoch) return at
     }
     return -1
@@ -295,21 +299,25 @@ export class DroppingStore extends ReplacingStore {
   /** Drops leaves of a block that are not all meant. */
   #dropLeaves(at: number, page: number, doomed: Doomed): void {
     const { words } = this
-    const base = words[at + WHERE] >>> 1
-    const last = base + Math.min(doomed.to - page, REGION - 1)
+    const last = Math.min(doomed.to - page, REGION - 1)
     // Where no piece of a span is kept, a leaf of the pages is meant as soon as its group and flags are.
     const isPlain = this.#widestLg2 === PAGE_LG2
     let pages = 0
-    for (let slot = base + Math.max(doomed.from - page, 0); slot <= last; slot++) {
+    for (let each = Math.max(doomed.from - page, 0); each <= last; each++) {
+      if (!this.hasBlock(at, each)) {
+        each |= BLOCK - 1
+        continue
+      }
+      const slot = this.slotIn(at, each)
       if (words[slot * 4 + STAMP] === 0) continue
-      const isMeant = isPlain ? isKind(words, slot, doomed) : this.isDoomed(slot, page + slot - base, doomed)
+      const isMeant = isPlain ? isKind(words, slot, doomed) : this.isDoomed(slot, page + each, doomed)
       if (!isMeant) continue
       if (((words[slot * 4 + HIGH] >>> 20) & 63) === PAGE_LG2) {
         words[slot * 4 + STAMP] = 0
         pages++
       } else {
         this.dropped++
-        this.freeLeaf(at, slot)
+        this.freeLeaf(at, each)
       }
     }
     this.dropped += pages

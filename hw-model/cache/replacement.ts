@@ -6,11 +6,13 @@
 import type { CacheLimits } from './arrays.js'
 import type { Chance } from './chance.js'
 import type { CacheGeometry } from './geometry.js'
-import { LEAF, LINE, LINE_LG2, REGION } from './layout.js'
+import { BLOCK, LEAF, LINE, LINE_LG2 } from './layout.js'
 import { LineStore } from './line-store.js'
 
-const { COUNT, EPOCH, LEAF: OWN, WHERE } = LINE
+const { COUNT, EPOCH, LEAF: OWN } = LINE
 const { STAMP } = LEAF
+
+const LINE_SHIFT = LINE_LG2
 
 /** Lines that are looked at for leaves of forgotten groups before a living one has to go. */
 const LOOKS = 16
@@ -65,7 +67,7 @@ export class ReplacingStore extends LineStore {
     if (words[place + EPOCH] === 0) return place
     const set = this.setOf(place)
     const end = this.endOf(set)
-    for (let at = set; at < end; at += 1 << LINE_LG2) {
+    for (let at = set; at < end; at += 1 << LINE_SHIFT) {
       if (words[at + EPOCH] === 0) return at
       if (!this.#isDead(at)) continue
       this.dropped += this.freeLine(at)
@@ -77,9 +79,9 @@ export class ReplacingStore extends LineStore {
   /** Takes the next leaf of a set away, or where it has none the next block. */
   protected victimIn(set: number): number {
     const first = this.#nextWay()
-    let victim = set + (first << LINE_LG2)
+    let victim = set + (first << LINE_SHIFT)
     for (let i = 0; i < this.ways; i++) {
-      const at = set + (((first + i) & this.wayMask) << LINE_LG2)
+      const at = set + (((first + i) & this.wayMask) << LINE_SHIFT)
       if (this.isBlock(at)) continue
       victim = at
       break
@@ -94,19 +96,22 @@ export class ReplacingStore extends LineStore {
     return !this.isBlock(at) && !this.isFresh(this.words[at + OWN + STAMP])
   }
 
-  /** Sees that there is a free block. */
-  protected makeRoomForBlock(): void {
+  /** Sees that there is a free block, for a line that stays whatever goes. */
+  protected makeRoomForBlock(keeper: number): void {
     if (this.freedBlocks > 0 || this.usedBlocks < this.blocks) return
     const mask = this.blocks - 1
     if (this.chance !== null) this.#blockHand = this.#random(this.blocks)
     for (let i = 0; i < BLOCK_LOOKS; i++) {
-      const at = this.owners[(this.#blockHand + i) & mask] - 1
+      const at = this.lineOf(this.firstOf((this.#blockHand + i) & mask))
       if (this.isAlive(at)) continue
       this.freeLine(at)
       return
     }
-    this.evictions += this.takeAway(this.owners[this.#blockHand] - 1)
+    const block = this.#blockHand
+    const at = this.lineOf(this.firstOf(block))
     this.#nextBlock()
+    this.evictions += this.dropBlock(block)
+    if (this.words[at + COUNT] === 0 && at !== keeper) this.freeLine(at)
   }
 
   #nextWay(): number {
@@ -124,7 +129,7 @@ export class ReplacingStore extends LineStore {
   #look(): void {
     const looks = Math.min(LOOKS, this.unlooked)
     for (let i = 0; i < looks; i++) {
-      this.clean(this.#cleanHand << LINE_LG2)
+      this.clean(this.#cleanHand << LINE_SHIFT)
       this.#cleanHand = (this.#cleanHand + 1) & (this.lines - 1)
     }
     this.unlooked -= looks
@@ -134,7 +139,7 @@ export class ReplacingStore extends LineStore {
   #evictLine(): void {
     if (this.chance !== null) this.#lineHand = this.#random(this.lines)
     for (;;) {
-      const at = this.#lineHand << LINE_LG2
+      const at = this.#lineHand << LINE_SHIFT
       this.#lineHand = (this.#lineHand + 1) & (this.lines - 1)
       if (this.words[at + EPOCH] === 0 || this.isBlock(at)) continue
       const isFresh = this.isFresh(this.words[at + OWN + STAMP])
@@ -149,25 +154,26 @@ export class ReplacingStore extends LineStore {
   #evictLeaf(): void {
     if (this.chance !== null) {
       this.#blockHand = this.#random(this.blocks)
-      this.#leafHand = this.#random(REGION)
+      this.#leafHand = this.#random(BLOCK)
     }
     while (this.owners[this.#blockHand] === 0) this.#nextBlock()
-    const at = this.owners[this.#blockHand] - 1
+    const base = this.firstOf(this.#blockHand)
+    const at = this.lineOf(base)
     if (!this.isAlive(at)) {
       this.freeLine(at)
       return
     }
-    const base = this.words[at + WHERE] >>> 1
-    let slot = this.#leafFrom(base + this.#leafHand, base + REGION)
+    let slot = this.#leafFrom(base + this.#leafHand, base + BLOCK)
     if (slot < 0 && this.chance === null) {
       this.#nextBlock()
       return
     }
-    if (slot < 0) slot = this.#leafFrom(base, base + REGION)
+    if (slot < 0) slot = this.#leafFrom(base, base + BLOCK)
+    if (slot < 0) return
     this.#leafHand = slot - base
     if (this.isFresh(this.words[slot * 4 + STAMP])) this.evictions++
     else this.dropped++
-    this.freeLeaf(at, slot)
+    this.freeLeaf(at, this.inRegionOf(slot))
     if (this.words[at + COUNT] === 0) this.freeLine(at)
   }
 

@@ -11,9 +11,9 @@
  * leaves have lines of their own and take a second look, by tags that have such alone. Of leaves up to 2 MiB that
  * share an address the youngest stays, and it answers before the larger ones.
  *
- * At most `entries` leaves are kept. Each takes 96 bytes of lines, and with `extras` 32 more; the leaves of one region
- * take 8 KiB together, 4 KiB more with `extras`, of which there is one for each 32 entries: at most 353 bytes an entry,
- * or 513, most of them never touched. A cache of a few entries has no regions and takes 48 bytes an entry, or 64.
+ * At most `entries` leaves are kept. Each takes 160 bytes of lines, and with `extras` 64 more; several leaves of 256 KiB
+ * take 1 KiB together, half a KiB more with `extras`, of which there is one for each four entries: at most 418 bytes an
+ * entry, or 610, most of them never touched. A cache of a few entries has no blocks and takes 80 bytes an entry, or 112.
  */
 
 import type { Page } from '../bits/address.js'
@@ -22,17 +22,22 @@ import { type CacheLimits, WORD_LIMITS } from './arrays.js'
 import type { Chance } from './chance.js'
 import { FillingStore } from './filling.js'
 import { ANY_FLAGS, type CacheGeometry, type FlagMatch } from './geometry.js'
-import { GROUP_MASK, LARGE, LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, SIDE, TAG } from './layout.js'
+import { GROUP_MASK, LARGE, LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, SIDE, SIDE_LG2, TAG } from './layout.js'
 import { ANY_GROUP, type Doomed, highOf, LAST_PAGE, type Numbers } from './ranges.js'
 import type { TagTable } from './tag-table.js'
 
 const { EPOCH, HEAD, KEY, LEAF: OWN, WHERE } = LINE
-const { FLAGS, HIGH, LOW, STAMP } = LEAF
+const { FLAGS, HIGH, STAMP } = LEAF
 const { EPOCH: TAG_EPOCH, LARGES } = TAG
 const { TAG: OWNER } = SIDE
 
+/** What another module names is looked up anew each time; what this one names is not. */
+const NONE = -1
+const LINE_SHIFT = LINE_LG2
+const BESIDE_SHIFT = LINE_LG2 - SIDE_LG2
+
 /** Answered by `find` when nothing matches. */
-export const MISS = -1
+export const MISS = NONE
 
 /** Of a view that dropped something: no epoch is alive, so that every look goes the long way. */
 const NO_EPOCH = 2 ** 31 - 1
@@ -92,18 +97,18 @@ export class TranslationCache extends FillingStore {
 
   /** First byte of an entry's leaf, exact. */
   addressOf(slot: number): number {
-    const at = slot * 4
-    return (this.words[at + HIGH] & 0xfffff) * TWO32 + (this.words[at + LOW] >>> 0)
+    const { words } = this
+    return (words[(slot << 2) | HIGH] & 0xfffff) * TWO32 + (words[slot << 2] >>> 0)
   }
 
   /** log2 of the leaf's bytes. */
   leafLg2Of(slot: number): number {
-    return (this.words[slot * 4 + HIGH] >>> 20) & 63
+    return (this.words[(slot << 2) | HIGH] >>> 20) & 63
   }
 
   /** Rights and flags in the owner's own bits. */
   flagsOf(slot: number): number {
-    return this.words[slot * 4 + FLAGS]
+    return this.words[(slot << 2) | FLAGS]
   }
 
   /** One more number for the owner, such as the intermediate page. */
@@ -113,7 +118,7 @@ export class TranslationCache extends FillingStore {
 
   /** What an entry is found by; for explanations. */
   tagOf(slot: number): number {
-    return this.side[(this.lineOf(slot) >>> 1) + OWNER]
+    return this.side[(this.lineOf(slot) >>> BESIDE_SHIFT) + OWNER]
   }
 
   /** What an entry was made from; for explanations. */
@@ -125,8 +130,7 @@ export class TranslationCache extends FillingStore {
   pageOf(slot: number): Page {
     const at = this.lineOf(slot)
     if (!this.isBlock(at)) return this.firstPageOf(at) as Page
-    const inBlock = slot - (this.words[at + WHERE] >>> 1)
-    return (this.firstPageOf(at) + (inBlock & -this.#pagesOf(slot))) as Page
+    return (this.firstPageOf(at) + (this.inRegionOf(slot) & -this.#pagesOf(slot))) as Page
   }
 
   /** The entry that covers `page` under `tag`, or MISS. Does not count. */
@@ -139,27 +143,27 @@ export class TranslationCache extends FillingStore {
    * that is looked at, and this is so short that its callers take it in.
    */
   findAt(tag: number, lo: number, hi: number): number {
-    const { tags, words } = this
-    const record = tag << 2
-    if (record >>> 0 >= tags.length) return MISS
-    const epoch = tags[record]
+    if (tag < 0 || tag >= this.knownTags) return NONE
+    const { words } = this
+    const epoch = this.tags[tag << 2]
     const at = this.placeOf(tag, lo, hi)
-    const head = words[at + HEAD]
-    if ((((words[at + KEY] ^ lo) >>> head) | ((head >>> 11) ^ (hi << 1)) | (words[at + EPOCH] ^ epoch)) === 0) {
-      const where = words[at + WHERE]
-      const slot = (where >>> 1) + (lo & -(where & 1) & 511)
-      const stamp = words[slot * 4 + STAMP]
-      if (epoch >= this.floor && this.stamps[stamp & 0xffff] === stamp) return slot
+    const head = words[at | HEAD]
+    if ((((words[at] ^ lo) >>> head) | ((head >>> 11) ^ (hi << 1)) | (words[at | EPOCH] ^ epoch)) === 0) {
+      const where = words[at | WHERE | ((lo >>> 6) & 7)]
+      const slot = ((where >>> 1) + (lo & -(where & 1) & 63)) | 0
+      const stamp = words[(slot << 2) | STAMP]
+      // While no group was forgotten, whatever is there is good.
+      const isFresh = this.unlooked === 0 ? stamp !== 0 : this.stamps[stamp & 0xffff] === stamp
+      if (isFresh && epoch >= this.floor) return slot
     }
-    return this.#findElsewhere(tag, epoch, lo, hi)
+    // An integer, and nothing that could be one: what comes of either way stays in a register.
+    return this.#findElsewhere(tag, epoch, lo, hi) | 0
   }
 
   /** The entry of exactly this size that covers `page` under `tag`, or MISS. Does not count. */
   findSize(tag: number, page: Page, leafLg2: number): number {
-    const { tags } = this
-    const record = tag << 2
-    if (record >>> 0 >= tags.length) return MISS
-    const epoch = tags[record + TAG_EPOCH]
+    if (tag < 0 || tag >= this.knownTags) return MISS
+    const epoch = this.tags[tag * 4 + TAG_EPOCH]
     if (epoch >= this.floor) return this.ofSize(tag, epoch, page | 0, (page / TWO32) | 0, leafLg2)
     const shown = this.#shown
     if (this.#gone.length === 0 || shown === null || epoch < shown.floor) return MISS
@@ -174,12 +178,11 @@ export class TranslationCache extends FillingStore {
     if (epoch < (isSparing ? (this.#shown as TranslationCache).floor : this.floor)) return MISS
     const set = this.setOf(this.placeOf(tag, lo, hi))
     const end = this.endOf(set)
-    for (let at = set; at < end; at += 1 << LINE_LG2) {
+    for (let at = set; at < end; at += 1 << LINE_SHIFT) {
       const head = words[at + HEAD]
       if ((((words[at + KEY] ^ lo) >>> head) | ((head >>> 11) ^ (hi << 1)) | (words[at + EPOCH] ^ epoch)) !== 0)
         continue
-      const where = words[at + WHERE]
-      const slot = (where >>> 1) + (lo & -(where & 1) & 511)
+      const slot = this.slotIn(at, lo & (REGION - 1))
       const stamp = words[slot * 4 + STAMP]
       if (stamps[stamp & GROUP_MASK] === stamp && !(isSparing && this.#isGone(slot))) return slot
       break
@@ -189,7 +192,7 @@ export class TranslationCache extends FillingStore {
       const larger = this.setOf(this.placeOfLarge(tag, lo, hi, pagesLg2))
       const low = pagesLg2 > 31 ? 0 : (lo >>> pagesLg2) << pagesLg2
       const wanted = (highOf(hi, pagesLg2) << 12) | LARGE | pagesLg2
-      for (let at = larger; at < this.endOf(larger); at += 1 << LINE_LG2) {
+      for (let at = larger; at < this.endOf(larger); at += 1 << LINE_SHIFT) {
         if (words[at + KEY] !== low || words[at + HEAD] !== wanted || words[at + EPOCH] !== epoch) continue
         const slot = (at + OWN) >>> 2
         const stamp = words[slot * 4 + STAMP]
@@ -244,44 +247,22 @@ export class TranslationCache extends FillingStore {
     extraHi: number,
     spanLg2: number,
   ): number {
-    if (this.setMask < 0 || this.#shown !== null) return MISS
+    if (this.capacity === 0 || this.#shown !== null) return NONE
     return this.keep(tag, group, lo, hi, leafLg2, addressLo, addressHi, flags, extraLo, extraHi, spanLg2)
   }
 
   /** Changes the owner's bits of an entry that is there, such as a dirty flag. */
   setFlags(slot: number, flags: number): void {
+    const { words } = this
     const at = this.lineOf(slot)
-    const first = this.#firstSlot(slot)
-    for (let i = 0; i < this.#slots(slot); i++) this.words[(first + i) * 4 + FLAGS] = flags
-    if (this.isBlock(at)) this.mix(at, this.words[slot * 4 + STAMP], flags)
-  }
-
-  /** Keeps a number with each entry from here on, 0 with a new one; or does so no more. */
-  keepNotes(isKept: boolean): void {
-    this.notes = new Int32Array(isKept ? this.words.length / 4 : 0)
-  }
-
-  /** The number that was set for an entry; it moves with it. */
-  noteOf(slot: number): number {
-    return this.notes[slot]
-  }
-
-  setNote(slot: number, note: number): void {
-    const first = this.#firstSlot(slot)
-    this.notes.fill(note, first, first + this.#slots(slot))
-  }
-
-  /** Drops one entry. */
-  dropSlot(slot: number): void {
-    const page = this.pageOf(slot)
-    if (this.#shown !== null) {
-      this.#drop(this.tagOf(slot), this.groupOf(slot), page, page, ANY_FLAGS)
+    if (!this.isBlock(at)) {
+      words[slot * 4 + FLAGS] = flags
       return
     }
-    const at = this.lineOf(slot)
-    this.dropped++
-    if (this.isBlock(at)) this.freeLeaf(at, slot)
-    if (!this.isBlock(at) || this.countOf(at) === 0) this.freeLine(at)
+    const pages = this.#pagesOf(slot)
+    const first = this.inRegionOf(slot) & -pages
+    for (let page = first; page < first + pages; page++) words[this.slotIn(at, page) * 4 + FLAGS] = flags
+    this.mix(at, words[slot * 4 + STAMP], flags)
   }
 
   /** Drops every entry of some tags, with the flags asked for, whose leaf shares a page with `[first, last]`. */
@@ -340,16 +321,24 @@ export class TranslationCache extends FillingStore {
 
   /** Shows every entry that would answer. */
   eachLive(visit: (slot: number) => void): void {
-    const { words } = this
-    for (let at = 0; at < this.lines << LINE_LG2; at += 1 << LINE_LG2) {
-      if (words[at + EPOCH] === 0 || !this.#isAliveHere(at)) continue
-      const first = words[at + WHERE] >>> 1
-      for (let slot = first; slot < (this.isBlock(at) ? first + REGION : first + 1); slot++) {
-        const stamp = words[slot * 4 + STAMP]
-        if (stamp === 0 || !this.isFresh(stamp) || this.#firstSlot(slot) !== slot) continue
-        if (this.#gone.length === 0 || !this.#isGone(slot)) visit(slot)
-      }
+    for (let at = 0; at < this.lines << LINE_SHIFT; at += 1 << LINE_SHIFT) {
+      if (this.words[at + EPOCH] === 0 || !this.#isAliveHere(at)) continue
+      if (!this.isBlock(at)) this.#show((at + OWN) >>> 2, visit)
+      else this.#eachInBlocks(at, visit)
     }
+  }
+
+  #eachInBlocks(at: number, visit: (slot: number) => void): void {
+    for (let page = 0; page < REGION; page++) {
+      if (!this.hasBlock(at, page)) continue
+      const slot = this.slotIn(at, page)
+      if ((page & (this.#pagesOf(slot) - 1)) === 0) this.#show(slot, visit)
+    }
+  }
+
+  #show(slot: number, visit: (slot: number) => void): void {
+    const stamp = this.words[slot * 4 + STAMP]
+    if (stamp !== 0 && this.isFresh(stamp) && !(this.#gone.length !== 0 && this.#isGone(slot))) visit(slot)
   }
 
   #isAliveHere(at: number): boolean {
@@ -376,18 +365,6 @@ export class TranslationCache extends FillingStore {
 
   #pagesOf(slot: number): number {
     return 2 ** (this.leafLg2Of(slot) - PAGE_LG2)
-  }
-
-  /** Slots of an entry. */
-  #slots(slot: number): number {
-    return this.isBlock(this.lineOf(slot)) ? this.#pagesOf(slot) : 1
-  }
-
-  #firstSlot(slot: number): number {
-    const at = this.lineOf(slot)
-    if (!this.isBlock(at)) return slot
-    const base = this.words[at + WHERE] >>> 1
-    return base + ((slot - base) & -this.#pagesOf(slot))
   }
 }
 

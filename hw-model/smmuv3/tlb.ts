@@ -161,7 +161,7 @@ export class Tlb {
   /** The same, of a page's low 32 bits and the 20 above them. */
   findVaAt(context: ContextConfig, lo: number, hi: number): number {
     const own = this.va.findAt(context.tag, lo, hi)
-    return own !== MISS ? own : this.va.findAt(context.globalTag, lo, hi)
+    return own >= 0 ? own : this.va.findAt(context.globalTag, lo, hi) | 0
   }
 
   /** The entry for a VA that an ASID of a tag space would be answered from, or MISS; of globals, of either ASID set. */

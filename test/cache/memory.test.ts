@@ -23,13 +23,13 @@ const FIXED = 64 * 16 + 16
 
 describe('a cache takes', () => {
   it.each([
-    [4096, false, 352.25],
-    [4096, true, 512.25],
-    [65536, true, 512.25],
-    [64, false, 352.25],
-    [16, false, 48],
-    [16, true, 64],
-    [1, true, 64],
+    [4096, false, 418],
+    [4096, true, 610],
+    [65536, true, 610],
+    [64, false, 418],
+    [16, false, 80],
+    [16, true, 112],
+    [1, true, 112],
   ])('of %i entries, extras %s, at most %f bytes each', (entries, extras, each) => {
     for (const [run, apart] of [
       [1, 512],
@@ -45,9 +45,9 @@ describe('a cache takes', () => {
   })
 
   it.each([
-    [4096, 96.25],
-    [65536, 96.25],
-    [8, 48],
+    [4096, 162],
+    [65536, 162],
+    [8, 80],
   ])('of %i entries %f bytes each before a region has more than a few leaves', (entries, each) => {
     const cache = make(entries, false)
     for (let i = 0; i < entries; i++) cache.fill(0, 0, (i * 512) as Page, 12, 0, 1, 0)
@@ -57,7 +57,7 @@ describe('a cache takes', () => {
   it('twice as much as it had, and not all at once, where regions have more leaves', () => {
     const cache = make(4096, false)
     fill(cache, 8, 8, 512)
-    expect(cache.bytes).toBeLessThanOrEqual(4096 * 96.25 + 4 * 8192 + FIXED)
+    expect(cache.bytes).toBeLessThanOrEqual(4096 * 162 + 16 * 1024 + FIXED)
   })
 
   it('nothing that is off', () => {

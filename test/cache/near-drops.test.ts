@@ -28,7 +28,7 @@ function shown(cache: TranslationCache): string[] {
   const found: string[] = []
   cache.eachLive((slot) => {
     const entry = [cache.tagOf, cache.groupOf, cache.pageOf, cache.leafLg2Of, cache.addressOf, cache.flagsOf]
-    found.push([...entry.map((part) => part.call(cache, slot)), cache.extraOf(slot), cache.noteOf(slot)].join(' '))
+    found.push([...entry.map((part) => part.call(cache, slot)), cache.extraOf(slot)].join(' '))
   })
   return found
 }
@@ -43,7 +43,6 @@ describe('a drop by halves', () => {
     const chance = new Chance(entries)
     const one = <T>(of: readonly T[]): T => of[chance.below(of.length)] as T
     const [plain, halved] = [made(entries, ways), made(entries, ways)]
-    for (const cache of [plain, halved]) cache.keepNotes(true)
     let dropped = 0
     for (let step = 1; step <= 30_000; step++) {
       const tag = chance.below(4)

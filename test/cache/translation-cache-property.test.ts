@@ -67,7 +67,6 @@ const operation = fc.oneof(
   record(4, 'run', fill),
   record(12, 'find', { tag, at: pages }),
   record(3, 'findSize', { tag, at: pages, size: fc.constantFrom(...SIZES) }),
-  record(1, 'dropSlot', { tag, at: pages }),
   record(1, 'setFlags', { tag, at: pages, flags: fc.integer({ min: 0, max: 3 }) }),
   record(1, 'view', { drops: fc.array(drop, { maxLength: 3 }), at: fc.array(fc.tuple(tag, pages), { maxLength: 12 }) }),
   ...drops,
@@ -101,18 +100,13 @@ class Pair {
       const known = list.covering(step.tag, step.at).filter(({ leafLg2 }) => leafLg2 === step.size)
       if (slot !== MISS) expect(known).toEqual([this.#read(cache, slot)])
       else if (cache.evictions === 0) expect(known).toEqual([])
-    } else if (step.op === 'dropSlot' || step.op === 'setFlags') {
+    } else if (step.op === 'setFlags') {
       const slot = cache.find(step.tag, step.at as Page)
       if (slot === MISS) return
       const known = this.#read(cache, slot)
       const isIt = (kept: Kept): boolean => kept.address === known.address
-      if (step.op === 'dropSlot') {
-        cache.dropSlot(slot)
-        list.drop(isIt)
-      } else {
-        cache.setFlags(slot, step.flags)
-        list.entries = list.entries.map((kept) => (isIt(kept) ? { ...kept, flags: step.flags } : kept))
-      }
+      cache.setFlags(slot, step.flags)
+      list.entries = list.entries.map((kept) => (isIt(kept) ? { ...kept, flags: step.flags } : kept))
     } else if (step.op === 'view') this.#look(step.drops, step.at)
     else this.#drop(cache, list, step)
     this.#count()

@@ -111,7 +111,7 @@ describe('an entry', () => {
     const slot = cache.fill(0, 0, page(9), 12, 0x9000, 1, 0)
     cache.setFlags(slot, 5)
     expect(look(cache, 0, 9)?.[2]).toBe(5)
-    cache.dropSlot(slot)
+    cache.dropTagPages(0, page(9), page(9))
     expect(look(cache, 0, 9)).toBeUndefined()
   })
 })
@@ -122,7 +122,7 @@ describe('one entry of many in a region', () => {
     const count = 9
     for (let i = 0; i < count; i++) cache.fill(0, 0, page(i), 12, i * 4096, 0, 0)
     for (let gone = 0; gone < count; gone++) {
-      cache.dropSlot(cache.find(0, page(gone)))
+      cache.dropTagPages(0, page(gone), page(gone))
       const left = Array.from({ length: count }, (_, i) => look(cache, 0, i)?.[0])
       expect(left).toEqual(Array.from({ length: count }, (_, i) => (i <= gone ? undefined : i * 4096)))
       expect(cache.countLive()).toBe(count - 1 - gone)
