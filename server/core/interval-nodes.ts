@@ -1,6 +1,6 @@
 /**
- * The nodes of an interval map, in typed arrays on one buffer: a lookup among a million ranges is a few cache lines, where
- * objects would be a miss or two a step.
+ * The nodes of an interval map, in typed arrays: a lookup among a million ranges is a few cache lines, where objects
+ * would be a miss or two a step.
  *
  * Addresses are kept as signed numbers of 64 bits, 2^63 lower than they are, which keeps their order. Between a
  * BigInt64Array and a comparison a BigInt is a register, once that is compiled; one of a BigUint64Array is an object.
@@ -9,20 +9,26 @@
 /** Slots of a node, as a power of two. */
 export const SLOTS_LG2 = 6
 const SLOTS = 1 << SLOTS_LG2
-/** Things in a node at most: the last slot stays empty, so that a search of six steps always ends at a slot. */
+/** Things in a node at most: the last slot stays empty, so that a search always ends at a slot. */
 export const MOST = SLOTS - 1
 /** Where a slot is in its node. */
 export const PLACE = SLOTS - 1
+/** Levels of a tree: each has a thirtieth of the nodes that were ever made below it. */
+const LEVELS = 16
 
-/** A node: where each slot ends, beside each other for the search; then where each begins, and what is there. */
-const LONGS = 3 * SLOTS
+/** A node: where each slot ends, beside each other for the search; where each begins; what is there, in words; the rest. */
 const STARTS = SLOTS
-const REFS = 2 * STARTS + 2
+const REFS = 2 * SLOTS
+const COUNT = REFS + SLOTS / 2
+const WIDEST = COUNT + 1
+const LONGS = COUNT + 8
+/** Bytes before the first node, so that one begins where a line of the processor's caches does: memory begins 16 later. */
+const ALIGNED = 48
 
 /** What is added to a number to keep it; and so 0 as it is kept. */
-const LOWEST = -(2n ** 63n)
-/** Where a slot ends that has nothing. */
-const HIGHEST = 2n ** 63n - 1n
+export const LOWEST = -(2n ** 63n)
+/** Where a slot ends that has nothing, and the last child of those that end with all: beyond every address. */
+export const HIGHEST = 2n ** 63n - 1n
 
 /** A number of 64 bits as it is kept. */
 export const kept = (value: bigint): bigint => BigInt.asIntN(64, value + LOWEST)
@@ -30,29 +36,32 @@ export const kept = (value: bigint): bigint => BigInt.asIntN(64, value + LOWEST)
 /** No slot. */
 export const NONE = -1
 
-/** Nodes by number. A slot is a node's number times SLOTS, and its place in it; what is kept is named so. */
+/** The slot at each level, leaves first, of the call that is on its way. */
+export const path = new Int32Array(LEVELS)
+
+/**
+ * Nodes by number. A slot is a node's number times SLOTS, and its place in it. In a leaf it has a range, by the number
+ * that the range has for as long as it is there; above, a node, and ends where that does.
+ */
 export class Nodes {
-  /** Things in each node. */
-  counts = new Int32Array(0)
-  /** No hole between two things of a node, or inside one, has more bytes; kept. */
-  widest = new BigInt64Array(0)
   #longs = new BigInt64Array(0)
   /** On the same buffer. */
   #words = new Int32Array(0)
-  /** Nodes that were given out, ever. */
+  /** Nodes that were given out, ever, and that there is memory for. */
   #made = 0
+  #capacity = 0
   readonly #free: number[] = []
 
   /** Nodes that there is memory for. */
   get capacity(): number {
-    return this.counts.length
+    return this.#capacity
   }
 
   /** A node with nothing in it. */
   make(): number {
     const node = this.#free.pop() ?? this.#next()
-    this.counts[node] = 0
-    this.widest[node] = LOWEST
+    this.setCount(node, 0)
+    this.setWidest(node, LOWEST)
     this.#longs.fill(HIGHEST, node * LONGS, node * LONGS + SLOTS)
     return node
   }
@@ -62,172 +71,182 @@ export class Nodes {
     this.#free.push(node)
   }
 
-  /** The first slot of a node that ends at or beyond an address, or the one behind all that has something. */
-  find(node: number, address: bigint): number {
-    const longs = this.#longs
-    const key = BigInt.asIntN(64, address + LOWEST)
-    let at = node * LONGS
-    if (longs[at + 31] < key) at += 32
-    if (longs[at + 15] < key) at += 16
-    if (longs[at + 7] < key) at += 8
-    if (longs[at + 3] < key) at += 4
-    if (longs[at + 1] < key) at += 2
-    if (longs[at] < key) at += 1
-    return (node << SLOTS_LG2) + (at - node * LONGS)
-  }
-
   /**
-   * The same of a leaf, `height` levels below a root; NONE, if everything ends below the address. The steps stand here
-   * once more, so that the address stays in its register. They branch: a wrong guess costs less than it gains, as the
-   * right ones fetch memory early.
+   * The first slot of a leaf that ends at or beyond an address, `height` levels below a root, or the one behind all
+   * ranges. Eight pivots are compared at once, without a branch: a step costs what its slowest load does, and no guess.
+   * The steps stand here, and once more below, so that the address stays in its register.
    */
-  findLeaf(root: number, height: number, address: bigint): number {
+  find(root: number, height: number, address: bigint): number {
     const longs = this.#longs
+    const words = this.#words
     const key = BigInt.asIntN(64, address + LOWEST)
     let node = root
     for (let level = height; ; level--) {
-      const from = node * LONGS
-      let at = from
-      if (longs[at + 31] < key) at += 32
-      if (longs[at + 15] < key) at += 16
-      if (longs[at + 7] < key) at += 8
-      if (longs[at + 3] < key) at += 4
-      if (longs[at + 1] < key) at += 2
-      if (longs[at] < key) at += 1
-      const place = at - from
-      if (level === height && place === this.counts[root]) return NONE
+      const from = (node * LONGS) & POSITIVE
+      const low = +(longs[from + 7] < key) + +(longs[from + 15] < key) + +(longs[from + 23] < key)
+      const high = +(longs[from + 39] < key) + +(longs[from + 47] < key) + +(longs[from + 55] < key)
+      let place = (low + +(longs[from + 31] < key) + high) << 3
+      const at = from + place
+      const half = +(longs[at] < key) + +(longs[at + 1] < key) + +(longs[at + 2] < key) + +(longs[at + 3] < key)
+      place += half + +(longs[at + 4] < key) + +(longs[at + 5] < key) + +(longs[at + 6] < key)
       if (level === 0) return (node << SLOTS_LG2) + place
-      node = this.#words[2 * (from + 2 * place) + REFS]
+      node = words[2 * from + 2 * REFS + place]
     }
+  }
+
+  /** The same, with the path to it. */
+  descend(root: number, height: number, address: bigint): number {
+    const longs = this.#longs
+    const words = this.#words
+    const key = BigInt.asIntN(64, address + LOWEST)
+    let node = root
+    for (let level = height; ; level--) {
+      const from = (node * LONGS) & POSITIVE
+      const low = +(longs[from + 7] < key) + +(longs[from + 15] < key) + +(longs[from + 23] < key)
+      const high = +(longs[from + 39] < key) + +(longs[from + 47] < key) + +(longs[from + 55] < key)
+      let place = (low + +(longs[from + 31] < key) + high) << 3
+      const at = from + place
+      const half = +(longs[at] < key) + +(longs[at + 1] < key) + +(longs[at + 2] < key) + +(longs[at + 3] < key)
+      place += half + +(longs[at + 4] < key) + +(longs[at + 5] < key) + +(longs[at + 6] < key)
+      path[level] = (node << SLOTS_LG2) + place
+      if (level === 0) return path[0]
+      node = words[2 * from + 2 * REFS + place]
+    }
+  }
+
+  /** Things in a node. */
+  count(node: number): number {
+    return this.#words[2 * (node * LONGS + COUNT)]
+  }
+
+  setCount(node: number, count: number): void {
+    this.#words[2 * (node * LONGS + COUNT)] = count
+  }
+
+  /** No hole before a range of the node, back to the range before it, has more bytes; kept. */
+  widest(node: number): bigint {
+    return this.#longs[node * LONGS + WIDEST]
+  }
+
+  setWidest(node: number, room: bigint): void {
+    this.#longs[node * LONGS + WIDEST] = BigInt.asIntN(64, room)
   }
 
   /** What is in a slot. */
   ref(slot: number): number {
-    return this.#words[2 * recordAt(slot) + 2]
+    return this.#words[refAt(slot)]
+  }
+
+  /** Where what is in a slot ends; kept. */
+  end(slot: number): bigint {
+    return this.#longs[endAt(slot)]
+  }
+
+  setEnd(slot: number, end: bigint): void {
+    this.#longs[endAt(slot)] = BigInt.asIntN(64, end)
+  }
+
+  /** Where the range in a slot of a leaf begins; kept. */
+  start(slot: number): bigint {
+    return this.#longs[endAt(slot) + STARTS]
   }
 
   /** Whether nothing is in a slot. */
   isEmpty(slot: number): boolean {
-    return (slot & PLACE) >= this.counts[slot >> SLOTS_LG2]
+    return (slot & PLACE) >= this.count(slot >> SLOTS_LG2)
   }
 
-  /** Whether what is in a slot begins at or below an address. */
+  /** Whether the range in a slot begins at or below an address. */
   beginsBy(slot: number, address: bigint): boolean {
-    return this.#longs[recordAt(slot)] <= BigInt.asIntN(64, address + LOWEST)
+    return this.#longs[endAt(slot) + STARTS] <= BigInt.asIntN(64, address + LOWEST)
   }
 
-  /** Whether what is in a slot ends at or beyond an address. */
-  endsFrom(slot: number, address: bigint): boolean {
-    return this.#longs[lastAt(slot)] >= BigInt.asIntN(64, address + LOWEST)
-  }
-
-  /** The first byte of what is in a slot. */
-  startOf(slot: number): bigint {
-    return this.#longs[recordAt(slot)] - LOWEST
-  }
-
-  /** The last one. */
+  /** The last byte of the range in a slot. */
   lastOf(slot: number): bigint {
-    return this.#longs[lastAt(slot)] - LOWEST
+    return this.#longs[endAt(slot)] - LOWEST
   }
 
-  /** Bytes between a slot and the next, kept; none at an end of the node. */
-  roomBehind(slot: number): bigint {
-    if ((slot & PLACE) >= this.counts[slot >> SLOTS_LG2] - 1) return LOWEST
-    return BigInt.asIntN(64, this.#longs[recordAt(slot + 1)] - this.#longs[lastAt(slot)] + HIGHEST)
+  /** The last slot of a node that has something. */
+  lastIn(node: number): number {
+    return (node << SLOTS_LG2) + this.count(node) - 1
   }
 
-  /** Puts something into a slot of a node that is not full; those from there on move up. */
+  /** Puts a range into a slot of a leaf that is not full; those from there on move up. */
   insert(slot: number, start: bigint, last: bigint, ref: number): void {
     const longs = this.#longs
-    const node = slot >> SLOTS_LG2
-    const lowest = lastAt(slot)
-    let record = recordAt((node << SLOTS_LG2) + this.counts[node])
-    for (let to = node * LONGS + this.counts[node]++; to > lowest; to--) {
+    const words = this.#words
+    const from = (slot >> SLOTS_LG2) * LONGS
+    const at = from + (slot & PLACE)
+    const count = words[2 * (from + COUNT)]
+    words[2 * (from + COUNT)] = count + 1
+    let word = 2 * (from + REFS) + count
+    for (let to = from + count; to > at; to--) {
       longs[to] = longs[to - 1]
-      longs[record] = longs[record - 2]
-      longs[record + 1] = longs[record - 1]
-      record -= 2
+      longs[to + STARTS] = longs[to + STARTS - 1]
+      words[word] = words[word - 1]
+      word--
     }
-    longs[lowest] = BigInt.asIntN(64, last + LOWEST)
-    longs[record] = BigInt.asIntN(64, start + LOWEST)
-    this.#words[2 * record + 2] = ref
+    longs[at] = BigInt.asIntN(64, last + LOWEST)
+    longs[at + STARTS] = BigInt.asIntN(64, start + LOWEST)
+    words[word] = ref
+  }
+
+  /** Puts a node into the slot behind another's; it ends where that did, which now ends with the last of its own. */
+  insertBehind(slot: number, upper: number): void {
+    const end = this.end(slot)
+    this.insert(slot + 1, 0n, 0n, upper)
+    this.setEnd(slot + 1, end)
+    this.setEnd(slot, this.end(this.lastIn(this.ref(slot))))
   }
 
   /** Takes out what is in a slot; those behind it move down. */
   remove(slot: number): void {
     const longs = this.#longs
-    const node = slot >> SLOTS_LG2
-    const end = node * LONGS + --this.counts[node]
-    let record = recordAt(slot)
-    for (let to = lastAt(slot); to < end; to++) {
+    const words = this.#words
+    const from = (slot >> SLOTS_LG2) * LONGS
+    const count = words[2 * (from + COUNT)] - 1
+    words[2 * (from + COUNT)] = count
+    const end = from + count
+    let word = refAt(slot)
+    for (let to = from + (slot & PLACE); to < end; to++) {
       longs[to] = longs[to + 1]
-      longs[record] = longs[record + 2]
-      longs[record + 1] = longs[record + 3]
-      record += 2
+      longs[to + STARTS] = longs[to + STARTS + 1]
+      words[word] = words[word + 1]
+      word++
     }
     longs[end] = HIGHEST
   }
 
   /** Moves what is in the places from one on behind what another node has. */
   move(node: number, place: number, to: number): void {
-    const count = this.counts[node]
-    const from = node * LONGS
-    const into = to * LONGS
-    const end = this.counts[to]
-    this.#longs.copyWithin(into + end, from + place, from + count)
-    this.#longs.copyWithin(into + STARTS + 2 * end, from + STARTS + 2 * place, from + STARTS + 2 * count)
-    this.#longs.fill(HIGHEST, from + place, from + count)
-    this.counts[node] = place
-    this.counts[to] += count - place
-  }
-
-  /** Has a slot stand for a node, from its first byte to its last. */
-  cover(slot: number, node: number): void {
-    const lowest = node << SLOTS_LG2
-    this.#longs[lastAt(slot)] = this.#longs[lastAt(lowest + this.counts[node] - 1)]
-    this.#longs[recordAt(slot)] = this.#longs[recordAt(lowest)]
-    this.#words[2 * recordAt(slot) + 2] = node
-  }
-
-  /** The holes at both sides of a slot are new. Answers whether its node's bound is. */
-  widen(slot: number): boolean {
-    const node = slot >> SLOTS_LG2
-    const behind = this.roomBehind(slot)
-    const before = slot & PLACE ? this.roomBehind(slot - 1) : LOWEST
-    const room = behind > before ? behind : before
-    if (room <= this.widest[node]) return false
-    this.widest[node] = room
-    return true
-  }
-
-  /** The node in a slot has a wider hole. Answers whether that makes the bound of the slot's own wider. */
-  widenFor(slot: number): boolean {
-    const node = slot >> SLOTS_LG2
-    const room = this.widest[this.ref(slot)]
-    if (room <= this.widest[node]) return false
-    this.widest[node] = room
-    return true
+    const count = this.count(node)
+    const own = this.count(to)
+    const [from, into] = [node * LONGS + place, to * LONGS + own]
+    this.#longs.copyWithin(into, from, node * LONGS + count)
+    this.#longs.copyWithin(into + STARTS, from + STARTS, node * LONGS + STARTS + count)
+    const word = 2 * (node * LONGS + REFS)
+    this.#words.copyWithin(2 * (to * LONGS + REFS) + own, word + place, word + count)
+    this.#longs.fill(HIGHEST, from, node * LONGS + count)
+    this.setCount(node, place)
+    this.setCount(to, own + count - place)
   }
 
   #next(): number {
-    if (this.#made === this.capacity) this.#grow(Math.max(1, 2 * this.capacity))
+    if (this.#made === this.#capacity) this.#grow(Math.max(1, 2 * this.#capacity))
     return this.#made++
   }
 
   #grow(nodes: number): void {
-    const longs = new BigInt64Array(nodes * LONGS)
+    const longs = new BigInt64Array(new ArrayBuffer(nodes * LONGS * 8 + ALIGNED), ALIGNED)
     longs.set(this.#longs)
     this.#longs = longs
-    this.#words = new Int32Array(longs.buffer)
-    const widest = new BigInt64Array(nodes)
-    widest.set(this.widest)
-    this.widest = widest
-    const counts = new Int32Array(nodes)
-    counts.set(this.counts)
-    this.counts = counts
+    this.#words = new Int32Array(longs.buffer, ALIGNED)
+    this.#capacity = nodes
   }
 }
 
-const lastAt = (slot: number): number => (slot >> SLOTS_LG2) * LONGS + (slot & PLACE)
-const recordAt = (slot: number): number => (slot >> SLOTS_LG2) * LONGS + STARTS + 2 * (slot & PLACE)
+/** Keeps 31 bits, by which the compiler sees that adding to them overflows nothing. */
+const POSITIVE = 0x3fff_ffff
+
+const endAt = (slot: number): number => (slot >> SLOTS_LG2) * LONGS + (slot & PLACE)
+const refAt = (slot: number): number => 2 * ((slot >> SLOTS_LG2) * LONGS + REFS) + (slot & PLACE)

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { XorShift32 } from '../../bench/random.js'
 import { IntervalMap } from '../../server/core/interval-map.js'
 
 interface Item {
@@ -141,6 +142,70 @@ describe('an interval map', () => {
     expect(Math.max(...removing)).toBeLessThan(500)
     expect(most(() => map.hole(...whole, 10n))).toBeLessThan(500)
     expect(map.size).toBe(10_000)
+  })
+
+  it('finds what a sorted array does while thousands come and go, in order and in none', () => {
+    const random = new XorShift32(0x5eed)
+    // In bytes: where all of it lies, and how far apart.
+    for (const [base, stride] of [
+      [0n, 4n],
+      [2n ** 64n - 2n ** 16n, 4n],
+      [2n ** 20n + 5n, 2n ** 49n],
+    ]) {
+      const map = new IntervalMap<Item>()
+      const items: Item[] = []
+      const beyond = base + 2n ** 14n * stride - 1n
+      const place = (address: bigint): number => {
+        let [low, high] = [0, items.length]
+        while (low < high) {
+          const middle = (low + high) >> 1
+          if (items[middle].last < address) low = middle + 1
+          else high = middle
+        }
+        return low
+      }
+      const check = (): void => {
+        const from = base + BigInt(random.below(2 ** 14)) * stride
+        const length = (stride * BigInt(1 + random.below(24))) / 4n
+        const naive = new Naive()
+        naive.items = items.slice(place(from))
+        expect(map.hole(from, beyond, length)).toEqual(naive.hole(from, beyond, length))
+        naive.items = items
+        expect(map.hole(base, from, length)).toEqual(naive.hole(base, from, length))
+        expect(map.firstFrom(from)).toBe(items[place(from)])
+      }
+      const step = (at: number, adds: boolean): void => {
+        const start = base + BigInt(at) * stride + (adds ? BigInt(random.below(2)) : 0n)
+        const i = place(start)
+        const there = items[i]
+        if (there !== undefined && there.start <= start + 1n) {
+          if (adds) return
+          map.remove(there.start, there)
+          items.splice(i, 1)
+        } else if (adds) {
+          const item = { start, last: start + BigInt(random.below(2)) }
+          add(map, item)
+          items.splice(i, 0, item)
+        }
+      }
+      for (let i = 0; i < 9000; i++) step(random.below(2 ** 14), true)
+      for (let i = 0; i < 2 ** 14; i += 2) step(i, true)
+      for (let i = 0; i < 400; i++) check()
+      for (let i = 0; i < 9000; i++) {
+        step(random.below(2 ** 14), random.below(3) === 0)
+        if (i % 20 === 0) check()
+      }
+      for (let i = 2 ** 14 - 1; i >= 2 ** 13; i--) step(i, false)
+      for (let i = 0; i < 100; i++) check()
+      expect([...map]).toEqual(items)
+      for (let i = 0; i < 2 ** 13; i++) {
+        step(i, false)
+        if (i % 40 === 0) check()
+      }
+      for (const item of items) map.remove(item.start, item)
+      expect(map.size).toBe(0)
+      expect([...map]).toEqual([])
+    }
   })
 
   it('reaches both ends of 64 bits', () => {
