@@ -161,7 +161,7 @@ export class IotlbReplay implements Replayer {
     const grants = rights | (rights << 2) | GRANT.DIRTY
     const low = leafAddress(rows, at)
     const tag = iotlb.internTag(sid, NO_PASID)
-    const slot = iotlb.fillAt(tag, this.#configs[did], lo, hi, rows[at + 7], low, rows[at + 5], -1, grants)
+    const slot = iotlb.fillAt(tag, this.#configs[did], lo, hi, rows[at + 7], low, rows[at + 5], -1, -1, grants)
     iotlb.requesters.learn(sid, NO_PASID, tag)
     return slot
   }

@@ -45,3 +45,15 @@ export const isBeyond = (hi: number, bits: number): boolean => hi >>> (bits - 32
 /** The part of `hi:lo` below 2^lg2, exact up to 52 bits. */
 export const offsetIn = (lo: number, hi: number, lg2: number): number =>
   lg2 < 32 ? lo & ((1 << lg2) - 1) : (hi & ((1 << (lg2 - 32)) - 1)) * TWO32 + (lo >>> 0)
+
+/** The same part as two halves: its low half, */
+export const offsetLow = (lo: number, lg2: number): number => (lg2 < 32 ? lo & ((1 << lg2) - 1) : lo)
+
+/** and its high half. */
+export const offsetHigh = (hi: number, lg2: number): number => (lg2 <= 32 ? 0 : hi & ((1 << (lg2 - 32)) - 1))
+
+/** The multiple of 2^lg2 at or below `hi:lo`, as two halves: its low half, */
+export const downLow = (lo: number, lg2: number): number => (lg2 < 32 ? lo & (-1 << lg2) : 0)
+
+/** and its high half. */
+export const downHigh = (hi: number, lg2: number): number => (lg2 <= 32 ? hi : hi & (-1 << (lg2 - 32)))

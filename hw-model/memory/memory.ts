@@ -84,6 +84,10 @@ export class Memory {
   readonly #starts = new Int32Array(WAYS)
   readonly #windows: Int32Array[] = new Array<Int32Array>(WAYS).fill(NO_WORDS)
   readonly #chunksOf: Chunks[] = new Array<Chunks>(WAYS).fill(NOWHERE.chunks)
+  /** The one that was read last. */
+  #inHand = -1
+  #window: Int32Array = NO_WORDS
+  #start = 0
   #chunksKept = 0
   #arraysKept = 0
   /** The chunk last stored into, and its address in chunks. */
@@ -140,14 +144,16 @@ export class Memory {
     return pa < ADDRESS_END ? this.loadAt(pa | 0, (pa / TWO32) | 0) : MEMORY.ABORT
   }
 
-  /** The same at an address of two halves, of at most 52 bits. */
+  /** The same at an address of two halves, of at most 52 bits. Most loads follow others of the same gigabyte. */
   loadAt(lo: number, hi: number): number {
-    const gigabyte = (hi << 2) | (lo >>> DIRECTORY_LG2)
-    const way = gigabyte & (WAYS - 1)
-    if (this.#gigabytes[way] !== gigabyte) this.#enter(gigabyte)
-    const window = this.#windows[way]
-    const at = ((lo & (DIRECTORY_BYTES - 1)) - this.#starts[way]) >>> 2
-    if (at + 1 < window.length) return this.#read(window, at)
+    if (((hi << 2) | (lo >>> DIRECTORY_LG2)) !== this.#inHand) this.#takeInHand(lo, hi)
+    const words = this.#window
+    const at = ((lo & (DIRECTORY_BYTES - 1)) - this.#start) >>> 2
+    return at + 1 < words.length ? this.#read(words, at) : this.#loadInChunk(lo, hi)
+  }
+
+  #loadInChunk(lo: number, hi: number): number {
+    const way = this.#inHand & (WAYS - 1)
     const chunk = this.#chunksOf[way][(lo >>> CHUNK_LG2) & SLOT_MASK] ?? this.#look(lo, hi)
     const inChunk = (lo >>> 2) & WORD_MASK
     if (chunk === undefined || (chunk !== null && inChunk + 1 >= chunk.length)) return MEMORY.ABORT
@@ -155,6 +161,16 @@ export class Memory {
     this.lo = 0
     this.hi = 0
     return MEMORY.OK
+  }
+
+  /** Puts the window of a gigabyte before those at hand. */
+  #takeInHand(lo: number, hi: number): void {
+    const gigabyte = (hi << 2) | (lo >>> DIRECTORY_LG2)
+    const way = gigabyte & (WAYS - 1)
+    if (this.#gigabytes[way] !== gigabyte) this.#enter(gigabyte)
+    this.#inHand = gigabyte
+    this.#window = this.#windows[way]
+    this.#start = this.#starts[way]
   }
 
   #read(words: Int32Array, at: number): number {
@@ -345,6 +361,8 @@ export class Memory {
   /** Lays the directory of a gigabyte at hand. */
   #enter(gigabyte: number): void {
     const { chunks, window, start } = this.#directory(gigabyte)
+    // What is in hand may have to make way.
+    this.#inHand = -1
     const way = gigabyte & (WAYS - 1)
     this.#gigabytes[way] = gigabyte
     this.#chunksOf[way] = chunks
@@ -374,6 +392,7 @@ export class Memory {
     this.#chunksKept = 0
     this.#arraysKept = 0
     this.#gigabytes.fill(-1)
+    this.#inHand = -1
     this.#windows.fill(NO_WORDS)
     this.#chunksOf.fill(NOWHERE.chunks)
     this.#storeChunk = NO_WORDS

@@ -240,7 +240,7 @@ export class Ats {
     }
     const stageTwo = this.#stageTwo
     const hitsBefore = this.#tlb.ipa.hits
-    if (!stageTwo.translate(input, this.#need.ask)) {
+    if (!stageTwo.translate(lo | 0, hi | 0, this.#need.ask)) {
       this.#stageTwoFault(outcome, CLASS.IN)
       return
     }

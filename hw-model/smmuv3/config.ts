@@ -4,6 +4,7 @@
  * nowhere are not kept. [SMMU 3.3 Data structures and translation procedure] [SMMU 3.21.3 Configuration structures]
  */
 
+import { highHalf, joinWord } from '../bits/address.js'
 import { ConfigCache } from '../cache/config-cache.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
 import type { CacheStatistics, WalkTrace } from '../port.js'
@@ -312,8 +313,8 @@ export class Configurations {
   /** Copies a CD or L1CD, through stage 2 where there is one. */
   #load(at: number, words: number, stage: TableStage | null, event: number): boolean {
     this.event = 0
-    if (stage !== null && !stage.translateTable(at, false)) return false
-    const physical = stage === null ? at : stage.tableAddress
+    if (stage !== null && !stage.translateTable(at | 0, highHalf(at), false)) return false
+    const physical = stage === null ? at : joinWord(stage.tableLo, stage.tableHi)
     this.fetchAddress = physical
     if (
       physical < 2 ** this.#features.oasBits &&

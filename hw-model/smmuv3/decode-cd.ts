@@ -1,5 +1,6 @@
 /** Reads a CD into the form the pipeline uses, checking what the manual calls ILLEGAL. [SMMU 5.4 Context Descriptor] */
 
+import { highHalf } from '../bits/address.js'
 import type { StreamConfig } from './decode-ste.js'
 import { EVENT } from './event-records.js'
 import { addressBits, type Features, STALL_MODEL } from './features.js'
@@ -21,7 +22,9 @@ const LEGAL = ''
 /** One half of the address space: what TTB0 or TTB1 leads to. */
 export interface HalfConfig {
   readonly format: StageOneFormat
-  readonly table: number
+  /** Root table, aligned as hardware takes it. */
+  readonly tableLo: number
+  readonly tableHi: number
   /** The walker's level of the root. */
   readonly top: number
   readonly granuleLg2: number
@@ -122,6 +125,7 @@ function half(cd: Int32Array, features: Features, isHyp: boolean, fields: typeof
   const inputBits = 64 - tsz
   const stride = granuleLg2 - 3
   const top = Math.ceil((inputBits - granuleLg2) / stride) - 1
+  const table = alignedRoot(root, inputBits - (granuleLg2 + stride * top), outputBits)
   return {
     format: new (isHyp ? HypFormat : StageOneFormat)({
       granuleLg2,
@@ -135,7 +139,8 @@ function half(cd: Int32Array, features: Features, isHyp: boolean, fields: typeof
       pan: PAN.get(cd, 0) === 1,
       epan: features.epan && EPAN.get(cd, 0) === 1,
     }),
-    table: alignedRoot(root, inputBits - (granuleLg2 + stride * top), outputBits),
+    tableLo: table | 0,
+    tableHi: highHalf(table),
     top,
     granuleLg2,
     inputBits,

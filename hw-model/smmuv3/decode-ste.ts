@@ -1,5 +1,7 @@
 /** Reads an STE into the form the pipeline uses, checking what the manual calls ILLEGAL in its order. [SMMU 5.2] */
 
+import { highHalf } from '../bits/address.js'
+import { PlainTables } from '../walk/format.js'
 import type { ContextConfig } from './decode-cd.js'
 import { EVENT } from './event-records.js'
 import { addressBits, type Features, STALL_MODEL } from './features.js'
@@ -23,7 +25,10 @@ const LEGAL = ''
 export interface StageTwoConfig {
   readonly format: StageTwoFormat
   /** Root table, aligned as hardware takes it. */
-  readonly table: number
+  readonly tableLo: number
+  readonly tableHi: number
+  /** The same for walks through plain entries. */
+  readonly plain: PlainTables
   /** The walker's level of the root. */
   readonly top: number
   readonly granuleLg2: number
@@ -194,19 +199,25 @@ function decodeStageTwo(ste: Int32Array, config: StreamConfig, features: Feature
   if (inputBits <= lower || inputBits > lower + stride + 4) return 'S2SL0 does not fit S2T0SZ'
   // Little-endian tables only: IDR0.TTENDIAN is 2.
   if (S2ENDI.get(ste, 0) === 1) return 'S2ENDI is 1, and IDR0.TTENDIAN has little-endian tables alone'
+  const format = new StageTwoFormat({
+    granuleLg2,
+    outputBits,
+    wide: wideOf(granuleLg2, ds, features.oasBits),
+    ignoresAf: S2AFFD.get(ste, 0) === 1,
+    setsAccess: ha,
+    setsDirty: ha && hd,
+    xnx: features.xnx,
+    fwb: features.fwb && S2FWB.get(ste, 0) === 1,
+    protectsTables: S2PTW.get(ste, 0) === 1,
+  })
+  const table = alignedRoot(root, inputBits - lower, outputBits)
+  const plain = new PlainTables(format.plain)
+  plain.begin(table | 0, highHalf(table), top, granuleLg2, inputBits)
   config.stageTwo = {
-    format: new StageTwoFormat({
-      granuleLg2,
-      outputBits,
-      wide: wideOf(granuleLg2, ds, features.oasBits),
-      ignoresAf: S2AFFD.get(ste, 0) === 1,
-      setsAccess: ha,
-      setsDirty: ha && hd,
-      xnx: features.xnx,
-      fwb: features.fwb && S2FWB.get(ste, 0) === 1,
-      protectsTables: S2PTW.get(ste, 0) === 1,
-    }),
-    table: alignedRoot(root, inputBits - lower, outputBits),
+    format,
+    tableLo: plain.lo,
+    tableHi: plain.hi,
+    plain,
     top,
     granuleLg2,
     inputBits,

@@ -3,7 +3,7 @@
 import type { Field } from '../bits/layout.js'
 import type { Space, WalkStep, WalkTrace } from '../port.js'
 import { recordOf, rightsText, sizeText } from '../walk/describe.js'
-import { ENTRY } from '../walk/format.js'
+import { addressIn, ENTRY } from '../walk/format.js'
 import type { EntryTrace, Walker } from '../walk/walker.js'
 import {
   STAGE_1_LEAF,
@@ -44,7 +44,7 @@ export function entryTrace(stage: 1 | 2, trace: WalkTrace): EntryTrace {
         ...(tables === null ? {} : { guestAddress: walker.entryAddress }),
         ...fieldsOf(stage, walker, space, format as Vmsa),
         verdict: verdictOf(stage, walker, kind, rights, format instanceof HypFormat),
-        ...(isPresent ? { target: { space, address: format.addressIn(lo, hi, level) } } : {}),
+        ...(isPresent ? { target: { space, address: addressIn(format, lo, hi, level) } } : {}),
         citation: isTable
           ? '[Arm D8.3.1 Table descriptor format]'
           : '[Arm D8.3.1 Block descriptor and Page descriptor formats]',

@@ -8,8 +8,7 @@
  * stage 1. The manual allows that much, and also more. [SMMU 3.13 Access flag and dirty state] [Arm D8.5.1, D8.5.2]
  */
 
-import { TWO32 } from '../bits/address.js'
-import { ENTRY, type Format, Plain } from '../walk/format.js'
+import { bitsOfLeaf, ENTRY, type Format, Plain } from '../walk/format.js'
 import { ASK, happensAt, makesDirty, PRIVILEGED_SHIFT, RIGHT } from './rights.js'
 
 /** What tables above the leaf took away; kept beside the rights on the way down. */
@@ -22,6 +21,12 @@ const TABLE = {
 
 /** The same in the high word of a table entry: UXNTable, PXNTable, APTable. */
 const LIMITS = 0b1111 << 27
+
+/** Where the bits that make the rights of a leaf are, a bit of `bitsOfLeaf` each, in the low word and in the high one. */
+const AP_BITS = 3 << 6
+const NG = 1 << 11
+const PXN = 1 << 21
+const UXN = 1 << 22
 
 const VALID = 1
 const TABLE_OR_PAGE = 2
@@ -112,25 +117,25 @@ export abstract class Vmsa implements Format {
     this.plain.tables.set(both, both, tooHigh | LIMITS)
     this.plain.frameLo = -(1 << granuleLg2)
     this.plain.frameHi = HIGH_MASK[wide]
+    this.plain.kept = 0
   }
 
   classify(lo: number, hi: number, level: number): number {
     if ((lo & VALID) === 0) return ENTRY.INVALID
     const isTable = (lo & TABLE_OR_PAGE) !== 0
     if (level === 0 ? !isTable : !isTable && level > this.#topBlock) return ENTRY.INVALID
-    if (this.#high(lo, hi, level) >>> this.#highBits !== 0) return ENTRY.TOO_WIDE
+    if (this.addressHigh(lo, hi, level) >>> this.#highBits !== 0) return ENTRY.TOO_WIDE
     if (isTable && level !== 0) return ENTRY.TABLE
     return (lo & AF) !== 0 || this.#ignoresAf ? ENTRY.LEAF : ENTRY.UNACCESSED
   }
 
-  addressIn(lo: number, hi: number, level: number): number {
+  addressLow(lo: number, level: number): number {
     const lg2 = this.#alignmentLg2(lo, level)
-    const low = lg2 < 32 ? (lo & -(1 << lg2)) >>> 0 : 0
-    return this.#high(lo, hi, level) * TWO32 + low
+    return lg2 < 32 ? lo & -(1 << lg2) : 0
   }
 
   /** Bits [51:32] of the address; a block larger than 4 GiB starts at a multiple of its size. */
-  #high(lo: number, hi: number, level: number): number {
+  addressHigh(lo: number, hi: number, level: number): number {
     const high = (hi & this.#highMask) | ((lo & this.#movedMask) << this.#movedShift)
     const lg2 = this.#alignmentLg2(lo, level)
     return lg2 < 32 ? high : high & -(1 << (lg2 - 32))
@@ -186,20 +191,42 @@ export interface StageOneRules extends TableRules {
 /** Stage 1 of the StreamWorlds with two privileges, NS-EL1 and NS-EL2-E2H. [Arm D8.4 Memory access control] */
 export class StageOneFormat extends Vmsa {
   readonly #flat: boolean
-  readonly #wxn: boolean
+  protected readonly wxn: boolean
   readonly #pan: boolean
   readonly #epan: boolean
 
   constructor(rules: StageOneRules) {
     super(rules)
     this.#flat = rules.flat
-    this.#wxn = rules.wxn
+    this.wxn = rules.wxn
     this.#pan = rules.pan
     this.#epan = rules.epan
+    this.#settlePlain(rules)
+  }
+
+  /**
+   * A page that has been accessed, and whose writes need no mark, is plain: its rights depend on five of its bits alone
+   * where the tables above it have taken none away.
+   */
+  #settlePlain({ wide, setsDirty }: StageOneRules): void {
+    if (wide !== WIDE.NO) return
+    const { tables, leaves, granted } = this.plain
+    leaves.set(tables.mask | AF, tables.want | AF, (tables.none & ~LIMITS) | (setsDirty ? DBM : 0))
+    this.plain.barred = TABLE.NO_USER | TABLE.NO_WRITE | TABLE.UXN | TABLE.PXN
+    for (let bits = 0; bits < 32; bits++) {
+      const lo = tables.want | AF | ((bits << 6) & AP_BITS) | ((bits & 4) !== 0 ? NG : 0)
+      const hi = ((bits & 8) !== 0 ? PXN : 0) | ((bits & 16) !== 0 ? UXN : 0)
+      granted[bitsOfLeaf(lo, hi)] = this.leafRights(RIGHT.ALL, lo, hi)
+    }
   }
 
   narrow(rights: number, lo: number, hi: number, level: number): number {
     if (level !== 0 && (lo & TABLE_OR_PAGE) !== 0) return this.#flat ? rights : rights | tableLimits(hi)
+    return this.leafRights(rights, lo, hi)
+  }
+
+  /** What a leaf grants, `rights` holding what the tables above it took away. */
+  protected leafRights(rights: number, lo: number, hi: number): number {
     // Effective AP[2:1]: bit 0 lets unprivileged accesses in, bit 1 takes all writes away.
     const forUser = (lo & (1 << 6)) !== 0 && (rights & TABLE.NO_USER) === 0
     const readOnly = (lo & WRITE_BIT) !== 0
@@ -207,16 +234,16 @@ export class StageOneFormat extends Vmsa {
     const writable = (rights & TABLE.NO_WRITE) === 0 && (!readOnly || this.isClean(hi))
     const userData = forUser ? (writable ? 3 : 1) : 0
     let privilegedData = writable ? 3 : 1
-    const userNever = (hi & (1 << 22)) !== 0 || (rights & TABLE.UXN) !== 0
-    const privilegedNever = (hi & (1 << 21)) !== 0 || (rights & TABLE.PXN) !== 0
-    const userExecutes = !userNever && !(this.#wxn && userData === 3)
+    const userNever = (hi & UXN) !== 0 || (rights & TABLE.UXN) !== 0
+    const privilegedNever = (hi & PXN) !== 0 || (rights & TABLE.PXN) !== 0
+    const userExecutes = !userNever && !(this.wxn && userData === 3)
     // What unprivileged code can write, privileged code never executes.
-    const privilegedExecutes = !privilegedNever && userData !== 3 && !(this.#wxn && writable)
+    const privilegedExecutes = !privilegedNever && userData !== 3 && !(this.wxn && writable)
     // WXN takes no execution away here. [Arm D8.4 Memory access control]
     if (this.#pan && (forUser || (this.#epan && !userNever))) privilegedData = 0
     const user = userData | (userExecutes ? RIGHT.EXECUTE : 0)
     const privileged = privilegedData | (privilegedExecutes ? RIGHT.EXECUTE : 0)
-    const rest = ((lo & (1 << 11)) !== 0 ? RIGHT.NOT_GLOBAL : 0) | (writable && readOnly ? RIGHT.CLEAN : 0)
+    const rest = ((lo & NG) !== 0 ? RIGHT.NOT_GLOBAL : 0) | (writable && readOnly ? RIGHT.CLEAN : 0)
     return user | (privileged << PRIVILEGED_SHIFT) | rest | this.unaccessed(lo)
   }
 }
@@ -226,20 +253,12 @@ export class StageOneFormat extends Vmsa {
  * does, and nG, PXN, PXNTable and PAN mean nothing. [SMMU 13.4.1 Stage 1 page permissions] [Arm D8.4]
  */
 export class HypFormat extends StageOneFormat {
-  readonly #wxn: boolean
-
-  constructor(rules: StageOneRules) {
-    super(rules)
-    this.#wxn = rules.wxn
-  }
-
-  override narrow(rights: number, lo: number, hi: number, level: number): number {
-    if (level !== 0 && (lo & TABLE_OR_PAGE) !== 0) return super.narrow(rights, lo, hi, level)
+  protected override leafRights(rights: number, lo: number, hi: number): number {
     const readOnly = (lo & WRITE_BIT) !== 0
     const writable = (rights & TABLE.NO_WRITE) === 0 && (!readOnly || this.isClean(hi))
-    const never = (hi & (1 << 22)) !== 0 || (rights & TABLE.UXN) !== 0
+    const never = (hi & UXN) !== 0 || (rights & TABLE.UXN) !== 0
     const data = writable ? RIGHT.READ | RIGHT.WRITE : RIGHT.READ
-    const both = data | (never || (this.#wxn && writable) ? 0 : RIGHT.EXECUTE)
+    const both = data | (never || (this.wxn && writable) ? 0 : RIGHT.EXECUTE)
     return both | (both << PRIVILEGED_SHIFT) | (writable && readOnly ? RIGHT.CLEAN : 0) | this.unaccessed(lo)
   }
 }
@@ -290,8 +309,7 @@ export class StageTwoFormat extends Vmsa {
     const { tables, leaves } = this.plain
     const attributes = this.#fwb ? FWB_WRITE_BACK : WRITE_BACK
     leaves.set(tables.mask | AF | S2AP | MEM_ATTR, tables.want | AF | S2AP | attributes, (tables.none & ~LIMITS) | XN)
-    this.plain.kept = 0
-    this.plain.granted = RIGHT.ALL
+    this.plain.granted.fill(RIGHT.ALL)
   }
 
   narrow(rights: number, lo: number, hi: number, level: number): number {

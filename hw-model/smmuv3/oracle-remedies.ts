@@ -3,8 +3,7 @@
  * the wider, so that what is named does help and nothing narrower would.
  */
 
-import type { Page } from '../bits/address.js'
-import { highWord, lowWord } from '../bits/address.js'
+import { highWord, lowWord, type Page, pageOf } from '../bits/address.js'
 import type { Remedy } from '../oracle/subject.js'
 import { highOf, lowOf } from '../oracle/watches.js'
 import { type ChangedEntry, type Invalidation, NO_PASID, type Outcome, STATUS, type Transaction } from '../port.js'
@@ -151,10 +150,10 @@ function tryStep([config, tlb]: readonly [ConfigStep, TlbStep], attempt: Try): T
 function ipasOf({ translator: { stageTwo } }: Dry): number[] {
   const pages: number[] = []
   const translate = stageTwo.translate.bind(stageTwo)
-  stageTwo.translate = (ipa, ask) => {
-    const page = Math.floor(ipa / 4096)
+  stageTwo.translate = (lo, hi, ask) => {
+    const page = pageOf(lo, hi)
     if (!pages.includes(page) && pages.length < IPAS) pages.push(page)
-    return translate(ipa, ask)
+    return translate(lo, hi, ask)
   }
   return pages
 }

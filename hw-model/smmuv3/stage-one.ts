@@ -3,7 +3,7 @@
  * both stages together. [SMMU 3.4.1 Input address size and Virtual Address size] [Arm D8.2 Translation process]
  */
 
-import { highHalf, offsetIn, pageHigh, pageLow } from '../bits/address.js'
+import { downHigh, downLow, joinWord, offsetHigh, offsetLow, pageHigh, pageLow, TWO32 } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { WALK } from '../walk/format.js'
@@ -38,9 +38,11 @@ const FIRST_WRITE = -1
 
 /** Stage 1 of whichever transaction is being served; its fields hold the last result. */
 export class StageOne {
-  address = 0
+  addressLo = 0
+  addressHi = 0
   /** What stage 1 put out; with stage 2, an IPA. */
-  ipa = 0
+  ipaLo = 0
+  ipaHi = 0
   leafLg2 = 0
   /** What stage 1 grants. */
   rights = 0
@@ -65,6 +67,15 @@ export class StageOne {
     this.#stageTwo = stageTwo
     this.#tlb = tlb
     this.#tables = this.#start()
+  }
+
+  /** The halves of either as one exact number. */
+  get address(): number {
+    return joinWord(this.addressLo, this.addressHi)
+  }
+
+  get ipa(): number {
+    return joinWord(this.ipaLo, this.ipaHi)
   }
 
   /** The TLB has other caches than before. */
@@ -117,12 +128,17 @@ export class StageOne {
     this.rights = va.flagsOf(slot) & RIGHT.KEPT
     this.outputRights = (va.flagsOf(slot) >>> TLB_FLAGS.STAGE_2_SHIFT) & RIGHT.KEPT
     this.leafLg2 = va.leafLg2Of(slot)
-    const inLeaf = offsetIn(lo, hi, this.leafLg2)
-    this.address = va.addressOf(slot) + inLeaf
-    this.ipa = va.extraOf(slot) + inLeaf
+    const start = va.addressOf(slot)
+    const ipa = va.extraOf(slot)
+    const inLow = offsetLow(lo, this.leafLg2)
+    const inHigh = offsetHigh(hi, this.leafLg2)
+    this.addressLo = start | inLow
+    this.addressHi = (start / TWO32) | inHigh
+    this.ipaLo = ipa | inLow
+    this.ipaHi = (ipa / TWO32) | inHigh
     if (!need.isMetBy(this.rights)) return this.#fault(EVENT.F_PERMISSION)
     if (makesDirty(this.rights, need.ask)) return FIRST_WRITE
-    if (!need.isMetBy(this.outputRights)) return this.#stageTwo.deny(this.ipa, END.OUTPUT)
+    if (!need.isMetBy(this.outputRights)) return this.#stageTwo.deny(this.ipaLo, this.ipaHi, END.OUTPUT)
     return makesDirty(this.outputRights, need.askBehind(this.rights)) ? FIRST_WRITE : END.OK
   }
 
@@ -137,8 +153,8 @@ export class StageOne {
     const { format, granuleLg2 } = half
     const tables = this.#tables
     tables.begin(context.tag, context.group, half, lo, hi)
-    const { table, top, index } = tables
-    const end = walker.walk(format, stageTwo, table, top, granuleLg2, index, lo, hi, need.ask, tables.rights)
+    const { tableLo, tableHi, top, index, rights } = tables
+    const end = walker.walk(format, stageTwo, tableLo, tableHi, top, granuleLg2, index, lo, hi, need.ask, rights)
     if (end === WALK.TABLE_STAGE) return END.TABLE
     if (end !== WALK.OK) {
       this.fetchAddress = stageTwo === null ? walker.entryAddress : stageTwo.tableAddress
@@ -147,8 +163,10 @@ export class StageOne {
     this.rights = walker.rights
     this.leafLg2 = this.#tlb.spans ? spanOf(walker, format, half.inputBits, lo, hi) : walker.leafLg2
     this.outputRights = RIGHT.ALL
-    this.ipa = walker.address + offsetIn(lo, hi, walker.leafLg2)
-    this.address = this.ipa
+    this.ipaLo = walker.addressLo | offsetLow(lo, walker.leafLg2)
+    this.ipaHi = walker.addressHi | offsetHigh(hi, walker.leafLg2)
+    this.addressLo = this.ipaLo
+    this.addressHi = this.ipaHi
     if (!need.isMetBy(walker.rights)) {
       // Only with both stages' answers is there an entry to keep.
       if (this.#tlb.denials && stageTwo === null) this.#keep(stream, context, half, lo, hi, this.leafLg2)
@@ -172,13 +190,14 @@ export class StageOne {
     need: Need,
   ): number {
     const spanLg2 = this.leafLg2
-    if (!stageTwo.translate(this.ipa, need.askBehind(this.rights))) return END.OUTPUT
-    this.address = stageTwo.address
+    if (!stageTwo.translate(this.ipaLo, this.ipaHi, need.askBehind(this.rights))) return END.OUTPUT
+    this.addressLo = stageTwo.addressLo
+    this.addressHi = stageTwo.addressHi
     this.leafLg2 = Math.min(spanLg2, stageTwo.leafLg2)
     this.outputRights = stageTwo.rights
     const isDenied = !need.isMetBy(stageTwo.rights)
     if (!isDenied || this.#tlb.denials) this.#keep(stream, context, half, lo, hi, spanLg2)
-    return isDenied ? stageTwo.deny(this.ipa, END.OUTPUT) : END.OK
+    return isDenied ? stageTwo.deny(this.ipaLo, this.ipaHi, END.OUTPUT) : END.OK
   }
 
   /**
@@ -195,13 +214,20 @@ export class StageOne {
     // The walk may have handed out tags of its own, and so started a new epoch.
     if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
     const tag = (rights & RIGHT.NOT_GLOBAL) !== 0 ? context.tag : context.globalTag
-    const inPiece = offsetIn(lo, hi, leafLg2)
     const flags = rights | (outputRights << TLB_FLAGS.STAGE_2_SHIFT) | geometryFlags(half.granuleLg2, this.walker.level)
-    const start = this.address - inPiece
-    const ipa = this.ipa - inPiece
-    const [page, above] = [pageLow(lo, hi), pageHigh(hi)]
-    const [high, ipaHigh] = [highHalf(start), highHalf(ipa)]
-    tlb.va.fillAt(tag, context.group, page, above, leafLg2, start | 0, high, flags, ipa | 0, ipaHigh, spanLg2)
+    tlb.va.fillAt(
+      tag,
+      context.group,
+      pageLow(lo, hi),
+      pageHigh(hi),
+      leafLg2,
+      downLow(this.addressLo, leafLg2),
+      downHigh(this.addressHi, leafLg2),
+      flags,
+      downLow(this.ipaLo, leafLg2),
+      downHigh(this.ipaHi, leafLg2),
+      spanLg2,
+    )
   }
 
   #fault(event: number): number {

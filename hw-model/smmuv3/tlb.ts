@@ -76,11 +76,12 @@ export class Tlb {
   /** The VMID whose stage 2 a view was last asked for; -1 for none. */
   askedVmid = -1
 
-  readonly #isView: boolean
+  /** Shows the caches of another. */
+  readonly isView: boolean
 
   /** @param shown the TLB whose tags and entries are shown, for `view` */
   constructor(plan: CachePlan, shown: Tlb | null = null, which: Shown = NONE) {
-    this.#isView = shown !== null
+    this.isView = shown !== null
     this.#behaveAs(plan)
     this.epoch = shown?.epoch ?? 0
     const restart = (): void => {
@@ -138,7 +139,7 @@ export class Tlb {
 
   /** Makes sure that a context's tag numbers are of this epoch. */
   tagContext(context: ContextConfig, space: number): void {
-    if (this.#isView) {
+    if (this.isView) {
       this.asked = context
       this.askedSpace = space
     }
@@ -182,7 +183,7 @@ export class Tlb {
 
   /** Tag number of a VMID's stage 2. A view writes nothing into what it is shown. */
   ipaTag(config: StageTwoConfig): number {
-    if (this.#isView) {
+    if (this.isView) {
       this.askedVmid = config.vmid
       return this.#ipaTags.lookup(config.vmid)
     }
@@ -275,7 +276,7 @@ export class Tlb {
 
   /** A view hands out no numbers; -1 finds nothing. */
   #number(table: TagTable, name: number): number {
-    return this.#isView ? table.lookup(name) : table.intern(name)
+    return this.isView ? table.lookup(name) : table.intern(name)
   }
 }
 

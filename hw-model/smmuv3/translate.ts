@@ -285,7 +285,7 @@ export class Translator {
     }
     const { stageTwo } = this
     const hitsBefore = this.#tlb.ipa.hits
-    if (!stageTwo.translate((transaction.hi >>> 0) * TWO32 + (transaction.lo >>> 0), this.need.ask)) {
+    if (!stageTwo.translate(transaction.lo | 0, transaction.hi | 0, this.need.ask)) {
       this.verdicts.stageTwo(outcome, stream, this.stageTwo, CLASS.IN)
       return
     }
@@ -295,7 +295,7 @@ export class Translator {
     else this.misses++
     if (!this.need.isMetBy(stageTwo.rights)) {
       this.#noteMissing()
-      stageTwo.deny(stageTwo.ipa, END.OUTPUT)
+      stageTwo.deny(stageTwo.ipaLo, stageTwo.ipaHi, END.OUTPUT)
       this.verdicts.stageTwo(outcome, stream, stageTwo, CLASS.IN)
       return
     }

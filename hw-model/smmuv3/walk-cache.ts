@@ -5,7 +5,7 @@
  * [SMMU 3.21.1 Translation tables and TLB invalidation completion behavior] [Arm D8.17]
  */
 
-import { highHalf, pageHigh, pageLow, pageOf } from '../bits/address.js'
+import { pageHigh, pageLow, pageOf, TWO32 } from '../bits/address.js'
 import { MISS, type TranslationCache } from '../cache/translation-cache.js'
 import { indexAt, type TableKeeper, topIndexAt, type Walker } from '../walk/walker.js'
 import { RIGHT } from './rights.js'
@@ -13,7 +13,8 @@ import { geometryFlags } from './tlb-flags.js'
 
 /** Tables as a CD or an STE describes them. */
 interface Tables {
-  readonly table: number
+  readonly tableLo: number
+  readonly tableHi: number
   /** The walker's level of the root. */
   readonly top: number
   readonly granuleLg2: number
@@ -23,7 +24,8 @@ interface Tables {
 /** The table entries of one stage, and where the present walk of that stage starts. */
 export class WalkCache implements TableKeeper {
   /** First table of the walk, its level, the index into it, and the rights that are left above it. */
-  table = 0
+  tableLo = 0
+  tableHi = 0
   top = 0
   index = 0
   rights = 0
@@ -48,7 +50,8 @@ export class WalkCache implements TableKeeper {
     this.#hi = hi
     this.#granuleLg2 = granuleLg2
     if (this.#cache.isOn && this.#resume(granuleLg2, top)) return
-    this.table = tables.table
+    this.tableLo = tables.tableLo
+    this.tableHi = tables.tableHi
     this.top = top
     this.index = topIndexAt(lo, hi, granuleLg2 + (granuleLg2 - 3) * top, tables.inputBits)
     this.rights = RIGHT.ALL
@@ -64,7 +67,9 @@ export class WalkCache implements TableKeeper {
       const slot = cache.findSize(this.#tag, page, spanLg2)
       if (slot === MISS) continue
       cache.hits++
-      this.table = cache.addressOf(slot)
+      const table = cache.addressOf(slot)
+      this.tableLo = table | 0
+      this.tableHi = (table / TWO32) | 0
       this.top = level - 1
       this.index = indexAt(this.#lo, this.#hi, spanLg2 - stride, stride)
       this.rights = cache.extraOf(slot)
@@ -74,10 +79,10 @@ export class WalkCache implements TableKeeper {
     return false
   }
 
-  keepTable({ leafLg2, level, address, rights }: Walker): void {
+  keepTable({ leafLg2, level, addressLo, addressHi, rights }: Walker): void {
     const flags = geometryFlags(this.#granuleLg2, level)
-    const [lo, hi] = [pageLow(this.#lo, this.#hi), pageHigh(this.#hi)]
-    const high = highHalf(address)
-    this.#cache.fillAt(this.#tag, this.#group, lo, hi, leafLg2, address | 0, high, flags, rights, 0, leafLg2)
+    const lo = pageLow(this.#lo, this.#hi)
+    const hi = pageHigh(this.#hi)
+    this.#cache.fillAt(this.#tag, this.#group, lo, hi, leafLg2, addressLo, addressHi, flags, rights, 0, leafLg2)
   }
 }

@@ -1,5 +1,6 @@
 /** Context and PASID table entries as the unit keeps them. [VTD 9.3 Context Entry, 9.4, 9.6] */
 
+import { highHalf } from '../bits/address.js'
 import { ACCESS, NO_PASID, type Transaction } from '../port.js'
 
 /** What governs a DMA: a legacy context entry or a PASID table entry, decoded. */
@@ -13,10 +14,15 @@ export interface DmaConfig {
   /** Fault processing disable, of this entry and all above it. */
   readonly fpd: number
   readonly secondTable: number
+  /** The same as two halves. */
+  readonly secondTableLo: number
+  readonly secondTableHi: number
   readonly secondLevels: number
   /** Bits of a second-stage input address: min(MGAW, AW). */
   readonly secondBits: number
   readonly firstTable: number
+  readonly firstTableLo: number
+  readonly firstTableHi: number
   readonly firstLevels: number
   readonly sre: boolean
   readonly wpe: boolean
@@ -108,16 +114,21 @@ type Decoded = Pick<DmaConfig, 'secondTable' | 'secondLevels' | 'secondBits' | '
 
 /** A configuration with what its kind does not have left empty. */
 export function dmaConfig(pgtt: number, did: number, pasid: number, fpd: number, rest: Decoded): DmaConfig {
+  const { secondTable, firstTable = 0 } = rest
   return {
     pgtt,
     did,
     pasid,
     fpd,
     isLegacy: rest.isLegacy ?? false,
-    secondTable: rest.secondTable,
+    secondTable,
+    secondTableLo: secondTable | 0,
+    secondTableHi: highHalf(secondTable),
     secondLevels: rest.secondLevels,
     secondBits: rest.secondBits,
-    firstTable: rest.firstTable ?? 0,
+    firstTable,
+    firstTableLo: firstTable | 0,
+    firstTableHi: highHalf(firstTable),
     firstLevels: rest.firstLevels ?? 0,
     sre: rest.sre,
     wpe: rest.wpe ?? false,

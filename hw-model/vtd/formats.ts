@@ -53,7 +53,6 @@ const PS = flag(FIRST_STAGE_ENTRY.PS)
 
 /** Address bits of the high half. */
 const ADDRESS_HIGH = 0xfffff
-const TWO32 = 4294967296
 
 /** Low-half bits below the frame of a leaf that must be zero: none, 20:12 of 2 MiB, 29:12 of 1 GiB. */
 const LEAF_LOW = [0, 0x1ff000, 0x3ffff000] as const
@@ -96,9 +95,13 @@ export class FirstStageFormat implements Format {
     return this.#fits(hi) ? ENTRY.LEAF : ENTRY.TOO_WIDE
   }
 
-  addressIn(lo: number, hi: number, level: number): number {
+  addressLow(lo: number, level: number): number {
     const isLargeLeaf = level !== 0 && (lo & PS) !== 0
-    return (hi & ADDRESS_HIGH) * TWO32 + ((lo & ~(isLargeLeaf ? LEAF_LOW[level] | 0xfff : 0xfff)) >>> 0)
+    return lo & ~(isLargeLeaf ? LEAF_LOW[level] | 0xfff : 0xfff)
+  }
+
+  addressHigh(_lo: number, hi: number, _level: number): number {
+    return hi & ADDRESS_HIGH
   }
 
   narrow(rights: number, lo: number, _hi: number, _level: number): number {
@@ -168,8 +171,12 @@ export class SecondStageFormat implements Format {
     return ENTRY.LEAF
   }
 
-  addressIn(lo: number, hi: number, _level: number): number {
-    return (hi & ADDRESS_HIGH) * TWO32 + ((lo & ~0xfff) >>> 0)
+  addressLow(lo: number, _level: number): number {
+    return lo & ~0xfff
+  }
+
+  addressHigh(_lo: number, hi: number, _level: number): number {
+    return hi & ADDRESS_HIGH
   }
 
   narrow(rights: number, lo: number, hi: number, _level: number): number {

@@ -4,7 +4,7 @@
  * came through, and only a flush that names its old domain-id removes it. [VTD 6.2.1 T17 Cache Tagging]
  */
 
-import { alignDown, highHalf, PAGE_LG2, type Page, TWO32 } from '../bits/address.js'
+import { downHigh, downLow, highHalf, PAGE_LG2, type Page, TWO32 } from '../bits/address.js'
 import { REGION } from '../cache/layout.js'
 import { TagTable } from '../cache/tag-table.js'
 import { MISS, TranslationCache } from '../cache/translation-cache.js'
@@ -145,11 +145,11 @@ export class Iotlb {
     guest: number,
     flags: number,
   ): number {
-    const [above, high] = [highHalf(page), highHalf(address)]
-    return this.fillAt(tag, config, page | 0, above, leafLg2, address | 0, high, guest, flags)
+    const [above, high, guestHi] = [highHalf(page), highHalf(address), highHalf(guest)]
+    return this.fillAt(tag, config, page | 0, above, leafLg2, address | 0, high, guest | 0, guestHi, flags)
   }
 
-  /** The same, of halves of page and address. Answers its slot, or MISS. */
+  /** The same, of halves of page, address and guest-physical page. Answers its slot, or MISS. */
   fillAt(
     tag: number,
     config: DmaConfig,
@@ -158,7 +158,8 @@ export class Iotlb {
     leafLg2: number,
     addressLo: number,
     addressHi: number,
-    guest: number,
+    guestLo: number,
+    guestHi: number,
     flags: number,
   ): number {
     if (!this.#tagConfig(config)) return MISS
@@ -170,11 +171,19 @@ export class Iotlb {
       const offset = (page % 2 ** (leafLg2 - PAGE_LG2)) * PAGE_BYTES
       const address = addressHi * TWO32 + (addressLo >>> 0) + offset
       // A translation request is told of whole leaves, so that a fraction answers none.
-      return cache.fill(tag, group, page as Page, PAGE_LG2, address, kept & ~GRANT.TRANSLATION, guest)
+      return cache.fill(
+        tag,
+        group,
+        page as Page,
+        PAGE_LG2,
+        address,
+        kept & ~GRANT.TRANSLATION,
+        guestHi * TWO32 + (guestLo >>> 0),
+      )
     }
-    const first = guest < 0 ? -1 : alignDown(guest, leafLg2)
-    const firstHi = highHalf(first)
-    return cache.fillAt(tag, group, lo, hi, leafLg2, addressLo, addressHi, kept, first | 0, firstHi, leafLg2)
+    const firstLo = guestHi < 0 ? -1 : downLow(guestLo, leafLg2)
+    const firstHi = guestHi < 0 ? -1 : downHigh(guestHi, leafLg2)
+    return cache.fillAt(tag, group, lo, hi, leafLg2, addressLo, addressHi, kept, firstLo, firstHi, leafLg2)
   }
 
   /** Keeps a fault, as it would keep the translation, for requests with the same needs. [VTD 6.2.4.1] */

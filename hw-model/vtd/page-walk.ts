@@ -8,10 +8,10 @@
  * [VTD 3.6.2 Accessed, Extended Accessed, and Dirty Flags]
  */
 
-import { alignDown, highWord, isBeyond, lowWord } from '../bits/address.js'
+import { downLow, highHalf, isBeyond, joinWord, offsetLow, TWO32 } from '../bits/address.js'
 import type { Memory } from '../memory/memory.js'
 import { ACCESS, type Transaction } from '../port.js'
-import { type TableStage, WALK } from '../walk/format.js'
+import { PlainTables, type TableStage, WALK } from '../walk/format.js'
 import { Walker } from '../walk/walker.js'
 import type { Capabilities } from './capabilities.js'
 import type { DmaConfig } from './dma-config.js'
@@ -42,19 +42,22 @@ const DIRTY_TABLES_ON_READ = true
 /** Translates one address; its fields hold the last result. */
 export class PageWalk implements TableStage {
   /** First byte of the leaf, physical. */
-  address = 0
+  addressLo = 0
+  addressHi = 0
   /** log2 of the leaf's bytes; nested: of the smaller of the two. */
   leafLg2 = 0
   /** Bits of GRANT. */
   grants = 0
-  /** Nested: the guest-physical page of 4 KiB that the first stage has led to; -1 where it has not come so far. */
-  guest = -1
+  /** Nested: the guest-physical page of 4 KiB that the first stage has led to; -1 in both where it has not come so far. */
+  guestLo = -1
+  guestHi = -1
   /** Walks that had to read memory. */
   reads = 0
   /** The last fault was found in the first stage, whose results no cache keeps. [VTD 6.2.4.1 Details of IOTLB Use] */
   isFirstFault = false
   /** [TableStage] Where the last table address really is. */
-  tableAddress = 0
+  tableLo = 0
+  tableHi = 0
   /** Input of the last second-stage walk. */
   secondLo = 0
   secondHi = 0
@@ -69,6 +72,9 @@ export class PageWalk implements TableStage {
   #keepsFaults: boolean
   readonly #firstFormat: FirstStageFormat
   readonly #secondFormat: SecondStageFormat
+  readonly #plainSecond: PlainTables
+  /** Nothing is kept of a walk of the second stage, nor of where a guest's tables are. */
+  #keepsNothing = false
   readonly #hasProbes: boolean
   #config: DmaConfig | null = null
   #isPrivileged = false
@@ -89,6 +95,7 @@ export class PageWalk implements TableStage {
     this.#keepTables()
     this.#firstFormat = new FirstStageFormat(caps)
     this.#secondFormat = new SecondStageFormat(caps)
+    this.#plainSecond = new PlainTables(this.#secondFormat.plain)
     this.#hasProbes = caps.cap.ZLR !== 0
   }
 
@@ -103,6 +110,17 @@ export class PageWalk implements TableStage {
   #keepTables(): void {
     this.first.keeper = this.#tables.first.isOn ? this.firstCache : null
     this.second.keeper = this.#tables.second.isOn ? this.secondCache : null
+    this.#keepsNothing = this.first.keeper === null && this.second.keeper === null
+  }
+
+  /** `guestLo` and `guestHi` as one number, or -1. */
+  get guest(): number {
+    return this.guestHi < 0 ? -1 : joinWord(this.guestLo, this.guestHi)
+  }
+
+  /** [TableStage] */
+  get plainTables(): PlainTables | null {
+    return this.#keepsNothing && this.second.trace === null ? this.#plainSecond : null
   }
 
   /** RTADDR.SSIRWE: the second stage's rights are IR and IW. */
@@ -140,8 +158,10 @@ export class PageWalk implements TableStage {
     this.#isPrivileged = isPrivileged
     this.#required = required
     this.isFirstFault = false
-    this.guest = -1
+    this.guestLo = -1
+    this.guestHi = -1
     this.#tables.select(config)
+    this.#secondFormat.begin(secondRights(config))
     this.first.flagsForbidden = !config.isSnooped
     this.second.flagsForbidden = !config.isSnooped
   }
@@ -155,12 +175,11 @@ export class PageWalk implements TableStage {
   }
 
   /** [TableStage] Translates the address of a first-stage entry. */
-  translateTable(address: number, write: boolean): boolean {
+  translateTable(lo: number, hi: number, write: boolean): boolean {
     const config = this.#config as DmaConfig
     const needsWrite = write || (config.ssade && DIRTY_TABLES_ON_READ)
-    if (this.#isWhereItWas(address, needsWrite)) return true
-    const access = needsWrite ? RW : ACCESS.READ
-    this.#tableFault = this.#walkSecond(config, lowWord(address), highWord(address), access)
+    if (this.#isWhereItWas(lo, hi, needsWrite)) return true
+    this.#tableFault = this.#walkSecond(config, lo, hi, needsWrite ? RW : ACCESS.READ)
     this.#tableWrite = false
     if (this.#tableFault !== REASON.NONE) return false
     const { rights } = this.second
@@ -168,15 +187,17 @@ export class PageWalk implements TableStage {
     if ((rights & RIGHT.READ) === 0) return this.#refuseTable(REASON.NONE)
     this.#tableWrite = needsWrite
     if (needsWrite && (rights & RIGHT.WRITE) === 0) return this.#refuseTable(REASON.NONE)
-    this.tableAddress = this.second.address + (lowWord(address) & ((1 << this.second.leafLg2) - 1))
+    this.tableLo = this.second.addressLo | offsetLow(lo, this.second.leafLg2)
+    this.tableHi = this.second.addressHi
     const isWritable = (rights & RIGHT.WRITE) !== 0 && this.#secondDirty(config) !== 0
-    this.firstCache.settle(this.tableAddress, isWritable)
+    this.firstCache.settle(this.tableLo, this.tableHi, isWritable)
     return true
   }
 
   /** Where a guest's table stands, by the configuration that was walked last; -1 where that leads nowhere. */
   whereIs(guest: number): number {
-    return this.isNested && this.translateTable(guest, false) ? this.tableAddress : -1
+    const isThere = this.isNested && this.translateTable(guest | 0, highHalf(guest), false)
+    return isThere ? joinWord(this.tableLo, this.tableHi) : -1
   }
 
   /** Whether the configuration that was walked last has both stages. */
@@ -185,12 +206,12 @@ export class PageWalk implements TableStage {
   }
 
   /** The table that the walk started with, whose address was translated when it was kept. */
-  #isWhereItWas(address: number, needsWrite: boolean): boolean {
+  #isWhereItWas(lo: number, hi: number, needsWrite: boolean): boolean {
     const { guest, host, isWritable } = this.firstCache
-    const offset = address - guest
-    if (guest < 0 || offset < 0 || offset >= 2 ** TABLE_LG2 || (needsWrite && !isWritable)) return false
-    this.tableAddress = host + offset
-    this.firstCache.settle(this.tableAddress, isWritable)
+    if (guest < 0 || joinWord(downLow(lo, TABLE_LG2), hi) !== guest || (needsWrite && !isWritable)) return false
+    this.tableLo = host | offsetLow(lo, TABLE_LG2)
+    this.tableHi = (host / TWO32) | 0
+    this.firstCache.settle(this.tableLo, this.tableHi, isWritable)
     return true
   }
 
@@ -210,7 +231,8 @@ export class PageWalk implements TableStage {
     if (this.isFirstFault) return refused
     const isDirty = this.#firstFormat.isDirty(this.first.lo)
     if (config.pgtt === PGTT.NESTED) return this.#runNested(config, tx, flags, isDirty)
-    this.address = this.first.address
+    this.addressLo = this.first.addressLo
+    this.addressHi = this.first.addressHi
     this.leafLg2 = this.first.leafLg2
     this.grants = firstGrants(config, this.first.rights) | (isDirty ? GRANT.DIRTY : 0)
     return this.#outputFault(tx, REASON.SGN_8)
@@ -225,7 +247,8 @@ export class PageWalk implements TableStage {
     const { rights } = this.second
     const refused = secondPermission(rights, this.#required, this.#hasProbes || this.#isOffer)
     if (refused !== REASON.NONE) return isLegacy ? legacyReason(refused, tx.access) : refused
-    this.address = this.second.address
+    this.addressLo = this.second.addressLo
+    this.addressHi = this.second.addressHi
     this.leafLg2 = this.second.leafLg2
     this.grants = secondGrants(config, rights, this.#hasProbes) | this.#secondDirty(config)
     return this.#outputFault(tx, isLegacy ? REASON.LGN_4 : REASON.SGN_8)
@@ -233,18 +256,19 @@ export class PageWalk implements TableStage {
 
   /** The final guest-physical address, through the second stage. [VTD 3.8.1 Access Rights] */
   #runNested(config: DmaConfig, tx: Transaction, flags: number, isFirstDirty: boolean): number {
-    const { rights: firstRights, leafLg2: firstLg2, address: leaf } = this.first
-    const guest = leaf + (tx.lo & ((1 << firstLg2) - 1))
-    this.guest = alignDown(guest, TABLE_LG2)
-    const fault = this.#walkSecond(config, lowWord(guest), highWord(guest), flags)
+    const { rights: firstRights, leafLg2: firstLg2, addressHi: guestHi } = this.first
+    const guestLo = this.first.addressLo | offsetLow(tx.lo, firstLg2)
+    this.guestLo = downLow(guestLo, TABLE_LG2)
+    this.guestHi = guestHi
+    const fault = this.#walkSecond(config, guestLo, guestHi, flags)
     if (fault !== REASON.NONE) return fault
     const { rights } = this.second
     const refused = secondPermission(rights, this.#required, this.#hasProbes || this.#isOffer)
     if (refused !== REASON.NONE) return refused
     this.leafLg2 = Math.min(firstLg2, this.second.leafLg2)
     // The smaller leaf's place inside the second stage's.
-    const offset = lowWord(guest) & ((1 << this.second.leafLg2) - 1) & ~((1 << this.leafLg2) - 1)
-    this.address = this.second.address + offset
+    this.addressLo = this.second.addressLo | downLow(offsetLow(guestLo, this.second.leafLg2), this.leafLg2)
+    this.addressHi = this.second.addressHi
     this.grants = bothGrants(firstGrants(config, firstRights), secondGrants(config, rights, this.#hasProbes))
     if (isFirstDirty) this.grants |= this.#secondDirty(config)
     return this.#outputFault(tx, REASON.SGN_8)
@@ -262,13 +286,18 @@ export class PageWalk implements TableStage {
     const from = this.firstCache
     const rights = firstRights(config, this.#isPrivileged)
     this.#firstFormat.begin(isNested ? config.secondBits : 64, rights)
-    from.begin(firstTag, firstGroup, config.firstTable, top, lo, hi, rights)
-    if (isNested) from.nest()
+    from.begin(firstTag, firstGroup, config.firstTableLo, config.firstTableHi, top, lo, hi, rights)
+    if (isNested) {
+      const { secondTableLo, secondTableHi, secondLevels, secondBits } = config
+      this.#plainSecond.begin(secondTableLo, secondTableHi, secondLevels - 1, TABLE_LG2, secondBits)
+      from.nest()
+    }
     this.reads++
     const end = this.first.walk(
       this.#firstFormat,
       isNested ? this : null,
-      from.table,
+      from.tableLo,
+      from.tableHi,
       from.top,
       TABLE_LG2,
       from.index,
@@ -311,8 +340,7 @@ export class PageWalk implements TableStage {
     const top = config.secondLevels - 1
     const from = this.secondCache
     const rights = secondRights(config)
-    this.#secondFormat.begin(rights)
-    from.begin(this.#tables.secondTag, 0, config.secondTable, top, lo, hi, rights)
+    from.begin(this.#tables.secondTag, 0, config.secondTableLo, config.secondTableHi, top, lo, hi, rights)
     switch (from.end === WALK.OK ? this.#enterSecond(lo, hi, flags) : from.end) {
       case WALK.OK:
         return REASON.NONE
@@ -332,11 +360,12 @@ export class PageWalk implements TableStage {
    * invalidation with IH says that nothing but leaves has changed. [VTD 6.2.5.5, 6.5.2.3 IOTLB Invalidate Descriptor]
    */
   #enterSecond(lo: number, hi: number, flags: number): number {
-    const { table, top, index, rights } = this.secondCache
+    const { tableLo, tableHi, top, index, rights } = this.secondCache
+    const format = this.#secondFormat
     this.reads++
-    const end = this.second.walk(this.#secondFormat, null, table, top, TABLE_LG2, index, lo, hi, flags, rights)
+    const end = this.second.walk(format, null, tableLo, tableHi, top, TABLE_LG2, index, lo, hi, flags, rights)
     const leadsNowhere = end === WALK.INVALID || end === WALK.RESERVED
-    if (this.#keepsFaults && leadsNowhere && !this.#secondFormat.isLarge(this.second.lo)) {
+    if (this.#keepsFaults && leadsNowhere && !format.isLarge(this.second.lo)) {
       this.secondCache.keepEnd(this.second, end)
     }
     return end
@@ -348,10 +377,12 @@ export class PageWalk implements TableStage {
 
   /** Nothing a device sends may come out in the interrupt range, nor may what it is told of. [VTD 3.15, 7.1.3 LGN.4, SGN.8] */
   #outputFault(tx: Transaction, reason: number): number {
-    const { address, leafLg2 } = this
+    const { addressLo, addressHi, leafLg2 } = this
+    // Nothing above 4 GiB is in the range or reaches it.
+    if (addressHi !== 0) return REASON.NONE
     const isBarred = this.#isOffer
-      ? coversInterrupts(address, leafLg2)
-      : isInInterruptRange(address + (tx.lo & ((1 << leafLg2) - 1)))
+      ? coversInterrupts(addressLo >>> 0, leafLg2)
+      : isInInterruptRange((addressLo | offsetLow(tx.lo, leafLg2)) >>> 0)
     return isBarred ? reason : REASON.NONE
   }
 }

@@ -2,7 +2,7 @@
 
 import type { WalkStep, WalkTrace } from '../port.js'
 import { recordOf, rightsText, sizeText, type Telling } from '../walk/describe.js'
-import { ENTRY } from '../walk/format.js'
+import { addressIn, ENTRY } from '../walk/format.js'
 import type { EntryTrace, Walker } from '../walk/walker.js'
 import { faultName, REASON } from './faults.js'
 import { RIGHT, SecondStageFormat } from './formats.js'
@@ -182,7 +182,7 @@ export function entryTrace(stage: 1 | 2, trace: WalkTrace): EntryTrace {
         ...(tables === null ? {} : { guestAddress: walker.entryAddress }),
         ...(isFirst ? firstFields(words, kind, level, space) : secondFields(words, kind, level, ioRights)),
         verdict: verdictOf(stage, walker, kind, rights, ioRights),
-        ...(isPresent ? { target: { space, address: format.addressIn(lo, hi, level) } } : {}),
+        ...(isPresent ? { target: { space, address: addressIn(format, lo, hi, level) } } : {}),
         citation: isFirst ? '[VTD 9.7 First-Stage Paging Entries]' : '[VTD 9.8 Second-Stage Paging Entries]',
       })
     },

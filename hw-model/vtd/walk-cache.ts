@@ -5,7 +5,7 @@
  * [VTD 6.2.5.1 to 6.2.5.5, 6.2.7 Translating Address Using Caches in Legacy Mode]
  */
 
-import { alignDown, highHalf, type Page, pageHigh, pageLow, pageOf } from '../bits/address.js'
+import { downLow, type Page, pageHigh, pageLow, pageOf, TWO32 } from '../bits/address.js'
 import { MISS, type TranslationCache } from '../cache/translation-cache.js'
 import { WALK } from '../walk/format.js'
 import { indexAt, type TableKeeper, type Walker } from '../walk/walker.js'
@@ -32,7 +32,8 @@ export interface WalkCacheTrace {
 /** The table entries of one stage, and where the present walk of that stage starts. */
 export class WalkCache implements TableKeeper {
   /** First table of the walk, its level, the index into it, and the rights that are left above it. */
-  table = 0
+  tableLo = 0
+  tableHi = 0
   top = 0
   index = 0
   rights = 0
@@ -53,7 +54,8 @@ export class WalkCache implements TableKeeper {
   #isNested = false
   /** The entry to be kept once its table's address is translated: its span, or 0. */
   #spanLg2 = 0
-  #address = 0
+  #addressLo = 0
+  #addressHi = 0
   #flags = 0
 
   constructor(cache: TranslationCache) {
@@ -61,7 +63,16 @@ export class WalkCache implements TableKeeper {
   }
 
   /** Settles where the walk of an address starts; what it then meets is kept under the same tag. */
-  begin(tag: number, group: number, table: number, top: number, lo: number, hi: number, rights: number): void {
+  begin(
+    tag: number,
+    group: number,
+    tableLo: number,
+    tableHi: number,
+    top: number,
+    lo: number,
+    hi: number,
+    rights: number,
+  ): void {
     this.#tag = tag
     this.#group = group
     this.#lo = lo
@@ -71,7 +82,8 @@ export class WalkCache implements TableKeeper {
     this.guest = -1
     this.end = WALK.OK
     if (this.#cache.isOn && this.#resume(top, rights)) return
-    this.table = table
+    this.tableLo = tableLo
+    this.tableHi = tableHi
     this.top = top
     this.index = indexAt(lo, hi, TABLE_LG2 + STRIDE * top, STRIDE)
     this.rights = rights
@@ -104,40 +116,43 @@ export class WalkCache implements TableKeeper {
     const flags = cache.flagsOf(slot)
     this.end = flags >>> END_SHIFT
     this.top = this.end === WALK.OK ? level - 1 : level
-    this.table = cache.addressOf(slot)
+    const table = cache.addressOf(slot)
+    this.tableLo = table | 0
+    this.tableHi = (table / TWO32) | 0
     this.index = indexAt(this.#lo, this.#hi, TABLE_LG2 + STRIDE * this.top, STRIDE)
     this.rights = rights & ((flags & KEPT) | CARRIED_RIGHTS)
-    this.guest = cache.addressOf(slot)
+    this.guest = table
     this.host = cache.extraOf(slot)
     this.isWritable = (flags & IS_WRITABLE) !== 0
   }
 
   /** Of a nested walk an entry is kept only when its table's address has a translation. [VTD 6.2.5.1 PML5-cache] */
-  keepTable({ leafLg2, address, rights }: Walker): void {
+  keepTable({ leafLg2, addressLo, addressHi, rights }: Walker): void {
     const flags = rights & KEPT
     if (this.#isNested) {
       this.#spanLg2 = leafLg2
-      this.#address = address
+      this.#addressLo = addressLo
+      this.#addressHi = addressHi
       this.#flags = flags
-    } else this.#fill(leafLg2, address, flags | IS_WRITABLE, address)
+    } else this.#fill(leafLg2, addressLo, addressHi, flags | IS_WRITABLE, addressLo, addressHi)
   }
 
   /** The first entry of the table that was met last is really there, and the second stage may let it be written. */
-  settle(physical: number, isWritable: boolean): void {
+  settle(lo: number, hi: number, isWritable: boolean): void {
     if (this.#spanLg2 === 0) return
-    const host = alignDown(physical, TABLE_LG2)
-    this.#fill(this.#spanLg2, this.#address, isWritable ? this.#flags | IS_WRITABLE : this.#flags, host)
+    const flags = isWritable ? this.#flags | IS_WRITABLE : this.#flags
+    this.#fill(this.#spanLg2, this.#addressLo, this.#addressHi, flags, downLow(lo, TABLE_LG2), hi)
     this.#spanLg2 = 0
   }
 
   /** A walk ended at an entry above the leaves' own level. [VTD 6.1 Caching Mode] */
   keepEnd({ level, leafLg2 }: Walker, end: number): void {
-    if (level > 0) this.#fill(leafLg2, 0, end << END_SHIFT, 0)
+    if (level > 0) this.#fill(leafLg2, 0, 0, end << END_SHIFT, 0, 0)
   }
 
-  #fill(spanLg2: number, address: number, flags: number, host: number): void {
-    const [lo, hi] = [pageLow(this.#lo, this.#hi), pageHigh(this.#hi)]
-    const [high, hostHigh] = [highHalf(address), highHalf(host)]
-    this.#cache.fillAt(this.#tag, this.#group, lo, hi, spanLg2, address | 0, high, flags, host | 0, hostHigh, spanLg2)
+  #fill(spanLg2: number, low: number, high: number, flags: number, hostLow: number, hostHigh: number): void {
+    const lo = pageLow(this.#lo, this.#hi)
+    const hi = pageHigh(this.#hi)
+    this.#cache.fillAt(this.#tag, this.#group, lo, hi, spanLg2, low, high, flags, hostLow, hostHigh, spanLg2)
   }
 }

@@ -4,9 +4,9 @@
  * of the stage below it.
  */
 
-import { TWO32 } from '../bits/address.js'
+import { joinWord } from '../bits/address.js'
 import { MEMORY, type Memory } from '../memory/memory.js'
-import { ENTRY, type Format, type Plain, type TableStage, WALK } from './format.js'
+import { bitsOfLeaf, ENTRY, type Format, type Plain, type PlainTables, type TableStage, WALK } from './format.js'
 
 /** Sees every entry of a traced walk. */
 export interface EntryTrace {
@@ -37,7 +37,8 @@ const RACE_LIMIT = 512
 /** One walker per stage and unit; its fields hold the last walk's result. */
 export class Walker {
   /** Address in the last entry: the leaf's first byte when the walk ended OK. */
-  address = 0
+  addressLo = 0
+  addressHi = 0
   /** Level of the last entry; 0 holds the smallest leaves. */
   level = 0
   /** log2 of the bytes that the last entry's level maps. */
@@ -45,7 +46,8 @@ export class Walker {
   /** What is left of the rights, in the format's own bits. */
   rights = 0
   /** Address of the last entry read, as its table names it. */
-  entryAddress = 0
+  entryLo = 0
+  entryHi = 0
   /** The last entry. */
   lo = 0
   hi = 0
@@ -60,11 +62,30 @@ export class Walker {
 
   readonly #memory: Memory
   /** The table in hand, and the index into it. */
-  #base = 0
+  #baseLo = 0
+  #baseHi = 0
   #index = 0
+  /** Where an entry really is. */
+  #placeLo = 0
+  #placeHi = 0
 
   constructor(memory: Memory) {
     this.#memory = memory
+  }
+
+  /** `addressLo` and `addressHi` as one exact number, */
+  get address(): number {
+    return joinWord(this.addressLo, this.addressHi)
+  }
+
+  /** and `entryLo` and `entryHi`. */
+  get entryAddress(): number {
+    return joinWord(this.entryLo, this.entryHi)
+  }
+
+  /** Nobody is to see or to keep the entries that a walk meets. */
+  get isAlone(): boolean {
+    return this.trace === null && this.keeper === null
   }
 
   /**
@@ -72,7 +93,8 @@ export class Walker {
    *
    * @param format how to read an entry
    * @param stage what the tables stand behind, or null when their addresses are physical
-   * @param table address of the root table
+   * @param tableLo low half of the root table's address
+   * @param tableHi high half of it
    * @param top level of the root table
    * @param granuleLg2 log2 of the smallest page, 12, 14 or 16; a table fills one such page
    * @param topIndex index into the root table, which may be concatenated and so longer than a page
@@ -85,7 +107,8 @@ export class Walker {
   walk(
     format: Format,
     stage: TableStage | null,
-    table: number,
+    tableLo: number,
+    tableHi: number,
     top: number,
     granuleLg2: number,
     topIndex: number,
@@ -96,26 +119,25 @@ export class Walker {
   ): number {
     const stride = granuleLg2 - 3
     this.rights = rights
-    this.#base = table
+    this.#baseLo = tableLo
+    this.#baseHi = tableHi
     this.#index = topIndex
     this.level = top
-    const { plain } = format
-    if (this.trace === null && this.keeper === null && plain.tables.mask !== 0) {
-      if (this.#descend(plain, stage, granuleLg2, inputLo, inputHi)) {
-        this.leafLg2 = granuleLg2
-        this.address = this.#base
-        this.rights = (rights & plain.kept) | plain.granted
-        return WALK.OK
-      }
+    if (this.trace === null && (this.keeper === null || top === 0)) {
+      const { plain } = format
+      if ((rights & plain.barred) === 0 && this.#descend(plain, stage, granuleLg2, inputLo, inputHi)) return WALK.OK
     }
     for (;;) {
       const level = this.level
       this.leafLg2 = granuleLg2 + stride * level
-      this.entryAddress = this.#base + this.#index * 8
+      // A table stands at a multiple of its size.
+      this.entryLo = this.#baseLo | (this.#index << 3)
+      this.entryHi = this.#baseHi
       const status = this.#read(format, stage, level, access)
       if (status !== DESCEND) return status
       if (this.keeper !== null) this.keeper.keepTable(this)
-      this.#base = this.address
+      this.#baseLo = this.addressLo
+      this.#baseHi = this.addressHi
       this.level = level - 1
       this.#index = indexAt(inputLo, inputHi, granuleLg2 + stride * (level - 1), stride)
     }
@@ -128,40 +150,80 @@ export class Walker {
   #descend(plain: Plain, stage: TableStage | null, granuleLg2: number, inputLo: number, inputHi: number): boolean {
     const memory = this.#memory
     const { tables, leaves, frameLo, frameHi } = plain
+    const behind = stage === null ? null : stage.plainTables
     const stride = granuleLg2 - 3
     let { level } = this
     let index = this.#index
-    let baseLo = this.#base | 0
-    let baseHi = (this.#base / TWO32) | 0
-    let isLeaf = false
-    while (!isLeaf) {
-      // A table stands at a multiple of its size.
-      const at = baseLo + index * 8
+    let baseLo = this.#baseLo
+    let baseHi = this.#baseHi
+    for (;;) {
+      const at = baseLo | (index << 3)
       if (stage === null) {
         if (memory.loadAt(at, baseHi) !== MEMORY.OK) break
+      } else if (behind !== null) {
+        if (!this.#locate(behind, at, baseHi) || memory.loadAt(this.#placeLo, this.#placeHi) !== MEMORY.OK) break
       } else {
-        if (!stage.translateTable(baseHi * TWO32 + (at >>> 0), false)) break
-        if (memory.loadWord(stage.tableAddress) !== MEMORY.OK) break
+        if (!stage.translateTable(at, baseHi, false)) break
+        if (memory.loadAt(stage.tableLo, stage.tableHi) !== MEMORY.OK) break
       }
       const { lo, hi } = memory
       const { mask, want, none } = level === 0 ? leaves : tables
       if ((lo & mask) !== want || (hi & none) !== 0) break
       if (level === 0) {
-        this.lo = lo
-        this.hi = hi
-        this.entryAddress = baseHi * TWO32 + (at >>> 0)
-        isLeaf = true
-      } else {
-        level--
-        index = indexAt(inputLo, inputHi, granuleLg2 + stride * level, stride)
+        this.#endAt(plain, lo, hi, at, baseHi, granuleLg2)
+        return true
       }
       baseLo = lo & frameLo
       baseHi = hi & frameHi
+      level--
+      index = indexAt(inputLo, inputHi, granuleLg2 + stride * level, stride)
     }
     this.level = level
     this.#index = index
-    this.#base = baseHi * TWO32 + (baseLo >>> 0)
-    return isLeaf
+    this.#baseLo = baseLo
+    this.#baseHi = baseHi
+    return false
+  }
+
+  /** The walk ends OK at a plain leaf. */
+  #endAt(plain: Plain, lo: number, hi: number, entryLo: number, entryHi: number, leafLg2: number): void {
+    this.lo = lo
+    this.hi = hi
+    this.entryLo = entryLo
+    this.entryHi = entryHi
+    this.level = 0
+    this.leafLg2 = leafLg2
+    this.addressLo = lo & plain.frameLo
+    this.addressHi = hi & plain.frameHi
+    this.rights = (this.rights & plain.kept) | plain.granted[bitsOfLeaf(lo, hi)]
+  }
+
+  /** Where an entry behind another stage is, if plain entries of that stage lead there. */
+  #locate(behind: PlainTables, lo: number, hi: number): boolean {
+    const memory = this.#memory
+    const { plain, granuleLg2 } = behind
+    const { tables, leaves, frameLo, frameHi } = plain
+    if ((hi & behind.beyond) !== 0) return false
+    let mask = behind.topMask
+    let baseLo = behind.lo
+    let baseHi = behind.hi
+    for (let { top: level } = behind; level > 0; level--) {
+      const shift = granuleLg2 + (granuleLg2 - 3) * level
+      const index = shift < 32 ? (lo >>> shift) | (hi << (32 - shift)) : hi >>> (shift - 32)
+      if (memory.loadAt(baseLo | ((index & mask) << 3), baseHi) !== MEMORY.OK) return false
+      const { lo: low, hi: high } = memory
+      if ((low & tables.mask) !== tables.want || (high & tables.none) !== 0) return false
+      baseLo = low & frameLo
+      baseHi = high & frameHi
+      mask = (1 << (granuleLg2 - 3)) - 1
+    }
+    const index = (lo >>> granuleLg2) | (hi << (32 - granuleLg2))
+    if (memory.loadAt(baseLo | ((index & mask) << 3), baseHi) !== MEMORY.OK) return false
+    const { lo: low, hi: high } = memory
+    if ((low & leaves.mask) !== leaves.want || (high & leaves.none) !== 0) return false
+    this.#placeLo = (low & frameLo) | (lo & ((1 << granuleLg2) - 1))
+    this.#placeHi = high & frameHi
+    return true
   }
 
   /** Reads, classifies and flags one entry. Answers DESCEND for a table, else the walk's end. */
@@ -169,21 +231,21 @@ export class Walker {
     const memory = this.#memory
     const above = this.rights
     for (let attempt = 0; attempt < RACE_LIMIT; attempt++) {
-      if (stage !== null && !stage.translateTable(this.entryAddress, false)) return WALK.TABLE_STAGE
-      const physical = stage === null ? this.entryAddress : stage.tableAddress
-      if (memory.loadWord(physical) !== MEMORY.OK) return WALK.FETCH
+      if (!this.#find(stage, false)) return WALK.TABLE_STAGE
+      if (memory.loadAt(this.#placeLo, this.#placeHi) !== MEMORY.OK) return WALK.FETCH
       const lo = memory.lo
       const hi = memory.hi
       this.lo = lo
       this.hi = hi
       const kind = format.classify(lo, hi, level)
-      if (this.trace !== null) this.trace.entry(this, format, stage, physical, kind, above)
+      if (this.trace !== null) this.trace.entry(this, format, stage, this.#place, kind, above)
       if (kind !== ENTRY.TABLE && kind !== ENTRY.LEAF) return ENDS[kind]
-      this.address = format.addressIn(lo, hi, level)
+      this.addressLo = format.addressLow(lo, level)
+      this.addressHi = format.addressHigh(lo, hi, level)
       this.rights = format.narrow(above, lo, hi, level)
       const next = format.flagged(lo, hi, level, access, this.rights)
       if (next !== lo) {
-        const end = this.#flag(stage, physical, next)
+        const end = this.#flag(stage, next)
         if (end === AGAIN) continue
         if (end !== WALK.OK) return end
         this.rights = format.narrow(above, next, hi, level)
@@ -193,14 +255,31 @@ export class Walker {
     return WALK.FLAG
   }
 
+  /** Finds out where the last entry really is; false where the stage that it stands behind refuses. */
+  #find(stage: TableStage | null, write: boolean): boolean {
+    if (stage === null) {
+      this.#placeLo = this.entryLo
+      this.#placeHi = this.entryHi
+      return true
+    }
+    if (!stage.translateTable(this.entryLo, this.entryHi, write)) return false
+    this.#placeLo = stage.tableLo
+    this.#placeHi = stage.tableHi
+    return true
+  }
+
+  get #place(): number {
+    return joinWord(this.#placeLo, this.#placeHi)
+  }
+
   /** Stores the flags of the last entry, which the other stage must let be written. Answers OK, AGAIN or the end. */
-  #flag(stage: TableStage | null, physical: number, next: number): number {
+  #flag(stage: TableStage | null, next: number): number {
     if (this.flagsForbidden) return WALK.FLAG
-    if (stage !== null && !stage.translateTable(this.entryAddress, true)) return WALK.TABLE_STAGE
+    const physical = this.#place
+    if (!this.#find(stage, true)) return WALK.TABLE_STAGE
     if (this.trace !== null) this.trace.flags?.(this, physical, next)
     if (!this.dry) {
-      const at = stage === null ? physical : stage.tableAddress
-      const stored = this.#memory.updateFlags(at, this.lo, next, this.hi)
+      const stored = this.#memory.updateFlags(this.#place, this.lo, next, this.hi)
       if (stored === MEMORY.LOST) return AGAIN
       if (stored !== MEMORY.OK) return WALK.FLAG
     }

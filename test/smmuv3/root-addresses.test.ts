@@ -23,7 +23,7 @@ describe('[SMMU 5.2 S2TTB] the root of stage 2', () => {
 
   it.each([52, 53, 54, 55])('does not have bit %i, which is RES0 in VMSAv8-64', (bit) => {
     const { why, stageTwo } = decodeSte(with64(pack(STE, second), 3, bit), 1, FEATURES, false)
-    expect([why, stageTwo?.table]).toEqual(['', ROOT])
+    expect([why, stageTwo?.tableLo, stageTwo?.tableHi]).toEqual(['', ROOT, 0])
   })
 })
 

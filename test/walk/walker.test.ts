@@ -17,7 +17,8 @@ const FLAG = 1 << 3
 const FORMAT: Format = {
   plain: new Plain(),
   classify: (lo) => lo & 7,
-  addressIn: (lo, hi) => (hi >>> 0) * 2 ** 32 + ((lo & ~0xfff) >>> 0),
+  addressLow: (lo) => lo & ~0xfff,
+  addressHigh: (_lo, hi) => hi,
   narrow: (rights, lo) => rights & ~(lo >>> 4),
   flagged: (lo, _hi, _level, access) => (access === 0 ? lo : lo | FLAG),
 }
@@ -36,7 +37,7 @@ describe('a walk', () => {
 
   const put = (at: number, entry: number): unknown => memory.storeWord(at, entry, 0)
   const walk = (stage: TableStage | null = null, access = 0, rights = ALL): number =>
-    walker.walk(FORMAT, stage, ROOT, 2, 12, 3, INPUT | 0, 0, access, rights)
+    walker.walk(FORMAT, stage, ROOT, 0, 2, 12, 3, INPUT | 0, 0, access, rights)
 
   beforeEach(() => {
     memory = new Memory()
@@ -98,23 +99,25 @@ describe('a walk', () => {
     const HIGHER = 0x10000
     /** Refuses one kind of access to one entry, and does something of its own before it lets one be written. */
     class Below implements TableStage {
-      tableAddress = 0
+      tableLo = 0
+      readonly tableHi = 0
+      readonly plainTables = null
       readonly asked: [address: number, write: boolean][] = []
       refused = ''
       beforeWrite: () => void = () => undefined
 
-      translateTable(address: number, write: boolean): boolean {
+      translateTable(address: number, _hi: number, write: boolean): boolean {
         this.asked.push([address, write])
         if (write) this.beforeWrite()
         if (this.refused === `${write ? 'writing' : 'reading'} ${address.toString(16)}`) return false
-        this.tableAddress = address - HIGHER
+        this.tableLo = address - HIGHER
         return true
       }
     }
 
     let below: Below
     const walkBehind = (access = 0): number =>
-      walker.walk(FORMAT, below, ROOT + HIGHER, 2, 12, 3, INPUT | 0, 0, access, ALL)
+      walker.walk(FORMAT, below, ROOT + HIGHER, 0, 2, 12, 3, INPUT | 0, 0, access, ALL)
 
     beforeEach(() => {
       below = new Below()
