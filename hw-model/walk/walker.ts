@@ -125,7 +125,8 @@ export class Walker {
     this.level = top
     if (this.trace === null && (this.keeper === null || top === 0)) {
       const { plain } = format
-      if ((rights & plain.barred) === 0 && this.#descend(plain, stage, granuleLg2, inputLo, inputHi)) return WALK.OK
+      const isPlain = plain.tables.mask !== 0 && (rights & plain.barred) === 0
+      if (isPlain && this.#descend(plain, stage, granuleLg2, inputLo, inputHi)) return WALK.OK
     }
     for (;;) {
       const level = this.level

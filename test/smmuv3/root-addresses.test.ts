@@ -40,8 +40,8 @@ describe('[SMMU 5.4 TTB0] the roots of stage 1', () => {
 
   it.each([52, 53, 54, 55])('do not have bit %i, which is RES0 in VMSAv8-64', (bit) => {
     expect([decode(1, bit), decode(2, bit)]).toEqual([
-      expect.objectContaining({ why: '', low: expect.objectContaining({ table: ROOT }) }),
-      expect.objectContaining({ why: '', high: expect.objectContaining({ table: ROOT }) }),
+      expect.objectContaining({ why: '', low: expect.objectContaining({ tableLo: ROOT, tableHi: 0 }) }),
+      expect.objectContaining({ why: '', high: expect.objectContaining({ tableLo: ROOT, tableHi: 0 }) }),
     ])
   })
 })
