@@ -39,6 +39,13 @@ export interface Backing {
   window?(from: number, lengthBytes: number): Int32Array
 }
 
+/** A range of physical addresses and what stands behind it. */
+export interface Placement {
+  /** First address, a multiple of 64 KiB. */
+  readonly base: number
+  readonly backing: Backing
+}
+
 /** Whether so many bytes more may be held. What was admitted counts until the backing is gone. */
 export type Admit = (bytes: number) => boolean
 

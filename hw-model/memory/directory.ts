@@ -1,7 +1,6 @@
 /** What is known of one gigabyte of addresses: its chunks, and a window where one backing is there as a whole. */
 
-import { CHUNK_LG2 } from './backing.js'
-import type { Placement } from './memory.js'
+import { CHUNK_LG2, type Placement } from './backing.js'
 
 /** Chunks by slot; null where nothing was written yet, undefined where nobody looked. */
 export type Chunks = (Int32Array | null | undefined)[]

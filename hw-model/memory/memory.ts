@@ -10,7 +10,7 @@
  * Addresses are exact numbers below 2^52. Nothing here throws for what a guest can cause: it answers a code.
  */
 
-import { type Backing, CHUNK_BYTES, CHUNK_LG2 } from './backing.js'
+import { type Backing, CHUNK_BYTES, CHUNK_LG2, type Placement } from './backing.js'
 import {
   CHUNKS_PER_DIRECTORY,
   type Chunks,
@@ -60,13 +60,6 @@ const DIRECTORIES_KEPT = 4096
  * pace with this many reads is not a CPU storing a PTE.
  */
 const TORN_LIMIT = 256
-
-/** A range of physical addresses and what stands behind it. */
-export interface Placement {
-  /** First address, a multiple of 64 KiB. */
-  readonly base: number
-  readonly backing: Backing
-}
 
 /** Physical memory: placements, and the three readers and plain stores over them. */
 export class Memory {

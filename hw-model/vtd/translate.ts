@@ -332,7 +332,7 @@ export class Translator {
     // Requests without PASID are all alike, so their entries hold the rights that RID_PRIV gives them as a user's.
     const isByRid = isPrivileged && tx.pasid === NO_PASID
     const grants = isByRid ? asUser(walk.grants) : walk.grants
-    this.#keep(config, tx, addressLo, addressHi, leafLg2, walk.guestLo, walk.guestHi, grants | this.#translationGrant)
+    this.#keep(config, tx, addressLo, addressHi, leafLg2, grants | this.#translationGrant)
     const rights = rightsFor(tx, grants, asked)
     if (rights === 0 && isOffer) grantNothing(out)
     else complete(tx, out, joinWord(addressLo, addressHi), leafLg2, rights)
@@ -350,7 +350,7 @@ export class Translator {
     const address = joinWord(tx.lo, tx.hi)
     const leafLg2 = coversInterrupts(alignDown(address, TWO_MIB_LG2), TWO_MIB_LG2) ? PAGE_LG2 : TWO_MIB_LG2
     const base = alignDown(address, leafLg2)
-    this.#keep(config, tx, base | 0, highHalf(base), leafLg2, -1, -1, config.sre ? EVERY_GRANT : USER_GRANTS)
+    this.#keep(config, tx, base | 0, highHalf(base), leafLg2, config.sre ? EVERY_GRANT : USER_GRANTS)
     complete(tx, out, base, leafLg2, RW)
     if (tx.type !== REQUEST.TRANSLATION) return REASON.NONE
     // What is kept answers no translation request: it is smaller than what that is told of. [VTD 4.2.3 ADDR]
@@ -359,20 +359,13 @@ export class Translator {
     return REASON.NONE
   }
 
-  #keep(
-    config: DmaConfig,
-    tx: Transaction,
-    addressLo: number,
-    addressHi: number,
-    leafLg2: number,
-    guestLo: number,
-    guestHi: number,
-    grants: number,
-  ): void {
+  #keep(config: DmaConfig, tx: Transaction, low: number, high: number, leafLg2: number, grants: number): void {
     if (!this.#hasTag(tx)) return
-    const lo = pageLow(tx.lo, tx.hi)
-    const hi = pageHigh(tx.hi)
-    this.#iotlb.fillAt(this.#tag, config, lo, hi, leafLg2, addressLo, addressHi, guestLo, guestHi, grants)
+    const isNested = config.pgtt === PGTT.NESTED
+    const guestLo = isNested ? this.walk.guestLo : -1
+    const guestHi = isNested ? this.walk.guestHi : -1
+    const [lo, hi] = [pageLow(tx.lo, tx.hi), pageHigh(tx.hi)]
+    this.#iotlb.fillAt(this.#tag, config, lo, hi, leafLg2, low, high, guestLo, guestHi, grants)
   }
 
   /**
