@@ -75,7 +75,8 @@ export class OurTlb implements Ours {
   has(entry: number): boolean {
     const { entries } = this.work
     const at = entry * ENTRY
-    return this.tlb.findVa(this.contexts[entries[at]], pageOf(entries[at + 1], entries[at + 2])) !== MISS
+    const [lo, hi] = [entries[at + 1], entries[at + 2]]
+    return this.tlb.findVaAt(this.contexts[entries[at]], pageLow(lo, hi), pageHigh(hi)) !== MISS
   }
 
   hit(rounds: number): number {

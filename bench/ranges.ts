@@ -1,7 +1,7 @@
 /** Invalidations of pages of our caches, as commands name them. */
 
 import type { Page } from '../hw-model/bits/address.js'
-import { ofGeometry } from '../hw-model/smmuv3/tlb-flags.js'
+import { type AddressScope, leavesOf } from '../hw-model/smmuv3/tlb-flags.js'
 import type { Drop } from './drops.js'
 import { OurIotlb, OurTlb } from './ours.js'
 import { ENTRY, type Work } from './work.js'
@@ -10,6 +10,13 @@ const SPACE = { first: 0, last: 0 }
 /** TG and TTL of a command that names leaves of 4 KiB, as Linux gives it. */
 const [TG_4K, TTL_LEAF] = [1, 3]
 
+const leavesIn = (first: Page, last: Page): AddressScope => ({
+  first,
+  last,
+  leaves: leavesOf(TG_4K, TTL_LEAF),
+  tables: null,
+})
+
 /** Ranges of the TLB's, by ASID and address. */
 export function rangesOfTlb(work: Work, pages: number, size: string): Drop {
   const ours = new OurTlb(work)
@@ -17,7 +24,7 @@ export function rangesOfTlb(work: Work, pages: number, size: string): Drop {
   const drop = (n: number): void => {
     const entry = range(n)
     const first = pageAt(work, entry)
-    const scope = ofGeometry(first, (first + pages - 1) as Page, true, TG_4K, TTL_LEAF)
+    const scope = leavesIn(first, (first + pages - 1) as Page)
     ours.tlb.dropVa(SPACE, work.entries[entry * ENTRY], scope)
   }
   return { name: `SMMUv3 ${pages} pages, ${size}`, ours, work, drop, ...manner(work, pages, range) }
@@ -41,7 +48,7 @@ export function onePageOfTlb(work: Work, size: string, rounds: number): Drop {
   const at = (n: number): number => work.order[n % work.plan.entries]
   const drop = (n: number): void => {
     const page = pageAt(work, at(n))
-    ours.tlb.dropVa(SPACE, work.entries[at(n) * ENTRY], ofGeometry(page, page, true, TG_4K, TTL_LEAF))
+    ours.tlb.dropVa(SPACE, work.entries[at(n) * ENTRY], leavesIn(page, page))
   }
   const each = (n: number, forgotten: (entry: number) => void): void => forgotten(at(n))
   return { name: `SMMUv3 one page, ${size}`, ours, work, drop, each, batch: 1024, rounds }

@@ -1,5 +1,6 @@
 /** P5: invalidations of all that an address space or a domain has. */
 
+import { highHalf, type Page } from '../../hw-model/bits/address.js'
 import { type Drop, type DropTimes, type Sweep, timeDrop } from '../drops.js'
 import { OurIotlb, OurTlb } from '../ours.js'
 import type { Bench, Criterion, Row } from '../row.js'
@@ -107,11 +108,12 @@ const ofContext =
 /** Puts a few global pages beside the rest; answers what looks whether they are all still there. */
 function withGlobals({ tlb, contexts }: OurTlb): () => void {
   const [{ globalTag, group }] = contexts
-  const pages = Array.from({ length: 16 }, (_, i) => (0x7_0000_0000 + i) as Parameters<typeof tlb.findVa>[1])
+  const pages = Array.from({ length: 16 }, (_, i) => (0x7_0000_0000 + i) as Page)
   for (const page of pages) tlb.va.fill(globalTag, group, page, 12, 0x1000, 3, -1)
   return () => {
     for (const page of pages)
-      if (tlb.findVa(contexts[1], page) < 0) throw new Error('a global page has gone with an ASID')
+      if (tlb.findVaAt(contexts[1], page | 0, highHalf(page)) < 0)
+        throw new Error('a global page has gone with an ASID')
   }
 }
 

@@ -43,20 +43,15 @@ export const anyGeometry = (first: Page, last: Page, leafOnly: boolean): Address
 })
 
 /**
- * Entries of one granule. A level narrows the leaves to itself, and the tables to the levels above it.
+ * What a command by address asks of leaves: a level narrows them to itself, and the tables to the levels above it.
  * [SMMU 4.4.1.1 Range-based invalidation and level hint]
  *
- * @param tg TG of the command, not 0
+ * @param tg TG of the command; 0 means any granule and level
  * @param ttl TTL of the command, 0 for any level
  */
-export function ofGeometry(first: Page, last: Page, leafOnly: boolean, tg: number, ttl: number): AddressScope {
-  return { first, last, leaves: leavesOf(tg, ttl), tables: leafOnly ? null : tablesOf(tg, ttl) }
-}
-
-/** What a command by address asks of leaves, */
 export const leavesOf = (tg: number, ttl: number): FlagMatch => (tg === 0 ? ANY_FLAGS : LEAVES[tg * 4 + ttl])
 
-/** and of table entries; a `tg` of 0 means any granule and level. */
+/** The same of table entries. */
 export const tablesOf = (tg: number, ttl: number): FlagMatch => (tg === 0 ? ANY_FLAGS : TABLES[tg * 4 + ttl])
 
 /** For each granule and level, so that no command has to make its own. */

@@ -153,13 +153,12 @@ export class Tlb {
     }
   }
 
-  /** The entry for a VA: of the context's own ASID, or a global one of its ASID set. */
-  findVa(context: ContextConfig, page: Page): number {
-    const own = this.va.find(context.tag, page)
-    return own !== MISS ? own : this.va.find(context.globalTag, page)
-  }
-
-  /** The same, of a page's low 32 bits and the 20 above them. */
+  /**
+   * The entry for a VA: of the context's own ASID, or a global one of its ASID set.
+   *
+   * @param lo a page's low 32 bits
+   * @param hi the 20 above them
+   */
   findVaAt(context: ContextConfig, lo: number, hi: number): number {
     const own = this.va.findAt(context.tag, lo, hi)
     return own >= 0 ? own : this.va.findAt(context.globalTag, lo, hi) | 0
