@@ -7,7 +7,7 @@ import type { DeviceCommands } from '../oracle/device-tlbs.js'
 import { type Invalidation, NO_PASID } from '../port.js'
 import { COMMAND } from './oracle-sent.js'
 
-const PAGE_LG2 = 12
+const PAGE_BYTES = 4096
 
 /** What a VT-d unit sends to functions. */
 export const VTD_DEVICES: DeviceCommands = {
@@ -17,15 +17,11 @@ export const VTD_DEVICES: DeviceCommands = {
     return { name: COMMAND.PASID_DEVICE, operands: { SID, PASID, S: 0 }, page }
   },
 
-  /** The lowest bit that is 0 is half of the size. [VTD 4.2.3 Size] */
+  /** The lowest bit that is 0 is half of the size, which is 1 GiB at most. [VTD 6.5.2.5 Device-TLB Invalidate Descriptor] */
   wide({ name, operands, page = [0, 0] }, leafLg2) {
-    let [lo, hi] = page
-    for (let bit = PAGE_LG2; bit < leafLg2; bit++) {
-      const isSet = bit < leafLg2 - 1
-      if (bit < 32) lo = isSet ? lo | (1 << bit) : lo & ~(1 << bit)
-      else hi = isSet ? hi | (1 << (bit - 32)) : hi & ~(1 << (bit - 32))
-    }
-    return { name, operands: { ...operands, S: 1 }, page: [lo >>> 0, hi >>> 0] }
+    const half = 1 << (leafLg2 - 1)
+    const lo = ((page[0] & (-1 << leafLg2)) | (half - PAGE_BYTES)) >>> 0
+    return { name, operands: { ...operands, S: 1 }, page: [lo, page[1]] }
   },
 
   shortfalls(sent, missing) {
@@ -53,7 +49,8 @@ function isOfPage({ name, page, operands }: Invalidation, { page: wanted = [0, 0
   if (name !== COMMAND.IOTLB && name !== COMMAND.PASID_IOTLB) return false
   if (page === undefined) return true
   const pages = 2 ** (operands['AM'] ?? 0)
-  const first = pageOf(page[0], page[1])
+  const named = pageOf(page[0], page[1])
+  const first = named - (named % pages)
   const number = pageOf(wanted[0], wanted[1])
   return number >= first && number < first + pages
 }

@@ -87,6 +87,37 @@ describe('a device TLB that was forgotten', () => {
     expect(oracle().reports).toHaveLength(1)
   })
 
+  it('of a PASID is told of with why what was sent did not reach it', () => {
+    guest.mapFirst(VA, PA | FS.PAGE, 5)
+    const endpoint = plug()
+    dma(endpoint, 'r', 5)
+    guest.store(LEAF, 0n)
+    const four: readonly [bigint, bigint] = [(4n << 32n) | (BigInt(SID) << 16n) | 8n, VA]
+    // GI, bit 64, is every PASID: here of other pages. S, bit 75, makes them the 16 KiB from VA + 0x4000.
+    const global: readonly [bigint, bigint] = [(BigInt(SID) << 16n) | 8n, (VA + 0x5000n) | (1n << 11n) | 1n]
+    guest.queue(IQ.piotlbPage(2, 5, VA + 0x3000n, 2n), IQ.piotlbPage(2, 5, VA - 0x1000n), four, global, IQ.fence)
+    expect(dma(endpoint, 'r', 5)).toBe('0x800000')
+    expect(told()).toEqual(['atc: P_DEV_IOTLB SID=8 PASID=5 S=0 ADDR=0x400000'])
+    expect(oracle().reports[0].sent.map(({ command, why }) => `${text(command)}: ${why}`)).toEqual([
+      'P_DEV_IOTLB SID=8 GI=1 S=1 ADDR=0x405000: range starts at 0x404000',
+      'P_DEV_IOTLB SID=8 PASID=4 S=0 ADDR=0x400000: wrong PASID (4, needed 5)',
+      'P_IOTLB DID=2 PASID=5 AM=2 IH=0 ADDR=0x403000: drops what the unit keeps, not the device',
+    ])
+  })
+
+  it('of a gigabyte is one descriptor of its size to most software', () => {
+    guest.firstStage(0, 2, FIRST)
+    guest.path(FIRST, VA, PA | FS.PAGE, FS.TABLE)
+    const entry = FIRST + 0x1000 + Number((VA >> 30n) & 511n) * 8
+    guest.store(entry, 0x4000_0000n | FS.PAGE | FS.PS)
+    const endpoint = plug()
+    dma(endpoint)
+    guest.store(entry, 0n)
+    guest.queue(IQ.piotlb(2, 0), IQ.fence)
+    dma(endpoint)
+    expect(text(oracle().reports[0].usual as Invalidation)).toBe('DEV_IOTLB SID=8 S=1 ADDR=0x1ffff000')
+  })
+
   it('is told again what the IOTLB keeps, which goes first', () => {
     guest.mapFirst(VA, PA | FS.PAGE)
     const endpoint = plug()
