@@ -2,8 +2,10 @@
 
 import { MEMORY, Memory } from '../hw-model/memory/index.js'
 import type { Area } from '../server/core/area.js'
-import { type BitSink, readDirty } from '../server/core/dirty-bits.js'
+import { readDirty } from '../server/core/dirty-bits.js'
+import { DirtyRuns, type RunColumns } from '../server/core/dirty-runs.js'
 import { IntervalMap } from '../server/core/interval-map.js'
+import { DEFAULT_LIMITS } from '../server/core/limits.js'
 import type { PagingDomain } from '../server/core/paging-domain.js'
 import { HostRam } from '../server/drivers/host-ram.js'
 import { TableBuilder } from '../server/drivers/table-builder.js'
@@ -14,12 +16,15 @@ import { XorShift32 } from './random.js'
 
 const PAGE = 4096n
 const PAGE_LG2 = 12n
+const PAGE_BYTES = 4096
 const TOP_LEVEL = 3
 const BASE = 2 ** 33
 /** What maps 1 TiB in 4 KiB pages, and as much again. */
 const TABLE_RAM = 2 ** 32
 /** D of a second-stage leaf. [VTD 9.8 Second-Stage Paging Entries] */
 const DIRTY = 1 << 9
+/** Of one reply. */
+const MOST_RUNS = DEFAULT_LIMITS.call.batch_elements
 const SEED = 0x2545f491
 
 /** So many pages, in leaves of a level. */
@@ -29,9 +34,8 @@ export class DirtyTables {
   readonly #domain: PagingDomain
   readonly #pages: number
   readonly #level: number
-  readonly #firsts: Float64Array
-  readonly #lasts: Float64Array
-  #runs = 0
+  readonly #dirty: number
+  #columns: RunColumns = { runFirsts: new BigUint64Array(0), runLasts: new BigUint64Array(0) }
 
   constructor(pages: number, level: number, dirty: number) {
     const ram = new HostRam(this.#memory, BASE, TABLE_RAM)
@@ -39,13 +43,12 @@ export class DirtyTables {
     this.#builder.map({ page: 0, pages, frame: 0 }, { read: true, write: true }, level === 0)
     this.#pages = pages
     this.#level = level
-    this.#firsts = new Float64Array(dirty)
-    this.#lasts = new Float64Array(dirty)
+    this.#dirty = dirty
     const areas = new IntervalMap<Pick<Area, 'start' | 'last' | 'busy'>>()
     const area = { start: 0n, last: BigInt(pages) * PAGE - 1n, busy: undefined }
     areas.insert(area.start, area.last, area)
-    const collect = (start: bigint, last: bigint, clears: boolean, found?: (iova: bigint, length: bigint) => void) => {
-      const tell = (page: number, count: number): void => found?.(BigInt(page) << PAGE_LG2, BigInt(count) << PAGE_LG2)
+    const collect = (start: bigint, last: bigint, clears: boolean, found?: (iova: number, length: number) => void) => {
+      const tell = (page: number, count: number): void => found?.(page * PAGE_BYTES, count * PAGE_BYTES)
       const next = this.#builder.collectDirty(Number(start >> PAGE_LG2), Number(last >> PAGE_LG2) + 1, clears, tell)
       return next < 0 ? undefined : BigInt(next) << PAGE_LG2
     }
@@ -70,7 +73,7 @@ export class DirtyTables {
     const random = new XorShift32(SEED)
     const span = 512 ** this.#level
     const memory = this.#memory
-    for (let i = 0; i < this.#firsts.length; i++) {
+    for (let i = 0; i < this.#dirty; i++) {
       const leaf = this.#leafOf((random.next() % (this.#pages / span)) * span)
       memory.loadWord(leaf)
       if ((memory.lo & DIRTY) !== 0) continue
@@ -89,25 +92,20 @@ export class DirtyTables {
     }
   }
 
-  /** As a call does, in steps that another could come between. Pages that follow each other are one run. */
+  /** As GetDirtyBitmap does with `as_runs`, in steps that another call could come between, up to the columns of its reply. */
   #read(): void {
-    this.#runs = 0
-    const sink: BitSink = (first, last) => {
-      const [from, to] = [Number(first), Number(last)]
-      if (this.#runs > 0 && this.#lasts[this.#runs - 1] + 1 === from) this.#lasts[this.#runs - 1] = to
-      else {
-        this.#firsts[this.#runs] = from
-        this.#lasts[this.#runs++] = to
-      }
-    }
     const span = { start: 0n, last: BigInt(this.#pages) * PAGE - 1n, bytesOfBit: PAGE }
-    for (const _ of readDirty(this.#domain, span, true, sink));
+    const runs = new DirtyRuns(span)
+    for (const _ of readDirty(this.#domain, span, true, runs.sink, () => runs.count >= MOST_RUNS));
+    this.#columns = runs.columns()
   }
 
   #checksum(): number {
-    let sum = this.#runs
-    for (let i = 0; i < this.#runs; i++) {
-      sum = Math.imul((Math.imul(sum, 31) + this.#firsts[i]) | 0, 31) + this.#lasts[i]
+    const { runFirsts, runLasts } = this.#columns
+    let sum = runFirsts.length
+    for (let i = 0; i < runFirsts.length; i++) {
+      const [first, last] = [Number(runFirsts[i] >> PAGE_LG2), Number(runLasts[i] >> PAGE_LG2)]
+      sum = Math.imul((Math.imul(sum, 31) + first) | 0, 31) + last
     }
     return sum >>> 0
   }

@@ -11,6 +11,7 @@ export {
   createClient,
 } from './client.js'
 export { type ConnectOptions, connect, defaultSocketPaths } from './connect.js'
+export { type DirtyRange, type DirtyReader, type DirtyRun, dirtyRuns } from './dirty.js'
 export { IommudError } from './errors.js'
 export { type OracleUnit, type StaleLister, type WatchOptions, watchStale } from './stale.js'
 export { type HttpTarget, httpTransport, type Transport, TransportError, type TransportReply } from './transport.js'

@@ -12,13 +12,20 @@ const WORDS = SLOTS / 32
 /** Pages whose links are kept together; those of memory that nobody uses are not there. */
 const CHUNK = 4096
 
+const NONE = -1
+
 /** Stamps of entries, by address. */
 export class FlagStamps {
   /** Which of the bitmaps is a page's, for those that have a stamp. */
   readonly #places = new Map<number, number>()
   readonly #free: number[] = []
   #bits = new Int32Array(0)
+  /** Stamps of each bitmap. */
+  #counts = new Int32Array(0)
   #made = 0
+  /** The page that was asked for last, and its bitmap or NONE: a walk asks many times for one page. */
+  #lastPage = NONE
+  #lastPlace = NONE
   /** By page of the range: one more than the slot that points to it, counted from the range's start; 0 is none. */
   readonly #links: Float64Array[] = []
   #start = 0
@@ -40,15 +47,24 @@ export class FlagStamps {
 
   /** Whether any entry of a page was touched since its stamp was taken away. */
   hasPage(pa: number): boolean {
-    return this.#places.has(Math.floor(pa / PAGE_BYTES))
+    return this.#placeOf(Math.floor(pa / PAGE_BYTES)) !== NONE
+  }
+
+  /** Whether an entry has a stamp. */
+  has(pa: number): boolean {
+    const place = this.#placeOf(Math.floor(pa / PAGE_BYTES))
+    if (place === NONE) return false
+    const slot = slotOf(pa)
+    return (this.#bits[place * WORDS + (slot >> 5)] & (1 << (slot & 31))) !== 0
   }
 
   /** The first entry with a stamp in `[pa, end)`, all of one page; `end` if there is none. */
   next(pa: number, end: number): number {
-    const place = this.#places.get(Math.floor(pa / PAGE_BYTES))
-    if (place === undefined) return end
+    const place = this.#placeOf(Math.floor(pa / PAGE_BYTES))
+    if (place === NONE) return end
     const slot = slotOf(pa)
-    for (let word = slot >> 5; word < WORDS; word++) {
+    const before = slot + (end - pa) / SLOT_BYTES
+    for (let word = slot >> 5; word * 32 < before; word++) {
       const bits = this.#bits[place * WORDS + word] & (word === slot >> 5 ? -1 << (slot & 31) : -1)
       if (bits === 0) continue
       return Math.min(end, pa + (word * 32 + 31 - Math.clz32(bits & -bits) - slot) * SLOT_BYTES)
@@ -61,11 +77,10 @@ export class FlagStamps {
     if (pa < this.#start || pa >= this.#end) return
     for (let at = pa; ; ) {
       const page = Math.floor(at / PAGE_BYTES)
-      const known = this.#places.get(page)
-      const place = known ?? this.#make(page)
-      this.#bits[place * WORDS + (slotOf(at) >> 5)] |= 1 << (slotOf(at) & 31)
+      const known = this.#placeOf(page)
+      this.#set(known === NONE ? this.#make(page) : known, slotOf(at))
       // What is above a page with stamps has its own already.
-      if (known !== undefined) return
+      if (known !== NONE) return
       const inRange = Math.floor((at - this.#start) / PAGE_BYTES)
       const link = this.#links[Math.floor(inRange / CHUNK)]?.[inRange % CHUNK] ?? 0
       if (link === 0) return
@@ -76,31 +91,30 @@ export class FlagStamps {
   /** Entries from one on, all of one page, were stored with their flags set. */
   touchAll(pa: number, count: number): void {
     this.touch(pa)
-    const place = this.#places.get(Math.floor(pa / PAGE_BYTES))
-    if (place === undefined) return
+    const place = this.#placeOf(Math.floor(pa / PAGE_BYTES))
+    if (place === NONE) return
     const first = slotOf(pa)
-    for (let slot = first; slot < first + count; slot++) this.#bits[place * WORDS + (slot >> 5)] |= 1 << (slot & 31)
+    for (let slot = first; slot < first + count; slot++) this.#set(place, slot)
   }
 
   /** Takes the stamp of an entry away. */
   remove(pa: number): void {
     const page = Math.floor(pa / PAGE_BYTES)
-    const place = this.#places.get(page)
-    if (place === undefined) return
-    this.#bits[place * WORDS + (slotOf(pa) >> 5)] &= ~(1 << (slotOf(pa) & 31))
-    for (let word = 0; word < WORDS; word++) if (this.#bits[place * WORDS + word] !== 0) return
-    this.#places.delete(page)
-    this.#free.push(place)
+    const place = this.#placeOf(page)
+    if (place === NONE) return
+    const slot = slotOf(pa)
+    const word = place * WORDS + (slot >> 5)
+    const bit = 1 << (slot & 31)
+    if ((this.#bits[word] & bit) === 0) return
+    this.#bits[word] &= ~bit
+    if (--this.#counts[place] === 0) this.#drop(page, place)
   }
 
   /** Those of a page, and its link: it is no table any more, or another. */
   removePage(pa: number): void {
     const page = Math.floor(pa / PAGE_BYTES)
-    const place = this.#places.get(page)
-    if (place !== undefined) {
-      this.#places.delete(page)
-      this.#free.push(place)
-    }
+    const place = this.#placeOf(page)
+    if (place !== NONE) this.#drop(page, place)
     const inRange = Math.floor((pa - this.#start) / PAGE_BYTES)
     const links = this.#links[Math.floor(inRange / CHUNK)]
     if (links !== undefined) links[inRange % CHUNK] = 0
@@ -113,10 +127,38 @@ export class FlagStamps {
       const grown = new Int32Array(Math.max(WORDS, 2 * this.#bits.length))
       grown.set(this.#bits)
       this.#bits = grown
+      const counts = new Int32Array(grown.length / WORDS)
+      counts.set(this.#counts)
+      this.#counts = counts
     }
     this.#bits.fill(0, place * WORDS, (place + 1) * WORDS)
+    this.#counts[place] = 0
     this.#places.set(page, place)
+    this.#lastPage = page
+    this.#lastPlace = place
     return place
+  }
+
+  #placeOf(page: number): number {
+    if (page === this.#lastPage) return this.#lastPlace
+    this.#lastPage = page
+    this.#lastPlace = this.#places.get(page) ?? NONE
+    return this.#lastPlace
+  }
+
+  #set(place: number, slot: number): void {
+    const word = place * WORDS + (slot >> 5)
+    const bit = 1 << (slot & 31)
+    if ((this.#bits[word] & bit) !== 0) return
+    this.#bits[word] |= bit
+    this.#counts[place]++
+  }
+
+  /** A page has no stamp any more. */
+  #drop(page: number, place: number): void {
+    this.#places.delete(page)
+    this.#free.push(place)
+    if (page === this.#lastPage) this.#lastPlace = NONE
   }
 }
 

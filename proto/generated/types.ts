@@ -1590,16 +1590,33 @@ export interface GetDirtyBitmapRequest {
   readonly flags: number
   /** First byte. */
   readonly iova: bigint
-  /** Length in bytes. `length / page_size` bits must fit the limit `batch_bytes`. */
+  /** Length in bytes. Without `as_runs`, `length / page_size` bits must fit the limit `batch_bytes`. */
   readonly length: bigint
-  /** Bytes a bit stands for; iova and length are multiples of it. */
+  /** Bytes a bit stands for, and what runs are made of; iova and length are multiples of it. */
   readonly pageSize: bigint
+  /**
+   * Answers runs of dirty pages in place of a bitmap, for a range of any length. What a reply has no room for keeps its
+   * dirty bits.
+   */
+  readonly asRuns: boolean
 }
 
 /** Dirty bits. */
 export interface GetDirtyBitmapResponse {
-  /** Bit 0 of byte 0 is the page at `iova`, then upwards. */
+  /** Bit 0 of byte 0 is the page at `iova`, then upwards. Empty with `as_runs`. */
   readonly bitmap: Uint8Array
+  /**
+   * With `as_runs`: the first byte of each run of dirty pages, in ascending order. Pages that follow each other are one
+   * run. About `batch_elements` at most.
+   */
+  readonly runFirsts: BigUint64Array
+  /** The last byte of each run. */
+  readonly runLasts: BigUint64Array
+  /**
+   * With `as_runs`, and absent where all was read: where to go on. It is a multiple of `page_size` beyond `iova`. Pages
+   * from here on are as dirty as they were, but for one that a run has told.
+   */
+  readonly nextIova?: bigint
 }
 
 /** Reserves a window of IPAs for a CD table that the daemon keeps. */

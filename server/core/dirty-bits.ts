@@ -7,10 +7,10 @@ import { lowestBit, min, U64_MAX } from './u64.js'
 import type { Work } from './work.js'
 
 /**
- * Takes bits `[first, last]` of a bitmap, which were set. Bits come in ascending order, and may come again. One large leaf
- * may be millions of bits, and so work.
+ * Takes dirty bytes of a span, counted from its start, in ascending order. They are whole leaves, or what of them is in the
+ * span. One large leaf may be millions of bits of a bitmap, and so work.
  */
-export type BitSink = (first: bigint, last: bigint) => Work<void> | void
+export type DirtySink = (offset: number, length: number) => Work<void> | void
 
 /** What a bitmap is about. */
 export interface DirtySpan {
@@ -33,6 +33,13 @@ export const spanOf = (start: bigint, last: bigint, pageSize: bigint): DirtySpan
 /** Bits of the bitmap of a span. */
 export const bitsIn = ({ start, last, bytesOfBit }: DirtySpan): bigint => (last - start) / bytesOfBit + 1n
 
+/** What sets the bits of a bitmap that has them all. Bits may be set again: a page may have several leaves. */
+export function bitmapSink(bitmap: Uint8Array, { bytesOfBit }: DirtySpan): DirtySink {
+  const size = Number(bytesOfBit)
+  // Powers of two: no quotient is rounded, and no bit of a bitmap that there is room for is beyond 2^53.
+  return (offset, length) => setBits(bitmap, Math.floor(offset / size), Math.ceil((offset + length) / size) - 1)
+}
+
 /** Sets bits `[first, last]` of a bitmap. */
 export function setBits(bitmap: Uint8Array, first: number, last: number): void {
   const [from, to] = [Math.floor(first / 8), Math.floor(last / 8)]
@@ -52,28 +59,42 @@ export function setBits(bitmap: Uint8Array, first: number, last: number): void {
  * being mapped or unmapped, the walk ends. Between slices others may map and unmap: each slice sees what is there.
  *
  * @param clears the pages are clean afterwards; the caller flushes
+ * @param isFull the sink has what it can take for now
+ * @returns where to go on, at a multiple of the span's pages, when it was full; undefined at the end
  */
-export function* readDirty(domain: PagingDomain, span: DirtySpan, clears: boolean, sink: BitSink): Work<void> {
+export function* readDirty(
+  domain: PagingDomain,
+  span: DirtySpan,
+  clears: boolean,
+  sink: DirtySink,
+  isFull: () => boolean = () => false,
+): Work<bigint | undefined> {
   const { start, last, bytesOfBit } = span
-  const spans: (readonly [first: bigint, last: bigint])[] = []
-  // Shifts are several times as fast as divisions.
-  const shift = BigInt(bytesOfBit.toString(2).length - 1)
-  const found = (iova: bigint, length: bigint): void => {
-    const from = iova - start
-    spans.push([from >> shift, (from + length - 1n) >> shift])
+  const base = Number(start)
+  const offsets: number[] = []
+  const lengths: number[] = []
+  const found = (iova: number, length: number): void => {
+    offsets.push(iova - base)
+    lengths.push(length)
   }
   let at = start
   while (at <= last) {
     const area = settledAt(domain.ioas, at)
-    if (area === undefined) return
+    if (area === undefined) return undefined
     const end = min(area.last, last)
     at = domain.ops.dirty?.collect(at, end, clears, found) ?? end + 1n
-    for (const [first, lastBit] of spans.splice(0)) {
-      const work = sink(first, lastBit)
+    for (let i = 0; i < offsets.length; i++) {
+      const work = sink(offsets[i], lengths[i])
       if (work !== undefined) yield* work
     }
+    offsets.length = 0
+    lengths.length = 0
+    // A page that was read in part is read again: what of it was dirty has been told.
+    const next = at - ((at - start) % bytesOfBit)
+    if (next > start && next <= last && isFull()) return next
     yield
   }
+  return undefined
 }
 
 /** Makes every page of every area clean; the caller flushes. */

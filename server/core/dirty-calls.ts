@@ -5,15 +5,18 @@
 
 import type { Call } from './call.js'
 import { checkFlags } from './checks.js'
-import { type BitSink, bitsIn, cleanAll, type DirtySpan, readDirty, setBits, spanOf } from './dirty-bits.js'
+import { bitmapSink, bitsIn, cleanAll, type DirtySink, type DirtySpan, readDirty, spanOf } from './dirty-bits.js'
+import { DirtyRuns, type RunColumns } from './dirty-runs.js'
 import type { DirtyOps } from './driver.js'
 import { PagingDomain } from './paging-domain.js'
-import { Refusal } from './refusal.js'
+import { assert, Refusal } from './refusal.js'
 import { hex, U64_MAX } from './u64.js'
 import type { Work } from './work.js'
 
 const ENABLE = 1
 const NO_CLEAR = 1
+
+const NO_BITS = new Uint8Array(0)
 
 type Empty = Record<never, never>
 
@@ -55,22 +58,38 @@ export interface BitmapRequest {
   readonly pageSize: bigint
 }
 
-/** Which pages of a range were written, as a bitmap of its own. */
+/** What GetDirtyBitmap answers: a bitmap or runs. */
+type BitmapReply = Partial<RunColumns> & { readonly bitmap: Uint8Array; readonly nextIova?: bigint }
+
+/** Which pages of a range were written, as a bitmap of its own or as runs. */
 export function getDirtyBitmap(
   call: Call,
-  request: BitmapRequest,
-): { bitmap: Uint8Array } | Promise<{ bitmap: Uint8Array }> {
-  return call.inSlices(
-    (function* () {
-      let bitmap = new Uint8Array(0)
-      const open = (span: DirtySpan): BitSink => {
-        bitmap = new Uint8Array(bytesOf(call, span))
-        return (first, last) => setBits(bitmap, Number(first), Number(last))
-      }
-      yield* readBitmap(call, request, open)
-      return { bitmap }
-    })(),
-  )
+  request: BitmapRequest & { readonly asRuns: boolean },
+): BitmapReply | Promise<BitmapReply> {
+  return call.inSlices(request.asRuns ? readRuns(call, request) : readBits(call, request))
+}
+
+function* readBits(call: Call, request: BitmapRequest): Work<BitmapReply> {
+  let bitmap = new Uint8Array(0)
+  const open = (span: DirtySpan): DirtySink => {
+    bitmap = new Uint8Array(bytesOf(call, span))
+    return bitmapSink(bitmap, span)
+  }
+  yield* readBitmap(call, request, open)
+  return { bitmap }
+}
+
+/** The range may be as long as addresses are; a reply that is full says where to go on. */
+function* readRuns(call: Call, request: BitmapRequest): Work<BitmapReply> {
+  const { batch_elements: most } = call.core.limits.call
+  let runs: DirtyRuns | undefined
+  const open = (span: DirtySpan): DirtySink => {
+    runs = new DirtyRuns(span)
+    return runs.sink
+  }
+  const nextIova = yield* readBitmap(call, request, open, () => runs !== undefined && runs.count >= most)
+  assert(runs !== undefined, 'what was read went somewhere')
+  return { bitmap: NO_BITS, ...runs.columns(), nextIova }
 }
 
 /**
@@ -78,9 +97,16 @@ export function getDirtyBitmap(
  * they were not.
  *
  * @param open makes what takes the bits, once nothing but it can refuse the call
+ * @param isFull it takes no more for now
+ * @returns where to go on when it was full
  * @throws Refusal EOPNOTSUPP, ENOENT, EOVERFLOW, EINVAL, in the kernel's order
  */
-export function* readBitmap(call: Call, request: BitmapRequest, open: (span: DirtySpan) => BitSink): Work<void> {
+export function* readBitmap(
+  call: Call,
+  request: BitmapRequest,
+  open: (span: DirtySpan) => DirtySink,
+  isFull?: () => boolean,
+): Work<bigint | undefined> {
   checkFlags(request.flags, NO_CLEAR)
   const domain = call.look(PagingDomain, request.domainId, 'domain_id')
   const span = checkSpan(domain, request)
@@ -90,8 +116,9 @@ export function* readBitmap(call: Call, request: BitmapRequest, open: (span: Dir
   const sink = open(span)
   domain.hold(call)
   try {
-    yield* readDirty(domain, span, clears, sink)
+    const next = yield* readDirty(domain, span, clears, sink, isFull)
     if (clears) yield domain.ops.flush()
+    return next
   } finally {
     domain.drop(call)
   }

@@ -167,7 +167,8 @@ export interface DirtyOps {
   setTracking(isOn: boolean): Completion
   /**
    * Tells the dirty leaves of a range, in ascending order, each as the bytes that it maps within the range. A bounded
-   * number of leaves is looked at. A hole ends the walk, as in the kernel.
+   * number of leaves is looked at. A hole ends the walk, as in the kernel. Leaves are numbers: no page is so small that a
+   * multiple of it below 2^64 were not exact.
    *
    * @param clears they are clean afterwards; `PagingOps.flush` makes the caches forget that they were dirty
    * @param found absent when the caller only makes them clean, before tracking begins. Who keeps no log while tracking
@@ -178,7 +179,7 @@ export interface DirtyOps {
     start: bigint,
     last: bigint,
     clears: boolean,
-    found?: (iova: bigint, length: bigint) => void,
+    found?: (iova: number, length: number) => void,
   ): bigint | undefined
 }
 

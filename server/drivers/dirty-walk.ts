@@ -111,7 +111,7 @@ export class DirtyWalk {
       const index = table.indexOf(at)
       const slot = table.slot(index)
       if (table.below[index] !== undefined) return at
-      const isStamped = stamps.next(slot, slot + 8) === slot
+      const isStamped = stamps.has(slot)
       if (!isStamped && table.isFull) return at
       // Before the leaf is read: what is written behind the eye leaves a stamp for the next look.
       if (isStamped) stamps.remove(slot)

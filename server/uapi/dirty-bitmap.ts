@@ -1,7 +1,7 @@
 /** The bitmap of written pages, in the caller's memory. [uAPI IOMMU_HWPT_GET_DIRTY_BITMAP] */
 
 import type { Call } from '../core/call.js'
-import { setBits } from '../core/dirty-bits.js'
+import { type DirtySink, type DirtySpan, setBits } from '../core/dirty-bits.js'
 import { readBitmap } from '../core/dirty-calls.js'
 import { refusalOf } from '../core/refusal.js'
 import { min, PAGE } from '../core/u64.js'
@@ -23,8 +23,13 @@ export function readDirtyBitmap(
   const { hwpt_id, flags, __reserved, iova, length, page_size, data } = values
   refuseReserved(__reserved)
   const request = { domainId: hwpt_id, flags, iova, length, pageSize: page_size }
-  const sink = (first: bigint, last: bigint): Work<void> => orBits(user, data, first, last)
-  return onceDone(call.inSlices(readBitmap(call, request, () => sink)), () => ({}))
+  const open =
+    ({ bytesOfBit }: DirtySpan): DirtySink =>
+    (offset, length) => {
+      const [from, bytes] = [BigInt(offset), BigInt(length)]
+      return orBits(user, data, from / bytesOfBit, (from + bytes - 1n) / bytesOfBit)
+    }
+  return onceDone(call.inSlices(readBitmap(call, request, open)), () => ({}))
 }
 
 /** Bits are only ever set. Those of a page that cannot be reached are lost, as in the kernel, which pins page by page. */

@@ -66,6 +66,17 @@ describe('a reply for people', () => {
     expect(out.at(-1)).toMatch(/^dirty {3}32 of 64 pages, 0x0-0xfff, .*, 0x1e000-0x1efff, 16 more ranges$/)
   })
 
+  it('is the pages that were written, for runs of them', async () => {
+    const reply = { runFirsts: [0x11000n, 0x1f000n], runLasts: [0x12fffn, 0x1ffffn], nextIova: 0x20000n }
+    const words = ['get-dirty-bitmap', '--as-runs', '--iova', '0x10000', '--length', '0x100000', '--page-size', '4096']
+    expect((await runIn({ reply }, ...words)).out).toEqual([
+      'run-firsts  0x11000, 0x1f000',
+      'run-lasts   0x12fff, 0x1ffff',
+      'next-iova   0x20000',
+      'dirty   3 of 256 pages, 0x11000-0x12fff, 0x1f000-0x1ffff',
+    ])
+  })
+
   it('shows a fact that is empty as one', async () => {
     const objects = [{ id: 1, type: 4, facts: { flags: '', auto: 'false' } }]
     expect((await runIn({ reply: { objects } }, 'list-objects')).out.at(-1)).toContain('flags -, auto false')

@@ -9,7 +9,10 @@ import {
   CodecError,
   ContextLifetime,
   connect,
+  type DirtyReader,
+  type DirtyRun,
   DmaOutcome,
+  dirtyRuns,
   type InvalidateIotlbResponse,
   IommudError,
   TransportError,
@@ -126,5 +129,63 @@ describe('a client', () => {
     await expect(client.getServerInfo({}, { timeoutMs: 1 })).rejects.toThrow(TransportError)
     client.close()
     silent.close()
+  })
+})
+
+describe('dirtyRuns', () => {
+  it('goes on where a reply was full, to the end of the range, and asks for all of 64 bits as the kernel does', async () => {
+    const asked: [bigint, bigint, number | undefined][] = []
+    const reader: DirtyReader = {
+      getDirtyBitmap: async ({ iova, length, flags, asRuns }) => {
+        expect(asRuns).toBe(true)
+        asked.push([iova, length, flags])
+        const isFirst = asked.length === 1
+        const first = isFirst ? 0x1000n : 2n ** 64n - 0x1000n
+        return {
+          runFirsts: BigUint64Array.of(first),
+          runLasts: BigUint64Array.of(first + 0xfffn),
+          nextIova: isFirst ? 0x8000n : undefined,
+        }
+      },
+    }
+    const runs: DirtyRun[] = []
+    const range = { domainId: 3, iova: 0n, length: 0n, pageSize: 4096n, flags: 1 }
+    for await (const run of dirtyRuns(reader, range)) runs.push(run)
+    expect(runs).toEqual([
+      { first: 0x1000n, last: 0x1fffn },
+      { first: 2n ** 64n - 0x1000n, last: 2n ** 64n - 1n },
+    ])
+    expect(asked).toEqual([
+      [0n, 0n, 1],
+      [0x8000n, 2n ** 64n - 0x8000n, 1],
+    ])
+  })
+
+  it('is what a client in a context reads', async () => {
+    const daemon = await startDaemon({ inProcess: true })
+    const { context } = await daemon.client.openContext()
+    const client = daemon.client.inContext(context)
+    const { ioasId } = await client.createIoas()
+    const { deviceId } = await client.bindDevice({ deviceName: '0000:01:01.0' })
+    const { domainId } = await client.createPagingDomain({ deviceId, ioasId, flags: 2 })
+    await client.attachRid({ deviceId, ptId: domainId })
+    const { regionId } = await client.createMemoryRegion({ anonymous: { bytes: 0x10_0000n } })
+    const iova = 0x10000n
+    await client.ioasMap({ ioasId, flags: 7, region: { regionId, offset: 0n }, length: 0x10_0000n, iova })
+    await client.setDirtyTracking({ domainId, flags: 1 })
+    const operations = [0x11ff0n, 0x18000n].map((address) => ({ address, data: new Uint8Array(0x20) }))
+    await client.dmaWrite({ deviceId, operations })
+    const runs = async () => {
+      const found: DirtyRun[] = []
+      const range = { domainId, iova, length: 2n ** 40n, pageSize: 4096n }
+      for await (const run of dirtyRuns(client, range)) found.push(run)
+      return found
+    }
+    expect(await runs()).toEqual([
+      { first: 0x11000n, last: 0x12fffn },
+      { first: 0x18000n, last: 0x18fffn },
+    ])
+    expect(await runs()).toEqual([])
+    await daemon.stop()
   })
 })

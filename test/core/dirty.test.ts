@@ -2,6 +2,8 @@
 
 import { describe, expect, it } from 'vitest'
 import { setBits } from '../../server/core/dirty-bits.js'
+import { DirtyRuns } from '../../server/core/dirty-runs.js'
+import { DEFAULT_LIMITS } from '../../server/core/limits.js'
 import type { FakeDirty } from './fake-dirty.js'
 import { FakeMachine, type FakePaging } from './fake-machine.js'
 import { PAGE, SpentTurn } from './paused.js'
@@ -10,6 +12,7 @@ import { ALL, FIXED, RW, World } from './world.js'
 const DIRTY_TRACKING = 2
 const NO_CLEAR = 1
 const GIB = 2n ** 30n
+const NONE = new BigUint64Array(0)
 
 /** A device whose unit keeps a log, with pages of 4 KiB and 2 MiB, or of 2 KiB alone. */
 function machine(pageSizes = 0x20_1000n): FakeMachine {
@@ -110,6 +113,93 @@ describe('reading a dirty bitmap', () => {
     const refusal = world.refusal('GetDirtyBitmap', { ...ask, iova: 0n, length: 0n })
     expect([refusal.name, refusal.context.asked]).toEqual(['EMSGSIZE', 2n ** 49n])
     expect(bits({ iova: 0n, length: 0n, pageSize: 2n ** 63n })).toEqual([0])
+  })
+})
+
+describe('reading dirty pages as runs', () => {
+  const runsOf = ({ runFirsts = NONE, runLasts = NONE }: { runFirsts?: BigUint64Array; runLasts?: BigUint64Array }) =>
+    [...runFirsts].map((first, i) => [first, runLasts[i]])
+
+  it('tells first and last byte of pages that follow each other, and no bitmap', () => {
+    const { world, log, ask } = tracked()
+    for (const page of [0n, 1n, 2n, 8n, 15n]) log.touch(0x10000n + page * PAGE)
+    const reply = world.do('GetDirtyBitmap', { ...ask, asRuns: true })
+    expect(runsOf(reply)).toEqual([
+      [0x10000n, 0x12fffn],
+      [0x18000n, 0x18fffn],
+      [0x1f000n, 0x1ffffn],
+    ])
+    expect([reply.bitmap.length, reply.nextIova]).toEqual([0, undefined])
+    expect(runsOf(world.do('GetDirtyBitmap', { ...ask, asRuns: true }))).toEqual([])
+  })
+
+  it('leaves all as it is with NO_CLEAR, and makes it clean with a flush otherwise', () => {
+    const { world, log, ask } = tracked()
+    log.touch(0x12000n)
+    world.machine.log.length = 0
+    const told = [[0x12000n, 0x12fffn]]
+    expect(runsOf(world.do('GetDirtyBitmap', { ...ask, asRuns: true, flags: NO_CLEAR }))).toEqual(told)
+    expect(world.machine.log).toEqual([])
+    expect(runsOf(world.do('GetDirtyBitmap', { ...ask, asRuns: true }))).toEqual(told)
+    expect(world.machine.log).toEqual(['flush'])
+  })
+
+  it('makes runs of whole pages of the size that is asked for', () => {
+    const { world, log, ask } = tracked()
+    for (const iova of [0x13000n, 0x14000n, 0x1f000n]) log.touch(iova)
+    const reply = world.do('GetDirtyBitmap', { ...ask, asRuns: true, pageSize: 4n * PAGE })
+    expect(runsOf(reply)).toEqual([
+      [0x10000n, 0x17fffn],
+      [0x1c000n, 0x1ffffn],
+    ])
+  })
+
+  it('takes a range that no bitmap could hold, up to the last byte of 64 bits', () => {
+    const { world, log, ask } = tracked()
+    const all = { ...ask, iova: 0x10000n, length: 2n ** 64n - 0x10000n, asRuns: true }
+    log.touch(0x10000n)
+    expect(world.no('GetDirtyBitmap', { ...all, asRuns: false })).toBe('EMSGSIZE')
+    expect(runsOf(world.do('GetDirtyBitmap', all))).toEqual([[0x10000n, 0x10fffn]])
+    const runs = new DirtyRuns({ start: ALL - 0xffffn, last: ALL, bytesOfBit: PAGE })
+    runs.sink(0x1000, 0x1000)
+    runs.sink(0xf000, 0x1000)
+    expect(runsOf(runs.columns())).toEqual([
+      [ALL - 0xefffn, ALL - 0xe000n],
+      [ALL - 0xfffn, ALL],
+    ])
+  })
+
+  it('says where to go on when a reply is full, at a multiple of the page size, and leaves the rest dirty', () => {
+    const limits = { ...DEFAULT_LIMITS, call: { ...DEFAULT_LIMITS.call, batch_elements: 2 } }
+    const { world, log, ask } = tracked({ limits })
+    const dirty = [0n, 2n, 4n, 6n, 9n, 11n, 13n, 15n].map((page) => 0x10000n + page * PAGE)
+    for (const iova of dirty) log.touch(iova)
+    const goOn = (iova: bigint): { runFirsts?: BigUint64Array; nextIova?: bigint } =>
+      world.do('GetDirtyBitmap', { ...ask, iova, length: 0x20000n - iova, asRuns: true })
+    const told: bigint[] = []
+    const starts: bigint[] = []
+    for (let iova: bigint | undefined = ask.iova; iova !== undefined; ) {
+      starts.push(iova)
+      const { runFirsts = NONE, nextIova } = goOn(iova)
+      told.push(...runFirsts)
+      iova = nextIova
+    }
+    expect(told).toEqual(dirty)
+    expect(starts).toEqual([0x10000n, 0x18000n])
+    for (const iova of dirty) log.touch(iova)
+    const large = world.do('GetDirtyBitmap', { ...ask, pageSize: 16n * PAGE, asRuns: true })
+    expect([runsOf(large), large.nextIova]).toEqual([[[0x10000n, 0x1ffffn]], undefined])
+  })
+
+  it('is refused as a bitmap is', () => {
+    const { world, ask } = tracked()
+    const no = (request: object) => world.no('GetDirtyBitmap', { ...ask, asRuns: true, ...request })
+    expect(no({ flags: 2 })).toBe('EOPNOTSUPP')
+    expect(no({ domainId: 99 })).toBe('ENOENT')
+    expect(no({ length: 0n })).toBe('EOVERFLOW')
+    expect(no({ iova: 0x10800n })).toBe('EINVAL')
+    expect(no({ pageSize: 0n })).toBe('EINVAL')
+    expect(no({ iova: 0x11000n, length: PAGE, pageSize: 2n * PAGE })).toBe('EINVAL')
   })
 })
 

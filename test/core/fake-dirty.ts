@@ -28,7 +28,7 @@ export class FakeDirty implements DirtyOps {
     return this.table.driver.machine.done(`tracking ${isOn ? 'on' : 'off'}`)
   }
 
-  collect(start: bigint, last: bigint, clears: boolean, found?: (iova: bigint, length: bigint) => void) {
+  collect(start: bigint, last: bigint, clears: boolean, found?: (iova: number, length: number) => void) {
     let at = start
     for (let leaves = 0; at <= last; leaves++) {
       if (leaves === LEAVES_A_STEP) return at
@@ -36,7 +36,7 @@ export class FakeDirty implements DirtyOps {
       if (leaf === undefined) return undefined
       this.looked++
       const end = leaf.iova + leaf.length
-      if (this.#dirty.has(leaf.iova)) found?.(at, (end - 1n < last ? end : last + 1n) - at)
+      if (this.#dirty.has(leaf.iova)) found?.(Number(at), Number((end - 1n < last ? end : last + 1n) - at))
       if (clears) this.#dirty.delete(leaf.iova)
       at = end
     }

@@ -136,7 +136,8 @@ export const STORIES: Readonly<Record<string, Story>> = {
     map(teller, ioasId, 0x10_0000n)
     teller.do('AttachRid', { deviceId, ptId: domainId })
     teller.do('SetDirtyTracking', { domainId, flags: 1 })
-    teller.do('GetDirtyBitmap', { domainId, flags: 0, iova: 0x10_0000n, length: 0x3000n, pageSize: 0x1000n })
+    const range = { domainId, flags: 0, iova: 0x10_0000n, length: 0x3000n, pageSize: 0x1000n }
+    for (const asRuns of [false, true]) teller.do('GetDirtyBitmap', { ...range, asRuns })
     teller.do('SetDirtyTracking', { domainId, flags: 0 })
   },
 

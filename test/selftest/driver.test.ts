@@ -131,7 +131,7 @@ describe('paging domains of the self-test unit', () => {
     domain.map(APERTURE, 0x10000, 0x1000n, { read: true, write: true })
     device.device.set(0, domain, null)
     const found: bigint[] = []
-    const collect = () => domain.dirty!.collect(APERTURE, APERTURE + 0xfffn, true, (iova) => found.push(iova))
+    const collect = () => domain.dirty!.collect(APERTURE, APERTURE + 0xfffn, true, (iova) => found.push(BigInt(iova)))
     const out = { status: 0, address: 0, leafLg2: 0, rights: 0, fault: 0, hit: 0, tag: 0, untranslatedOnly: 0 }
     const access = (low: number, kind: number) => device.device.port.translate(-1, low, 0, kind, out)
     access(0x1000800, DMA_ACCESS.WRITE)

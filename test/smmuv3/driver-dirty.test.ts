@@ -197,7 +197,7 @@ describe('a domain that tracks dirty pages', () => {
   it('looks at a bounded number of leaves in a call', () => {
     const [start, length] = [0x80_0000_0000n, 0x1000_0000n]
     domain.map(start, GUEST_RAM + 0x1000, length, RW)
-    const seen: bigint[] = []
+    const seen: number[] = []
     const next = (domain.dirty as DirtyOps).collect(start, start + length - 1n, false, (iova) => seen.push(iova))
     expect(seen.length).toBeLessThanOrEqual(8192 + 512)
     expect(next).toBe(start + BigInt(seen.length) * 4096n)

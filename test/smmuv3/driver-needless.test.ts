@@ -21,7 +21,7 @@ it('reading the log of writes flushes nothing, and clearing it flushes what was 
   const found: bigint[] = []
   const collect = (clears: boolean): number =>
     world.commandsOf(() => {
-      domain.dirty?.collect(VA, VA + 0xfffn, clears, (iova) => found.push(iova))
+      domain.dirty?.collect(VA, VA + 0xfffn, clears, (iova) => found.push(BigInt(iova)))
       domain.flush()
     }).length
   expect([collect(false), collect(true), collect(true)]).toEqual([0, 1, 0])

@@ -203,8 +203,8 @@ describe('the log of writes', () => {
       loads++
       return load(at)
     }
-    const found: bigint[] = []
+    const found: number[] = []
     domain.dirty?.collect(0x80_0000_0000n, 0x80_01ff_ffffn, false, (iova) => found.push(iova))
-    expect([found, loads]).toEqual([[0x80_0020_3000n], 1])
+    expect([found, loads]).toEqual([[0x80_0020_3000], 1])
   })
 })

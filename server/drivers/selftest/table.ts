@@ -119,13 +119,13 @@ export class SelftestTable {
     from: number,
     stop: number,
     clears: boolean,
-    found?: (iova: bigint, length: bigint) => void,
+    found?: (iova: number, length: number) => void,
   ): boolean {
     const { dirty, entries } = chunk
     const isWhole = entries === null || chunk.count === UNITS_A_TABLE
     if (chunk.dirtyCount === 0 && isWhole) return true
     if (entries === null && this.#isDirtyByLeaf) {
-      found?.(BigInt(from), BigInt(stop - from))
+      found?.(from, stop - from)
       if (clears) clean(chunk, 0)
       return true
     }
@@ -134,7 +134,7 @@ export class SelftestTable {
       const next = Math.min(stop, (Math.floor(at / UNIT_BYTES) + 1) * UNIT_BYTES)
       if (entries?.[unit] === 0) return false
       if (dirty?.[unit] === 1) {
-        found?.(BigInt(at), BigInt(next - at))
+        found?.(at, next - at)
         if (clears) clean(chunk, unit)
       }
       at = next

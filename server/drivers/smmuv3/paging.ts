@@ -188,7 +188,7 @@ export class StageOneDomain extends PagingDomain {
         const visit = (page: number, pages: number, level: number): void => {
           if (clears) this.noteStale(page, pages, level)
           // A caller that only cleans has nobody to tell.
-          found?.(BigInt(page) << PAGE_LG2, BigInt(pages) << PAGE_LG2)
+          found?.(page * PAGE_BYTES, pages * PAGE_BYTES)
         }
         const next = this.tables.collectDirty(Number(start >> PAGE_LG2), Number(last >> PAGE_LG2) + 1, clears, visit)
         return next < 0 ? undefined : BigInt(next) << PAGE_LG2

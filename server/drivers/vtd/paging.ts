@@ -173,10 +173,10 @@ export class PagingDomain implements PagingOps {
   }
 
   /** What is made clean here is dirty for the caches still, which set no flag for what they have, until the flush. */
-  #collect(start: bigint, last: bigint, clears: boolean, found?: (iova: bigint, length: bigint) => void) {
+  #collect(start: bigint, last: bigint, clears: boolean, found?: (iova: number, length: number) => void) {
     const tell = (page: number, pages: number): void => {
       if (clears) this.#takenOut(page, pages)
-      found?.(BigInt(page) << PAGE_LG2, BigInt(pages) << PAGE_LG2)
+      found?.(page * PAGE_BYTES, pages * PAGE_BYTES)
     }
     const next = this.#tables.collectDirty(Number(start >> PAGE_LG2), Number(last >> PAGE_LG2) + 1, clears, tell)
     return next < 0 ? undefined : BigInt(next) << PAGE_LG2

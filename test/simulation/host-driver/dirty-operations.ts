@@ -39,7 +39,7 @@ export function collectDirty(world: World): Operation | undefined {
 
 function collect({ ops }: Paging, run: Run, found: (page: number, pages: number) => void): unknown {
   const last = BigInt(run.page + run.pages) * 4096n - 1n
-  const tell = (iova: bigint, length: bigint): void => found(Number(iova >> 12n), Number(length >> 12n))
+  const tell = (iova: number, length: number): void => found(iova / 4096, length / 4096)
   for (let at: bigint | undefined = BigInt(run.page) * 4096n; at !== undefined; ) {
     at = ops.dirty?.collect(at, last, true, tell)
   }
