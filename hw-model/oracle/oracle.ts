@@ -25,6 +25,7 @@ import {
 import { type DeviceCommands, FROM_DEVICE, WithDeviceTlbs } from './device-tlbs.js'
 import { Frames } from './frames.js'
 import { Journal } from './journal.js'
+import { Paths } from './paths.js'
 import { Reports } from './reports.js'
 import type { Reads, Subject } from './subject.js'
 import { Sweeps } from './sweeps.js'
@@ -34,6 +35,8 @@ import { NO_WORD, Words } from './words.js'
 /** Translations and words that are watched at most: those of a full cache, about 40 MB while the oracle is on. */
 const WATCHES = 1 << 16
 const WORDS = 1 << 17
+
+const TWO32 = 2 ** 32
 
 /** The oracle of one unit. */
 export class Oracle implements UnitOracle, Reads {
@@ -57,6 +60,7 @@ export class Oracle implements UnitOracle, Reads {
   readonly #reports: Reports
   readonly #sweeps: Sweeps
   readonly #frames = new Frames()
+  readonly #paths = new Paths()
   readonly #fresh = new Outcome()
   readonly #use = new Transaction()
   readonly #used = new Outcome()
@@ -210,13 +214,19 @@ export class Oracle implements UnitOracle, Reads {
     if (known !== null && !isPlaced) this.watches.remove(known)
     const watch = isPlaced ? known : this.watches.make(transaction, lg2)
     for (const id of watch.words) this.words.release(id)
-    watch.words = this.#read
+    const words = this.#read
+    const path = this.#paths.of(transaction, words)
+    watch.words = words
+    watch.path = path
+    watch.tail = words.slice(path.length)
     this.#read = []
     watch.isOpen = !isOk || this.#isShort
     watch.status = fresh.status
     watch.fault = fresh.fault
     watch.rights = fresh.rights
-    watch.address = isOk ? fresh.address - offsetIn(transaction.lo, transaction.hi, lg2) : 0
+    const first = isOk ? fresh.address - offsetIn(transaction.lo, transaction.hi, lg2) : 0
+    watch.addressLo = first | 0
+    watch.addressHi = (first / TWO32) | 0
     watch.entry = this.subject.entry()
     watch.filledAt = filledAt
     watch.rightAt = this.journal.operation
@@ -363,7 +373,8 @@ export class Oracle implements UnitOracle, Reads {
   #holds(watch: Watch): boolean {
     if (watch.isOpen || watch.wrongAt !== 0 || this.isVoid(watch)) return false
     const { words, journal } = this
-    if (!words.areSame(watch.words, journal.operation, journal.syncs)) return false
+    const { operation, syncs } = journal
+    if (!words.areSame(watch.path, operation, syncs) || !words.areSame(watch.tail, operation, syncs)) return false
     if (watch.changes === words.changes) return true
     if (words.hasChanged(watch.words, watch.changes)) return false
     watch.changes = words.changes
@@ -381,6 +392,6 @@ function isAsWatched(watch: Watch, { lo, hi }: Transaction, outcome: Outcome): b
   return (
     outcome.status === watch.status &&
     outcome.rights === watch.rights &&
-    outcome.address === watch.address + offsetIn(lo, hi, watch.leafLg2)
+    outcome.address === watch.addressHi * TWO32 + (watch.addressLo >>> 0) + offsetIn(lo, hi, watch.leafLg2)
   )
 }
