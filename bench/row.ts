@@ -48,7 +48,7 @@ export interface Bench {
 
 /** A row; each stands in a file of its own in `rows/`, exported as `row`. */
 export interface Row {
-  /** `P1` and on; others are extras, of which nothing is asked. */
+  /** `P1` and on; others are extras. */
   readonly id: string
   readonly what: string
   run(bench: Bench): Promise<RowResult>

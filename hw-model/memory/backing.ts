@@ -119,3 +119,6 @@ export class FlatBacking implements Backing {
     return view
   }
 }
+
+/** Bytes of whole chunks. */
+export const alignUp = (bytes: number): number => Math.ceil(bytes / CHUNK_BYTES) * CHUNK_BYTES

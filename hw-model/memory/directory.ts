@@ -13,6 +13,20 @@ export const DIRECTORY_BYTES = 2 ** DIRECTORY_LG2
 /** and the chunks in it. */
 export const CHUNKS_PER_DIRECTORY = 1 << (DIRECTORY_LG2 - CHUNK_LG2)
 
+/**
+ * Chunks and directories that are remembered: those of 8 GiB of touched memory in 64 separate gigabytes, at most about
+ * 30 MB; and of 4,096 gigabytes that one backing shows as a whole, at most 1 MB. Beyond, all are forgotten and looked up
+ * again, for a guest may touch a byte of every gigabyte.
+ */
+export const CHUNKS_KEPT = 1 << 17
+/** Arrays of chunks that are remembered. */
+export const ARRAYS_KEPT = 64
+/** Directories that are remembered. */
+export const DIRECTORIES_KEPT = 4096
+
+/** Gigabytes whose directories are at hand, by their low bits. */
+export const WAYS = 64
+
 /** One gigabyte. */
 export interface Directory {
   readonly chunks: Chunks
@@ -34,4 +48,10 @@ export function directoryOver({ base, backing }: Placement, from: number): Direc
   // Where the window shows everything no chunk is ever looked for.
   if (window.length * 4 === DIRECTORY_BYTES) return { chunks: NOWHERE.chunks, window, start }
   return { chunks: new Array<Int32Array | null | undefined>(CHUNKS_PER_DIRECTORY), window, start }
+}
+
+/** Whether so many Int32s are the same in both. */
+export function areAlike(one: Int32Array, at: number, other: Int32Array, from: number, count: number): boolean {
+  for (let i = 0; i < count; i++) if (one[at + i] !== other[from + i]) return false
+  return true
 }

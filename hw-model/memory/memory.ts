@@ -10,16 +10,21 @@
  * Addresses are exact numbers below 2^52. Nothing here throws for what a guest can cause: it answers a code.
  */
 
-import { type Backing, CHUNK_BYTES, CHUNK_LG2, type Placement } from './backing.js'
+import { alignUp, type Backing, CHUNK_BYTES, CHUNK_LG2, type Placement } from './backing.js'
 import {
+  ARRAYS_KEPT,
+  areAlike,
+  CHUNKS_KEPT,
   CHUNKS_PER_DIRECTORY,
   type Chunks,
+  DIRECTORIES_KEPT,
   DIRECTORY_BYTES,
   DIRECTORY_LG2,
   type Directory,
   directoryOver,
   NO_WORDS,
   NOWHERE,
+  WAYS,
 } from './directory.js'
 import { FlagStamps } from './flag-stamps.js'
 
@@ -39,21 +44,9 @@ const SLOT_MASK = CHUNKS_PER_DIRECTORY - 1
 const WORD_MASK = (1 << (CHUNK_LG2 - 2)) - 1
 const PAGE_WORDS = 1024
 
-/** Gigabytes whose directories are at hand, by their low bits. */
-const WAYS = 64
-
 /** No physical address has more bits. */
 const ADDRESS_END = 2 ** 52
 const TWO32 = 2 ** 32
-
-/**
- * Chunks and directories that are remembered: those of 8 GiB of touched memory in 64 separate gigabytes, at most about
- * 30 MB; and of 4,096 gigabytes that one backing shows as a whole, at most 1 MB. Beyond, all are forgotten and looked up
- * again, for a guest may touch a byte of every gigabyte.
- */
-const CHUNKS_KEPT = 1 << 17
-const ARRAYS_KEPT = 64
-const DIRECTORIES_KEPT = 4096
 
 /**
  * How often a torn word is read again: each time a busy writer may have stored in between, as likely as not. One that keeps
@@ -164,6 +157,18 @@ export class Memory {
     this.#inHand = gigabyte
     this.#window = this.#windows[way]
     this.#start = this.#starts[way]
+  }
+
+  /** Whether words of 32 bits from an address on are some others. False, too, where no load has shown where they are. */
+  matches(lo: number, hi: number, others: Int32Array, from: number, count: number): boolean {
+    if (((hi << 2) | (lo >>> DIRECTORY_LG2)) !== this.#inHand) this.#takeInHand(lo, hi)
+    let words: Int32Array = this.#window
+    let at = ((lo & (DIRECTORY_BYTES - 1)) - this.#start) >>> 2
+    if (at + count > words.length) {
+      words = this.#chunksOf[this.#inHand & (WAYS - 1)][(lo >>> CHUNK_LG2) & SLOT_MASK] ?? NO_WORDS
+      at = (lo >>> 2) & WORD_MASK
+    }
+    return at + count <= words.length && areAlike(words, at, others, from, count)
   }
 
   #read(words: Int32Array, at: number): number {
@@ -392,5 +397,3 @@ export class Memory {
     this.#storeIndex = -1
   }
 }
-
-const alignUp = (bytes: number): number => Math.ceil(bytes / CHUNK_BYTES) * CHUNK_BYTES

@@ -25,8 +25,9 @@ import {
 import { type DeviceCommands, FROM_DEVICE, WithDeviceTlbs } from './device-tlbs.js'
 import { Frames } from './frames.js'
 import { Journal } from './journal.js'
-import { Paths } from './paths.js'
+import { NONE } from './records.js'
 import { Reports } from './reports.js'
+import { Standing } from './standing.js'
 import type { Reads, Subject } from './subject.js'
 import { Sweeps } from './sweeps.js'
 import { type Watch, Watches } from './watches.js'
@@ -35,8 +36,6 @@ import { NO_WORD, Words } from './words.js'
 /** Translations and words that are watched at most: those of a full cache, about 40 MB while the oracle is on. */
 const WATCHES = 1 << 16
 const WORDS = 1 << 17
-
-const TWO32 = 2 ** 32
 
 /** The oracle of one unit. */
 export class Oracle implements UnitOracle, Reads {
@@ -60,7 +59,7 @@ export class Oracle implements UnitOracle, Reads {
   readonly #reports: Reports
   readonly #sweeps: Sweeps
   readonly #frames = new Frames()
-  readonly #paths = new Paths()
+  readonly #standing: Standing
   readonly #fresh = new Outcome()
   readonly #use = new Transaction()
   readonly #used = new Outcome()
@@ -73,6 +72,7 @@ export class Oracle implements UnitOracle, Reads {
     this.subject = subject
     this.words = new Words(memory, WORDS)
     this.watches = new Watches(WATCHES, (watch) => this.#release(watch))
+    this.#standing = new Standing(memory, this.words, this.watches, this.journal)
     this.#reports = new Reports(options.reportLimit, subject, this.journal, this.words)
     this.#sweeps = new Sweeps(this)
   }
@@ -118,23 +118,25 @@ export class Oracle implements UnitOracle, Reads {
     this.journal.operation++
     this.compared++
     this.#failed = null
-    const watch = this.watches.find(transaction)
-    if (watch === null || !this.#holds(watch)) {
-      this.#judge(transaction, outcome, watch)
+    const { watches } = this
+    const found = watches.find(transaction)
+    if (found === NONE || !this.#standing.has(found, this.#voidAt)) {
+      this.#judge(transaction, outcome, found === NONE ? null : watches.all[found])
       return
     }
     this.subject.live(transaction, outcome)
-    if (isAsWatched(watch, transaction, outcome)) {
+    if (outcome.status === STATUS.OK && watches.records.isSaid(found, transaction, outcome)) {
       const { operation } = this.journal
-      watch.rightAt = operation
+      watches.records.setRightAt(found, operation)
       if (outcome.hit === 1) return
+      const watch = watches.all[found]
       watch.filledAt = operation
       watch.isKept = true
       this.#frames.given(outcome.address, transaction, operation)
       return
     }
     // What another transaction has filled from something stale: the answer is there, and only its cause is looked for.
-    this.#judgeAfter(transaction, outcome, watch)
+    this.#judgeAfter(transaction, outcome, watches.all[found])
   }
 
   used({ rid, pasid, lo, hi, access }: Transaction, device: KeptTranslations): boolean {
@@ -214,19 +216,12 @@ export class Oracle implements UnitOracle, Reads {
     if (known !== null && !isPlaced) this.watches.remove(known)
     const watch = isPlaced ? known : this.watches.make(transaction, lg2)
     for (const id of watch.words) this.words.release(id)
-    const words = this.#read
-    const path = this.#paths.of(transaction, words)
-    watch.words = words
-    watch.path = path
-    watch.tail = words.slice(path.length)
+    watch.words = this.#read
     this.#read = []
     watch.isOpen = !isOk || this.#isShort
     watch.status = fresh.status
-    watch.fault = fresh.fault
     watch.rights = fresh.rights
-    const first = isOk ? fresh.address - offsetIn(transaction.lo, transaction.hi, lg2) : 0
-    watch.addressLo = first | 0
-    watch.addressHi = (first / TWO32) | 0
+    watch.address = isOk ? fresh.address - offsetIn(transaction.lo, transaction.hi, lg2) : 0
     watch.entry = this.subject.entry()
     watch.filledAt = filledAt
     watch.rightAt = this.journal.operation
@@ -235,6 +230,7 @@ export class Oracle implements UnitOracle, Reads {
     watch.wrongSyncs = 0
     watch.remedy = null
     watch.report = null
+    this.#standing.add(watch, transaction)
     return watch
   }
 
@@ -258,6 +254,7 @@ export class Oracle implements UnitOracle, Reads {
     if (watch.wrongAt !== 0) return
     const { operation, syncs } = this.journal
     watch.wrongAt = operation
+    this.watches.records.hush(watch.index)
     const before = this.words.syncsBefore(watch.words, watch.rightAt)
     watch.wrongSyncs = watch.rightAt === 0 || before < 0 ? syncs : before
   }
@@ -369,29 +366,8 @@ export class Oracle implements UnitOracle, Reads {
     if (outcome.status === STATUS.OK) this.#frames.given(outcome.address, transaction, operation)
   }
 
-  /** Whether all that a watch was made from is as it was. */
-  #holds(watch: Watch): boolean {
-    if (watch.isOpen || watch.wrongAt !== 0 || this.isVoid(watch)) return false
-    const { words, journal } = this
-    const { operation, syncs } = journal
-    if (!words.areSame(watch.path, operation, syncs) || !words.areSame(watch.tail, operation, syncs)) return false
-    if (watch.changes === words.changes) return true
-    if (words.hasChanged(watch.words, watch.changes)) return false
-    watch.changes = words.changes
-    return true
-  }
-
   #release(watch: Watch): void {
     for (const id of watch.words) this.words.release(id)
     if (watch.wrongAt !== 0) this.#reports.close(watch)
   }
-}
-
-/** Whether an answer is the one that was right when the watch was made. */
-function isAsWatched(watch: Watch, { lo, hi }: Transaction, outcome: Outcome): boolean {
-  return (
-    outcome.status === watch.status &&
-    outcome.rights === watch.rights &&
-    outcome.address === watch.addressHi * TWO32 + (watch.addressLo >>> 0) + offsetIn(lo, hi, watch.leafLg2)
-  )
 }

@@ -6,11 +6,10 @@
 
 import { ACCESS, type Transaction } from '../port.js'
 import { FROM_DEVICE } from './device-tlbs.js'
+import type { Path } from './paths.js'
+import { NONE, Records } from './records.js'
 import type { MutableReport } from './reports.js'
 import type { Remedy } from './subject.js'
-
-const NONE = -1
-const NO_WORDS: readonly number[] = []
 
 /** The kind of a transaction: what else than requester and address decides how it ends. */
 export function kindOf(transaction: Transaction): number {
@@ -20,61 +19,61 @@ export function kindOf(transaction: Transaction): number {
   return access | (transaction.type << 4) | (bytes === 4 ? 64 : bytes === 0 ? 128 : 0)
 }
 
-/**
- * One translation that was met. What each hit reads stands first and is small: an object of this size lies in several
- * lines of the machine's cache, and each of them may have to come from memory.
- */
+/** One translation that was met. What each hit reads of it is in its record. */
 export class Watch {
-  /** Words that the fresh walk read: those that it shares with others, and the rest. */
-  path: readonly number[] = NO_WORDS
-  tail: readonly number[] = NO_WORDS
-  /** When it was last right, 0 for never; and the changes of words that had been seen until then. */
-  rightAt = 0
-  changes = 0
-  /** When it was first seen to be wrong, and the SYNCs completed before the change; 0 while it is right. */
-  wrongAt = 0
-  /** Not all of what the answer depends on is in `words`. */
-  isOpen = true
-  /** How it ended when it was right: the address is of the leaf's first byte. */
-  status = 0
-  rights = 0
-  addressLo = 0
-  addressHi = 0
-  leafLg2 = 12
-  fault = 0
-  /** All its words, in their order. */
-  words: readonly number[] = NO_WORDS
-  filledAt = 0
+  readonly #records: Records
   rid = 0
   pasid = 0
   kind = 0
   /** First byte of the leaf. */
   lo = 0
   hi = 0
+  leafLg2 = 12
+  /** Words that the fresh walk read, in its order; those that it begins with, as others do; and up to the last one. */
+  words: readonly number[] = []
+  path: Path | null = null
+  rest: readonly number[] = []
+  /** Not all of what the answer depends on is in `words`. */
+  isOpen = true
+  /** How it ended when it was right: `address` is of the leaf's first byte. */
+  status = 0
+  address = 0
+  rights = 0
   /** Names what the caches keep of it, in the unit's coding; 0 for nothing. */
   entry = 0
   /** The caches had it when it was last met. */
   isKept = false
+  filledAt = 0
+  /** Changes of words that had been seen when it was last right. */
+  changes = 0
+  /** When it was first seen to be wrong, and the SYNCs completed before the change; 0 while it is right. */
+  wrongAt = 0
   wrongSyncs = 0
   remedy: Remedy | null = null
   /** When that was looked for. */
   remedyAt = 0
   report: MutableReport | null = null
-  /** Its own index, and the bucket. */
+  /** Its own number, which is its record's; NONE where it was taken out. */
   index = NONE
-  bucket = NONE
-}
 
-/** Int32s of a key: the leaf's first byte, RID, PASID, kind and size, and the next in the bucket. */
-const KEY = { LO: 0, HI: 1, RID: 2, PASID: 3, KIND: 4, NEXT: 5 } as const
-const KEY_LG2 = 3
+  constructor(records: Records) {
+    this.#records = records
+  }
+
+  /** When it was last right, 0 for never. */
+  get rightAt(): number {
+    return this.index === NONE ? 0 : this.#records.rightAt(this.index)
+  }
+
+  set rightAt(operation: number) {
+    this.#records.setRightAt(this.index, operation)
+  }
+}
 
 /** Watches by requester, kind and leaf. */
 export class Watches {
   readonly all: Watch[] = []
-  readonly #buckets: Int32Array
-  /** What each is found by: side by side, so that only the right one is touched. */
-  readonly #keys: Int32Array
+  readonly records: Records
   readonly #capacity: number
   readonly #drop: (watch: Watch) => void
   /** Leaf sizes that were ever watched, the larger first. */
@@ -87,40 +86,23 @@ export class Watches {
    */
   constructor(capacity: number, drop: (watch: Watch) => void) {
     this.#capacity = capacity
-    this.#buckets = new Int32Array(capacity).fill(NONE)
-    this.#keys = new Int32Array(capacity << KEY_LG2)
+    this.records = new Records(capacity)
     this.#drop = drop
   }
 
-  /** The watch of a transaction, of the largest leaf that has one. */
-  find(transaction: Transaction): Watch | null {
-    const keys = this.#keys
+  /** The number of the watch of a transaction, of the largest leaf that has one. */
+  find(transaction: Transaction): number {
     const rid = transaction.rid | 0
     const pasid = transaction.pasid
     const lo = transaction.lo
     const hi = transaction.hi
-    const kind = kindOf(transaction)
+    const kind = kindOf(transaction) << SIZE_BITS
     for (let i = 0; i < this.#sizes.length; i++) {
       const lg2 = this.#sizes[i]
-      const first = lowOf(lo, lg2)
-      const high = highOf(hi, lg2)
-      const sized = (kind << 8) | lg2
-      let at = this.#buckets[this.#bucketOf(rid, pasid, first, high, sized)]
-      while (at !== NONE) {
-        const key = at << KEY_LG2
-        if (
-          keys[key] === first &&
-          keys[key + KEY.HI] === high &&
-          keys[key + KEY.RID] === rid &&
-          keys[key + KEY.PASID] === pasid &&
-          keys[key + KEY.KIND] === sized
-        ) {
-          return this.all[at]
-        }
-        at = keys[key + KEY.NEXT]
-      }
+      const found = this.records.find(rid, pasid, lowOf(lo, lg2), highOf(hi, lg2), kind | lg2)
+      if (found !== NONE) return found
     }
-    return null
+    return NONE
   }
 
   /** A new watch of the leaf of 2^`lg2` bytes around what was asked for; whoever's turn it is makes room. */
@@ -128,27 +110,19 @@ export class Watches {
     const index = this.#turn
     this.#turn = (index + 1) & (this.#capacity - 1)
     if (index < this.all.length) this.#forget(index)
-    else this.all.push(new Watch())
+    else this.all.push(new Watch(this.records))
     if (!this.#sizes.includes(lg2)) this.#sizes.push(lg2)
     this.#sizes.sort((one, other) => other - one)
     const watch = this.all[index]
-    const keys = this.#keys
-    const key = index << KEY_LG2
-    watch.rid = transaction.rid
-    watch.pasid = transaction.pasid
+    const { rid, pasid, lo, hi } = transaction
+    watch.rid = rid
+    watch.pasid = pasid
     watch.kind = kindOf(transaction)
-    watch.lo = lowOf(transaction.lo, lg2)
-    watch.hi = highOf(transaction.hi, lg2)
+    watch.lo = lowOf(lo, lg2)
+    watch.hi = highOf(hi, lg2)
     watch.leafLg2 = lg2
     watch.index = index
-    keys[key + KEY.LO] = watch.lo
-    keys[key + KEY.HI] = watch.hi
-    keys[key + KEY.RID] = watch.rid
-    keys[key + KEY.PASID] = watch.pasid
-    keys[key + KEY.KIND] = (watch.kind << 8) | lg2
-    watch.bucket = this.#bucketOf(watch.rid | 0, watch.pasid, watch.lo, watch.hi, keys[key + KEY.KIND])
-    keys[key + KEY.NEXT] = this.#buckets[watch.bucket]
-    this.#buckets[watch.bucket] = index
+    this.records.put(index, rid | 0, pasid, watch.lo, watch.hi, (watch.kind << SIZE_BITS) | lg2)
     return watch
   }
 
@@ -159,26 +133,14 @@ export class Watches {
 
   #forget(index: number): void {
     const watch = this.all[index]
-    if (watch.bucket !== NONE) {
-      const keys = this.#keys
-      const next = keys[(index << KEY_LG2) + KEY.NEXT]
-      let at = this.#buckets[watch.bucket]
-      if (at === index) this.#buckets[watch.bucket] = next
-      else {
-        while (keys[(at << KEY_LG2) + KEY.NEXT] !== index) at = keys[(at << KEY_LG2) + KEY.NEXT]
-        keys[(at << KEY_LG2) + KEY.NEXT] = next
-      }
-    }
+    if (watch.index !== NONE) this.records.take(index)
     this.#drop(watch)
-    this.all[index] = new Watch()
-  }
-
-  #bucketOf(rid: number, pasid: number, lo: number, hi: number, sized: number): number {
-    let mixed = Math.imul(lo ^ Math.imul(hi, 0x85ebca6b) ^ sized, 0x9e3779b1)
-    mixed = Math.imul(mixed ^ (mixed >>> 15) ^ rid, 0xc2b2ae35) ^ Math.imul(pasid, 0x27d4eb2f)
-    return (mixed ^ (mixed >>> 13)) & (this.#capacity - 1)
+    this.all[index] = new Watch(this.records)
   }
 }
+
+/** log2 of a size is below 128. */
+const SIZE_BITS = 7
 
 /** A place that was let go and is not taken again. */
 export const isBlank = ({ index }: Watch): boolean => index === NONE

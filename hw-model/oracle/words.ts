@@ -141,6 +141,16 @@ export class Words {
     return true
   }
 
+  /** Whether the values last seen of some words are these, two Int32s each. */
+  have(ids: readonly number[], values: Int32Array): boolean {
+    const table = this.#table
+    for (let i = 0; i < ids.length; i++) {
+      const at = ids[i] << WIDTH_LG2
+      if (table[at + LO] !== values[2 * i] || table[at + HI] !== values[2 * i + 1]) return false
+    }
+    return true
+  }
+
   /** Whether all of some words are in memory still. */
   areThere(ids: readonly number[]): boolean {
     const table = this.#table
