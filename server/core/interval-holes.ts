@@ -5,7 +5,7 @@
  */
 
 import type { Range } from './driver.js'
-import { HIGHEST, kept, LOWEST, NONE, type Nodes, PLACE, path, SLOTS_LG2 } from './interval-nodes.js'
+import { HIGHEST, kept, LEAST, LOWEST, NONE, type Nodes, PLACE, path, SLOTS_LG2 } from './interval-nodes.js'
 
 /** A hole, if it is long enough. */
 export function holeOf(start: bigint, last: bigint, length: bigint): Range | undefined {
@@ -16,7 +16,7 @@ export function holeOf(start: bigint, last: bigint, length: bigint): Range | und
 export function widenAt(nodes: Nodes, height: number): void {
   const slot = path[0]
   const start = nodes.start(slot)
-  if ((slot & PLACE) !== 0) widen(nodes, 0, height, BigInt.asIntN(64, start - nodes.end(slot - 1) + HIGHEST))
+  if ((slot & PLACE) !== 0) widen(nodes, 0, height, BigInt.asIntN(64, start - nodes.end(slot - 1) + LOWEST))
   else widen(nodes, 0, height, holeBefore(nodes, start, height))
 }
 
@@ -31,7 +31,7 @@ export function widenBehind(nodes: Nodes, height: number): void {
   const own = path[0] >> SLOTS_LG2
   const hole =
     nodes.count(own) > 0
-      ? BigInt.asIntN(64, start - nodes.end(nodes.lastIn(own)) + HIGHEST)
+      ? BigInt.asIntN(64, start - nodes.end(nodes.lastIn(own)) + LOWEST)
       : holeBefore(nodes, start, height)
   let node = nodes.ref(path[level] + 1)
   for (let below = level - 1; ; below--) {
@@ -42,12 +42,12 @@ export function widenBehind(nodes: Nodes, height: number): void {
   widen(nodes, level, height, hole)
 }
 
-/** From what lies before the path's leaf up to an address that is kept; kept. */
+/** From what lies before the path's leaf up to an address that is kept; kept, and one more. */
 function holeBefore(nodes: Nodes, start: bigint, height: number): bigint {
   for (let level = 1; level <= height; level++) {
-    if ((path[level] & PLACE) !== 0) return BigInt.asIntN(64, start - nodes.end(path[level] - 1) + HIGHEST)
+    if ((path[level] & PLACE) !== 0) return BigInt.asIntN(64, start - nodes.end(path[level] - 1) + LOWEST)
   }
-  return start
+  return start < HIGHEST ? start + 1n : start
 }
 
 function widen(nodes: Nodes, from: number, height: number, hole: bigint): void {
@@ -59,8 +59,8 @@ function widen(nodes: Nodes, from: number, height: number, hole: bigint): void {
 }
 
 /**
- * The lowest hole, cut to `[from, last]`, of at least `length` bytes, which are fewer than 2^64. There is a range in the
- * map.
+ * The lowest hole, cut to `[from, last]`, of at least `length` bytes, which are fewer than 2^64 - 1. There is a range in
+ * the map, and `from` is not 0.
  */
 export function lowestHole(
   nodes: Nodes,
@@ -70,14 +70,14 @@ export function lowestHole(
   last: bigint,
   length: bigint,
 ): Range | undefined {
-  const room = kept(length)
+  const room = kept(length + 1n)
   const end = kept(last)
   const isBehindAll = nodes.isEmpty(nodes.descend(root, height, from))
   let start = kept(from)
   while (!isBehindAll) {
     const leaf = path[0] >> SLOTS_LG2
     if (nodes.widest(leaf) >= room) {
-      const found = holeIn(nodes, start, end, room)
+      const found = holeIn(nodes, start, end, kept(length))
       if (found !== null) return found
       if ((path[0] & PLACE) === 0) tightenLeaf(nodes, height)
     }
@@ -155,7 +155,7 @@ function tightenLeaf(nodes: Nodes, height: number): void {
   const behind = nodes.lastIn(leaf)
   let widest = BigInt.asIntN(64, holeBefore(nodes, nodes.start(lowest), height))
   for (let slot = lowest + 1; slot <= behind; slot++) {
-    const hole = BigInt.asIntN(64, nodes.start(slot) - nodes.end(slot - 1) + HIGHEST)
+    const hole = BigInt.asIntN(64, nodes.start(slot) - nodes.end(slot - 1) + LOWEST)
     if (hole > widest) widest = hole
   }
   nodes.setWidest(leaf, widest)
@@ -164,7 +164,7 @@ function tightenLeaf(nodes: Nodes, height: number): void {
 /** The bound of another node becomes that of its widest. */
 function tighten(nodes: Nodes, node: number): void {
   const behind = nodes.lastIn(node)
-  let most = LOWEST
+  let most = LEAST
   for (let slot = node << SLOTS_LG2; slot <= behind; slot++) {
     const inside = nodes.widest(nodes.ref(slot))
     if (inside > most) most = inside

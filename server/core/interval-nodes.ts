@@ -25,8 +25,13 @@ const LONGS = COUNT + 8
 /** Bytes before the first node, so that one begins where a line of the processor's caches does: memory begins 16 later. */
 const ALIGNED = 48
 
-/** What is added to a number to keep it; and so 0 as it is kept. */
+/** What is added to a number to keep it. */
 export const LOWEST = -(2n ** 63n)
+/**
+ * The lowest number that is compared. The engine takes -2^63 for a BigInt of any length, and once it has met it compares
+ * all by a call: it is asked for by no look-up, no range begins there, and no hole is as small.
+ */
+export const LEAST = LOWEST + 1n
 /** Where a slot ends that has nothing, and the last child of those that end with all: beyond every address. */
 export const HIGHEST = 2n ** 63n - 1n
 
@@ -61,7 +66,7 @@ export class Nodes {
   make(): number {
     const node = this.#free.pop() ?? this.#next()
     this.setCount(node, 0)
-    this.setWidest(node, LOWEST)
+    this.setWidest(node, LEAST)
     this.#longs.fill(HIGHEST, node * LONGS, node * LONGS + SLOTS)
     return node
   }
@@ -79,7 +84,8 @@ export class Nodes {
   find(root: number, height: number, address: bigint): number {
     const longs = this.#longs
     const words = this.#words
-    const key = BigInt.asIntN(64, address + LOWEST)
+    if (!address) return this.#lowest(root, height)
+    const key = BigInt.asIntN(64, address - 0x8000_0000_0000_0000n)
     let node = root
     for (let level = height; ; level--) {
       const from = (node * LONGS) & POSITIVE
@@ -98,7 +104,8 @@ export class Nodes {
   descend(root: number, height: number, address: bigint): number {
     const longs = this.#longs
     const words = this.#words
-    const key = BigInt.asIntN(64, address + LOWEST)
+    if (!address) return this.#lowest(root, height)
+    const key = BigInt.asIntN(64, address - 0x8000_0000_0000_0000n)
     let node = root
     for (let level = height; ; level--) {
       const from = (node * LONGS) & POSITIVE
@@ -123,7 +130,7 @@ export class Nodes {
     this.#words[2 * (node * LONGS + COUNT)] = count
   }
 
-  /** No hole before a range of the node, back to the range before it, has more bytes; kept. */
+  /** No hole before a range of the node, back to the range before it, has more bytes; kept, and one more. */
   widest(node: number): bigint {
     return this.#longs[node * LONGS + WIDEST]
   }
@@ -146,7 +153,7 @@ export class Nodes {
     this.#longs[endAt(slot)] = BigInt.asIntN(64, end)
   }
 
-  /** Where the range in a slot of a leaf begins; kept. */
+  /** Where the range in a slot of a leaf begins, 1 instead of 0; kept. */
   start(slot: number): bigint {
     return this.#longs[endAt(slot) + STARTS]
   }
@@ -156,9 +163,9 @@ export class Nodes {
     return (slot & PLACE) >= this.count(slot >> SLOTS_LG2)
   }
 
-  /** Whether the range in a slot begins at or below an address. */
+  /** Whether the range in a slot begins at or below an address that is not 0. */
   beginsBy(slot: number, address: bigint): boolean {
-    return this.#longs[endAt(slot) + STARTS] <= BigInt.asIntN(64, address + LOWEST)
+    return this.#longs[endAt(slot) + STARTS] <= BigInt.asIntN(64, address - 0x8000_0000_0000_0000n)
   }
 
   /** The last byte of the range in a slot. */
@@ -186,8 +193,8 @@ export class Nodes {
       words[word] = words[word - 1]
       word--
     }
-    longs[at] = BigInt.asIntN(64, last + LOWEST)
-    longs[at + STARTS] = BigInt.asIntN(64, start + LOWEST)
+    longs[at] = BigInt.asIntN(64, last - 0x8000_0000_0000_0000n)
+    longs[at + STARTS] = BigInt.asIntN(64, (start || 1n) - 0x8000_0000_0000_0000n)
     words[word] = ref
   }
 
@@ -229,6 +236,13 @@ export class Nodes {
     this.#longs.fill(HIGHEST, from, node * LONGS + count)
     this.setCount(node, place)
     this.setCount(to, own + count - place)
+  }
+
+  /** The slot of the lowest range, with the path to it: nothing ends below 0. */
+  #lowest(root: number, height: number): number {
+    path[height] = root << SLOTS_LG2
+    for (let level = height; level > 0; level--) path[level - 1] = this.ref(path[level]) << SLOTS_LG2
+    return path[0]
   }
 
   #next(): number {
