@@ -1,6 +1,7 @@
 /** Caches of a VT-d unit, of any kind and size: for a guest that invalidates properly, none of them may be seen. */
 
 import type { CacheOptions, UnitOptions } from '../../hw-model/vtd/index.js'
+import { ROOMY } from './caches.js'
 import type { Rng } from './rng.js'
 
 type Caches = Omit<UnitOptions, 'ids'>
@@ -32,5 +33,6 @@ export function randomVtdCaches(rng: Rng): Caches {
 
 /** What keeps all that a guest of a few dozen accesses meets, and drops what it is told to and nothing else. */
 export function roomyVtdCaches(rng: Rng): Omit<UnitOptions, 'ids'> {
-  return { caches: { policy: rng.pick(['hardware', 'greedy'] as const) } }
+  const sizes = { iotlb: ROOMY, walk1: ROOMY, walk2: ROOMY, contextEntries: 256, pasidEntries: 256 }
+  return { caches: { policy: rng.pick(['hardware', 'greedy'] as const), ...sizes } }
 }

@@ -32,7 +32,14 @@ export function randomCaches(rng: Rng): CacheOptions {
   }
 }
 
-/** What keeps all that a guest of a few dozen accesses meets, and drops what it is told to and nothing else. */
+/** Enough for all that a guest of a few dozen accesses meets. */
+export const ROOMY: CacheGeometry = { entries: 1024, ways: 8 }
+
+/** What keeps all of that, and drops what it is told to and nothing else. */
 export function roomyCaches(rng: Rng): CacheOptions {
-  return { policy: rng.pick(['hardware', 'greedy'] as const), invalidation: 'exact' }
+  return {
+    policy: rng.pick(['hardware', 'greedy'] as const),
+    invalidation: 'exact',
+    ...{ tlb: ROOMY, ipa: ROOMY, walk1: ROOMY, walk2: ROOMY, configEntries: 256 },
+  }
 }
