@@ -5,7 +5,7 @@
  * [VTD 6.2 Address Translation Caches, 6.5.3.3 Guidance to Software for Invalidations]
  */
 
-import { PAGE_LG2, pageOf } from '../bits/address.js'
+import { alignDown, joinWord, PAGE_LG2, pageOf } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import { Oracle } from '../oracle/oracle.js'
 import type { Reads, Remedy, Subject, WordName } from '../oracle/subject.js'
@@ -26,6 +26,7 @@ import type { ContextConfig } from './dma-config.js'
 import type { RecordReads } from './entry-reader.js'
 import { dry, type Parts } from './explain.js'
 import { isSilenced, REASON } from './faults.js'
+import { coversInterrupts } from './interrupt-range.js'
 import type { Invalidator } from './invalidate.js'
 import { carryOut } from './late.js'
 import { type Judge, remedies } from './missing.js'
@@ -79,6 +80,9 @@ export class VtdSubject implements Subject {
   #freshFpd = 0
   #answer: Outcome | null = null
   #answerFpd = 0
+  /** The page of either reaches into the interrupt range. */
+  #isFreshMixed = false
+  #isCachedMixed = false
 
   constructor(parts: Parts, queue: InvalidationQueue) {
     this.#parts = parts
@@ -102,6 +106,7 @@ export class VtdSubject implements Subject {
     this.#recorder.reads = reads
     this.#dry.translate(transaction, outcome)
     this.#freshFpd = this.#dry.config.fpd
+    this.#isFreshMixed = isMixed(transaction, outcome)
     this.#recorder.reads = null
   }
 
@@ -110,6 +115,7 @@ export class VtdSubject implements Subject {
     translator.translate(transaction, outcome)
     this.#answer = outcome
     this.#answerFpd = translator.config.fpd
+    this.#isCachedMixed = isMixed(transaction, outcome)
   }
 
   /**
@@ -140,6 +146,7 @@ export class VtdSubject implements Subject {
   }
 
   pieceLg2(): number {
+    if (this.#isFreshMixed || this.#isCachedMixed) return PAGE_LG2
     return this.#parts.caches.plan.fractions ? PAGE_LG2 : LARGEST_LG2
   }
 
@@ -225,6 +232,15 @@ export class VtdSubject implements Subject {
     const config = context.dma ?? this.#dry.config.pasidEntry(context, transaction.pasid)
     return config?.did ?? -1
   }
+}
+
+/**
+ * Whether a page reaches into the interrupt range, by its addresses or by those that it leads to: accesses there end
+ * otherwise than beside it. [VTD 3.15 Handling Requests to Interrupt Address Range]
+ */
+function isMixed({ lo, hi }: Transaction, { status, address, leafLg2 }: Outcome): boolean {
+  const covers = (start: number): boolean => coversInterrupts(alignDown(start, leafLg2), leafLg2)
+  return status === STATUS.OK && (covers(address) || covers(joinWord(lo, hi)))
 }
 
 /** Passes on the words of records and table entries. */

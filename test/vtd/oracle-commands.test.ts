@@ -246,6 +246,40 @@ describe('a second-stage page that was unmapped', () => {
   })
 })
 
+describe('[VTD 3.15] a large page that reaches into the interrupt range', () => {
+  const entry = SECOND + 0x2000 + Number((PAGE >> 21n) & 511n) * 8
+
+  it('by where it leads to is told of by its other half', () => {
+    const guest = watched()
+    guest.store(entry, 0xfee0_0000n | SS.RW | SS.PS)
+    const half = PAGE + 0x10_0000n
+    const read = (): string => guest.dma(half, 'r', 4)
+    expect([guest.dma(PAGE, 'r', 4), read(), read()]).toEqual(['fault 0x87', '0xfef00000', '0xfef00000'])
+    guest.store(entry, 0xfec0_0000n | SS.RW | SS.PS)
+    anotherWait(guest)
+    expect(read()).toBe('0xfef00000')
+    expect(told(guest)).toEqual(['iotlb: IOTLB DID=3 AM=0 IH=1 ADDR=0x500000'])
+    guest.queue(IQ.iotlbDomain(3), IQ.fence)
+    expect([read(), guest.dma(PAGE, 'r', 4)]).toEqual(['0xfed00000', '0xfec00000'])
+  })
+
+  it('by its own addresses is told of by those of them that are translated', () => {
+    const guest = watched()
+    const range = 0xfee0_0000n
+    guest.path(SECOND, range, 0n, SS.RW)
+    // Four tables stand side by side: of the same gigabyte none was mapped yet.
+    const large = SECOND + 0x2000 + Number((range >> 21n) & 511n) * 8
+    guest.store(large, 0x60_0000n | SS.RW | SS.PS)
+    guest.secondStage(0, 3, SECOND)
+    const read = (): string => guest.dma(range + 0x10_0000n)
+    expect([read(), read()]).toEqual(['0x700000', '0x700000'])
+    guest.store(large, 0x80_0000n | SS.RW | SS.PS)
+    anotherWait(guest)
+    expect(read()).toBe('0x700000')
+    expect(told(guest)).toEqual(['iotlb: IOTLB DID=3 AM=0 IH=1 ADDR=0xfef00000'])
+  })
+})
+
 describe('a first-stage page of another size', () => {
   it('came of one step where it was present all the time, and of none where it was not, or was a page of the last level', () => {
     const entry = FIRST + 0x2000 + Number((PAGE >> 21n) & 511n) * 8
