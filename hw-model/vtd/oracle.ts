@@ -115,7 +115,7 @@ export class VtdSubject implements Subject {
     translator.translate(transaction, outcome)
     this.#answer = outcome
     this.#answerFpd = translator.config.fpd
-    this.#isCachedMixed = isMixed(transaction, outcome)
+    this.#isCachedMixed = isMixed(transaction, outcome) || this.#isKeptMixed(transaction)
   }
 
   /**
@@ -200,6 +200,13 @@ export class VtdSubject implements Subject {
     return changesSize(kind, before[0], after[0])
   }
 
+  /** The same of what the IOTLB has, even where that does not answer: there it leads to the range. */
+  #isKeptMixed({ rid, pasid, lo, hi }: Transaction): boolean {
+    const { iotlb } = this.#parts.caches
+    const slot = iotlb.find(iotlb.tagOf(rid >>> 0, pasid), pageOf(lo, hi))
+    return slot !== MISS && reachesInterrupts(iotlb.cache.addressOf(slot), iotlb.cache.leafLg2Of(slot))
+  }
+
   /** The registers that apply are the unit's. */
   #follow(): void {
     const { live, config } = this.#parts
@@ -239,9 +246,12 @@ export class VtdSubject implements Subject {
  * otherwise than beside it. [VTD 3.15 Handling Requests to Interrupt Address Range]
  */
 function isMixed({ lo, hi }: Transaction, { status, address, leafLg2 }: Outcome): boolean {
-  const covers = (start: number): boolean => coversInterrupts(alignDown(start, leafLg2), leafLg2)
-  return status === STATUS.OK && (covers(address) || covers(joinWord(lo, hi)))
+  if (status !== STATUS.OK) return false
+  return reachesInterrupts(address, leafLg2) || reachesInterrupts(joinWord(lo, hi), leafLg2)
 }
+
+const reachesInterrupts = (address: number, leafLg2: number): boolean =>
+  coversInterrupts(alignDown(address, leafLg2), leafLg2)
 
 /** Passes on the words of records and table entries. */
 class Recorder implements RecordReads {

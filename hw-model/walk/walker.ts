@@ -83,11 +83,6 @@ export class Walker {
     return joinWord(this.entryLo, this.entryHi)
   }
 
-  /** Nobody is to see or to keep the entries that a walk meets. */
-  get isAlone(): boolean {
-    return this.trace === null && this.keeper === null
-  }
-
   /**
    * Walks from a root table.
    *
