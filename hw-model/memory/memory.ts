@@ -27,6 +27,7 @@ import {
   WAYS,
 } from './directory.js'
 import { FlagStamps } from './flag-stamps.js'
+import { StoreChunks } from './store-chunks.js'
 
 /** What a memory operation answers. */
 export const MEMORY = {
@@ -76,11 +77,7 @@ export class Memory {
   #start = 0
   #chunksKept = 0
   #arraysKept = 0
-  /** The chunk last stored into, and its address in chunks. */
-  #storeChunk: Int32Array = NO_WORDS
-  #storeIndex = -1
-  /** Nobody but this thread reaches that chunk: plain stores are as good as atomic ones, and many times faster. */
-  #storesPlainly = false
+  readonly #stores = new StoreChunks()
 
   /** Every placement, by ascending base. */
   get placements(): readonly Placement[] {
@@ -231,7 +228,7 @@ export class Memory {
     const chunk = this.#chunkForWrite(pa)
     const at = (pa >>> 2) & WORD_MASK
     if (chunk === undefined || at + 1 >= chunk.length) return MEMORY.ABORT
-    if (this.#storesPlainly) {
+    if (this.#stores.isPlain) {
       chunk[at + 1] = hi
       chunk[at] = lo
     } else {
@@ -260,7 +257,7 @@ export class Memory {
     const chunk = this.#chunkForWrite(pa)
     const first = (pa >>> 2) & WORD_MASK
     if (chunk === undefined || first + count > chunk.length) return MEMORY.ABORT
-    if (this.#storesPlainly) {
+    if (this.#stores.isPlain) {
       if (count === words.length) chunk.set(words, first)
       else for (let i = 0; i < count; i++) chunk[first + i] = words[i]
       return MEMORY.OK
@@ -320,7 +317,7 @@ export class Memory {
 
   #chunkForWrite(pa: number): Int32Array | undefined {
     const index = Math.floor(pa / CHUNK_BYTES)
-    const chunk = index === this.#storeIndex ? this.#storeChunk : this.#lookForWrite(pa, index)
+    const chunk = this.#stores.find(index) ?? this.#lookForWrite(pa, index)
     return chunk !== undefined && ((pa >>> 2) & WORD_MASK) < chunk.length ? chunk : undefined
   }
 
@@ -329,9 +326,7 @@ export class Memory {
     if (placement === undefined || !placement.backing.writable) return undefined
     const chunk = placement.backing.chunkForWrite(index - placement.base / CHUNK_BYTES)
     if (chunk === null) return undefined
-    this.#storeIndex = index
-    this.#storeChunk = chunk
-    this.#storesPlainly = placement.backing.isPrivate === true
+    this.#stores.keep(index, chunk, placement.backing.isPrivate === true)
     return chunk
   }
 
@@ -393,7 +388,6 @@ export class Memory {
     this.#inHand = -1
     this.#windows.fill(NO_WORDS)
     this.#chunksOf.fill(NOWHERE.chunks)
-    this.#storeChunk = NO_WORDS
-    this.#storeIndex = -1
+    this.#stores.clear()
   }
 }

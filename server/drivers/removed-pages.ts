@@ -38,7 +38,7 @@ export class RemovedPages {
 
   /** Forgets what was noted since there were so many entries, the last with so many pages. */
   backTo(entries: number, lastPages: number): void {
-    this.#all.length = entries
+    while (this.#all.length > entries) this.#all.pop()
     if (entries > 0) this.#all[entries - 1].pages = lastPages
   }
 }

@@ -257,7 +257,10 @@ export class TableBuilder {
       if (isFull) next = end
       else while (next < end && this.#isSet(table.slot(next))) next++
       if (next > at) {
-        const status = this.#memory.storeEntries(table.slot(at), NO_ENTRIES, (next - at) * 2)
+        const isWhole = next - at === ENTRIES
+        const status = isWhole
+          ? this.#memory.wipePage(table.slot(at))
+          : this.#memory.storeEntries(table.slot(at), NO_ENTRIES, (next - at) * 2)
         assert(status === MEMORY.OK, 'a table stands in host RAM')
         table.removeLeaves(next - at)
         this.#removed.note(first + at, next - at, 0)
