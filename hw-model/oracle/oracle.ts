@@ -317,10 +317,16 @@ export class Oracle implements UnitOracle, Reads {
 
   /**
    * The SYNCs before the change that has made a watch wrong which nobody has seen right. While the words of the fresh walk
-   * are what they are, nothing that is filled from them answers otherwise: what does is older than they are.
+   * are what they are, nothing that is filled from them answers otherwise: what does is older than they are. Of a stale
+   * entry of configuration only its own words count.
    */
-  #syncsSettled({ words, wrongSyncs }: Watch): number {
-    const syncs = this.#isShort ? -1 : this.words.syncsSettled(words)
+  #syncsSettled({ words, wrongSyncs, remedy }: Watch): number {
+    const madeOf = remedy?.madeOf
+    const own =
+      madeOf === undefined
+        ? words
+        : words.filter((id) => madeOf.includes(this.subject.describe(this.words.changeOf(id).kind).what))
+    const syncs = this.#isShort ? -1 : this.words.syncsSettled(own)
     return syncs < 0 ? wrongSyncs : Math.max(syncs, this.#voidSyncs)
   }
 

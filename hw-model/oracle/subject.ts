@@ -26,6 +26,8 @@ export interface Remedy {
   /** Names the stale entry: answers from the same one have the same. */
   readonly entry: string
   readonly missing: readonly Invalidation[]
+  /** What the words are that the stale entry was made of, by `WordName.what`, where it alone is stale and that is known. */
+  readonly madeOf?: readonly string[]
   readonly usual: Invalidation | null
 }
 

@@ -45,6 +45,14 @@ const CONFIG: readonly ConfigStep[] = [
   },
 ]
 
+/** What entries of configuration are made of. */
+const MADE_OF: Readonly<Record<string, readonly string[]>> = {
+  ste: ['STE'],
+  l1std: ['STE', 'L1STD'],
+  cd: ['CD'],
+  l1cd: ['CD', 'L1CD'],
+}
+
 /** What drops translations. */
 interface TlbStep {
   readonly cache: string
@@ -123,7 +131,15 @@ export function remedyOf(parts: Parts, transaction: Transaction, changed: Change
   }
   if (tlb.va !== null && after.tlb.asked !== null) missing.push(byVa(parts, after, tlb.va, transaction))
   const cache = config.cache === '' ? tlb.cache : config.cache
-  return { cache, entry: nameOf(cache, after, transaction, leafLg2), missing, usual: usualOf(after, cache, changed) }
+  const entry = nameOf(cache, after, transaction, leafLg2)
+  const isAlone = tlb === NO_TLB && cache in MADE_OF
+  return {
+    cache,
+    entry,
+    missing,
+    usual: usualOf(after, cache, changed),
+    ...(isAlone ? { madeOf: MADE_OF[cache] } : {}),
+  }
 }
 
 /** What came of one step. */

@@ -35,11 +35,25 @@ import { COMMAND, commandOf, EVERYTHING, shortfalls, type Target } from './oracl
 import { usualOf } from './oracle-usual.js'
 import { changesSize, kindOfRecord, kindOfTable, marks, nameOfKind } from './oracle-words.js'
 import type { InvalidationQueue } from './queue.js'
+import {
+  CONTEXT_ENTRY,
+  PASID_DIRECTORY_ENTRY,
+  PASID_TABLE_ENTRY,
+  ROOT_ENTRY,
+  SCALABLE_CONTEXT_ENTRY,
+  SCALABLE_ROOT_ENTRY,
+} from './records.js'
 import type { Translator } from './translate.js'
 
 const RW = ACCESS.READ | ACCESS.WRITE
 const PASID_SPAN = 2 ** 21
 const LARGEST_LG2 = 64
+
+/** What entries of configuration are made of. */
+const MADE_OF: Readonly<Record<string, readonly string[]>> = {
+  context: [ROOT_ENTRY, SCALABLE_ROOT_ENTRY, CONTEXT_ENTRY, SCALABLE_CONTEXT_ENTRY].map(({ $ }) => $.name),
+  pasid: [PASID_DIRECTORY_ENTRY, PASID_TABLE_ENTRY].map(({ $ }) => $.name),
+}
 
 /** All that was sent is still without effect, for want of a wait descriptor. */
 const ONLY_A_WAIT: Invalidation = { name: COMMAND.WAIT, operands: {} }
@@ -166,7 +180,7 @@ export class VtdSubject implements Subject {
   /** Against the entry that answers: what else is stale behind it is met, and told, when that is gone. */
   remedy(transaction: Transaction, fresh: Outcome, changed: ChangedEntry | null): Remedy {
     const isRight: Judge = (...answers) => this.#isSame(...answers)
-    const { nearest } = remedies(this.#parts, transaction, isRight, (invalidator) => this.#settle(invalidator))
+    const { nearest, chosen } = remedies(this.#parts, transaction, isRight, (invalidator) => this.#settle(invalidator))
     if (nearest === null) {
       const missing = this.#queue.held.length > 0 ? [ONLY_A_WAIT] : []
       return { cache: 'iotlb', entry: nameOf(transaction), missing, usual: null }
@@ -179,7 +193,9 @@ export class VtdSubject implements Subject {
     const cached = new Outcome()
     this.cached(transaction, cached)
     const usual = usualOf(nearest, this.#domainOf(transaction), changed, cached, fresh)
-    return { cache: stale.cache, entry: stale.entry, missing: [command], usual }
+    const isAlone = chosen.length === 1 && chosen[0] === nearest && stale.cache in MADE_OF
+    const madeOf = isAlone ? { madeOf: MADE_OF[stale.cache] } : {}
+    return { cache: stale.cache, entry: stale.entry, missing: [command], usual, ...madeOf }
   }
 
   shortfalls(sent: Invalidation, missing: Invalidation): readonly string[] | null {

@@ -112,6 +112,35 @@ describe('the entry that has changed', () => {
   })
 })
 
+describe('a page that was never met, under a CD that has changed before the last SYNC', () => {
+  it('is told of at once, although the access itself makes good what it finds', () => {
+    const guest = new Guest()
+    const { bench } = guest
+    const marked = { ...contextFields(ASID, guest.root), HA: 1 }
+    bench.cd(guest.cd, marked)
+    bench.map(guest.root, 0x6000n, SECOND | (S1.RW & ~0x400n))
+    expect(bench.dma(SID, VA)).toBe('ok 300000')
+    // Without HA a page that was not accessed is a fault; with the CD that is kept, it is marked.
+    bench.cd(guest.cd, { ...marked, HA: 0 })
+    bench.commands(SYNC)
+    expect(bench.dma(SID, 0x6000n)).toBe('ok 400000')
+    expect(guest.missing).toEqual(['CFGI_CD SID=3 SSID=0 Leaf=1'])
+    expect(guest.only).toMatchObject({ reason: 'synced', fresh: { status: STATUS.FAULT, fault: 0x12 } })
+    expect(bench.peek(guest.table(0x6000n, 3)) & 0x400n).toBe(0x400n)
+  })
+
+  it('is legal where the CD changed after it', () => {
+    const guest = new Guest()
+    const { bench } = guest
+    bench.map(guest.root, 0x6000n, SECOND | S1.RW)
+    expect(bench.dma(SID, VA)).toBe('ok 300000')
+    bench.commands(SYNC)
+    bench.cd(guest.cd, { ...contextFields(ASID, guest.root), EPD0: 1 })
+    expect(bench.dma(SID, 0x6000n)).toBe('ok 400000')
+    expect(guest.oracle.counts).toMatchObject({ inWindow: 1, reports: 0 })
+  })
+})
+
 describe('an access that would be held', () => {
   it('is another end than an address, and nothing of it is recorded', () => {
     const guest = new Guest()
