@@ -6,10 +6,9 @@ import type { CachePolicy } from '../node/index.js'
 import type { SetExit } from './command-verb.js'
 import { EXIT } from './failure.js'
 import type { Io } from './io.js'
-import { nameOfValue, namesOf, valueOfName } from './names.js'
+import { nameOfValue } from './names.js'
 import { table } from './table.js'
-import { numberOf, type UnitTool, unitTools } from './unit-option.js'
-import { UsageError } from './values.js'
+import { namedValue, numberOf, type UnitTool, unitTools } from './unit-option.js'
 
 const TITLES = ['cache', 'entries', 'capacity', 'hits', 'misses', 'fills', 'evictions', 'invalidated'] as const
 
@@ -36,13 +35,9 @@ const policy: UnitTool = {
     command.option('--seed <n>', 'random: where the lots start')
   },
   run: async (client, unit, { io, isJson, options, words: [name] }) => {
-    const value = valueOfName('CachePolicy', name)
-    if (value === undefined || value === 0) {
-      throw new UsageError(`'${name}' is no policy: ${namesOf('CachePolicy').join(', ').toLowerCase()}`)
-    }
     const reply = await client.setCachePolicy({
       ...unit,
-      policy: value as CachePolicy,
+      policy: namedValue('CachePolicy', 'policy', name) as CachePolicy,
       seed: numberOf('seed', options['seed'], 0),
     })
     io.out(isJson ? encodeJson('SetCachePolicyResponse', reply) : 'done')

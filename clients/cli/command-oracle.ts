@@ -7,11 +7,10 @@ import type { SetExit } from './command-verb.js'
 import { EXIT } from './failure.js'
 import { Interrupted, untilInterrupted } from './interrupt.js'
 import type { Io } from './io.js'
-import { namesOf, valueOfName } from './names.js'
+import { namesOf } from './names.js'
 import { renderStale } from './render-stale.js'
 import { pairs } from './table.js'
-import { numberOf, type ToolRun, type UnitTool, unitTools } from './unit-option.js'
-import { UsageError } from './values.js'
+import { namedValue, numberOf, type ToolRun, type UnitTool, unitTools } from './unit-option.js'
 
 const DESCRIPTION =
   'The invalidation oracle: compares what caches answer with what the tables say, and names the command that was forgotten.'
@@ -25,13 +24,9 @@ const mode: UnitTool = {
   },
   run: async (client, unit, { io, isJson, options, words: [name] }) => {
     if (name !== undefined) {
-      const mode = valueOfName('OracleMode', name)
-      if (mode === undefined || mode === 0) {
-        throw new UsageError(`'${name}' is no mode: ${namesOf('OracleMode').join(', ').toLowerCase()}`)
-      }
       await client.setOracleMode({
         ...unit,
-        mode: mode as OracleMode,
+        mode: namedValue('OracleMode', 'mode', name) as OracleMode,
         graceSyncs: numberOf('grace-syncs', options['graceSyncs'], 0),
       })
     }

@@ -6,6 +6,7 @@ import type { SetExit } from './command-verb.js'
 import { reportFailure } from './failure.js'
 import { type Globals, targetOf, withClient } from './globals.js'
 import type { Io } from './io.js'
+import { namesOf, valueOfName } from './names.js'
 import { UsageError } from './values.js'
 
 /** A tool of one unit, `iommuctl GROUP NAME`. */
@@ -55,6 +56,13 @@ function toolCommand(group: string, tool: UnitTool, io: Io, setExit: SetExit): C
     }
   })
   return command
+}
+
+/** A value of an enum that a tool is given by its name. @throws UsageError for what is `no ${what}` */
+export function namedValue(enumName: string, what: string, given: string): number {
+  const value = valueOfName(enumName, given)
+  if (value !== undefined && value !== 0) return value
+  throw new UsageError(`'${given}' is no ${what}: ${namesOf(enumName).join(', ').toLowerCase()}`)
 }
 
 function unitOf({ unit, unitId }: ToolRun['options']): OracleUnit {

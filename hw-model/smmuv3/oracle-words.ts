@@ -44,14 +44,18 @@ export function nameOf(kind: number): WordName {
 const ACCESSED = 1 << 10
 const DIRTIED = 1 << 7
 
+/** Bit 51 of an entry. */
+const DBM = 1 << 19
+
 /** Whether a table entry differs in what hardware marks in it alone. [Arm D8.5 Hardware updates to the translation tables] */
 export function marks(kind: number, before: readonly [number, number], after: readonly [number, number]): boolean {
   return (kind & 7) === 0 && before[1] === after[1] && ((before[0] ^ after[0]) & ~(ACCESSED | DIRTIED)) === 0
 }
 
 /**
- * Whether a valid table entry took the place of another that it may not follow: one of another output address, or of
- * another size where the unit does not handle that. [Arm D8.16 Using break-before-make] [SMMU 3.21.1.3 BBML]
+ * Whether a valid table entry took the place of another that it may not follow: one of another output address where either
+ * can be written to, or of another size where the unit does not handle that. Two that are read-only may follow each other
+ * where the same is in both, which only who wrote it knows. [Arm D8.16 Using break-before-make] [SMMU 3.21.1.3 BBML]
  */
 export function breaks(
   { bbml }: Features,
@@ -65,9 +69,16 @@ export function breaks(
   const isLeaf = level === 0 || (afterLo & TYPE) === 1
   if (wasLeaf !== isLeaf) return bbml === 0
   if (!isLeaf) return false
+  if (!isWritable(kind, beforeLo, beforeHi) && !isWritable(kind, afterLo, afterHi)) return false
   const leafLg2 = kind >>> LEAF_SHIFT
   const low = leafLg2 < 32 ? -1 << leafLg2 : 0
   return ((beforeLo ^ afterLo) & low) !== 0 || ((beforeHi ^ afterHi) & HIGH_ADDRESS) !== 0
+}
+
+/** AP[2] takes the right to write away, S2AP[1] gives it, and with DBM hardware may give it. */
+function isWritable(kind: number, lo: number, hi: number): boolean {
+  const isSet = (lo & DIRTIED) !== 0
+  return (hi & DBM) !== 0 || (((kind >>> STAGE_SHIFT) & 3) === 1 ? !isSet : isSet)
 }
 
 /** Takes down the words of one walk. */

@@ -140,6 +140,19 @@ describe('a page that is unmapped and kept in the TLB', () => {
     bench.dma(SID, VA)
     expect(guest.only).toMatchObject({ reason: 'frame-reused', lo: 0x5000 })
   })
+
+  it('is not accused of its frame where two addresses shared that all the while', () => {
+    const guest = new Guest()
+    const { bench } = guest
+    bench.map(guest.root, 0x9000n, FRAME | S1.RW)
+    bench.dma(SID, 0x9000n)
+    bench.dma(SID, VA)
+    guest.unmap()
+    bench.commands(tlbiVa(0x9000n))
+    expect(bench.dma(SID, 0x9000n)).toBe('ok 300000')
+    bench.dma(SID, VA)
+    expect([guest.oracle.reports, guest.oracle.counts.inWindow]).toEqual([[], 1])
+  })
 })
 
 describe('the commands that were sent', () => {
@@ -267,6 +280,19 @@ describe('a valid entry in place of another', () => {
     bench.poke(guest.leaf(), SECOND | S1.RW)
     bench.dma(SID, VA)
     expect(guest.only).toMatchObject({ reason: 'break-before-make', changed: { before: [0x300f43, 0] } })
+  })
+
+  it('may be another page where both are read-only, until a SYNC', () => {
+    const guest = new Guest()
+    const { bench } = guest
+    bench.poke(guest.leaf(), FRAME | S1.RW | (1n << 7n))
+    bench.dma(SID, VA)
+    bench.poke(guest.leaf(), SECOND | S1.RW | (1n << 7n))
+    bench.dma(SID, VA)
+    expect([guest.oracle.reports, guest.oracle.counts.inWindow]).toEqual([[], 1])
+    bench.commands(SYNC)
+    bench.dma(SID, VA)
+    expect(guest.only).toMatchObject({ reason: 'synced' })
   })
 })
 
