@@ -21,6 +21,9 @@ ENV NODE_ENV=production
 # Guests' memory is held 64 KiB at a time: mapped alone, each piece goes back to the system when its context ends, and
 # only the pages that were written count. Some room is left below the kernel's 65,530 mappings of a process.
 ENV MALLOC_MMAP_THRESHOLD_=65536 MALLOC_MMAP_MAX_=32768
+# Messages are short-lived and mostly outside the heap: a large young generation only lets them pile up until the whole heap
+# is collected. The first line of the program says the same.
+ENV NODE_OPTIONS=--max-semi-space-size=2
 RUN install -d -o 65532 -g 65532 -m 0750 /run/iommud
 COPY package.json LICENSE ./
 COPY proto/iommud ./proto/iommud

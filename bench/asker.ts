@@ -8,9 +8,14 @@ export interface Wait {
   readonly name: string
   readonly p99Ms: number
   readonly longestMs: number
+  /** How long each question waited, in ascending order. */
+  readonly waits: Float64Array
   /** What was running. */
   readonly tookMs: number
 }
+
+/** What all but one of a hundred waits keep below, of waits in ascending order. */
+export const p99Of = (waits: Float64Array): number => waits[Math.min(waits.length - 1, Math.floor(waits.length * 0.99))]
 
 /** The thread that asks. */
 export class Asker {
@@ -36,8 +41,7 @@ export class Asker {
     await new Promise((done) => setTimeout(done, 20))
     this.#worker.postMessage('tell')
     const waits = ((await this.#hear()) as Float64Array).sort()
-    const p99Ms = waits[Math.min(waits.length - 1, Math.floor(waits.length * 0.99))]
-    return { name, p99Ms, longestMs: waits[waits.length - 1], tookMs }
+    return { name, p99Ms: p99Of(waits), longestMs: waits[waits.length - 1], waits, tookMs }
   }
 
   async stop(): Promise<void> {

@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=2
 /** `iommud`: runs the daemon in the foreground until it is told to stop; or inside a harness's own process. */
 
 import { realpathSync } from 'node:fs'

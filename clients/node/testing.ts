@@ -58,6 +58,12 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
   return options.inProcess === true ? startInProcess(args) : startChild(args, options.startMs ?? START_MS)
 }
 
+/**
+ * Megabytes of half the daemon's young generation, as the first line of its program has it. Messages are short-lived and
+ * mostly outside the heap: in a larger one they pile up until the whole heap is collected, every hundred large messages.
+ */
+const YOUNG_FLAG = '--max-semi-space-size=2'
+
 /** The daemon's program: beside this one in the package; compiled elsewhere when this runs from its sources. */
 const MAIN = ['../../server/main.js', '../../dist/server/main.js']
   .map((path) => resolve(import.meta.dirname, path))
@@ -71,9 +77,8 @@ function daemonProgram(): string {
 async function startChild(args: readonly string[], startMs: number): Promise<Daemon> {
   const folder = mkdtempSync(join(tmpdir(), 'iommud-test-'))
   const socketPath = join(folder, 'iommud.sock')
-  const child = spawn(process.execPath, [daemonProgram(), '--socket', socketPath, '--diagnostics', 'off', ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+  const words = [YOUNG_FLAG, daemonProgram(), '--socket', socketPath, '--diagnostics', 'off', ...args]
+  const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'pipe'] })
   let log = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (log += chunk))
   const ended = new Promise<number | null>((done) => {
