@@ -1,8 +1,7 @@
 // What an interval map is measured against: Rust's BTreeMap, from the first byte of an area to its last.
 //
-// areas-btree COUNT: a turn's work is insert, lookup or remove, of all COUNT areas in no order. The map is asked for as
-// little as does the work: nothing looks whether an area meets another before it is inserted. The areas are those of
-// bench/area-keys.ts.
+// areas-btree COUNT: a turn's work is insert, lookup or remove, of all COUNT areas in no order, or blind, an insert that
+// does not look whether an area meets another, as ours does. The areas are those of bench/area-keys.ts.
 
 use std::collections::BTreeMap;
 use std::io::{stdin, stdout, BufRead, Write};
@@ -82,9 +81,13 @@ fn addresses(areas: &[Area]) -> Vec<u64> {
 
 type Map = BTreeMap<u64, (u64, u32)>;
 
-fn build(areas: &[Area]) -> Map {
+fn build(areas: &[Area], looks: bool) -> Map {
     let mut map = Map::new();
     for area in areas {
+        if looks {
+            let below = map.range((Unbounded, Included(area.last))).next_back();
+            assert!(below.map_or(true, |(_, &(last, _))| last < area.start));
+        }
         map.insert(area.start, (area.last, area.id));
     }
     map
@@ -94,9 +97,9 @@ fn mix(sum: u32, value: u32) -> u32 {
     (sum ^ value).wrapping_mul(0x0100_0193)
 }
 
-fn insertions(areas: &[Area]) -> (u64, u32) {
+fn insertions(areas: &[Area], looks: bool) -> (u64, u32) {
     let began = cpu_ns();
-    let map = build(areas);
+    let map = build(areas, looks);
     (cpu_ns() - began, map.len() as u32)
 }
 
@@ -114,7 +117,7 @@ fn lookups(map: &Map, addresses: &[u64]) -> (u64, u32) {
 }
 
 fn removals(areas: &[Area]) -> (u64, u32) {
-    let mut map = build(areas);
+    let mut map = build(areas, false);
     let mut sum = 0;
     let began = cpu_ns();
     for area in areas {
@@ -127,7 +130,7 @@ fn main() {
     let count = std::env::args().nth(1).unwrap().parse().unwrap();
     let areas = areas(count);
     let addresses = addresses(&areas);
-    let map = build(&areas);
+    let map = build(&areas, false);
     println!("ready");
     for line in stdin().lock().lines() {
         let line = line.unwrap();
@@ -136,7 +139,8 @@ fn main() {
         let (mut took, mut sums) = (0, 0u32);
         for _ in 0..rounds {
             let (ns, sum) = match words[2] {
-                "insert" => insertions(&areas),
+                "insert" => insertions(&areas, true),
+                "blind" => insertions(&areas, false),
                 "lookup" => lookups(&map, &addresses),
                 "remove" => removals(&areas),
                 what => panic!("no work {what}"),

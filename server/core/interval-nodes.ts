@@ -121,6 +121,32 @@ export class Nodes {
     }
   }
 
+  /**
+   * What is in the first slot of a leaf that ends at or beyond `start`, which is not 0, if it begins by `last`; or NONE.
+   * A look-up in one piece: where a node stands is worked out once, and how much it has is read only where nothing ends.
+   */
+  refIn(root: number, height: number, start: bigint, last: bigint): number {
+    const longs = this.#longs
+    const words = this.#words
+    const key = BigInt.asIntN(64, start - 0x8000_0000_0000_0000n)
+    let node = root
+    for (let level = height; ; level--) {
+      const from = (node * LONGS) & POSITIVE
+      const low = +(longs[from + 7] < key) + +(longs[from + 15] < key) + +(longs[from + 23] < key)
+      const high = +(longs[from + 39] < key) + +(longs[from + 47] < key) + +(longs[from + 55] < key)
+      let place = (low + +(longs[from + 31] < key) + high) << 3
+      const at = from + place
+      const half = +(longs[at] < key) + +(longs[at + 1] < key) + +(longs[at + 2] < key) + +(longs[at + 3] < key)
+      place += half + +(longs[at + 4] < key) + +(longs[at + 5] < key) + +(longs[at + 6] < key)
+      const ref = words[2 * from + 2 * REFS + place]
+      if (level === 0) {
+        if (longs[from + place + STARTS] > BigInt.asIntN(64, last - 0x8000_0000_0000_0000n)) return NONE
+        return longs[from + place] < HIGHEST || place < words[2 * (from + COUNT)] ? ref : NONE
+      }
+      node = ref
+    }
+  }
+
   /** Things in a node. */
   count(node: number): number {
     return this.#words[2 * (node * LONGS + COUNT)]
@@ -187,7 +213,18 @@ export class Nodes {
     const count = words[2 * (from + COUNT)]
     words[2 * (from + COUNT)] = count + 1
     let word = 2 * (from + REFS) + count
-    for (let to = from + count; to > at; to--) {
+    let to = (from + count) & POSITIVE
+    // Two at a time: half of what a step costs is the step.
+    for (; to > at + 1; to -= 2) {
+      longs[to] = longs[to - 1]
+      longs[to - 1] = longs[to - 2]
+      longs[to + STARTS] = longs[to + STARTS - 1]
+      longs[to + STARTS - 1] = longs[to + STARTS - 2]
+      words[word] = words[word - 1]
+      words[word - 1] = words[word - 2]
+      word -= 2
+    }
+    if (to > at) {
       longs[to] = longs[to - 1]
       longs[to + STARTS] = longs[to + STARTS - 1]
       words[word] = words[word - 1]
@@ -215,11 +252,20 @@ export class Nodes {
     words[2 * (from + COUNT)] = count
     const end = from + count
     let word = refAt(slot)
-    for (let to = from + (slot & PLACE); to < end; to++) {
+    let to = (from + (slot & PLACE)) & POSITIVE
+    for (; to < end - 1; to += 2) {
+      longs[to] = longs[to + 1]
+      longs[to + 1] = longs[to + 2]
+      longs[to + STARTS] = longs[to + STARTS + 1]
+      longs[to + STARTS + 1] = longs[to + STARTS + 2]
+      words[word] = words[word + 1]
+      words[word + 1] = words[word + 2]
+      word += 2
+    }
+    if (to < end) {
       longs[to] = longs[to + 1]
       longs[to + STARTS] = longs[to + STARTS + 1]
       words[word] = words[word + 1]
-      word++
     }
     longs[end] = HIGHEST
   }

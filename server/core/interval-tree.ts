@@ -39,6 +39,10 @@ export class IntervalTree<T> implements Ranges<T> {
   }
 
   firstIn(start: bigint, last: bigint): T | undefined {
+    if (start && this.#root !== NONE) {
+      const ref = this.#nodes.refIn(this.#root, this.#height, start, last)
+      return ref === NONE ? undefined : this.#values[ref]
+    }
     const slot = this.#find(start)
     if (slot === NONE || !this.#beginsBy(slot, last)) return undefined
     return this.#values[this.#nodes.ref(slot)]
