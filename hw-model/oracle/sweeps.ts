@@ -100,7 +100,8 @@ export class Sweeps {
     const cached = oracle.ask(transaction)
     if (oracle.subject.isSame(cached, fresh)) return null
     oracle.accuse(watch, transaction, fresh)
-    return oracle.report(watch, reason, transaction, cached, fresh)
+    // A look is no stale answer that anybody has got.
+    return watch.report ?? oracle.report(watch, reason, transaction, cached, fresh)
   }
 
   /**
