@@ -10,7 +10,7 @@ import { smmuFleet } from '../pipeline/smmu-fleet.js'
 import { vtdFleet } from '../pipeline/vtd-fleet.js'
 import type { Bench, Row } from '../row.js'
 
-const POPULATIONS = [1, 16, 1000] as const
+const POPULATIONS = [16, 1000] as const
 const PAGES = 2 ** 14
 const REQUESTS = 2 ** 15
 /** Four times what is resident: nothing has to make room, though it could. */
