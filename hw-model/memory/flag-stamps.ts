@@ -13,6 +13,8 @@ const WORDS = SLOTS / 32
 const CHUNK = 4096
 
 const NONE = -1
+/** Far more than a walk has levels; a power of two. */
+const LATE = 64
 
 /** Stamps of entries, by address. */
 export class FlagStamps {
@@ -23,9 +25,9 @@ export class FlagStamps {
   /** Stamps of each bitmap. */
   #counts = new Int32Array(0)
   #made = 0
-  /** The page that was asked for last, and its bitmap or NONE: a walk asks many times for one page. */
-  #lastPage = NONE
-  #lastPlace = NONE
+  /** Pages that were asked for lately, and the bitmap of each or NONE: a walk asks many times for the tables on its way. */
+  readonly #latePages = new Float64Array(LATE).fill(NONE)
+  readonly #latePlaces = new Int32Array(LATE)
   /** By page of the range: one more than the slot that points to it, counted from the range's start; 0 is none. */
   readonly #links: Float64Array[] = []
   #start = 0
@@ -134,16 +136,18 @@ export class FlagStamps {
     this.#bits.fill(0, place * WORDS, (place + 1) * WORDS)
     this.#counts[place] = 0
     this.#places.set(page, place)
-    this.#lastPage = page
-    this.#lastPlace = place
+    this.#latePages[page & (LATE - 1)] = page
+    this.#latePlaces[page & (LATE - 1)] = place
     return place
   }
 
   #placeOf(page: number): number {
-    if (page === this.#lastPage) return this.#lastPlace
-    this.#lastPage = page
-    this.#lastPlace = this.#places.get(page) ?? NONE
-    return this.#lastPlace
+    const late = page & (LATE - 1)
+    if (this.#latePages[late] === page) return this.#latePlaces[late]
+    const place = this.#places.get(page) ?? NONE
+    this.#latePages[late] = page
+    this.#latePlaces[late] = place
+    return place
   }
 
   #set(place: number, slot: number): void {
@@ -158,7 +162,7 @@ export class FlagStamps {
   #drop(page: number, place: number): void {
     this.#places.delete(page)
     this.#free.push(place)
-    if (page === this.#lastPage) this.#lastPlace = NONE
+    if (this.#latePages[page & (LATE - 1)] === page) this.#latePlaces[page & (LATE - 1)] = NONE
   }
 }
 

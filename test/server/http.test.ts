@@ -97,6 +97,44 @@ describe('a call', () => {
   })
 })
 
+describe('a plain call, which passes the framework by', () => {
+  const through = { ...JSON_HEADERS, 'accept-encoding': 'identity' }
+
+  it('is answered as one that does not, and refused as one', async () => {
+    for (const [path, body] of [
+      [LIST, '{}'],
+      [INFO, '{"unknown":1}'],
+      [INFO, 'no JSON'],
+      [METHODS.ListObjects.path, '{"context":"nobody"}'],
+      [METHODS.CreateIoas.path, '{}'],
+    ]) {
+      const [plain, other] = await Promise.all([
+        ask(shell.path, { path, headers: JSON_HEADERS }, body),
+        ask(shell.path, { path, headers: through }, body),
+      ])
+      expect([plain.status, json(plain)]).toEqual([other.status, json(other)])
+      const told = ({ headers }: Answer) => Object.keys(headers).sort()
+      expect(told(plain)).toEqual(told(other))
+    }
+  })
+
+  it('may come in parts, and the next on the same connection', async () => {
+    const socket: Socket = connect(shell.path)
+    let heard = ''
+    socket.on('data', (data) => {
+      heard += data
+    })
+    const head = `POST ${INFO} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\r\n`
+    for (const part of [`${head}{`, '  ', `}${head}{  }`]) {
+      socket.write(part)
+      await new Promise((later) => setTimeout(later, 20))
+    }
+    while (heard.split('1.2.3').length < 3) await new Promise((later) => setTimeout(later, 5))
+    expect(heard.match(/HTTP\/1.1 200 OK/g)).toHaveLength(2)
+    socket.destroy()
+  })
+})
+
 /** What is wrong, the request, then status, code and errno. */
 type Wrong = readonly [string, Parameters<typeof ask>[1], string | Uint8Array | undefined, number, string, string]
 
