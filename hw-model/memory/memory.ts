@@ -41,6 +41,11 @@ export const MEMORY = {
   LOST: 3,
 } as const
 
+const { OK, ABORT, TORN, LOST } = MEMORY
+// A name of another module is read anew each time it is used; those of this one are constants to the engine.
+const GIGABYTE_LG2 = DIRECTORY_LG2
+const GIGABYTE_MASK = DIRECTORY_BYTES - 1
+const CHUNK_SHIFT = CHUNK_LG2
 const SLOT_MASK = CHUNKS_PER_DIRECTORY - 1
 const WORD_MASK = (1 << (CHUNK_LG2 - 2)) - 1
 const PAGE_WORDS = 1024
@@ -124,31 +129,31 @@ export class Memory {
 
   /** Reads one aligned 64-bit word into `lo` and `hi`, whole: low, high, low again. */
   loadWord(pa: number): number {
-    return pa < ADDRESS_END ? this.loadAt(pa | 0, (pa / TWO32) | 0) : MEMORY.ABORT
+    return pa < ADDRESS_END ? this.loadAt(pa | 0, (pa / TWO32) | 0) : ABORT
   }
 
   /** The same at an address of two halves, of at most 52 bits. Most loads follow others of the same gigabyte. */
   loadAt(lo: number, hi: number): number {
-    if (((hi << 2) | (lo >>> DIRECTORY_LG2)) !== this.#inHand) this.#takeInHand(lo, hi)
+    if (((hi << 2) | (lo >>> GIGABYTE_LG2)) !== this.#inHand) this.#takeInHand(lo, hi)
     const words = this.#window
-    const at = ((lo & (DIRECTORY_BYTES - 1)) - this.#start) >>> 2
+    const at = ((lo & GIGABYTE_MASK) - this.#start) >>> 2
     return at + 1 < words.length ? this.#read(words, at) : this.#loadInChunk(lo, hi)
   }
 
   #loadInChunk(lo: number, hi: number): number {
     const way = this.#inHand & (WAYS - 1)
-    const chunk = this.#chunksOf[way][(lo >>> CHUNK_LG2) & SLOT_MASK] ?? this.#look(lo, hi)
+    const chunk = this.#chunksOf[way][(lo >>> CHUNK_SHIFT) & SLOT_MASK] ?? this.#look(lo, hi)
     const inChunk = (lo >>> 2) & WORD_MASK
-    if (chunk === undefined || (chunk !== null && inChunk + 1 >= chunk.length)) return MEMORY.ABORT
+    if (chunk === undefined || (chunk !== null && inChunk + 1 >= chunk.length)) return ABORT
     if (chunk !== null) return this.#read(chunk, inChunk)
     this.lo = 0
     this.hi = 0
-    return MEMORY.OK
+    return OK
   }
 
   /** Puts the window of a gigabyte before those at hand. */
   #takeInHand(lo: number, hi: number): void {
-    const gigabyte = (hi << 2) | (lo >>> DIRECTORY_LG2)
+    const gigabyte = (hi << 2) | (lo >>> GIGABYTE_LG2)
     const way = gigabyte & (WAYS - 1)
     if (this.#gigabytes[way] !== gigabyte) this.#enter(gigabyte)
     this.#inHand = gigabyte
@@ -174,11 +179,11 @@ export class Memory {
     for (let attempt = 0; attempt < TORN_LIMIT; attempt++) {
       this.lo = words[at]
       this.hi = words[at + 1]
-      if (words[at] === this.lo) return MEMORY.OK
+      if (words[at] === this.lo) return OK
     }
     this.lo = 0
     this.hi = 0
-    return MEMORY.TORN
+    return TORN
   }
 
   /**
@@ -189,11 +194,11 @@ export class Memory {
   loadRecord(pa: number, into: Int32Array, at: number, words: number): number {
     for (let i = 0; i < words; i += 2) {
       const status = this.loadWord(pa + i * 4)
-      if (status !== MEMORY.OK) return status
+      if (status !== OK) return status
       into[at + i] = this.lo
       into[at + i + 1] = this.hi
     }
-    return MEMORY.OK
+    return OK
   }
 
   /**
@@ -203,31 +208,31 @@ export class Memory {
    */
   updateFlags(pa: number, expected: number, next: number, hi: number): number {
     const chunk = this.#chunkForWrite(pa)
-    if (chunk === undefined) return MEMORY.ABORT
+    if (chunk === undefined) return ABORT
     const at = (pa >>> 2) & WORD_MASK
-    if (Atomics.load(chunk, at + 1) !== hi) return MEMORY.LOST
-    if (Atomics.compareExchange(chunk, at, expected, next) !== expected) return MEMORY.LOST
+    if (Atomics.load(chunk, at + 1) !== hi) return LOST
+    if (Atomics.compareExchange(chunk, at, expected, next) !== expected) return LOST
     if (Atomics.load(chunk, at + 1) === hi) {
       this.stamps.touch(pa)
-      return MEMORY.OK
+      return OK
     }
     Atomics.compareExchange(chunk, at, next, expected)
-    return MEMORY.LOST
+    return LOST
   }
 
   /** Stores 32 bits at an address that is a multiple of 4. */
   store32(pa: number, value: number): number {
     const chunk = this.#chunkForWrite(pa)
-    if (chunk === undefined) return MEMORY.ABORT
+    if (chunk === undefined) return ABORT
     Atomics.store(chunk, (pa >>> 2) & WORD_MASK, value | 0)
-    return MEMORY.OK
+    return OK
   }
 
   /** Stores an aligned 64-bit word. High half first: where bit 0 is the valid bit, a racing reader sees old or new. */
   storeWord(pa: number, lo: number, hi: number): number {
     const chunk = this.#chunkForWrite(pa)
     const at = (pa >>> 2) & WORD_MASK
-    if (chunk === undefined || at + 1 >= chunk.length) return MEMORY.ABORT
+    if (chunk === undefined || at + 1 >= chunk.length) return ABORT
     if (this.#stores.isPlain) {
       chunk[at + 1] = hi
       chunk[at] = lo
@@ -235,16 +240,16 @@ export class Memory {
       Atomics.store(chunk, at + 1, hi)
       Atomics.store(chunk, at, lo)
     }
-    return MEMORY.OK
+    return OK
   }
 
   /** Stores an aligned record, one 64-bit word after the other. */
   storeRecord(pa: number, words: Int32Array, at: number, count: number): number {
     for (let i = 0; i < count; i += 2) {
       const status = this.storeWord(pa + i * 4, words[at + i], words[at + i + 1])
-      if (status !== MEMORY.OK) return status
+      if (status !== OK) return status
     }
-    return MEMORY.OK
+    return OK
   }
 
   /**
@@ -256,26 +261,26 @@ export class Memory {
   storeEntries(pa: number, words: Int32Array, count: number): number {
     const chunk = this.#chunkForWrite(pa)
     const first = (pa >>> 2) & WORD_MASK
-    if (chunk === undefined || first + count > chunk.length) return MEMORY.ABORT
+    if (chunk === undefined || first + count > chunk.length) return ABORT
     if (this.#stores.isPlain) {
       if (count === words.length) chunk.set(words, first)
       else for (let i = 0; i < count; i++) chunk[first + i] = words[i]
-      return MEMORY.OK
+      return OK
     }
     for (let i = 0; i < count; i += 2) {
       Atomics.store(chunk, first + i + 1, words[i + 1])
       Atomics.store(chunk, first + i, words[i])
     }
-    return MEMORY.OK
+    return OK
   }
 
   /** Makes a page of 4096 bytes zero, before it is put to another use. */
   wipePage(pa: number): number {
     const chunk = this.#chunkForWrite(pa)
     const first = (pa >>> 2) & WORD_MASK
-    if (chunk === undefined || first + PAGE_WORDS > chunk.length) return MEMORY.ABORT
+    if (chunk === undefined || first + PAGE_WORDS > chunk.length) return ABORT
     chunk.fill(0, first, first + PAGE_WORDS)
-    return MEMORY.OK
+    return OK
   }
 
   /** Copies bytes out; answers how many there were before nothing was there. */
@@ -312,7 +317,7 @@ export class Memory {
     const gigabyte = Math.floor(pa / DIRECTORY_BYTES)
     const way = gigabyte & (WAYS - 1)
     if (this.#gigabytes[way] !== gigabyte) this.#enter(gigabyte)
-    return this.#chunksOf[way][(pa >>> CHUNK_LG2) & SLOT_MASK] ?? this.#look(pa | 0, (pa / TWO32) | 0)
+    return this.#chunksOf[way][(pa >>> CHUNK_SHIFT) & SLOT_MASK] ?? this.#look(pa | 0, (pa / TWO32) | 0)
   }
 
   #chunkForWrite(pa: number): Int32Array | undefined {
@@ -347,7 +352,7 @@ export class Memory {
       this.#forget()
       this.#enter(gigabyte)
     }
-    this.#chunksOf[gigabyte & (WAYS - 1)][(lo >>> CHUNK_LG2) & SLOT_MASK] = chunk
+    this.#chunksOf[gigabyte & (WAYS - 1)][(lo >>> CHUNK_SHIFT) & SLOT_MASK] = chunk
     return chunk
   }
 

@@ -50,6 +50,13 @@ export class Need {
     this.isPartial = false
   }
 
+  /** Takes over what was settled before: rights in the row of their privilege. */
+  take(needed: number): void {
+    this.shift = needed > RIGHT.USER ? PRIVILEGED_SHIFT : 0
+    this.rights = needed >>> this.shift
+    this.isPartial = false
+  }
+
   /**
    * Settles what an ATS translation request takes: whatever it is given. `access` holds READ, always; WRITE unless it
    * said No Write; EXECUTE and PRIVILEGED as it asked. [SMMU 13.7.1 Permission attributes granted in completions]

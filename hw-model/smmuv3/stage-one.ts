@@ -33,6 +33,13 @@ export const END = {
   OUTPUT: 4,
 } as const
 
+/** What every walk meets, as constants of this file: a name of another is read anew each time. */
+const { UNACCESSED, KEPT, ALL } = RIGHT
+const { OK, STAGE_1, FETCH, TABLE, OUTPUT } = END
+const { STAGE_2_SHIFT } = TLB_FLAGS
+const WALKED = WALK.OK
+const NOWHERE = MISS
+
 /** Not an end: the TLB has an entry that is clean, and this is a write. */
 const FIRST_WRITE = -1
 
@@ -50,7 +57,7 @@ export class StageOne {
   outputRights = 0
   /** 1 when the TLB answered, and with which entry. */
   hit = 0
-  slot: number = MISS
+  slot: number = NOWHERE
   /** 1 when tables were walked; an address out of range needs neither. */
   walked = 0
   event = 0
@@ -96,7 +103,7 @@ export class StageOne {
     const isHigh = (vaHi & 0x00800000) !== 0
     const half = isHigh ? context.high : context.low
     this.hit = 0
-    this.slot = MISS
+    this.slot = NOWHERE
     this.walked = 0
     // Where unprivileged accesses are kept out, no cache is asked either. [SMMU 5.4 E0PD0] [Arm D8.2.4]
     if (half === null || (half.keepsUserOut && need.shift === 0)) return this.#fault(EVENT.F_TRANSLATION)
@@ -105,7 +112,7 @@ export class StageOne {
     const tlb = this.#tlb
     if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
     const slot = tlb.findVaAt(context, pageLow(lo, hi), pageHigh(hi))
-    const end = slot === MISS ? FIRST_WRITE : this.#answer(slot, lo, hi, need)
+    const end = slot === NOWHERE ? FIRST_WRITE : this.#answer(slot, lo, hi, need)
     if (end === FIRST_WRITE) return this.#walk(stream, context, half, lo, hi, need)
     this.slot = slot
     tlb.va.hits++
@@ -125,8 +132,8 @@ export class StageOne {
   #answer(slot: number, lo: number, hi: number, need: Need): number {
     const { va } = this.#tlb
     this.hit = 1
-    this.rights = va.flagsOf(slot) & RIGHT.KEPT
-    this.outputRights = (va.flagsOf(slot) >>> TLB_FLAGS.STAGE_2_SHIFT) & RIGHT.KEPT
+    this.rights = va.flagsOf(slot) & KEPT
+    this.outputRights = (va.flagsOf(slot) >>> STAGE_2_SHIFT) & KEPT
     this.leafLg2 = va.leafLg2Of(slot)
     const start = va.addressOf(slot)
     const ipa = va.extraOf(slot)
@@ -138,15 +145,15 @@ export class StageOne {
     this.ipaHi = (ipa / TWO32) | inHigh
     if (!need.isMetBy(this.rights)) return this.#fault(EVENT.F_PERMISSION)
     if (makesDirty(this.rights, need.ask)) return FIRST_WRITE
-    if (!need.isMetBy(this.outputRights)) return this.#stageTwo.deny(this.ipaLo, this.ipaHi, END.OUTPUT)
-    return makesDirty(this.outputRights, need.askBehind(this.rights)) ? FIRST_WRITE : END.OK
+    if (!need.isMetBy(this.outputRights)) return this.#stageTwo.deny(this.ipaLo, this.ipaHi, OUTPUT)
+    return makesDirty(this.outputRights, need.askBehind(this.rights)) ? FIRST_WRITE : OK
   }
 
   /** Stage 1 tables, then stage 2 for what they answer. */
   #walk(stream: StreamConfig, context: ContextConfig, half: HalfConfig, lo: number, hi: number, need: Need): number {
     const { walker } = this
     this.hit = 0
-    this.slot = MISS
+    this.slot = NOWHERE
     this.walked = 1
     this.#tlb.va.misses++
     const stageTwo = stream.stageTwo === null ? null : this.#stageTwo
@@ -155,14 +162,14 @@ export class StageOne {
     tables.begin(context.tag, context.group, half, lo, hi)
     const { tableLo, tableHi, top, index, rights } = tables
     const end = walker.walk(format, stageTwo, tableLo, tableHi, top, granuleLg2, index, lo, hi, need.ask, rights)
-    if (end === WALK.TABLE_STAGE) return END.TABLE
-    if (end !== WALK.OK) {
+    if (end === WALK.TABLE_STAGE) return TABLE
+    if (end !== WALKED) {
       this.fetchAddress = stageTwo === null ? walker.entryAddress : stageTwo.tableAddress
-      return WALK_EVENTS[end] === EVENT.F_WALK_EABT ? END.FETCH : this.#fault(WALK_EVENTS[end])
+      return WALK_EVENTS[end] === EVENT.F_WALK_EABT ? FETCH : this.#fault(WALK_EVENTS[end])
     }
     this.rights = walker.rights
     this.leafLg2 = this.#tlb.spans ? spanOf(walker, format, half.inputBits, lo, hi) : walker.leafLg2
-    this.outputRights = RIGHT.ALL
+    this.outputRights = ALL
     this.ipaLo = walker.addressLo | offsetLow(lo, walker.leafLg2)
     this.ipaHi = walker.addressHi | offsetHigh(hi, walker.leafLg2)
     this.addressLo = this.ipaLo
@@ -174,7 +181,7 @@ export class StageOne {
     }
     if (stageTwo === null) {
       this.#keep(stream, context, half, lo, hi, this.leafLg2)
-      return END.OK
+      return OK
     }
     return this.#behind(stageTwo, stream, context, half, lo, hi, need)
   }
@@ -190,14 +197,14 @@ export class StageOne {
     need: Need,
   ): number {
     const spanLg2 = this.leafLg2
-    if (!stageTwo.translate(this.ipaLo, this.ipaHi, need.askBehind(this.rights))) return END.OUTPUT
+    if (!stageTwo.translate(this.ipaLo, this.ipaHi, need.askBehind(this.rights))) return OUTPUT
     this.addressLo = stageTwo.addressLo
     this.addressHi = stageTwo.addressHi
     this.leafLg2 = Math.min(spanLg2, stageTwo.leafLg2)
     this.outputRights = stageTwo.rights
     const isDenied = !need.isMetBy(stageTwo.rights)
     if (!isDenied || this.#tlb.denials) this.#keep(stream, context, half, lo, hi, spanLg2)
-    return isDenied ? stageTwo.deny(this.ipaLo, this.ipaHi, END.OUTPUT) : END.OK
+    return isDenied ? stageTwo.deny(this.ipaLo, this.ipaHi, OUTPUT) : OK
   }
 
   /**
@@ -209,12 +216,12 @@ export class StageOne {
     const { rights, outputRights, leafLg2 } = this
     // What a refused access did not flag, and what a request left alone to which the stages grant nothing in common.
     // [Arm D8.5.1 The Access flag]
-    if (((rights | outputRights) & RIGHT.UNACCESSED) !== 0) return
+    if (((rights | outputRights) & UNACCESSED) !== 0) return
     const tlb = this.#tlb
     // The walk may have handed out tags of its own, and so started a new epoch.
     if (context.tagEpoch !== tlb.epoch) tlb.tagContext(context, stream.space)
     const tag = (rights & RIGHT.NOT_GLOBAL) !== 0 ? context.tag : context.globalTag
-    const flags = rights | (outputRights << TLB_FLAGS.STAGE_2_SHIFT) | geometryFlags(half.granuleLg2, this.walker.level)
+    const flags = rights | (outputRights << STAGE_2_SHIFT) | geometryFlags(half.granuleLg2, this.walker.level)
     tlb.va.fillAt(
       tag,
       context.group,
@@ -232,7 +239,7 @@ export class StageOne {
 
   #fault(event: number): number {
     this.event = event
-    return END.STAGE_1
+    return STAGE_1
   }
 }
 

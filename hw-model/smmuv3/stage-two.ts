@@ -16,6 +16,8 @@ import type { Tlb } from './tlb.js'
 import { geometryFlags } from './tlb-flags.js'
 import { WalkCache } from './walk-cache.js'
 
+const { ALL } = RIGHT
+
 /** The event for each way a walk can end. TABLE_STAGE is not one of a stage's own. */
 export const WALK_EVENTS: readonly number[] = [
   0,
@@ -151,6 +153,11 @@ export class StageTwo implements TableStage {
 
   #walk(config: StageTwoConfig, tag: number, lo: number, hi: number, ask: number): boolean {
     const { walker } = this
+    const plain = this.#tlb.spans ? null : this.plainTables
+    if (plain !== null && walker.walkPlainly(plain, lo, hi, ALL)) {
+      this.#take(walker.leafLg2, lo, hi)
+      return true
+    }
     const tables = this.#tables
     tables.begin(tag, 0, config, lo, hi)
     const { tableLo, tableHi, top, index } = tables
@@ -160,13 +167,19 @@ export class StageTwo implements TableStage {
       this.fetchAddress = walker.entryAddress
       return this.#fail(WALK_EVENTS[end])
     }
-    this.leafLg2 = this.#tlb.spans ? spanOf(walker, format, config.inputBits, lo, hi) : walker.leafLg2
-    this.rights = walker.rights
-    this.addressLo = walker.addressLo | offsetLow(lo, walker.leafLg2)
-    this.addressHi = walker.addressHi | offsetHigh(hi, walker.leafLg2)
+    this.#take(this.#tlb.spans ? spanOf(walker, format, config.inputBits, lo, hi) : walker.leafLg2, lo, hi)
     // What a refused access did not flag. [Arm D8.5.1 The Access flag]
     if (this.#tlb.ipa.isOn && (walker.rights & RIGHT.UNACCESSED) === 0) this.#keep(tag, granuleLg2, lo, hi)
     return true
+  }
+
+  /** What the walk has found is the answer, and holds for so many bytes. */
+  #take(leafLg2: number, lo: number, hi: number): void {
+    const { walker } = this
+    this.leafLg2 = leafLg2
+    this.rights = walker.rights
+    this.addressLo = walker.addressLo | offsetLow(lo, walker.leafLg2)
+    this.addressHi = walker.addressHi | offsetHigh(hi, walker.leafLg2)
   }
 
   #keep(tag: number, granuleLg2: number, lo: number, hi: number): void {

@@ -155,11 +155,15 @@ export class Translator {
     const context = this.#paths.contextOf(path)
     this.#configs.sparedStreams++
     this.#configs.sparedContexts++
-    this.verdicts.begin(transaction, transaction.rid >>> 0)
-    this.verdicts.info.mev = stream.mev
-    this.need.settle(stream, transaction.access, this.verdicts.info)
+    this.need.take(NEEDED[neededAt(this.#paths.words[path + PATH.OVERRIDES], transaction.access)])
     if (stream.stageTwo !== null) this.stageTwo.use(stream.stageTwo)
     const end = this.stageOne.walk(stream, context, lo, hi, this.need)
+    // What a record would say is of interest where there is to be one.
+    if (end !== END.OK) {
+      this.verdicts.begin(transaction, transaction.rid >>> 0)
+      this.verdicts.info.mev = stream.mev
+      this.need.settle(stream, transaction.access, this.verdicts.info)
+    }
     this.#endStageOne(end, stream, context, outcome)
     return true
   }

@@ -161,7 +161,11 @@ export class PageWalk implements TableStage {
     this.guestLo = -1
     this.guestHi = -1
     this.#tables.select(config)
-    this.#secondFormat.begin(secondRights(config))
+    if (config.pgtt !== PGTT.FIRST) {
+      const { secondTableLo, secondTableHi, secondLevels, secondBits } = config
+      this.#secondFormat.begin(secondRights(config))
+      this.#plainSecond.begin(secondTableLo, secondTableHi, secondLevels - 1, TABLE_LG2, secondBits)
+    }
     this.first.flagsForbidden = !config.isSnooped
     this.second.flagsForbidden = !config.isSnooped
   }
@@ -287,11 +291,7 @@ export class PageWalk implements TableStage {
     const rights = firstRights(config, this.#isPrivileged)
     this.#firstFormat.begin(isNested ? config.secondBits : 64, rights)
     from.begin(firstTag, firstGroup, config.firstTableLo, config.firstTableHi, top, lo, hi, rights)
-    if (isNested) {
-      const { secondTableLo, secondTableHi, secondLevels, secondBits } = config
-      this.#plainSecond.begin(secondTableLo, secondTableHi, secondLevels - 1, TABLE_LG2, secondBits)
-      from.nest()
-    }
+    if (isNested) from.nest()
     this.reads++
     const end = this.first.walk(
       this.#firstFormat,
@@ -340,6 +340,11 @@ export class PageWalk implements TableStage {
     const top = config.secondLevels - 1
     const from = this.secondCache
     const rights = secondRights(config)
+    const plain = this.plainTables
+    if (plain !== null && this.second.walkPlainly(plain, lo, hi, rights)) {
+      this.reads++
+      return REASON.NONE
+    }
     from.begin(this.#tables.secondTag, 0, config.secondTableLo, config.secondTableHi, top, lo, hi, rights)
     switch (from.end === WALK.OK ? this.#enterSecond(lo, hi, flags) : from.end) {
       case WALK.OK:

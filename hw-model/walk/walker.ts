@@ -34,6 +34,9 @@ export interface TableKeeper {
  */
 const RACE_LIMIT = 512
 
+const LOADED = MEMORY.OK
+const DONE = WALK.OK
+
 /** One walker per stage and unit; its fields hold the last walk's result. */
 export class Walker {
   /** Address in the last entry: the leaf's first byte when the walk ended OK. */
@@ -121,7 +124,7 @@ export class Walker {
     if (this.trace === null && (this.keeper === null || top === 0)) {
       const { plain } = format
       const isPlain = plain.tables.mask !== 0 && (rights & plain.barred) === 0
-      if (isPlain && this.#descend(plain, stage, granuleLg2, inputLo, inputHi)) return WALK.OK
+      if (isPlain && this.#descend(plain, stage, granuleLg2, inputLo, inputHi)) return DONE
     }
     for (;;) {
       const level = this.level
@@ -155,12 +158,12 @@ export class Walker {
     for (;;) {
       const at = baseLo | (index << 3)
       if (stage === null) {
-        if (memory.loadAt(at, baseHi) !== MEMORY.OK) break
+        if (memory.loadAt(at, baseHi) !== LOADED) break
       } else if (behind !== null) {
-        if (!this.#locate(behind, at, baseHi) || memory.loadAt(this.#placeLo, this.#placeHi) !== MEMORY.OK) break
+        if (!this.#locate(behind, at, baseHi) || memory.loadAt(this.#placeLo, this.#placeHi) !== LOADED) break
       } else {
         if (!stage.translateTable(at, baseHi, false)) break
-        if (memory.loadAt(stage.tableLo, stage.tableHi) !== MEMORY.OK) break
+        if (memory.loadAt(stage.tableLo, stage.tableHi) !== LOADED) break
       }
       const { lo, hi } = memory
       const { mask, want, none } = level === 0 ? leaves : tables
@@ -198,27 +201,43 @@ export class Walker {
   #locate(behind: PlainTables, lo: number, hi: number): boolean {
     const memory = this.#memory
     const { plain, granuleLg2 } = behind
-    const { tables, leaves, frameLo, frameHi } = plain
+    const { leaves, frameLo, frameHi } = plain
+    const { mask, want, none } = plain.tables
     if ((hi & behind.beyond) !== 0) return false
-    let mask = behind.topMask
+    let indexMask = behind.topMask
     let baseLo = behind.lo
     let baseHi = behind.hi
-    for (let { top: level } = behind; level > 0; level--) {
-      const shift = granuleLg2 + (granuleLg2 - 3) * level
+    for (let shift = granuleLg2 + (granuleLg2 - 3) * behind.top; shift > granuleLg2; shift -= granuleLg2 - 3) {
       const index = shift < 32 ? (lo >>> shift) | (hi << (32 - shift)) : hi >>> (shift - 32)
-      if (memory.loadAt(baseLo | ((index & mask) << 3), baseHi) !== MEMORY.OK) return false
-      const { lo: low, hi: high } = memory
-      if ((low & tables.mask) !== tables.want || (high & tables.none) !== 0) return false
-      baseLo = low & frameLo
-      baseHi = high & frameHi
-      mask = (1 << (granuleLg2 - 3)) - 1
+      if (memory.loadAt(baseLo | ((index & indexMask) << 3), baseHi) !== LOADED) return false
+      if ((memory.lo & mask) !== want || (memory.hi & none) !== 0) return false
+      baseLo = memory.lo & frameLo
+      baseHi = memory.hi & frameHi
+      indexMask = (1 << (granuleLg2 - 3)) - 1
     }
     const index = (lo >>> granuleLg2) | (hi << (32 - granuleLg2))
-    if (memory.loadAt(baseLo | ((index & mask) << 3), baseHi) !== MEMORY.OK) return false
-    const { lo: low, hi: high } = memory
-    if ((low & leaves.mask) !== leaves.want || (high & leaves.none) !== 0) return false
-    this.#placeLo = (low & frameLo) | (lo & ((1 << granuleLg2) - 1))
-    this.#placeHi = high & frameHi
+    if (memory.loadAt(baseLo | ((index & indexMask) << 3), baseHi) !== LOADED) return false
+    if ((memory.lo & leaves.mask) !== leaves.want || (memory.hi & leaves.none) !== 0) return false
+    this.#placeLo = (memory.lo & frameLo) | (lo & ((1 << granuleLg2) - 1))
+    this.#placeHi = memory.hi & frameHi
+    return true
+  }
+
+  /**
+   * Walks tables that are not themselves behind others, where plain entries lead to a plain leaf; else nothing has been
+   * done, and `walk` has to be asked.
+   */
+  walkPlainly(tables: PlainTables, lo: number, hi: number, rights: number): boolean {
+    if (!this.#locate(tables, lo, hi)) return false
+    const memory = this.#memory
+    const { plain, granuleLg2 } = tables
+    this.lo = memory.lo
+    this.hi = memory.hi
+    this.level = 0
+    this.leafLg2 = granuleLg2
+    this.addressLo = memory.lo & plain.frameLo
+    this.addressHi = memory.hi & plain.frameHi
+    this.rights = (rights & plain.kept) | plain.granted[bitsOfLeaf(memory.lo, memory.hi)]
     return true
   }
 
@@ -228,7 +247,7 @@ export class Walker {
     const above = this.rights
     for (let attempt = 0; attempt < RACE_LIMIT; attempt++) {
       if (!this.#find(stage, false)) return WALK.TABLE_STAGE
-      if (memory.loadAt(this.#placeLo, this.#placeHi) !== MEMORY.OK) return WALK.FETCH
+      if (memory.loadAt(this.#placeLo, this.#placeHi) !== LOADED) return WALK.FETCH
       const lo = memory.lo
       const hi = memory.hi
       this.lo = lo
@@ -243,10 +262,10 @@ export class Walker {
       if (next !== lo) {
         const end = this.#flag(stage, next)
         if (end === AGAIN) continue
-        if (end !== WALK.OK) return end
+        if (end !== DONE) return end
         this.rights = format.narrow(above, next, hi, level)
       }
-      return kind === ENTRY.LEAF ? WALK.OK : DESCEND
+      return kind === ENTRY.LEAF ? DONE : DESCEND
     }
     return WALK.FLAG
   }
@@ -277,10 +296,10 @@ export class Walker {
     if (!this.dry) {
       const stored = this.#memory.updateFlags(this.#place, this.lo, next, this.hi)
       if (stored === MEMORY.LOST) return AGAIN
-      if (stored !== MEMORY.OK) return WALK.FLAG
+      if (stored !== LOADED) return WALK.FLAG
     }
     this.lo = next
-    return WALK.OK
+    return DONE
   }
 }
 
@@ -291,7 +310,7 @@ const DESCEND = -1
 const AGAIN = -2
 
 /** The walk's end for each kind of entry that ends it. */
-const ENDS: readonly number[] = [WALK.INVALID, DESCEND, WALK.OK, WALK.RESERVED, WALK.TOO_WIDE, WALK.UNACCESSED]
+const ENDS: readonly number[] = [WALK.INVALID, DESCEND, DONE, WALK.RESERVED, WALK.TOO_WIDE, WALK.UNACCESSED]
 
 /** Bits `[shift + width - 1 : shift]` of the input, width at most 13. */
 export function indexAt(lo: number, hi: number, shift: number, width: number): number {
