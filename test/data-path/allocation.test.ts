@@ -1,7 +1,7 @@
 /**
  * The data path and the heap: a translation that hits leaves nothing behind, not even garbage, in either architecture and
  * in a device's own cache, nor does one that misses and walks, of one stage or of two, whether table entries are kept or
- * not. Twelve million of them altogether.
+ * not. Ten million of them altogether.
  */
 
 import { setTimeout } from 'node:timers/promises'
@@ -133,7 +133,7 @@ async function expectNothing(run: (count: number) => void, count: number, warm =
   expect(taken.sort((a, b) => a - b)[SLICES >> 1]).toBeLessThan(slice)
 }
 
-describe('twelve million translations', { timeout: 120_000 }, () => {
+describe('ten million translations', { timeout: 120_000 }, () => {
   it('allocate nothing where an SMMUv3 finds them in its TLB', async () => {
     const asker = streams(1024)
     await expectNothing((count) => ask(asker, 16, count), 3 * MILLION)
@@ -170,8 +170,8 @@ describe('twelve million translations', { timeout: 120_000 }, () => {
     ])('allocate nothing in %s', async (_unit, unitOf) => {
       const asker = unitOf(walks)
       const before = asker.unit.counters.misses
-      await expectNothing((count) => ask(asker, MANY, count), MILLION / 2, MILLION / 4)
-      expect(asker.unit.counters.misses - before).toBeGreaterThan(MILLION / 2)
+      await expectNothing((count) => ask(asker, MANY, count), MILLION / 4, MILLION / 5)
+      expect(asker.unit.counters.misses - before).toBeGreaterThan(MILLION / 4)
     })
   })
 })
