@@ -2,6 +2,8 @@
  * The holes of an interval map. Each belongs to the range that ends it, and so to that range's leaf; a node's bound is
  * never below the widest hole of what is in it. A search skips nodes whose bound is too low, and corrects those that
  * promised too much.
+ *
+ * What is taken off a hole's bytes stands there in digits: to the engine a constant of another module is any BigInt.
  */
 
 import type { Range } from './driver.js'
@@ -16,7 +18,8 @@ export function holeOf(start: bigint, last: bigint, length: bigint): Range | und
 export function widenAt(nodes: Nodes, height: number): void {
   const slot = path[0]
   const start = nodes.start(slot)
-  if ((slot & PLACE) !== 0) widen(nodes, 0, height, BigInt.asIntN(64, start - nodes.end(slot - 1) + LOWEST))
+  if ((slot & PLACE) !== 0)
+    widen(nodes, 0, height, BigInt.asIntN(64, start - nodes.end(slot - 1) - 0x8000_0000_0000_0000n))
   else widen(nodes, 0, height, holeBefore(nodes, start, height))
 }
 
@@ -31,7 +34,7 @@ export function widenBehind(nodes: Nodes, height: number): void {
   const own = path[0] >> SLOTS_LG2
   const hole =
     nodes.count(own) > 0
-      ? BigInt.asIntN(64, start - nodes.end(nodes.lastIn(own)) + LOWEST)
+      ? BigInt.asIntN(64, start - nodes.end(nodes.lastIn(own)) - 0x8000_0000_0000_0000n)
       : holeBefore(nodes, start, height)
   let node = nodes.ref(path[level] + 1)
   for (let below = level - 1; ; below--) {
@@ -45,7 +48,8 @@ export function widenBehind(nodes: Nodes, height: number): void {
 /** From what lies before the path's leaf up to an address that is kept; kept, and one more. */
 function holeBefore(nodes: Nodes, start: bigint, height: number): bigint {
   for (let level = 1; level <= height; level++) {
-    if ((path[level] & PLACE) !== 0) return BigInt.asIntN(64, start - nodes.end(path[level] - 1) + LOWEST)
+    if ((path[level] & PLACE) !== 0)
+      return BigInt.asIntN(64, start - nodes.end(path[level] - 1) - 0x8000_0000_0000_0000n)
   }
   return start < HIGHEST ? start + 1n : start
 }
@@ -98,7 +102,8 @@ function holeIn(nodes: Nodes, from: bigint, end: bigint, room: bigint): Range | 
     const begin = nodes.start(slot)
     if (begin > start) {
       const next = begin <= end ? begin : BigInt.asIntN(64, end + 1n)
-      if (BigInt.asIntN(64, next - start + LOWEST) >= room) return { start: start - LOWEST, last: next - 1n - LOWEST }
+      if (BigInt.asIntN(64, next - start - 0x8000_0000_0000_0000n) >= room)
+        return { start: start - LOWEST, last: next - 1n - LOWEST }
     }
     if (nodes.end(slot) >= end) return undefined
     start = BigInt.asIntN(64, nodes.end(slot) + 1n)
@@ -155,7 +160,7 @@ function tightenLeaf(nodes: Nodes, height: number): void {
   const behind = nodes.lastIn(leaf)
   let widest = BigInt.asIntN(64, holeBefore(nodes, nodes.start(lowest), height))
   for (let slot = lowest + 1; slot <= behind; slot++) {
-    const hole = BigInt.asIntN(64, nodes.start(slot) - nodes.end(slot - 1) + LOWEST)
+    const hole = BigInt.asIntN(64, nodes.start(slot) - nodes.end(slot - 1) - 0x8000_0000_0000_0000n)
     if (hole > widest) widest = hole
   }
   nodes.setWidest(leaf, widest)

@@ -3,7 +3,8 @@
  * would be a miss or two a step.
  *
  * Addresses are kept as signed numbers of 64 bits, 2^63 lower than they are, which keeps their order. Between a
- * BigInt64Array and a comparison a BigInt is a register, once that is compiled; one of a BigUint64Array is an object.
+ * BigInt64Array and a comparison a BigInt is a register, once that is compiled; one of a BigUint64Array is an object, and
+ * so is a constant that is exported. Where every look-up passes, constants stand in digits.
  */
 
 /** Slots of a node, as a power of two. */
@@ -141,7 +142,7 @@ export class Nodes {
       const ref = words[2 * from + 2 * REFS + place]
       if (level === 0) {
         if (longs[from + place + STARTS] > BigInt.asIntN(64, last - 0x8000_0000_0000_0000n)) return NONE
-        return longs[from + place] < HIGHEST || place < words[2 * (from + COUNT)] ? ref : NONE
+        return longs[from + place] < 0x7fff_ffff_ffff_ffffn || place < words[2 * (from + COUNT)] ? ref : NONE
       }
       node = ref
     }
@@ -252,22 +253,13 @@ export class Nodes {
     words[2 * (from + COUNT)] = count
     const end = from + count
     let word = refAt(slot)
-    let to = (from + (slot & PLACE)) & POSITIVE
-    for (; to < end - 1; to += 2) {
-      longs[to] = longs[to + 1]
-      longs[to + 1] = longs[to + 2]
-      longs[to + STARTS] = longs[to + STARTS + 1]
-      longs[to + STARTS + 1] = longs[to + STARTS + 2]
-      words[word] = words[word + 1]
-      words[word + 1] = words[word + 2]
-      word += 2
-    }
-    if (to < end) {
+    for (let to = from + (slot & PLACE); to < end; to++) {
       longs[to] = longs[to + 1]
       longs[to + STARTS] = longs[to + STARTS + 1]
       words[word] = words[word + 1]
+      word++
     }
-    longs[end] = HIGHEST
+    longs[end] = 0x7fff_ffff_ffff_ffffn
   }
 
   /** Moves what is in the places from one on behind what another node has. */
