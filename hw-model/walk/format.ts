@@ -78,14 +78,14 @@ export class PlainTables {
     this.plain = plain
   }
 
-  /** Says where they begin, and how many bits an input has: at least 32, or nothing is plain. */
+  /** Says where they begin, and how many bits an input has: 32 to 63, or nothing is plain. */
   begin(lo: number, hi: number, top: number, granuleLg2: number, inputBits: number): void {
     this.lo = lo
     this.hi = hi
     this.top = top
     this.granuleLg2 = granuleLg2
     this.topMask = (1 << Math.max(1, inputBits - granuleLg2 - (granuleLg2 - 3) * top)) - 1
-    this.beyond = inputBits < 32 ? -1 : inputBits < 64 ? -1 << (inputBits - 32) : 0
+    this.beyond = inputBits < 32 ? -1 : -1 << (inputBits - 32)
   }
 }
 
