@@ -12,13 +12,10 @@ import { type DmaConfig, dmaConfig } from '../hw-model/vtd/dma-config.js'
 import { GRANT, Iotlb } from '../hw-model/vtd/iotlb.js'
 import { PGTT } from '../hw-model/vtd/records.js'
 import { REQUESTER, STRANGER } from '../hw-model/vtd/requesters.js'
+import { inPieces } from './pieces.js'
 import { ENTRY, LOOKUP, type Work } from './work.js'
 
 const WAYS = 4
-
-/** Look-ups in one go: a function that is called often is compiled as a translation is, a loop without end is not. */
-const AT_ONCE = 64
-const WORDS_AT_ONCE = AT_ONCE * LOOKUP
 
 // Names of other modules are looked up each time that they are used, names of this one are not.
 const NONE = MISS
@@ -80,17 +77,18 @@ export class OurTlb implements Ours {
   }
 
   hit(rounds: number): number {
-    return inTurns(this.work.lookups, rounds, this)
+    return inPieces(this.work.lookups.length / NEXT, rounds, (from, end) => this.#some(from, end))
   }
 
-  some(from: number, end: number): number {
+  #some(from: number, end: number): number {
     const { lookups } = this.work
     const { tlb, contexts } = this
     const { va } = tlb
     // Whole addresses, few enough to be summed exactly.
     let sum = 0
     let hits = 0
-    for (let at = from | 0; at < end; at = (at + NEXT) | 0) {
+    const last = end * NEXT
+    for (let at = from * NEXT; at < last; at = (at + NEXT) | 0) {
       const who = lookups[at]
       const lo = lookups[at | 1]
       const hi = lookups[at | 2]
@@ -171,16 +169,17 @@ export class OurIotlb implements Ours {
   }
 
   hit(rounds: number): number {
-    return inTurns(this.work.lookups, rounds, this)
+    return inPieces(this.work.lookups.length / NEXT, rounds, (from, end) => this.#some(from, end))
   }
 
-  some(from: number, end: number): number {
+  #some(from: number, end: number): number {
     const { lookups } = this.work
     const { cache, requesters } = this.iotlb
     const { words } = requesters
     const hasPasids = this.#hasPasids
     let sum = 0
-    for (let at = from | 0; at < end; at = (at + NEXT) | 0) {
+    const last = end * NEXT
+    for (let at = from * NEXT; at < last; at = (at + NEXT) | 0) {
       const who = lookups[at]
       const lo = lookups[at | 1]
       const hi = lookups[at | 2]
@@ -194,15 +193,4 @@ export class OurIotlb implements Ours {
     }
     return sum
   }
-}
-
-/** Looks everything up, some at a time. */
-function inTurns(lookups: Int32Array, rounds: number, ours: { some(from: number, end: number): number }): number {
-  let sum = 0
-  for (let round = 0; round < rounds; round++) {
-    for (let at = 0; at < lookups.length; at += WORDS_AT_ONCE) {
-      sum = (sum + ours.some(at, Math.min(at + WORDS_AT_ONCE, lookups.length))) | 0
-    }
-  }
-  return sum >>> 0
 }

@@ -4,6 +4,7 @@
  */
 
 import { ACCESS, NO_PASID, Outcome, type RemappingUnit, STATUS, Transaction } from '../../hw-model/port.js'
+import { inPieces } from '../pieces.js'
 import { XorShift32 } from '../random.js'
 
 /** First address that is mapped, of every requester. */
@@ -53,27 +54,38 @@ export function randomRequests(count: number, requesters: number, pages: number)
 }
 
 /** Sends all requests `rounds` times; answers a checksum of the addresses. Two reads to each write. */
-export function send({ unit, rids, pasids }: Fleet, { who, page }: Requests, rounds: number): number {
+export function send(fleet: Fleet, requests: Requests, rounds: number): number {
   const transaction = new Transaction()
   const outcome = new Outcome()
   transaction.hi = Math.floor(IOVA / 2 ** 32)
-  const low = IOVA % 2 ** 32
-  let sum = 0
-  for (let round = 0; round < rounds; round++) {
-    for (let i = 0; i < who.length; i++) {
-      const requester = who[i]
-      transaction.rid = rids[requester]
-      transaction.pasid = pasids[requester]
-      transaction.lo = (low + (page[i] << 12) + (i & 0xff8)) | 0
-      transaction.access = i % 3 === 0 ? ACCESS.WRITE : ACCESS.READ
-      unit.translate(transaction, outcome)
-      if (outcome.status !== STATUS.OK)
-        throw new Error(`request ${i} did not translate: ${unit.faultName(outcome.fault)}`)
-      sum = (sum + (outcome.address | 0)) | 0
-    }
-  }
-  return sum >>> 0
+  return inPieces(requests.who.length, rounds, (from, end) => some(fleet, requests, transaction, outcome, from, end))
 }
+
+function some(
+  { unit, rids, pasids }: Fleet,
+  { who, page }: Requests,
+  transaction: Transaction,
+  outcome: Outcome,
+  from: number,
+  end: number,
+): number {
+  let sum = 0
+  for (let i = from; i < end; i++) {
+    const requester = who[i]
+    transaction.rid = rids[requester]
+    transaction.pasid = pasids[requester]
+    transaction.lo = (LOW + (page[i] << 12) + (i & 0xff8)) | 0
+    transaction.access = i % 3 === 0 ? WRITE : READ
+    unit.translate(transaction, outcome)
+    if (outcome.status !== OK) throw new Error(`request ${i} did not translate: ${unit.faultName(outcome.fault)}`)
+    sum += outcome.address
+  }
+  return sum
+}
+
+const { READ, WRITE } = ACCESS
+const { OK } = STATUS
+const LOW = IOVA % 2 ** 32
 
 /** Every page of everybody once, so that all that fits is kept. */
 export function warm(fleet: Fleet, pages: number): void {

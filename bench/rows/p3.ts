@@ -5,9 +5,10 @@
 
 import { type Page, pageHigh, pageLow } from '../../hw-model/bits/address.js'
 import { TagTable } from '../../hw-model/cache/tag-table.js'
-import { MISS, TranslationCache } from '../../hw-model/cache/translation-cache.js'
+import { TranslationCache } from '../../hw-model/cache/translation-cache.js'
 import { ACCESS } from '../../hw-model/port.js'
 import { geometricMean, nsOf } from '../measure.js'
+import { inPieces } from '../pieces.js'
 import { FRAME, IOVA, type Requests, randomRequests, send, warm } from '../pipeline/fleet.js'
 import { smmuFleet } from '../pipeline/smmu-fleet.js'
 import { vtdFleet } from '../pipeline/vtd-fleet.js'
@@ -84,25 +85,27 @@ class BareCache {
     }
   }
 
-  lookUp({ who, page }: Requests, rounds: number): number {
+  lookUp(requests: Requests, rounds: number): number {
+    return inPieces(requests.who.length, rounds, (from, end) => this.#some(requests, from, end))
+  }
+
+  #some({ who, page }: Requests, from: number, end: number): number {
     const cache = this.#cache
-    const hi = Math.floor(IOVA / 2 ** 32)
-    const low = IOVA % 2 ** 32
     let sum = 0
-    for (let round = 0; round < rounds; round++) {
-      for (let i = 0; i < who.length; i++) {
-        const lo = (low + (page[i] << 12) + (i & 0xff8)) | 0
-        const slot = cache.findAt(who[i], pageLow(lo, hi), pageHigh(hi))
-        // A set may have had to make room.
-        if (slot === MISS) continue
-        const need = i % 3 === 0 ? ACCESS.WRITE : ACCESS.READ
-        if ((cache.flagsOf(slot) & need) !== need) continue
-        const address = cache.addressOf(slot) + (lo & ((1 << cache.leafLg2Of(slot)) - 1))
-        sum = (sum + (address | 0)) | 0
-      }
+    for (let i = from; i < end; i++) {
+      const lo = (LOW + (page[i] << 12) + (i & 0xff8)) | 0
+      const slot = cache.findAt(who[i], lowOf(lo, HIGH), highOf(HIGH))
+      // A set may have had to make room.
+      if (slot < 0) continue
+      const need = i % 3 === 0 ? WRITE : READ
+      if ((cache.flagsOf(slot) & need) !== need) continue
+      sum += cache.addressOf(slot) + (lo & ((1 << cache.leafLg2Of(slot)) - 1))
     }
-    return sum >>> 0
+    return sum
   }
 }
 
+const { READ, WRITE } = ACCESS
+const [LOW, HIGH] = [IOVA % 2 ** 32, Math.floor(IOVA / 2 ** 32)]
+const [lowOf, highOf] = [pageLow, pageHigh]
 const RW = ACCESS.READ | ACCESS.WRITE

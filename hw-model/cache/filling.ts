@@ -1,4 +1,7 @@
-/** Where a new leaf goes: a line of its own, or a block of its region, which has blocks from its fifth leaf on. */
+/**
+ * Where a new leaf goes: a line of its own, or a block of its region, which has blocks from its fifth leaf on, and
+ * where two of its leaves would share one from the second.
+ */
 
 import { BLOCK, BLOCK_LG2, LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, REGION_LG2, TAG } from './layout.js'
 import { DroppingStore, highOf } from './ranges.js'
@@ -118,6 +121,7 @@ export class FillingStore extends DroppingStore {
     const set = this.setOf(place)
     const end = this.endOf(set)
     let singles = 0
+    let neighbours = 0
     let same = -1
     for (let at = set; at < end; at += 1 << LINE_SHIFT) {
       if (!this.isOfRegion(at, epoch, lo, hi)) continue
@@ -126,8 +130,10 @@ export class FillingStore extends DroppingStore {
       if (this.isBlock(at)) {
         if (pagesLg2 !== REGION_LG2) return at
         this.takeAway(at)
-      } else if ((words[at + KEY] ^ lo) >>> coarser !== 0) singles++
-      else if (heldLg2 === pagesLg2) same = at
+      } else if ((words[at + KEY] ^ lo) >>> coarser !== 0) {
+        singles++
+        if ((words[at + KEY] ^ lo) >>> BLOCK_LG2 === 0) neighbours++
+      } else if (heldLg2 === pagesLg2) same = at
       else this.takeAway(at)
     }
     if (same >= 0) {
@@ -135,15 +141,18 @@ export class FillingStore extends DroppingStore {
       return same
     }
     const free = this.freeAt(place)
-    if (this.blocks !== 0 && (singles >= SINGLES || (free < 0 && singles >= CROWD))) {
-      return this.#gather(place, epoch, lo, hi)
+    // A block is the better place for pages that stand close together, while there are enough of them.
+    const isBetter = neighbours > 0 && this.freedBlocks + this.blocks - this.usedBlocks > SINGLES
+    if (this.blocks !== 0 && (isBetter || singles >= SINGLES || (free < 0 && singles >= CROWD))) {
+      const line = this.#gather(place, epoch, lo, hi)
+      if (line >= 0) return line
     }
     const at = free < 0 ? this.victimIn(set) : free
     this.makeLine(at, tag, epoch, lo, hi, pagesLg2)
     return at
   }
 
-  /** Puts a region's leaves into blocks of one line. */
+  /** Puts a region's leaves into blocks of one line; -1 where those were dead, and their place was given away. */
   #gather(place: number, epoch: number, lo: number, hi: number): number {
     const set = this.setOf(place)
     const end = this.endOf(set)

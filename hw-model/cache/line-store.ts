@@ -250,20 +250,20 @@ export class LineStore extends CacheArrays {
     words[at + WHERE + eighth] = first * 2 + 1
   }
 
-  /** Takes a block away from its line, with all of its leaves. Answers how many they were. */
-  protected dropBlock(block: number): number {
+  /** Takes a block away from its living line, with all of its leaves. */
+  protected dropBlock(block: number): void {
     const at = this.owners[block] & (-1 << LINE_SHIFT)
     const eighth = (this.owners[block] >>> 1) & (BLOCKS - 1)
     const first = this.firstOf(block)
-    let count = 0
     for (let i = 0; i < BLOCK; i++) {
-      if (this.words[(first + i) * 4 + STAMP] === 0) continue
-      count++
+      const stamp = this.words[(first + i) * 4 + STAMP]
+      if (stamp === 0) continue
+      if (this.isFresh(stamp)) this.evictions++
+      else this.dropped++
       this.freeLeaf(at, (eighth << BLOCK_LG2) + i)
     }
     this.words[at + WHERE + eighth] = (at + OWN) >>> 1
     this.#freeBlock(block, true)
-    return count
   }
 
   /** Makes a line of one leaf a line of blocks, which has none yet. What the leaf was is left in `moved`. */

@@ -107,11 +107,13 @@ export class ReplacingStore extends LineStore {
       this.freeLine(at)
       return
     }
+    // There are as many blocks as a line can have, so that others have one if it lacks any.
+    while (this.lineOf(this.firstOf(this.#blockHand)) === keeper) this.#nextBlock()
     const block = this.#blockHand
     const at = this.lineOf(this.firstOf(block))
     this.#nextBlock()
-    this.evictions += this.dropBlock(block)
-    if (this.words[at + COUNT] === 0 && at !== keeper) this.freeLine(at)
+    this.dropBlock(block)
+    if (this.words[at + COUNT] === 0) this.freeLine(at)
   }
 
   #nextWay(): number {

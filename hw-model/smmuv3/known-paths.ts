@@ -4,7 +4,7 @@
  * beside them: a line is made from entries that they hold, and is void as soon as they lose one.
  * [SMMU 3.3.3 Configuration and Translation lookup] [SMMU 3.21.3 Configuration structures and configuration invalidation]
  *
- * One line is 64 bytes, all that a hit needs to know of who asks. Two lines stand beside each other for the same place.
+ * One line is 32 bytes, all that a hit needs to know of who asks. Two lines stand beside each other for the same place.
  */
 
 import type { ContextConfig, HalfConfig } from './decode-cd.js'
@@ -17,46 +17,55 @@ export const PATH = {
   SID: 0,
   /** SubstreamID, or NO_PASID. */
   SSID: 1,
-  /** Of the configuration caches, plus 1, so that an empty line is void. */
-  GENERATION: 2,
-  /** Of the TLB's tags. */
-  EPOCH: 3,
+  /** Of the configuration caches and the TLB's tags, plus 1, so that an empty line is void. */
+  VERSION: 2,
+  /** Bits of SHAPE, and PRIVCFG and INSTCFG above them, as `neededAt` takes them. */
+  SHAPE: 3,
   /** Entries of its own ASID, or of its VMID's IPAs. */
   TAG: 4,
   /** Global entries of its ASID set; `TAG` again where there are none. */
   GLOBAL_TAG: 5,
-  /** High words of the lower half that are in range: those below this. 0 where the half is off. */
-  LOW_LIMIT: 6,
-  /** The same of the upper half, whose high words are counted from the top. */
-  HIGH_LIMIT: 7,
-  /** Bits of SHAPE. */
-  SHAPE: 8,
-  /** PRIVCFG and INSTCFG, as `neededAt` takes them. */
-  OVERRIDES: 9,
+  /** Bits of the high word that no address of the lower half has. */
+  BEYOND_LOW: 6,
+  /** The same of the upper half, of the high word's complement. */
+  BEYOND_HIGH: 7,
 } as const
 
 /** What is out of the ordinary. */
 export const SHAPE = {
   /** Stage 1 is off: the address is an IPA. */
   BY_IPA: 1,
+  /** No address of the lower half passes here, and of the upper. */
+  NO_LOW: 2,
+  NO_HIGH: 4,
   /** TBI0, and TBI1. */
-  IGNORES_LOW: 2,
-  IGNORES_HIGH: 4,
+  IGNORES_LOW: 8,
+  IGNORES_HIGH: 16,
   /** E0PD0, and E0PD1. */
-  BARS_LOW: 8,
-  BARS_HIGH: 16,
+  BARS_LOW: 32,
+  BARS_HIGH: 64,
 } as const
+
+const { BY_IPA, NO_LOW, NO_HIGH, IGNORES_LOW, IGNORES_HIGH, BARS_LOW, BARS_HIGH } = SHAPE
+
+/** All that an address of either half has to be asked beside its range. */
+export const ODD_LOW = NO_LOW | IGNORES_LOW | BARS_LOW
+export const ODD_HIGH = NO_HIGH | IGNORES_HIGH | BARS_HIGH
 
 /** Answered by `find` where nothing is known. */
 export const UNKNOWN = -1
+const NOWHERE = UNKNOWN
 
-const LINE_LG2 = 4
+const { SID, SSID, VERSION, SHAPE: SHAPE_OF, TAG, GLOBAL_TAG, BEYOND_LOW, BEYOND_HIGH } = PATH
+
+const LINE_LG2 = 3
 const LINE = 1 << LINE_LG2
-/** 32,768 lines at most: 2 MiB, touched as they are used. */
+/** 32,768 lines at most: 1 MiB, touched as they are used. */
 const MOST_LG2 = 15
-/** Values of ACCESS, and of PRIVCFG and INSTCFG together. */
+/** Values of ACCESS, and of PRIVCFG and INSTCFG together, and where the latter stand in SHAPE. */
 const ACCESSES = 16
 const OVERRIDES = 16
+const OVERRIDES_SHIFT = 8
 /** Spreads the SubstreamIDs of a stream; streams alone stand one after the other. */
 const SSID_STEP = 0x9e35
 
@@ -78,14 +87,14 @@ export class KnownPaths {
   }
 
   /** The first word of a line, or UNKNOWN. */
-  find(sid: number, ssid: number, generation: number, epoch: number): number {
+  find(sid: number, ssid: number, version: number): number {
     const { words } = this
     let at = this.#placeOf(sid, ssid)
-    if (words[at + PATH.SID] !== sid || words[at + PATH.SSID] !== ssid) {
+    if (words[at | SID] !== sid || words[at | SSID] !== ssid) {
       at ^= LINE
-      if (words[at + PATH.SID] !== sid || words[at + PATH.SSID] !== ssid) return UNKNOWN
+      if (words[at | SID] !== sid || words[at | SSID] !== ssid) return NOWHERE
     }
-    return words[at + PATH.GENERATION] === generation + 1 && words[at + PATH.EPOCH] === epoch ? at : UNKNOWN
+    return words[at | VERSION] === version + 1 ? at : NOWHERE
   }
 
   /** The STE and the CD that a line stands for. */
@@ -97,59 +106,53 @@ export class KnownPaths {
     return this.#contexts[at >>> LINE_LG2] as ContextConfig
   }
 
-  /** Notes a path through stage 1; void at once where the context has no tags of this epoch. */
-  learn(stream: StreamConfig, ssid: number, generation: number, context: ContextConfig): void {
+  /** Notes a path through stage 1. */
+  learn(stream: StreamConfig, ssid: number, version: number, context: ContextConfig): void {
     if (!this.#isOn) return
     const { words } = this
-    const at = this.#lineFor(stream, ssid, generation, context.tagEpoch)
+    const at = this.#lineFor(stream, ssid, version)
     const { low, high } = context
     this.#contexts[at >>> LINE_LG2] = context
-    words[at + PATH.TAG] = context.tag
-    words[at + PATH.GLOBAL_TAG] = context.globalTag
-    words[at + PATH.LOW_LIMIT] = limitOf(low)
-    words[at + PATH.HIGH_LIMIT] = limitOf(high)
-    words[at + PATH.SHAPE] =
-      (context.tbi0 ? SHAPE.IGNORES_LOW : 0) |
-      (context.tbi1 ? SHAPE.IGNORES_HIGH : 0) |
-      (low?.keepsUserOut ? SHAPE.BARS_LOW : 0) |
-      (high?.keepsUserOut ? SHAPE.BARS_HIGH : 0)
+    words[at | TAG] = context.tag
+    words[at | GLOBAL_TAG] = context.globalTag
+    words[at | BEYOND_LOW] = beyond(low)
+    words[at | BEYOND_HIGH] = beyond(high)
+    words[at | SHAPE_OF] |=
+      (isPlain(low) ? 0 : NO_LOW) |
+      (isPlain(high) ? 0 : NO_HIGH) |
+      (context.tbi0 ? IGNORES_LOW : 0) |
+      (context.tbi1 ? IGNORES_HIGH : 0) |
+      (low?.keepsUserOut ? BARS_LOW : 0) |
+      (high?.keepsUserOut ? BARS_HIGH : 0)
   }
 
   /** Notes a path to stage 2 alone, of addresses with at most `inputBits`. */
-  learnIpa(
-    stream: StreamConfig,
-    ssid: number,
-    generation: number,
-    epoch: number,
-    tag: number,
-    inputBits: number,
-  ): void {
+  learnIpa(stream: StreamConfig, ssid: number, version: number, tag: number, inputBits: number): void {
     if (!this.#isOn) return
     const { words } = this
-    const at = this.#lineFor(stream, ssid, generation, epoch)
-    words[at + PATH.TAG] = tag
-    words[at + PATH.GLOBAL_TAG] = tag
-    words[at + PATH.LOW_LIMIT] = inputBits < 32 ? 0 : 2 ** (inputBits - 32)
-    words[at + PATH.HIGH_LIMIT] = 0
-    words[at + PATH.SHAPE] = SHAPE.BY_IPA
+    const at = this.#lineFor(stream, ssid, version)
+    words[at | TAG] = tag
+    words[at | GLOBAL_TAG] = tag
+    words[at | BEYOND_LOW] = above(inputBits)
+    words[at | BEYOND_HIGH] = -1
+    words[at | SHAPE_OF] |= BY_IPA | NO_HIGH | (inputBits < 32 ? NO_LOW : 0)
   }
 
   /** The line that is there, or one of the two that may be; what both kinds have in common is filled in. */
-  #lineFor(stream: StreamConfig, ssid: number, generation: number, epoch: number): number {
+  #lineFor(stream: StreamConfig, ssid: number, version: number): number {
     const { words } = this
     const sid = stream.sid | 0
     const first = this.#placeOf(sid, ssid)
     const other = first ^ LINE
-    const isFirst = words[first + PATH.SID] === sid && words[first + PATH.SSID] === ssid
-    const isOther = words[other + PATH.SID] === sid && words[other + PATH.SSID] === ssid
-    // A line of an older generation makes room before one that is good.
-    const isOld = words[other + PATH.GENERATION] !== generation + 1 && words[first + PATH.GENERATION] === generation + 1
+    const isFirst = words[first | SID] === sid && words[first | SSID] === ssid
+    const isOther = words[other | SID] === sid && words[other | SSID] === ssid
+    // A line of an older version makes room before one that is good.
+    const isOld = words[other | VERSION] !== version + 1 && words[first | VERSION] === version + 1
     const at = isOther || (isOld && !isFirst) ? other : first
-    words[at + PATH.SID] = sid
-    words[at + PATH.SSID] = ssid
-    words[at + PATH.GENERATION] = generation + 1
-    words[at + PATH.EPOCH] = epoch
-    words[at + PATH.OVERRIDES] = ((stream.privcfg << 2) | stream.instcfg) * ACCESSES
+    words[at | SID] = sid
+    words[at | SSID] = ssid
+    words[at | VERSION] = version + 1
+    words[at | SHAPE_OF] = ((stream.privcfg << 2) | stream.instcfg) << OVERRIDES_SHIFT
     this.#streams[at >>> LINE_LG2] = stream
     return at
   }
@@ -159,12 +162,17 @@ export class KnownPaths {
   }
 }
 
-/** How many high words a half's addresses have. Halves of less than 4 GiB are left to those who look at every bit. */
-const limitOf = (half: HalfConfig | null): number =>
-  half === null || half.inputBits < 32 ? 0 : 2 ** (half.inputBits - 32)
+/** Bits of a high word that an address of so many bits, 32 or more, does not have. */
+const above = (bits: number): number => (bits > 63 ? 0 : -1 << (bits - 32))
+
+/** Halves of less than 4 GiB are left to those who look at every bit. */
+const isPlain = (half: HalfConfig | null): boolean => half !== null && half.inputBits >= 32
+
+const beyond = (half: HalfConfig | null): number => (half === null ? -1 : above(half.inputBits))
 
 /** The place of a line's overrides and an access in `NEEDED`. */
-export const neededAt = (overrides: number, access: number): number => overrides | (access & (ACCESSES - 1))
+export const neededAt = (shape: number, access: number): number =>
+  ((shape >>> OVERRIDES_SHIFT) * ACCESSES) | (access & (ACCESSES - 1))
 
 /**
  * The rights that an access needs, in the row of its privilege, for each pair of overrides and each ACCESS: what `Need`
@@ -180,7 +188,7 @@ function neededTable(): Uint8Array {
     for (let access = 0; access < ACCESSES; access++) {
       info.describe(access)
       need.settle({ privcfg: overrides >>> 2, instcfg: overrides & 3 }, access, info)
-      table[neededAt(overrides * ACCESSES, access)] = need.rights << need.shift
+      table[neededAt(overrides << OVERRIDES_SHIFT, access)] = need.rights << need.shift
     }
   }
   return table

@@ -10,11 +10,11 @@
  * are made when a configuration cache is filled, and only then.
  *
  * What steps 2 to 5 came to for a StreamID and SubstreamID is kept in a line of words while no configuration is dropped
- * (`known-paths.ts`). An access that finds its line and an entry of the TLB that lets it pass is done; any other goes
+ * (`known-paths.ts`). An access that finds its line and an entry of the TLB that lets it pass is done (`known-hits.ts`); any other goes
  * through the steps in their order, so that nothing is decided in two places but that an access may pass.
  */
 
-import { isBeyond, offsetIn, pageHigh, pageLow, TWO32 } from '../bits/address.js'
+import { isBeyond, TWO32 } from '../bits/address.js'
 import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
@@ -25,32 +25,26 @@ import type { StageTwoConfig, StreamConfig } from './decode-ste.js'
 import { CLASS, EVENT } from './event-records.js'
 import type { EventSink } from './events.js'
 import type { Features } from './features.js'
-import { KnownPaths, NEEDED, neededAt, PATH, SHAPE, UNKNOWN } from './known-paths.js'
+import { FOLLOWED, KnownHits } from './known-hits.js'
+import { KnownPaths, NEEDED, neededAt, PATH } from './known-paths.js'
 import { Need } from './need.js'
 import type { RegisterFile } from './register-file.js'
 import { GBPA, OFFSET } from './registers.js'
-import { PRIVILEGED_SHIFT, RIGHT, settledRights, WRITES } from './rights.js'
-import { END, effectiveHigh, StageOne } from './stage-one.js'
+import { RIGHT, settledRights } from './rights.js'
+import { END, StageOne } from './stage-one.js'
 import { StageTwo } from './stage-two.js'
 import { chooseContext, STAGE_1_OFF } from './substreams.js'
 import type { Tlb } from './tlb.js'
-import { TLB_FLAGS } from './tlb-flags.js'
 import { Verdicts } from './verdicts.js'
 
-/** Bit 55 of an address, in its high half: which half of the address space it is in. */
-const UPPER_HALF = 1 << 23
-
-/** Either stage has yet to mark its entry for the first write. */
-const CLEAN = RIGHT.CLEAN | (RIGHT.CLEAN << TLB_FLAGS.STAGE_2_SHIFT)
+const { UNTRANSLATED } = REQUEST
+const { DONE, WALK } = FOLLOWED
 
 /** The pipeline of one unit, or of one dry run. */
 export class Translator {
   translations = 0
   hits = 0
   misses = 0
-  /** Which entry of the TLB, or of the IPA cache where stage 1 is off, answered last; MISS where none did. */
-  slot: number = MISS
-
   readonly stageOne: StageOne
   readonly stageTwo: StageTwo
   readonly verdicts: Verdicts
@@ -60,6 +54,7 @@ export class Translator {
   readonly #configs: Configurations
   readonly #tlb: Tlb
   #paths: KnownPaths
+  readonly #known: KnownHits
   readonly need = new Need()
 
   constructor(
@@ -77,6 +72,7 @@ export class Translator {
     this.#configs = configs
     this.#tlb = tlb
     this.#paths = new KnownPaths(configs.paths)
+    this.#known = new KnownHits(tlb, this.#paths)
     this.verdicts = new Verdicts(registers, sink)
     const { stageOne, stageTwo, need, verdicts } = this
     this.ats = new Ats(registers, features, configs, tlb, stageOne, stageTwo, need, verdicts)
@@ -87,77 +83,62 @@ export class Translator {
     this.stageOne.replan()
     this.stageTwo.replan()
     this.#paths = new KnownPaths(this.#configs.paths)
+    this.#known.paths = this.#paths
+  }
+
+  /** Which entry of the TLB, or of the IPA cache where stage 1 is off, answered last; MISS where none did. */
+  get slot(): number {
+    return this.#known.slot
+  }
+
+  set slot(slot: number) {
+    this.#known.slot = slot
+  }
+
+  /** Of all that a known path is made from. Neither number ever falls, so that their sum changes with each. */
+  get #version(): number {
+    return (this.#configs.generation + this.#tlb.epoch) | 0
   }
 
   /** Ends a transaction in `outcome`. */
   translate(transaction: Transaction, outcome: Outcome): void {
-    this.translations++
-    this.slot = MISS
     outcome.hit = 0
     outcome.fault = 0
-    if (transaction.type === REQUEST.UNTRANSLATED && this.#registers.enabled) {
-      const { generation } = this.#configs
-      const path = this.#paths.find(transaction.rid | 0, transaction.pasid, generation, this.#tlb.epoch)
-      if (path !== UNKNOWN && this.#follow(path, transaction, outcome)) return
+    if (transaction.type === UNTRANSLATED && this.#registers.enabled) {
+      const version = (this.#configs.generation + this.#tlb.epoch) | 0
+      const end = this.#known.follow(transaction, outcome, version)
+      if (end === DONE) return
+      if (end === WALK) {
+        this.#walkOn(transaction, outcome)
+        return
+      }
     }
+    this.translations++
+    this.slot = MISS
     this.#inOrder(transaction, outcome)
   }
 
-  /**
-   * Steps 6 to 8 where 2 to 5 are known: range, TLB, permission. False where that is not all there is to it, and nothing
-   * has been done: an address out of range, a right that is missing, a first write.
-   */
-  #follow(path: number, transaction: Transaction, outcome: Outcome): boolean {
-    const { words } = this.#paths
-    const shape = words[path + PATH.SHAPE]
-    const needed = NEEDED[neededAt(words[path + PATH.OVERRIDES], transaction.access)]
-    const lo = transaction.lo | 0
-    let hi = transaction.hi | 0
-    if ((hi & UPPER_HALF) === 0) {
-      if ((shape & SHAPE.IGNORES_LOW) !== 0) hi = effectiveHigh(hi, false, true)
-      if (hi >>> 0 >= words[path + PATH.LOW_LIMIT]) return false
-      if ((shape & SHAPE.BARS_LOW) !== 0 && needed <= RIGHT.USER) return false
-    } else {
-      if ((shape & SHAPE.IGNORES_HIGH) !== 0) hi = effectiveHigh(hi, true, true)
-      if (~hi >>> 0 >= words[path + PATH.HIGH_LIMIT]) return false
-      if ((shape & SHAPE.BARS_HIGH) !== 0 && needed <= RIGHT.USER) return false
-    }
-    const byIpa = (shape & SHAPE.BY_IPA) !== 0
-    const cache = byIpa ? this.#tlb.ipa : this.#tlb.va
-    let slot = cache.findAt(words[path + PATH.TAG], pageLow(lo, hi), pageHigh(hi))
-    if (slot === MISS) {
-      // Of its own ASID, or a global one of its ASID set. [SMMU 3.17 TLB tagging]
-      if (byIpa) return false
-      slot = cache.findAt(words[path + PATH.GLOBAL_TAG], pageLow(lo, hi), pageHigh(hi))
-      if (slot === MISS) return this.#walkOn(path, transaction, lo, hi, outcome)
-    }
-    const flags = cache.flagsOf(slot)
-    let rights = byIpa ? flags : flags & (flags >>> TLB_FLAGS.STAGE_2_SHIFT)
-    if ((flags & CLEAN) !== 0) rights &= ~WRITES
-    if ((rights & needed) !== needed) return false
-    const leafLg2 = cache.leafLg2Of(slot)
-    outcome.status = STATUS.OK
-    outcome.hit = 1
-    outcome.leafLg2 = leafLg2
-    outcome.address = cache.addressOf(slot) + offsetIn(lo, hi, leafLg2)
-    outcome.rights = (needed > RIGHT.USER ? rights >>> PRIVILEGED_SHIFT : rights) & RIGHT.USER
-    this.slot = slot
-    this.hits++
-    cache.hits++
-    this.#configs.sparedStreams++
-    if (!byIpa) this.#configs.sparedContexts++
-    return true
+  /** Counts what known paths have led to, before anybody reads a counter. */
+  settle(): void {
+    const { all, byVa } = this.#known.settle()
+    this.translations += all
+    this.hits += all
+    this.#configs.sparedStreams += all
+    this.#configs.sparedContexts += byVa
   }
 
   /** Nothing in the TLB: the tables, with the STE and the CD that the path has led to. */
-  #walkOn(path: number, transaction: Transaction, lo: number, hi: number, outcome: Outcome): boolean {
+  #walkOn(transaction: Transaction, outcome: Outcome): void {
+    const { path } = this.#known
     const stream = this.#paths.streamOf(path)
     const context = this.#paths.contextOf(path)
+    this.translations++
+    this.slot = MISS
     this.#configs.sparedStreams++
     this.#configs.sparedContexts++
-    this.need.take(NEEDED[neededAt(this.#paths.words[path + PATH.OVERRIDES], transaction.access)])
+    this.need.take(NEEDED[neededAt(this.#paths.words[path | PATH.SHAPE], transaction.access)])
     if (stream.stageTwo !== null) this.stageTwo.use(stream.stageTwo)
-    const end = this.stageOne.walk(stream, context, lo, hi, this.need)
+    const end = this.stageOne.walk(stream, context, transaction.lo | 0, this.#known.high, this.need)
     // What a record would say is of interest where there is to be one.
     if (end !== END.OK) {
       this.verdicts.begin(transaction, transaction.rid >>> 0)
@@ -165,7 +146,6 @@ export class Translator {
       this.need.settle(stream, transaction.access, this.verdicts.info)
     }
     this.#endStageOne(end, stream, context, outcome)
-    return true
   }
 
   /** All steps in their order. */
@@ -305,17 +285,10 @@ export class Translator {
     }
     this.#finish(outcome, stageTwo.address, stageTwo.leafLg2, settledRights(stageTwo.rights))
     if (transaction.type !== REQUEST.UNTRANSLATED) return
-    const { generation } = this.#configs
-    const { inputBits } = stream.stageTwo
-    const bits = Math.min(inputBits, this.#features.oasBits)
-    this.#paths.learnIpa(
-      stream,
-      transaction.pasid,
-      generation,
-      this.#tlb.epoch,
-      this.#tlb.ipaTag(stream.stageTwo),
-      bits,
-    )
+    // The number first: to hand it out may change the version.
+    const tag = this.#tlb.ipaTag(stream.stageTwo)
+    const bits = Math.min(stream.stageTwo.inputBits, this.#features.oasBits)
+    this.#paths.learnIpa(stream, transaction.pasid, this.#version, tag, bits)
   }
 
   /** The VA through stage 1, and what it puts out through stage 2. */
@@ -323,7 +296,9 @@ export class Translator {
     const end = this.stageOne.translate(stream, context, transaction.lo, transaction.hi, this.need)
     this.#endStageOne(end, stream, context, outcome)
     if (end !== END.OK) return
-    this.#paths.learn(stream, transaction.pasid, this.#configs.generation, context)
+    // Only with numbers of the present version.
+    if (context.tagEpoch !== this.#tlb.epoch) return
+    this.#paths.learn(stream, transaction.pasid, this.#version, context)
   }
 
   /** What comes of an end of stage 1. */

@@ -169,6 +169,7 @@ export class SmmuV3 implements RemappingUnit {
   }
 
   get counters(): UnitCounters {
+    this.#translator.settle()
     const { translations, hits, misses } = this.#translator
     const { faults } = this.#translator.verdicts
     const evictions = this.#evictedBefore + this.tlb.evictions + this.configs.evictions
@@ -176,12 +177,14 @@ export class SmmuV3 implements RemappingUnit {
   }
 
   get cacheStatistics(): readonly CacheStatistics[] {
+    this.#translator.settle()
     return [...this.configs.statistics, ...this.tlb.statistics]
   }
 
   setCachePolicy(policy: CachePolicy | null, seed = 0): void {
     const plan = planCaches(policy === null ? this.#madeWith : { policy, seed })
     this.#evictedBefore += this.tlb.evictions + this.configs.evictions
+    this.#translator.settle()
     this.configs.replan(plan)
     this.tlb.replan(plan)
     this.commands.settle()

@@ -24,6 +24,7 @@ const { SID, PASID, TAG, GENERATION } = REQUESTER
 
 /** Answered by `find` for somebody new. */
 export const STRANGER = -1
+const NOBODY = STRANGER
 
 const LINE_LG2 = 2
 const LINE = 1 << LINE_LG2
@@ -56,10 +57,11 @@ export class Requesters {
   /** The first word of a line, or STRANGER. */
   find(sid: number, pasid: number): number {
     const { words } = this
-    let at = this.#placeOf(sid, pasid)
-    if (words[at + SID] === sid + 1 && words[at + PASID] === pasid) return at
-    at ^= LINE
-    return words[at + SID] === sid + 1 && words[at + PASID] === pasid ? at : STRANGER
+    const at = this.#placeOf(sid, pasid)
+    const asked = (sid + 1) | 0
+    if (words[at | SID] === asked && words[at | PASID] === pasid) return at
+    const other = at ^ LINE
+    return words[other | SID] === asked && words[other | PASID] === pasid ? other : NOBODY
   }
 
   /** What governed the requests of a line whose generation is the present one. */

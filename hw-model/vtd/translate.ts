@@ -5,7 +5,7 @@
  * The IOTLB comes before the context and PASID entries, as hardware may have it: a hit needs neither, which is how a
  * forgotten flush shows. [VTD 6.2.4.1, 6.2.7]
  *
- * A plain request of somebody known (`requesters.ts`) that finds an entry of the IOTLB which lets it pass is done, and
+ * A plain request of somebody known (`known-hits.ts`) that finds an entry of the IOTLB which lets it pass is done, and
  * one that finds none walks with the configuration that is known. Any other goes through the steps in their order.
  */
 
@@ -34,16 +34,16 @@ import {
   coversInterrupts,
   interruptRequest,
   isInInterruptRange,
-  isInterruptAddress,
   isInterruptQuery,
   isInterruptRequest,
 } from './interrupt-range.js'
-import { GRANT, type Iotlb, isKeptFault, keptFault, rightsOf } from './iotlb.js'
+import { GRANT, type Iotlb, isKeptFault, keptFault } from './iotlb.js'
+import { FOLLOWED, KnownHits } from './known-hits.js'
 import { PageWalk } from './page-walk.js'
 import type { ProtectedMemory } from './protected-memory.js'
 import { PGTT } from './records.js'
 import { TTM } from './registers.js'
-import { REQUESTER, type Requesters, STRANGER } from './requesters.js'
+import { REQUESTER, type Requesters } from './requesters.js'
 import {
   asksPrivilege,
   complete,
@@ -51,8 +51,6 @@ import {
   isBeyondHost,
   isExecute,
   isMalformed,
-  NEEDED,
-  neededAt,
   neededGrants,
   reject,
   requestFault,
@@ -62,12 +60,13 @@ import { asUser, EVERY_GRANT, lackingRight, USER_GRANTS } from './rights.js'
 
 const TWO_MIB_LG2 = 21
 
+const { UNTRANSLATED } = REQUEST
+const { DONE, WALK, NOT_SO } = FOLLOWED
+
 /** The pipeline. A second one, dry and without recorder, explains. */
 export class Translator {
   /** GSTS.TES. */
   isEnabled = false
-  /** Which entry of the IOTLB answered last; MISS where none did. */
-  slot: number = MISS
   readonly counts = new Counts()
   readonly config: ConfigReader
   readonly walk: PageWalk
@@ -90,6 +89,7 @@ export class Translator {
   readonly #largestLg2: number
   readonly #caches: Caches
   #requesters: Requesters
+  readonly #known: KnownHits
   #mode: Mode
 
   /** @param faults null to record nothing */
@@ -99,6 +99,7 @@ export class Translator {
     this.#caches = caches
     this.#iotlb = caches.iotlb
     this.#requesters = caches.iotlb.requesters
+    this.#known = new KnownHits(caches.iotlb)
     this.#mode = new Mode(TTM.LEGACY, false, caps)
     this.#faults = faults
     this.#largestLg2 = largestPageLg2(caps)
@@ -109,6 +110,15 @@ export class Translator {
   replan(caches: Caches): void {
     this.#requesters = caches.iotlb.requesters
     this.walk.replan(caches.keepsFaults)
+  }
+
+  /** Which entry of the IOTLB answered last; MISS where none did. */
+  get slot(): number {
+    return this.#known.slot
+  }
+
+  set slot(slot: number) {
+    this.#known.slot = slot
   }
 
   /** RTADDR.TTM as SRTP latched it. */
@@ -130,45 +140,15 @@ export class Translator {
   /** Ends a transaction in `out`. The outcome of a blocked one names its reason even where nothing is recorded. */
   translate(tx: Transaction, out: Outcome): void {
     this.counts.translations++
-    this.slot = MISS
     out.hit = 0
     out.untranslatedOnly = 0
-    if (!this.#follow(tx, out)) this.#inOrder(tx, out)
+    const end = tx.type === UNTRANSLATED && this.isEnabled ? this.#known.follow(tx, out, this.#mode) : NOT_SO
+    if (end === DONE) this.counts.hits++
+    else {
+      this.slot = MISS
+      if (end !== WALK || !this.#walkOn(this.#known.requester, tx, out)) this.#inOrder(tx, out)
+    }
     if (this.protectedMemory !== null) this.wasProtected = this.protectedMemory.blocks(tx, out)
-  }
-
-  /**
-   * A plain request of somebody known: IOTLB, rights, output. False where that is not all there is to it, and nothing has
-   * been done: an interrupt message, an entry that grants too little, an output in the interrupt range.
-   */
-  #follow(tx: Transaction, out: Outcome): boolean {
-    if (tx.type !== REQUEST.UNTRANSLATED || !this.isEnabled) return false
-    const { access } = tx
-    const hasPasid = tx.pasid !== NO_PASID
-    // To execute means something beside a PASID alone, and is never granted.
-    if (hasPasid ? !this.#mode.takesPasids || (access & ACCESS.EXECUTE) !== 0 : !this.#mode.takesPlain) return false
-    const requester = this.#requesters.find(tx.rid, tx.pasid)
-    if (requester === STRANGER) return false
-    const lo = tx.lo | 0
-    const hi = tx.hi | 0
-    if (!hasPasid && hi === 0 && isInterruptAddress(tx)) return false
-    const { cache } = this.#iotlb
-    const slot = cache.findAt(this.#requesters.words[requester + REQUESTER.TAG], pageLow(lo, hi), pageHigh(hi))
-    if (slot === MISS) return this.#walkOn(requester, tx, out)
-    const grants = cache.flagsOf(slot)
-    const needed = NEEDED[neededAt(access, hasPasid)]
-    if ((grants & needed) !== needed) return false
-    const leafLg2 = cache.leafLg2Of(slot)
-    const address = cache.addressOf(slot) + (lo & ((1 << leafLg2) - 1))
-    if (isInInterruptRange(address)) return false
-    out.status = STATUS.OK
-    out.address = address
-    out.leafLg2 = leafLg2
-    out.rights = rightsOf(grants, hasPasid && (access & ACCESS.PRIVILEGED) !== 0)
-    out.hit = 1
-    this.slot = slot
-    this.counts.hits++
-    return true
   }
 
   /** Nothing in the IOTLB: the tables, where the configuration is known and lets such a request in. */
