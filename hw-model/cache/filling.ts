@@ -1,9 +1,23 @@
 /**
- * Where a new leaf goes: a line of its own, or a block of its region, which has blocks from its fifth leaf on, and
- * where two of its leaves would share one from the second.
+ * Where a new leaf goes: a line of its own, or a block of its eighth of a region. Leaves that stand close together get a
+ * block while there are blocks to spare; where there are none, many do.
+ *
+ * A region has one line with blocks at most. Beside it may be lines of leaves whose eighth has no block.
  */
 
-import { BLOCK, BLOCK_LG2, LARGE_LG2, LEAF, LINE, LINE_LG2, PAGE_LG2, REGION, REGION_LG2, TAG } from './layout.js'
+import {
+  BLOCK,
+  BLOCK_LG2,
+  BLOCKS,
+  LARGE_LG2,
+  LEAF,
+  LINE,
+  LINE_LG2,
+  PAGE_LG2,
+  REGION,
+  REGION_LG2,
+  TAG,
+} from './layout.js'
 import { DroppingStore, highOf } from './ranges.js'
 
 const { EPOCH, HEAD, KEY, LEAF: OWN } = LINE
@@ -12,11 +26,11 @@ const { LARGES } = TAG
 
 const LINE_SHIFT = LINE_LG2
 
-/** Leaves of one region that are lines of their own; one more, and they are put into blocks. */
+/** Leaves of one region that are lines of their own; one more, and they are put into blocks if there are some. */
 const SINGLES = 4
 
-/** So many are put into blocks where their set has no room. */
-const CROWD = 2
+/** Leaves of one eighth for which a block is taken from others, with the new one. */
+const MANY = 3
 
 const TWO32 = 2 ** 32
 
@@ -41,10 +55,11 @@ export class FillingStore extends DroppingStore {
     this.remember(tag, group, leafLg2, spanLg2)
     this.fills++
     const pagesLg2 = leafLg2 - PAGE_LG2
-    const isFull = this.stored >= this.capacity && this.blocks !== 0
-    if (isFull && this.ofSize(tag, epoch, lo, hi, leafLg2) < 0) this.makeRoom()
-    const at =
-      pagesLg2 > REGION_LG2 ? this.#large(tag, epoch, lo, hi, pagesLg2) : this.#small(tag, epoch, lo, hi, pagesLg2)
+    const isLarge = pagesLg2 > REGION_LG2
+    const place = isLarge ? this.placeOfLarge(tag, lo, hi, pagesLg2) : this.placeOf(tag, lo, hi)
+    const at = isLarge
+      ? this.#large(tag, epoch, lo, hi, pagesLg2, place)
+      : this.#small(tag, epoch, lo, hi, pagesLg2, place)
     const isBlock = this.isBlock(at)
     const slot = isBlock ? this.#inBlock(at, lo, pagesLg2, stamp, flags) : (at + OWN) >>> 2
     const high = addressHigh | (leafLg2 << 20) | (spanLg2 << 26)
@@ -58,6 +73,7 @@ export class FillingStore extends DroppingStore {
       if (extras.length !== 0) extras[each] = extraHigh * TWO32 + (extraLow >>> 0)
     }
     if (isBlock && pagesLg2 > BLOCK_LG2) this.#copyBlock(at, slot, lo & (REGION - 1) & (-1 << pagesLg2), pagesLg2)
+    if (this.stored > this.capacity) this.makeRoom(at, slot)
     return slot
   }
 
@@ -94,71 +110,83 @@ export class FillingStore extends DroppingStore {
       }
       const slot = this.slotIn(at, lo & (REGION - 1))
       const stamp = words[slot * 4 + STAMP]
-      return this.stamps[stamp & 0xffff] === stamp ? slot : -1
+      if (this.stamps[stamp & 0xffff] === stamp) return slot
     }
     return -1
   }
 
   /** The line of a leaf larger than a region, made now if there is none. */
-  #large(tag: number, epoch: number, lo: number, hi: number, pagesLg2: number): number {
+  #large(tag: number, epoch: number, lo: number, hi: number, pagesLg2: number, place: number): number {
     this.tags[tag * 4 + LARGES] |= 1 << (pagesLg2 - LARGE_LG2)
     const known = this.largeAt(tag, epoch, lo, hi, pagesLg2)
     if (known >= 0) {
       if (!this.isFresh(this.words[known + OWN + STAMP])) this.dropped++
       return known
     }
-    const at = this.roomAt(this.placeOfLarge(tag, lo, hi, pagesLg2))
+    const at = this.roomAt(place)
     this.makeLine(at, tag, epoch, lo, highOf(hi, pagesLg2), pagesLg2)
     return at
   }
 
   /** The line of a leaf of a region or less, of its own or of blocks. */
-  #small(tag: number, epoch: number, lo: number, hi: number, pagesLg2: number): number {
+  #small(tag: number, epoch: number, lo: number, hi: number, pagesLg2: number, place: number): number {
     const { words } = this
-    const place = this.placeOf(tag, lo, hi)
-    // A region that has a block has nothing beside it.
-    if (pagesLg2 !== REGION_LG2 && this.isOfRegion(place, epoch, lo, hi) && this.isBlock(place)) return place
+    const page = lo & (REGION - 1)
+    const isOfEighth = pagesLg2 <= BLOCK_LG2
+    if (isOfEighth && this.isOfRegion(place, epoch, lo, hi) && this.isBlock(place) && this.hasBlock(place, page)) {
+      return place
+    }
     const set = this.setOf(place)
     const end = this.endOf(set)
     let singles = 0
     let neighbours = 0
     let same = -1
+    let line = -1
     for (let at = set; at < end; at += 1 << LINE_SHIFT) {
       if (!this.isOfRegion(at, epoch, lo, hi)) continue
       const heldLg2 = words[at + HEAD] & 63
       const coarser = heldLg2 > pagesLg2 ? heldLg2 : pagesLg2
       if (this.isBlock(at)) {
-        if (pagesLg2 !== REGION_LG2) return at
-        this.takeAway(at)
+        if (pagesLg2 !== REGION_LG2) line = at
+        else this.takeAway(at)
       } else if ((words[at + KEY] ^ lo) >>> coarser !== 0) {
         singles++
         if ((words[at + KEY] ^ lo) >>> BLOCK_LG2 === 0) neighbours++
       } else if (heldLg2 === pagesLg2) same = at
       else this.takeAway(at)
     }
+    if (line >= 0 && isOfEighth && this.hasBlock(line, page)) return line
     if (same >= 0) {
       if (!this.isFresh(words[same + OWN + STAMP])) this.dropped++
       return same
     }
-    const free = this.freeAt(place)
-    // A block is the better place for pages that stand close together, while there are enough of them.
-    const isBetter = neighbours > 0 && this.freedBlocks + this.blocks - this.usedBlocks > SINGLES
-    if (this.blocks !== 0 && (isBetter || singles >= SINGLES || (free < 0 && singles >= CROWD))) {
-      const line = this.#gather(place, epoch, lo, hi)
-      if (line >= 0) return line
+    const spare = this.freedBlocks + this.blocks - this.usedBlocks
+    const isClose = neighbours > 0 || singles >= SINGLES || (line >= 0 && spare > this.blocks >>> 1)
+    // A leaf of several eighths is kept in blocks where the region has any other.
+    const isWide = !isOfEighth && pagesLg2 !== REGION_LG2 && singles + (line < 0 ? 0 : 1) > 0
+    if (this.blocks !== 0 && (isWide || (isClose && spare > BLOCKS) || neighbours + 1 >= MANY)) {
+      const gathered = this.#gather(place, epoch, lo, hi)
+      if (gathered >= 0) {
+        this.#seeBlocks(gathered, page & (-1 << pagesLg2), 1 << pagesLg2)
+        return gathered
+      }
     }
+    const free = this.freeAt(place)
     const at = free < 0 ? this.victimIn(set) : free
     this.makeLine(at, tag, epoch, lo, hi, pagesLg2)
     return at
   }
 
-  /** Puts a region's leaves into blocks of one line; -1 where those were dead, and their place was given away. */
+  /** Puts a region's leaves into blocks of one line; -1 where it has no leaf. */
   #gather(place: number, epoch: number, lo: number, hi: number): number {
     const set = this.setOf(place)
     const end = this.endOf(set)
     let line = -1
+    for (let at = set; at < end; at += 1 << LINE_SHIFT) {
+      if (this.isOfRegion(at, epoch, lo, hi) && this.isBlock(at)) line = at
+    }
     // Where a look-up begins, if it can be there.
-    if (this.isOfRegion(place, epoch, lo, hi)) {
+    if (line < 0 && this.isOfRegion(place, epoch, lo, hi)) {
       this.makeBlocks(place)
       this.#place(place)
       line = place

@@ -175,17 +175,12 @@ export class DroppingStore extends ReplacingStore {
     if (record < 0 || record >= tags.length || tags[record + TAG_EPOCH] < this.floor) return false
     if (tags[record + TAG_COUNT] === 0) return false
     const epoch = tags[record + TAG_EPOCH]
-    const place = this.placeOf(tag, lo, hi)
-    if (this.isOfRegion(place, epoch, lo, hi) && this.isBlock(place)) {
-      this.#dropFromBlock(place, group, lo & (REGION - 1), pages, flags)
-    } else {
-      const set = this.setOf(place)
-      const end = this.endOf(set)
-      for (let at = set; at < end; at += 1 << LINE_SHIFT) {
-        if (!this.isOfRegion(at, epoch, lo, hi)) continue
-        if (this.isBlock(at)) this.#dropFromBlock(at, group, lo & (REGION - 1), pages, flags)
-        else if (this.#isNearby(at, lo, pages)) this.#dropOwn(at, group, flags)
-      }
+    const set = this.setOf(this.placeOf(tag, lo, hi))
+    const end = this.endOf(set)
+    for (let at = set; at < end; at += 1 << LINE_SHIFT) {
+      if (!this.isOfRegion(at, epoch, lo, hi)) continue
+      if (this.isBlock(at)) this.#dropFromBlock(at, group, lo & (REGION - 1), pages, flags)
+      else if (this.#isNearby(at, lo, pages)) this.#dropOwn(at, group, flags)
     }
     for (let larges = tags[record + LARGES]; larges !== 0; larges &= larges - 1) {
       const at = this.largeAt(tag, epoch, lo, hi, LARGE_LG2 + 31 - Math.clz32(larges & -larges))

@@ -43,14 +43,18 @@ export class ReplacingStore extends LineStore {
     this.chance = chance
   }
 
-  /** Sees that one more leaf is within the capacity. */
-  protected makeRoom(): void {
+  /**
+   * Sees that no more leaves are kept than there is room for, after one came, which stays. Of leaves that are lines, one
+   * of the same set goes, which is at hand.
+   */
+  protected makeRoom(line: number, slot: number): void {
     if (this.unlooked > 0) this.#look()
-    while (this.stored >= this.capacity) {
+    while (this.stored > this.capacity) {
       const total = this.inBlocks + this.inLines
       this.#share += this.inBlocks
-      if (this.inLines !== 0 && (this.inBlocks === 0 || this.#share < total)) this.#evictLine()
-      else this.#evictLeaf()
+      if (this.inLines > 1 && (this.inBlocks <= 1 || this.#share < total)) {
+        if (!this.#evictIn(line)) this.#evictLine(line)
+      } else this.#evictLeaf(slot)
       if (this.#share >= total) this.#share -= total
     }
   }
@@ -88,6 +92,19 @@ export class ReplacingStore extends LineStore {
     }
     this.evictions += this.takeAway(victim)
     return victim
+  }
+
+  /** Takes the next leaf of a line's set away that is a line of its own, or a dead line. False where there is no other. */
+  #evictIn(line: number): boolean {
+    const set = this.setOf(line)
+    const first = this.#nextWay()
+    for (let i = 0; i < this.ways; i++) {
+      const at = set + (((first + i) & this.wayMask) << LINE_SHIFT)
+      if (at === line || this.words[at + EPOCH] === 0 || this.isBlock(at)) continue
+      this.evictions += this.takeAway(at)
+      return true
+    }
+    return false
   }
 
   /** Whether nothing of a line can be found any more; a block is asked for its tag alone. */
@@ -137,13 +154,13 @@ export class ReplacingStore extends LineStore {
     this.unlooked -= looks
   }
 
-  /** Takes the next line of one leaf away; there is one. */
-  #evictLine(): void {
+  /** Takes the next line of one leaf away; there is another. */
+  #evictLine(line: number): void {
     if (this.chance !== null) this.#lineHand = this.#random(this.lines)
     for (;;) {
       const at = this.#lineHand << LINE_SHIFT
       this.#lineHand = (this.#lineHand + 1) & (this.lines - 1)
-      if (this.words[at + EPOCH] === 0 || this.isBlock(at)) continue
+      if (at === line || this.words[at + EPOCH] === 0 || this.isBlock(at)) continue
       const isFresh = this.isFresh(this.words[at + OWN + STAMP])
       const count = this.freeLine(at)
       if (isFresh) this.evictions += count
@@ -153,7 +170,7 @@ export class ReplacingStore extends LineStore {
   }
 
   /** Takes the next leaf of a block away, or a dead block. */
-  #evictLeaf(): void {
+  #evictLeaf(kept: number): void {
     if (this.chance !== null) {
       this.#blockHand = this.#random(this.blocks)
       this.#leafHand = this.#random(BLOCK)
@@ -166,13 +183,19 @@ export class ReplacingStore extends LineStore {
       return
     }
     let slot = this.#leafFrom(base + this.#leafHand, base + BLOCK)
-    if (slot < 0 && this.chance === null) {
+    if (slot < 0 && this.#leafHand !== 0) slot = this.chance === null ? -1 : this.#leafFrom(base, base + BLOCK)
+    if (slot < 0) {
+      // Whole blocks that have become empty are free again.
+      if (this.#leafHand === 0 || this.chance !== null) this.dropBlock(this.#blockHand)
       this.#nextBlock()
       return
     }
-    if (slot < 0) slot = this.#leafFrom(base, base + BLOCK)
-    if (slot < 0) return
     this.#leafHand = slot - base
+    if (slot === kept) {
+      this.#leafHand = (this.#leafHand + 1) & (BLOCK - 1)
+      if (this.#leafHand === 0) this.#nextBlock()
+      return
+    }
     if (this.isFresh(this.words[slot * 4 + STAMP])) this.evictions++
     else this.dropped++
     this.freeLeaf(at, this.inRegionOf(slot))

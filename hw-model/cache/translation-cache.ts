@@ -185,7 +185,6 @@ export class TranslationCache extends FillingStore {
       const slot = this.slotIn(at, lo & (REGION - 1))
       const stamp = words[slot * 4 + STAMP]
       if (stamps[stamp & GROUP_MASK] === stamp && !(isSparing && this.#isGone(slot))) return slot
-      break
     }
     for (let left = this.tags[tag * 4 + LARGES]; left !== 0; left &= left - 1) {
       const pagesLg2 = LARGE_LG2 + 31 - Math.clz32(left & -left)
