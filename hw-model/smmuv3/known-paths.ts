@@ -48,8 +48,9 @@ export const SHAPE = {
 
 const { BY_IPA, NO_LOW, NO_HIGH, IGNORES_LOW, IGNORES_HIGH, BARS_LOW, BARS_HIGH } = SHAPE
 
-/** All that an address of either half has to be asked beside its range. */
+/** All that an address of the lower half has to be asked beside its range, */
 export const ODD_LOW = NO_LOW | IGNORES_LOW | BARS_LOW
+/** and of the upper half. */
 export const ODD_HIGH = NO_HIGH | IGNORES_HIGH | BARS_HIGH
 
 /** Answered by `find` where nothing is known. */
