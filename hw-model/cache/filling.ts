@@ -183,7 +183,10 @@ export class FillingStore extends DroppingStore {
     const end = this.endOf(set)
     let line = -1
     for (let at = set; at < end; at += 1 << LINE_SHIFT) {
-      if (this.isOfRegion(at, epoch, lo, hi) && this.isBlock(at)) line = at
+      if (!this.isOfRegion(at, epoch, lo, hi)) continue
+      if (this.isBlock(at)) line = at
+      // A forgotten group's leaf is not moved to where such leaves may have been looked for already.
+      else if (this.unlooked > 0) this.clean(at)
     }
     // Where a look-up begins, if it can be there.
     if (line < 0 && this.isOfRegion(place, epoch, lo, hi)) {

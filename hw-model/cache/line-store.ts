@@ -94,18 +94,16 @@ export class LineStore extends CacheArrays {
     return this.stamps[group]
   }
 
-  /** Drops all that is kept under a tag. */
+  /** Drops all that is kept under a tag, which is alive. */
   protected closeTag(tag: number): void {
     const record = tag * 4
-    if (record < 0 || record >= this.tags.length || this.tags[record + TAG_EPOCH] < this.floor) return
     this.dropped += this.tags[record + TAG_COUNT]
     this.stored -= this.tags[record + TAG_COUNT]
     this.tags[record + TAG_EPOCH] = 0
   }
 
-  /** Drops all that was made from a group. What it was is counted when it is met. */
+  /** Drops all that was made from a group, which has been opened. What it was is counted when it is met. */
   protected closeGroup(group: number): void {
-    if (group >= this.stamps.length) return
     this.unlooked = this.lines
     if (this.stamps[group] >>> GROUP_BITS >= this.limits.generations) {
       // Nothing of an older generation may be left when their numbers begin again.

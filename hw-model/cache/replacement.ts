@@ -6,11 +6,11 @@
 import type { CacheLimits } from './arrays.js'
 import type { Chance } from './chance.js'
 import type { CacheGeometry } from './geometry.js'
-import { BLOCK, LEAF, LINE, LINE_LG2 } from './layout.js'
+import { BLOCK, LEAF, LINE, LINE_LG2, PAGE_LG2 } from './layout.js'
 import { LineStore } from './line-store.js'
 
 const { COUNT, EPOCH, LEAF: OWN } = LINE
-const { STAMP } = LEAF
+const { HIGH, STAMP } = LEAF
 
 const LINE_SHIFT = LINE_LG2
 
@@ -190,15 +190,18 @@ export class ReplacingStore extends LineStore {
       this.#nextBlock()
       return
     }
+    const page = this.inRegionOf(slot)
     this.#leafHand = slot - base
-    if (slot === kept) {
-      this.#leafHand = (this.#leafHand + 1) & (BLOCK - 1)
+    // The leaf that stays may be met at any of its pages.
+    const pages = 1 << (((this.words[slot * 4 + HIGH] >>> 20) & 63) - PAGE_LG2)
+    if (at === this.lineOf(kept) && (page & -pages) === this.inRegionOf(kept)) {
+      this.#leafHand = ((this.#leafHand | (pages - 1)) + 1) & (BLOCK - 1)
       if (this.#leafHand === 0) this.#nextBlock()
       return
     }
     if (this.isFresh(this.words[slot * 4 + STAMP])) this.evictions++
     else this.dropped++
-    this.freeLeaf(at, this.inRegionOf(slot))
+    this.freeLeaf(at, page)
     if (this.words[at + COUNT] === 0) this.freeLine(at)
   }
 
