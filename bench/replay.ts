@@ -4,7 +4,6 @@
  */
 
 import { pageHigh, pageLow } from '../hw-model/bits/address.js'
-import { MISS } from '../hw-model/cache/translation-cache.js'
 import { Memory } from '../hw-model/memory/index.js'
 import { ACCESS, NO_PASID } from '../hw-model/port.js'
 import { planCaches as planSmmu } from '../hw-model/smmuv3/cache-options.js'
@@ -24,8 +23,15 @@ import { presetOptions } from '../hw-model/vtd/index.js'
 import { Invalidator } from '../hw-model/vtd/invalidate.js'
 import { GRANT } from '../hw-model/vtd/iotlb.js'
 import { PGTT } from '../hw-model/vtd/records.js'
-import { REQUESTER, STRANGER } from '../hw-model/vtd/requesters.js'
+import { REQUESTER } from '../hw-model/vtd/requesters.js'
+import { inPieces } from './pieces.js'
 import { TRACE_ROW, TRACED, type Trace } from './traces.js'
+
+// Names of other modules are looked up each time that they are used, names of this one are not.
+const { COMMAND } = TRACED
+const { READ, WRITE } = ACCESS
+const { TAG } = REQUESTER
+const [ROW, WITHOUT_PASID, lowOf, highOf] = [TRACE_ROW, NO_PASID, pageLow, pageHigh]
 
 /** Something that replays a trace from its beginning. */
 export interface Replayer {
@@ -63,27 +69,32 @@ export class TlbReplay implements Replayer {
   }
 
   replay(): number {
+    this.#tlb.dropAll()
+    return inPieces(this.#trace.rows.length / ROW, 1, (from, end) => this.#some(from, end))
+  }
+
+  #some(from: number, end: number): number {
     const { rows } = this.#trace
     const tlb = this.#tlb
     const { va } = tlb
     const contexts = this.#contexts
+    const last = end * ROW
     let sum = 0
-    tlb.dropAll()
-    for (let at = 0; at < rows.length; at += TRACE_ROW) {
-      if (rows[at] === TRACED.COMMAND) {
+    for (let at = from * ROW; at < last; at += ROW) {
+      if (rows[at] === COMMAND) {
         this.#obey(at)
         continue
       }
-      const context = contexts[rows[at + 1]]
-      const lo = rows[at + 2]
-      const hi = rows[at + 3]
-      let slot = tlb.findVaAt(context, pageLow(lo, hi), pageHigh(hi))
-      if (slot === MISS) slot = this.#fill(at, context)
-      const need = rows[at + 6] & ACCESS.READ ? ACCESS.READ : ACCESS.WRITE
+      const context = contexts[rows[at | 1]]
+      const lo = rows[at | 2]
+      const hi = rows[at | 3]
+      let slot = tlb.findVaAt(context, lowOf(lo, hi), highOf(hi))
+      if (slot < 0) slot = this.#fill(at, context)
+      const need = rows[at | 6] & READ ? READ : WRITE
       if ((va.flagsOf(slot) & need) !== need) continue
-      sum = (sum + ((va.addressOf(slot) + (lo & ((1 << va.leafLg2Of(slot)) - 1))) | 0)) | 0
+      sum += va.addressOf(slot) + (lo & ((1 << va.leafLg2Of(slot)) - 1))
     }
-    return sum >>> 0
+    return sum
   }
 
   #fill(at: number, context: ContextConfig): number {
@@ -127,30 +138,35 @@ export class IotlbReplay implements Replayer {
   }
 
   replay(): number {
+    this.#caches.iotlb.dropAll()
+    return inPieces(this.#trace.rows.length / ROW, 1, (from, end) => this.#some(from, end))
+  }
+
+  #some(from: number, end: number): number {
     const { rows } = this.#trace
-    const { iotlb } = this.#caches
-    const { cache, requesters } = iotlb
+    const { cache, requesters } = this.#caches.iotlb
     const { words } = requesters
+    const last = end * ROW
     let sum = 0
-    iotlb.dropAll()
-    for (let at = 0; at < rows.length; at += TRACE_ROW) {
-      if (rows[at] === TRACED.COMMAND) {
+    for (let at = from * ROW; at < last; at += ROW) {
+      if (rows[at] === COMMAND) {
         this.#obey(at)
         continue
       }
-      const lo = rows[at + 2]
-      const line = requesters.find(rows[at + 1] & 0xffff, NO_PASID)
-      const hi = rows[at + 3]
-      let slot = line === STRANGER ? MISS : cache.findAt(words[line + REQUESTER.TAG], pageLow(lo, hi), pageHigh(hi))
-      if (slot === MISS) slot = this.#fill(at)
-      const need = rows[at + 6] & ACCESS.READ ? ACCESS.READ : ACCESS.WRITE
+      const lo = rows[at | 2]
+      const hi = rows[at | 3]
+      const line = requesters.find(rows[at | 1] & 0xffff, WITHOUT_PASID)
+      let slot = line < 0 ? -1 : cache.findAt(words[line | TAG], lowOf(lo, hi), highOf(hi))
+      if (slot < 0) slot = this.#fill(at, line)
+      const need = rows[at | 6] & READ ? READ : WRITE
       if ((cache.flagsOf(slot) & need) !== need) continue
-      sum = (sum + ((cache.addressOf(slot) + (lo & ((1 << cache.leafLg2Of(slot)) - 1))) | 0)) | 0
+      sum += cache.addressOf(slot) + (lo & ((1 << cache.leafLg2Of(slot)) - 1))
     }
-    return sum >>> 0
+    return sum
   }
 
-  #fill(at: number): number {
+  /** What a unit does after a walk: who is known by now has a number. */
+  #fill(at: number, line: number): number {
     const { rows } = this.#trace
     const { iotlb } = this.#caches
     this.misses++
@@ -160,9 +176,9 @@ export class IotlbReplay implements Replayer {
     const [lo, hi] = [pageLow(rows[at + 2], rows[at + 3]), pageHigh(rows[at + 3])]
     const grants = rights | (rights << 2) | GRANT.DIRTY
     const low = leafAddress(rows, at)
-    const tag = iotlb.internTag(sid, NO_PASID)
+    const tag = line < 0 ? iotlb.internTag(sid, WITHOUT_PASID) : iotlb.requesters.words[line | TAG]
     const slot = iotlb.fillAt(tag, this.#configs[did], lo, hi, rows[at + 7], low, rows[at + 5], -1, -1, grants)
-    iotlb.requesters.learn(sid, NO_PASID, tag)
+    if (line < 0) iotlb.requesters.learn(sid, WITHOUT_PASID, tag)
     return slot
   }
 

@@ -20,7 +20,7 @@ import {
 } from './layout.js'
 import { DroppingStore, highOf } from './ranges.js'
 
-const { EPOCH, HEAD, KEY, LEAF: OWN } = LINE
+const { EPOCH, HEAD, KEY, LEAF: OWN, WHERE } = LINE
 const { FLAGS, HIGH, LOW, STAMP } = LEAF
 const { LARGES } = TAG
 
@@ -57,24 +57,41 @@ export class FillingStore extends DroppingStore {
     const pagesLg2 = leafLg2 - PAGE_LG2
     const isLarge = pagesLg2 > REGION_LG2
     const place = isLarge ? this.placeOfLarge(tag, lo, hi, pagesLg2) : this.placeOf(tag, lo, hi)
+    if (pagesLg2 === 0 && this.isOfRegion(place, epoch, lo, hi)) {
+      // The most common: a page that is new in a block that is there.
+      const where = this.words[place + WHERE + ((lo & (REGION - 1)) >>> BLOCK_LG2)]
+      const slot = (where >>> 1) + (lo & (BLOCK - 1))
+      if ((where & 1) !== 0 && this.words[(slot << 2) | STAMP] === 0) {
+        this.addToBlock(place, stamp, flags)
+        this.#write(slot, addressLow, addressHigh | (leafLg2 << 20) | (spanLg2 << 26), flags, stamp)
+        if (this.extras.length !== 0) this.extras[slot] = extraHigh * TWO32 + (extraLow >>> 0)
+        if (this.stored > this.capacity) this.makeRoom(place, slot)
+        return slot
+      }
+    }
     const at = isLarge
       ? this.#large(tag, epoch, lo, hi, pagesLg2, place)
       : this.#small(tag, epoch, lo, hi, pagesLg2, place)
     const isBlock = this.isBlock(at)
     const slot = isBlock ? this.#inBlock(at, lo, pagesLg2, stamp, flags) : (at + OWN) >>> 2
     const high = addressHigh | (leafLg2 << 20) | (spanLg2 << 26)
-    const { words, extras } = this
+    const { extras } = this
     const last = isBlock ? slot + (pagesLg2 > BLOCK_LG2 ? BLOCK : 1 << pagesLg2) : slot + 1
     for (let each = slot; each < last; each++) {
-      words[(each << 2) | LOW] = addressLow
-      words[(each << 2) | HIGH] = high
-      words[(each << 2) | FLAGS] = flags
-      words[(each << 2) | STAMP] = stamp
+      this.#write(each, addressLow, high, flags, stamp)
       if (extras.length !== 0) extras[each] = extraHigh * TWO32 + (extraLow >>> 0)
     }
     if (isBlock && pagesLg2 > BLOCK_LG2) this.#copyBlock(at, slot, lo & (REGION - 1) & (-1 << pagesLg2), pagesLg2)
     if (this.stored > this.capacity) this.makeRoom(at, slot)
     return slot
+  }
+
+  #write(slot: number, low: number, high: number, flags: number, stamp: number): void {
+    const { words } = this
+    words[(slot << 2) | LOW] = low
+    words[(slot << 2) | HIGH] = high
+    words[(slot << 2) | FLAGS] = flags
+    words[(slot << 2) | STAMP] = stamp
   }
 
   /** Fills all blocks of a leaf that is larger than one as the first is. */

@@ -146,6 +146,7 @@ export class TranslationCache extends FillingStore {
     if (tag < 0 || tag >= this.knownTags) return NONE
     const { words } = this
     const epoch = this.tags[tag << 2]
+    if (epoch < this.floor) return this.#gone.length === 0 ? NONE : this.#findElsewhere(tag, epoch, lo, hi) | 0
     const at = this.placeOf(tag, lo, hi)
     const head = words[at | HEAD]
     if ((((words[at] ^ lo) >>> head) | ((head >>> 11) ^ (hi << 1)) | (words[at | EPOCH] ^ epoch)) === 0) {
@@ -154,7 +155,9 @@ export class TranslationCache extends FillingStore {
       const stamp = words[(slot << 2) | STAMP]
       // While no group was forgotten, whatever is there is good.
       const isFresh = this.unlooked === 0 ? stamp !== 0 : this.stamps[stamp & 0xffff] === stamp
-      if (isFresh && epoch >= this.floor) return slot
+      if (isFresh) return slot
+      // Where there is a block, nothing stands beside it.
+      if ((where & 1) !== 0 && this.tags[(tag << 2) | LARGES] === 0) return NONE
     }
     // An integer, and nothing that could be one: what comes of either way stays in a register.
     return this.#findElsewhere(tag, epoch, lo, hi) | 0
