@@ -4,7 +4,7 @@
  * beside them: a line is made from entries that they hold, and is void as soon as they lose one.
  * [SMMU 3.3.3 Configuration and Translation lookup] [SMMU 3.21.3 Configuration structures and configuration invalidation]
  *
- * One line is 32 bytes, all that a hit needs to know of who asks. Two lines stand beside each other for the same place.
+ * One line is 32 bytes, all that a hit needs to know of who asks.
  */
 
 import type { ContextConfig, HalfConfig } from './decode-cd.js'
@@ -61,6 +61,8 @@ const { SID, SSID, VERSION, SHAPE: SHAPE_OF, TAG, GLOBAL_TAG, BEYOND_LOW, BEYOND
 
 const LINE_LG2 = 3
 const LINE = 1 << LINE_LG2
+/** Four lines stand beside each other for the same place. */
+const SET = 4 * LINE
 /** 32,768 lines at most: 1 MiB, touched as they are used. */
 const MOST_LG2 = 15
 /** Values of ACCESS, and of PRIVCFG and INSTCFG together, and where the latter stand in SHAPE. */
@@ -82,7 +84,7 @@ export class KnownPaths {
   /** @param entries that the configuration caches have room for; 0 for a pipeline that keeps nothing */
   constructor(entries: number) {
     this.#isOn = entries > 0
-    const lg2 = entries === 0 ? 1 : Math.min(MOST_LG2, Math.ceil(Math.log2(entries)) + 1)
+    const lg2 = entries === 0 ? 2 : Math.min(MOST_LG2, Math.max(2, Math.ceil(Math.log2(entries)) + 1))
     this.words = new Int32Array(LINE << lg2)
     this.#mask = (1 << lg2) - 1
   }
@@ -92,10 +94,20 @@ export class KnownPaths {
     const { words } = this
     let at = this.#placeOf(sid, ssid)
     if (words[at | SID] !== sid || words[at | SSID] !== ssid) {
-      at ^= LINE
-      if (words[at | SID] !== sid || words[at | SSID] !== ssid) return NOWHERE
+      at = this.#beside(at, sid, ssid)
+      if (at < 0) return NOWHERE
     }
     return words[at | VERSION] === version + 1 ? at : NOWHERE
+  }
+
+  /** The line of a stream and SubstreamID among the three beside the place where it would be, or UNKNOWN. */
+  #beside(place: number, sid: number, ssid: number): number {
+    const { words } = this
+    for (let i = LINE; i < SET; i += LINE) {
+      const at = place ^ i
+      if (words[at | SID] === sid && words[at | SSID] === ssid) return at
+    }
+    return NOWHERE
   }
 
   /** The STE and the CD that a line stands for. */
@@ -139,17 +151,16 @@ export class KnownPaths {
     words[at | SHAPE_OF] |= BY_IPA | NO_HIGH | (inputBits < 32 ? NO_LOW : 0)
   }
 
-  /** The line that is there, or one of the two that may be; what both kinds have in common is filled in. */
+  /** The line that is there, or one of the four that may be; what both kinds have in common is filled in. */
   #lineFor(stream: StreamConfig, ssid: number, version: number): number {
     const { words } = this
     const sid = stream.sid | 0
-    const first = this.#placeOf(sid, ssid)
-    const other = first ^ LINE
-    const isFirst = words[first | SID] === sid && words[first | SSID] === ssid
-    const isOther = words[other | SID] === sid && words[other | SSID] === ssid
+    const place = this.#placeOf(sid, ssid)
+    const isThere = words[place | SID] === sid && words[place | SSID] === ssid
+    let at = isThere ? place : this.#beside(place, sid, ssid)
     // A line of an older version makes room before one that is good.
-    const isOld = words[other | VERSION] !== version + 1 && words[first | VERSION] === version + 1
-    const at = isOther || (isOld && !isFirst) ? other : first
+    for (let i = 0; at < 0 && i < SET; i += LINE) if (words[(place ^ i) | VERSION] !== version + 1) at = place ^ i
+    if (at < 0) at = place
     words[at | SID] = sid
     words[at | SSID] = ssid
     words[at | VERSION] = version + 1
