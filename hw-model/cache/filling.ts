@@ -1,6 +1,6 @@
 /**
  * Where a new leaf goes: a line of its own, or a block of its eighth of a region. Leaves that stand close together get a
- * block while there are blocks to spare; where there are none, many do.
+ * block while the cache has room and blocks to spare; where it has not, many do.
  *
  * A region has one line with blocks at most. Beside it may be lines of leaves whose eighth has no block.
  */
@@ -178,7 +178,7 @@ export class FillingStore extends DroppingStore {
       return same
     }
     const spare = this.freedBlocks + this.blocks - this.usedBlocks
-    const isClose = neighbours > 0 || singles >= SINGLES || (line >= 0 && spare > this.blocks >>> 1)
+    const isClose = (neighbours > 0 || singles >= SINGLES) && this.stored < this.capacity
     // A leaf of several eighths is kept in blocks where the region has any other.
     const isWide = !isOfEighth && pagesLg2 !== REGION_LG2 && singles + (line < 0 ? 0 : 1) > 0
     if (this.blocks !== 0 && (isWide || (isClose && spare > BLOCKS) || neighbours + 1 >= MANY)) {
