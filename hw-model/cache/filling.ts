@@ -178,7 +178,9 @@ export class FillingStore extends DroppingStore {
       return same
     }
     const spare = this.freedBlocks + this.blocks - this.usedBlocks
-    const isClose = (neighbours > 0 || singles >= SINGLES) && this.stored < this.capacity
+    const free = this.freeAt(place)
+    const isCrowded = free < 0 && (singles > 0 || line >= 0)
+    const isClose = (neighbours > 0 || singles >= SINGLES || isCrowded) && this.stored < this.capacity
     // A leaf of several eighths is kept in blocks where the region has any other.
     const isWide = !isOfEighth && pagesLg2 !== REGION_LG2 && singles + (line < 0 ? 0 : 1) > 0
     if (this.blocks !== 0 && (isWide || (isClose && spare > BLOCKS) || neighbours + 1 >= MANY)) {
@@ -188,7 +190,6 @@ export class FillingStore extends DroppingStore {
         return gathered
       }
     }
-    const free = this.freeAt(place)
     const at = free < 0 ? this.victimIn(set) : free
     this.makeLine(at, tag, epoch, lo, hi, pagesLg2)
     return at

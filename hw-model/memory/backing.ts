@@ -17,8 +17,10 @@ const VIEWS_KEPT = 1 << 16
 export interface Backing {
   /** Bytes, a multiple of 4. */
   readonly lengthBytes: number
-  /** Whether hardware and clients may write to it. */
+  /** Whether hardware and clients may write to it; it stays so, but where `isWatched`. */
   readonly writable: boolean
+  /** Every store asks for its chunk, and first whether it may: somebody counts them, or closes the memory now and then. */
+  readonly isWatched?: boolean
   /** Nobody else stores into it or reads it meanwhile: it is this thread's alone. Absent: somebody may. */
   readonly isPrivate?: boolean
   /** Bytes really held by this process for it; a mapping of somebody else's memory counts 0. */

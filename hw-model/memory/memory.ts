@@ -331,7 +331,8 @@ export class Memory {
     if (placement === undefined || !placement.backing.writable) return undefined
     const chunk = placement.backing.chunkForWrite(index - placement.base / CHUNK_BYTES)
     if (chunk === null) return undefined
-    this.#stores.keep(index, chunk, placement.backing.isPrivate === true)
+    if (placement.backing.isWatched === true) this.#stores.isPlain = false
+    else this.#stores.keep(index, chunk, placement.backing.isPrivate === true)
     return chunk
   }
 

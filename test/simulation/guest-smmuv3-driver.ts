@@ -34,6 +34,7 @@ const REG = {
 
 /** Memory that counts who writes to it. */
 class WatchedBacking extends SparseBacking {
+  readonly isWatched = true
   writes = 0
 
   override chunkForWrite(index: number): Int32Array | null {

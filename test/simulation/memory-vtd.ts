@@ -5,6 +5,7 @@ import { Ram } from './ram.js'
 
 /** Memory that notes that somebody writes to it. */
 export class WatchedBacking extends SparseBacking {
+  readonly isWatched = true
   writes = 0
 
   override chunkForWrite(index: number): Int32Array | null {
@@ -15,6 +16,7 @@ export class WatchedBacking extends SparseBacking {
 
 /** Memory that can be closed. */
 class ClosableBacking implements Backing {
+  readonly isWatched = true
   writable = false
   readonly #inside: SparseBacking
 
