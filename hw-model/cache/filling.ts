@@ -226,8 +226,7 @@ export class FillingStore extends DroppingStore {
 
   /** Puts the leaf that is being moved into a line's blocks. */
   #place(line: number): void {
-    const [first, pages] = [this.moved[4] & (REGION - 1), 1 << this.moved[5]]
-    this.#seeBlocks(line, first, pages)
+    this.#seeBlocks(line, this.moved[4] & (REGION - 1), 1 << this.moved[5])
     this.placeMoved(line)
   }
 
