@@ -5,7 +5,6 @@
  */
 
 import { offsetIn, pageHigh, pageLow } from '../bits/address.js'
-import { MISS } from '../cache/translation-cache.js'
 import { type Outcome, STATUS, type Transaction } from '../port.js'
 import { type KnownPaths, NEEDED, neededAt, ODD_HIGH, ODD_LOW, PATH, SHAPE } from './known-paths.js'
 import { PRIVILEGED_SHIFT, RIGHT, WRITES } from './rights.js'
@@ -45,8 +44,6 @@ const CLEAN = RIGHT.CLEAN | (RIGHT.CLEAN << STAGE_2_SHIFT)
 /** Follows the known paths of one unit. */
 export class KnownHits {
   paths: KnownPaths
-  /** Which entry of the TLB, or of the IPA cache where stage 1 is off, answered last; MISS where none did. */
-  slot: number = MISS
   /** The path of an access that needs a walk, and the high word of its address without what its half ignores. */
   path = 0
   high = 0
@@ -109,7 +106,6 @@ export class KnownHits {
     outcome.leafLg2 = leafLg2
     outcome.address = va.addressOf(slot) + offsetOf(lo, hi, leafLg2)
     outcome.rights = (needed > USER ? rights >>> TO_PRIVILEGED : rights) & USER
-    this.slot = slot
     this.#byVa++
     return DONE
   }
@@ -128,7 +124,6 @@ export class KnownHits {
     outcome.leafLg2 = leafLg2
     outcome.address = ipa.addressOf(slot) + offsetOf(lo, hi, leafLg2)
     outcome.rights = (needed > USER ? rights >>> TO_PRIVILEGED : rights) & USER
-    this.slot = slot
     this.#byIpa++
     return DONE
   }

@@ -55,9 +55,8 @@ export class StageOne {
   rights = 0
   /** What stage 2 grants, or everything without it. */
   outputRights = 0
-  /** 1 when the TLB answered, and with which entry. */
+  /** 1 when the TLB answered. */
   hit = 0
-  slot: number = NOWHERE
   /** 1 when tables were walked; an address out of range needs neither. */
   walked = 0
   event = 0
@@ -103,7 +102,6 @@ export class StageOne {
     const isHigh = (vaHi & 0x00800000) !== 0
     const half = isHigh ? context.high : context.low
     this.hit = 0
-    this.slot = NOWHERE
     this.walked = 0
     // Where unprivileged accesses are kept out, no cache is asked either. [SMMU 5.4 E0PD0] [Arm D8.2.4]
     if (half === null || (half.keepsUserOut && need.shift === 0)) return this.#fault(EVENT.F_TRANSLATION)
@@ -114,7 +112,6 @@ export class StageOne {
     const slot = tlb.findVaAt(context, pageLow(lo, hi), pageHigh(hi))
     const end = slot === NOWHERE ? FIRST_WRITE : this.#answer(slot, lo, hi, need)
     if (end === FIRST_WRITE) return this.#walk(stream, context, half, lo, hi, need)
-    this.slot = slot
     tlb.va.hits++
     return end
   }
@@ -153,7 +150,6 @@ export class StageOne {
   #walk(stream: StreamConfig, context: ContextConfig, half: HalfConfig, lo: number, hi: number, need: Need): number {
     const { walker } = this
     this.hit = 0
-    this.slot = NOWHERE
     this.walked = 1
     this.#tlb.va.misses++
     const stageTwo = stream.stageTwo === null ? null : this.#stageTwo

@@ -45,8 +45,6 @@ export class StageTwo implements TableStage {
   /** 1 when the refused access to a table was a read. */
   ttrnw = 1
 
-  /** Which entry of the IPA cache answered, or MISS. */
-  slot: number = MISS
   /** The physical address asked for. */
   addressLo = 0
   addressHi = 0
@@ -124,7 +122,6 @@ export class StageTwo implements TableStage {
     const config = this.#config as StageTwoConfig
     this.ipaLo = lo
     this.ipaHi = hi
-    this.slot = MISS
     if (!isInRange(lo, hi, config.inputBits)) return this.#fail(EVENT.F_TRANSLATION)
     const { ipa: cache } = this.#tlb
     const tag = this.#tlb.ipaTag(config)
@@ -143,7 +140,6 @@ export class StageTwo implements TableStage {
   #answer(slot: number, lo: number, hi: number): void {
     const { ipa: cache } = this.#tlb
     cache.hits++
-    this.slot = slot
     this.leafLg2 = cache.leafLg2Of(slot)
     this.rights = cache.flagsOf(slot) & RIGHT.KEPT
     const start = cache.addressOf(slot)

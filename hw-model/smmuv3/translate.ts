@@ -15,7 +15,6 @@
  */
 
 import { isBeyond, TWO32 } from '../bits/address.js'
-import { MISS } from '../cache/translation-cache.js'
 import type { Memory } from '../memory/memory.js'
 import { type Outcome, REQUEST, STATUS, type Transaction } from '../port.js'
 import { ADMISSION, Ats } from './ats.js'
@@ -86,15 +85,6 @@ export class Translator {
     this.#known.paths = this.#paths
   }
 
-  /** Which entry of the TLB, or of the IPA cache where stage 1 is off, answered last; MISS where none did. */
-  get slot(): number {
-    return this.#known.slot
-  }
-
-  set slot(slot: number) {
-    this.#known.slot = slot
-  }
-
   /** Of all that a known path is made from. Neither number ever falls, so that their sum changes with each. */
   get #version(): number {
     return (this.#configs.generation + this.#tlb.epoch) | 0
@@ -114,7 +104,6 @@ export class Translator {
       }
     }
     this.translations++
-    this.slot = MISS
     this.#inOrder(transaction, outcome)
   }
 
@@ -133,7 +122,6 @@ export class Translator {
     const stream = this.#paths.streamOf(path)
     const context = this.#paths.contextOf(path)
     this.translations++
-    this.slot = MISS
     this.#configs.sparedStreams++
     this.#configs.sparedContexts++
     this.need.take(NEEDED[neededAt(this.#paths.words[path | PATH.SHAPE], transaction.access)])
@@ -274,7 +262,6 @@ export class Translator {
       return
     }
     outcome.hit = this.#tlb.ipa.hits - hitsBefore
-    this.slot = stageTwo.slot
     if (outcome.hit === 1) this.hits++
     else this.misses++
     if (!this.need.isMetBy(stageTwo.rights)) {
@@ -304,7 +291,6 @@ export class Translator {
   /** What comes of an end of stage 1. */
   #endStageOne(end: number, stream: StreamConfig, context: ContextConfig, outcome: Outcome): void {
     const { stageOne } = this
-    this.slot = stageOne.slot
     outcome.hit = stageOne.hit
     this.hits += stageOne.hit
     this.misses += stageOne.walked

@@ -4,7 +4,6 @@
  */
 
 import { pageHigh, pageLow } from '../bits/address.js'
-import { MISS } from '../cache/translation-cache.js'
 import { ACCESS, NO_PASID, type Outcome, STATUS, type Transaction } from '../port.js'
 import type { Mode } from './gates.js'
 import { isInInterruptRange, isInterruptAddress } from './interrupt-range.js'
@@ -35,8 +34,6 @@ const [asksForInterrupt, endsAsInterrupt] = [isInterruptAddress, isInInterruptRa
 
 /** Follows the known requesters of one unit. */
 export class KnownHits {
-  /** Which entry of the IOTLB answered last; MISS where none did. */
-  slot: number = MISS
   /** The line of the requester for whom the tables are to be walked. */
   requester = 0
 
@@ -74,7 +71,6 @@ export class KnownHits {
     out.leafLg2 = leafLg2
     out.rights = grantedRights(grants, hasPasid && (access & PRIVILEGED) !== 0)
     out.hit = 1
-    this.slot = slot
     return DONE
   }
 }

@@ -112,15 +112,6 @@ export class Translator {
     this.walk.replan(caches.keepsFaults)
   }
 
-  /** Which entry of the IOTLB answered last; MISS where none did. */
-  get slot(): number {
-    return this.#known.slot
-  }
-
-  set slot(slot: number) {
-    this.#known.slot = slot
-  }
-
   /** RTADDR.TTM as SRTP latched it. */
   get ttm(): number {
     return this.#mode.ttm
@@ -145,7 +136,6 @@ export class Translator {
     const end = tx.type === UNTRANSLATED && this.isEnabled ? this.#known.follow(tx, out, this.#mode) : NOT_SO
     if (end === DONE) this.counts.hits++
     else {
-      this.slot = MISS
       if (end !== WALK || !this.#walkOn(this.#known.requester, tx, out)) this.#inOrder(tx, out)
     }
     if (this.protectedMemory !== null) this.wasProtected = this.protectedMemory.blocks(tx, out)
@@ -289,7 +279,6 @@ export class Translator {
 
   #hit(slot: number, tx: Transaction, out: Outcome, reason: number): number {
     out.hit = 1
-    this.slot = slot
     this.#requesters.learn(tx.rid, tx.pasid, this.#tag)
     this.counts.hits++
     if (this.found !== null) this.found.foundTranslation(slot, pageOf(tx.lo, tx.hi))
